@@ -1,0 +1,121 @@
+"""The values that cross borders: what is run (SubnetConfig), what it eats (ClipShape), what a loader gives (ClipBatch).
+
+A leaf: it imports nothing of ours, so that `data`, `models`, `mutual` and `engine` can speak of the same things without
+knowing each other.
+
+Legend: B clips, T frames, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import torch
+
+
+def _positive_int(owner: str, field: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{owner}: {field} must be an integer of at least 1, got {value!r}")
+    return int(value)
+
+
+@dataclass(frozen=True, order=True)
+class ClipShape:
+    """A clip as a loader delivers it: `frames` pictures, each `size` x `size` pixels.
+
+    Raises:
+        ValueError: either is not an integer of at least 1.
+    """
+
+    frames: int
+    size: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frames", _positive_int("ClipShape", "frames", self.frames))
+        object.__setattr__(self, "size", _positive_int("ClipShape", "size", self.size))
+
+    def __str__(self) -> str:
+        return f"{self.frames} x {self.size} x {self.size}"
+
+
+@dataclass(frozen=True, order=True)
+class SubnetConfig:
+    """One sub-network: how wide the layers are, how large and how long its clips.
+
+    Args:
+        width: fraction of every layer's channels, in (0, 1].
+        size: side of the square crop, pixels.
+        frames: frames of the clip; fewer frames cover the same time span.
+
+    Raises:
+        ValueError: a value that no network can have; it names the field, the value and what is allowed.
+    """
+
+    width: float
+    size: int
+    frames: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.width, bool) or not isinstance(self.width, Real) or not 0.0 < self.width <= 1.0:
+            raise ValueError(f"SubnetConfig: width must be in (0, 1], got {self.width!r}")
+        object.__setattr__(self, "width", float(self.width))
+        object.__setattr__(self, "size", _positive_int("SubnetConfig", "size", self.size))
+        object.__setattr__(self, "frames", _positive_int("SubnetConfig", "frames", self.frames))
+
+    def __str__(self) -> str:
+        """The key: `w0.63-s160-t10`. Widths print with all their digits, so that two configs never share one."""
+        return f"w{self.width!r}-s{self.size}-t{self.frames}"
+
+    @classmethod
+    def parse(cls, key: str) -> SubnetConfig:
+        """The config that a key names; `SubnetConfig.parse(str(config)) == config`."""
+        match = re.fullmatch(r"w(\d+(?:\.\d+)?(?:e-?\d+)?)-s(\d+)-t(\d+)", key)
+        if not match:
+            raise ValueError(
+                f"not a sub-network's key: {key!r}; expected width, size and frames as in 'w0.63-s160-t10'"
+            )
+        return cls(width=float(match[1]), size=int(match[2]), frames=int(match[3]))
+
+    @property
+    def clip_shape(self) -> ClipShape:
+        return ClipShape(frames=self.frames, size=self.size)
+
+
+@dataclass
+class ClipBatch:
+    """Clips of the same videos in several shapes, with their labels.
+
+    Args:
+        clips: for each shape a uint8 tensor (B, T, C, H, W); row b shows the same span and crop of one video in all.
+        label_B: class of each clip, int64.
+        video_B: position of each clip's video in its list, int64.
+    """
+
+    clips: dict[ClipShape, torch.Tensor]
+    label_B: torch.Tensor
+    video_B: torch.Tensor
+
+    def to(self, device: torch.device) -> ClipBatch:
+        """The batch on `device`; the copies do not wait when they come from pinned memory."""
+        return ClipBatch(
+            {shape: clip.to(device, non_blocking=True) for shape, clip in self.clips.items()},
+            self.label_B.to(device, non_blocking=True),
+            self.video_B,
+        )
+
+    def pin_memory(self) -> ClipBatch:
+        """Called by torch's DataLoader when it pins."""
+        return ClipBatch(
+            {shape: clip.pin_memory() for shape, clip in self.clips.items()}, self.label_B.pin_memory(), self.video_B
+        )
+
+    def __len__(self) -> int:
+        return len(self.label_B)
+
+
+def union_of_shapes(shapes: Iterable[Iterable[ClipShape]]) -> tuple[ClipShape, ...]:
+    """All shapes that occur, each once, the largest first."""
+    return tuple(sorted({shape for group in shapes for shape in group}, reverse=True))

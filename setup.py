@@ -1,0 +1,32 @@
+"""Installs mutualnet3d. The tested set of versions is in constraints.txt: `pip install -c constraints.txt .`"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PLOT = ["matplotlib>=3.7"]
+DEV = ["pytest>=8", "pytest-cov>=5", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6"]
+
+setup(
+    name="mutualnet3d",
+    version="0.1.0",
+    description="One SlowFast, Slow or X3D that runs at many costs: MutualNet training for action recognition",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["mutualnet3d", "mutualnet3d.*"]),
+    package_data={"mutualnet3d": ["py.typed"]},
+    install_requires=[
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "pytorchvideo>=0.1.5",
+        "av>=13",
+        "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.10",
+        "simplejson>=3.19",
+        "numpy>=1.26",
+        "tqdm>=4.66",
+    ],
+    extras_require={"plot": PLOT, "dev": DEV + PLOT},
+)

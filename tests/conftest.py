@@ -1,0 +1,107 @@
+"""Shared fixtures: small videos and configs that the tests make themselves; the global generators are left as found."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _generators_as_found() -> Iterator[None]:
+    """Every test starts from the same seeds and leaves the global generators as it found them."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one is the point
+    torch.manual_seed(0)
+    yield
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    random.setstate(states[2])
+
+
+def write_video(path: Path, frames_THWC: np.ndarray, fps: int = 24, codec: str = "libx264rgb", **options: str) -> Path:
+    """Encode RGB frames; without loss by default."""
+    options = options or {"qp": "0", "preset": "ultrafast"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(fps), options=options)
+        stream.height, stream.width = frames_THWC.shape[1:3]
+        stream.pix_fmt = "rgb24" if codec == "libx264rgb" else "yuv420p"
+        for frame_HWC in frames_THWC:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def numbered_frames(num_frames: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Frame i is the grey level 2 * i everywhere, so that a decoded pixel says which frame it is of."""
+    levels = (2 * np.arange(num_frames, dtype=np.uint8))[:, None, None, None]
+    return np.broadcast_to(levels, (num_frames, height, width, 3)).copy()
+
+
+@pytest.fixture(scope="session")
+def numbered_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 numbered frames at 24 fps, 48 x 64, lossless."""
+    return write_video(tmp_path_factory.mktemp("video") / "numbered.mp4", numbered_frames(100))
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 training and 6 validation clips of two classes (bright or dark), with Kinetics-style lists."""
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 16), ("val", 6)):
+        lines = []
+        for index in range(count):
+            label = index % 2
+            frames_THWC = rng.integers(0, 100, (20, 48, 64, 3), dtype=np.uint8) + np.uint8(120 * label)
+            write_video(folder / f"{split}_{index}.mp4", frames_THWC)
+            lines.append(f"{split}_{index}.mp4 {label}\n")
+        (folder / f"{split}.csv").write_text("".join(lines))
+    (folder / "test.csv").write_text((folder / "val.csv").read_text())
+    return folder
+
+
+# Overrides that make the demo's config as small as it goes.
+TINY = {
+    "MODEL.NUM_CLASSES": 2,
+    "X3D.DEPTH_FACTOR": 0.3,
+    "X3D.DIM_C1": 8,
+    "X3D.DIM_C5": 32,
+    "MUTUAL.SIZES": [32],
+    "MUTUAL.FRAMES": [4, 2],
+    "MUTUAL.TEST_WIDTHS": [1.0, 0.5],
+    "DATA.NUM_FRAMES": 4,
+    "DATA.TRAIN_JITTER_SCALES": [32, 40],
+    "DATA.TRAIN_CROP_SIZE": 32,
+    "DATA.TEST_CROP_SIZE": 32,
+    "DATA_LOADER.NUM_WORKERS": 0,
+    "TRAIN.BATCH_SIZE": 4,
+    "TRAIN.EVAL_PERIOD": 0,
+    "SOLVER.MAX_EPOCH": 2,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "BN.NUM_BATCHES_PRECISE": 2,
+    "TEST.LATENCY_RUNS": 1,
+    "LOG_PERIOD": 1,
+}
+
+
+def as_overrides(values: dict[str, object]) -> list[object]:
+    return [word for pair in values.items() for word in pair]
+
+
+@pytest.fixture
+def tiny_overrides(tiny_data: Path, tmp_path: Path) -> Callable[..., list[object]]:
+    """KEY VALUE overrides for a run of seconds on `tiny_data`; keywords with __ for . change or add keys."""
+
+    def make(**changes: object) -> list[object]:
+        places = {"DATA.PATH_TO_DATA_DIR": str(tiny_data), "OUTPUT_DIR": str(tmp_path / "output")}
+        return as_overrides({**TINY, **places, **{key.replace("__", "."): value for key, value in changes.items()}})
+
+    return make

@@ -1,0 +1,77 @@
+"""Imports point one way; a shortcut across the layers fails here."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "mutualnet3d"
+
+# part -> the parts of ours that it may import. `shapes` is a leaf that everyone may.
+ALLOWED = {
+    "shapes": set(),
+    "log": set(),
+    "config": set(),
+    "ops": set(),
+    "data": {"log"},
+    "models": {"ops"},
+    "mutual": {"ops"},
+    "engine": {"mutual", "ops", "log"},
+    "runner": {"config", "data", "models", "mutual", "engine", "ops", "log"},
+    "__init__": {"config", "data", "models", "mutual", "engine", "runner"},
+}
+READS_CFG = {"config", "runner", "data/build.py", "models/build.py"}
+
+
+def _part(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def _imported_parts(path: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "mutualnet3d" else str(node.module)
+                for alias in node.names
+            ]
+        parts |= {name.split(".")[1] for name in names if name.startswith("mutualnet3d.")}
+    return parts
+
+
+def test_imports_point_one_way():
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        part = _part(path)
+        assert part in ALLOWED, f"{path}: give {part} its place in ALLOWED"
+        for imported in _imported_parts(path) - {part, "shapes"} - ALLOWED[part]:
+            wrong.append(f"{path.relative_to(PACKAGE)} imports {imported}")
+    assert not wrong
+
+
+def test_the_check_sees_every_kind_of_import(tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text(
+        "import mutualnet3d.engine.hooks\nfrom mutualnet3d import runner\n"
+        "def f():\n    from mutualnet3d.data.decode import x\n"
+    )
+    assert _imported_parts(module) == {"engine", "runner", "data"}
+
+
+def test_cfg_is_read_at_the_edge_only():
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = str(path.relative_to(PACKAGE))
+        if _part(path) in READS_CFG or name in READS_CFG:
+            continue
+        wrong += [f"{name}:{node.lineno}" for node in ast.walk(ast.parse(path.read_text())) if _is_cfg(node)]
+    assert not wrong
+
+
+def _is_cfg(node: ast.AST) -> bool:
+    return (isinstance(node, ast.Name) and node.id == "cfg") or (isinstance(node, ast.arg) and node.arg == "cfg")
