@@ -1,0 +1,58 @@
+"""Slimmable linear layer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mutualnet3d.ops.width import check_parts, select_columns
+
+
+class SlimLinear(nn.Linear):
+    """A Linear whose leading features make a smaller Linear of the same weights.
+
+    The input width is read from the tensor; the output width, `out_width`, is the only state.
+
+    Args:
+        in_parts: full features of each part of a concatenated input; the first slims, the others come whole.
+        slim_output: False for a layer that keeps all its outputs at every width, as classifiers do.
+        The others are those of `torch.nn.Linear`.
+
+    Shape: (..., F_in) -> (..., F_out), F_in any width that the parts allow (else a ValueError).
+    """
+
+    def __init__(
+        self, *args: object, in_parts: tuple[int, ...] | None = None, slim_output: bool = True, **kwargs: object
+    ):
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.in_parts = in_parts or (self.in_features,)
+        check_parts(self.in_parts, self.in_features)
+        self.slim_output = slim_output
+        self.out_width = self.out_features
+
+    @classmethod
+    def from_linear(
+        cls, linear: nn.Linear, in_parts: tuple[int, ...] | None = None, slim_output: bool = True
+    ) -> SlimLinear:
+        """The slimmable layer of an ordinary one; they share their parameters."""
+        slim = cls(
+            linear.in_features,
+            linear.out_features,
+            bias=linear.bias is not None,
+            device="meta",
+            in_parts=in_parts,
+            slim_output=slim_output,
+        )
+        slim.weight, slim.bias = linear.weight, linear.bias
+        return slim
+
+    def sliced(self, in_width: int, out_width: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Weight and bias of the layer that maps `in_width` features to `out_width`; views of the parameters."""
+        weight = select_columns(self.weight, self.in_parts, in_width)
+        if out_width == self.out_features:
+            return weight, self.bias
+        return weight[:out_width], None if self.bias is None else self.bias[:out_width]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, *self.sliced(x.shape[-1], self.out_width))

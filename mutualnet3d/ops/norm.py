@@ -1,0 +1,86 @@
+"""Slimmable batch norm, and the exact average of batch statistics that calibration needs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Moments:
+    """Mean and variance per channel over many batches, as if they were one.
+
+    Pooled in float64: the variance is the mean of the batches' variances plus the variance of their means, weighted by
+    count (Chan, Golub, LeVeque 1983). Nothing is forgotten, unlike a running average.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean_C = torch.zeros(())
+        self.squares_C = torch.zeros(())  # sum of squared deviations from the mean
+
+    def add(self, mean_C: torch.Tensor, variance_C: torch.Tensor, count: int) -> None:
+        """Add a batch: its mean, its biased variance, and over how many values per channel they were taken."""
+        mean_C, variance_C = mean_C.double(), variance_C.double()
+        if self.count == 0:
+            self.count, self.mean_C, self.squares_C = count, mean_C, variance_C * count
+            return
+        total = self.count + count
+        shift_C = mean_C - self.mean_C
+        self.squares_C = self.squares_C + variance_C * count + shift_C.square() * (self.count * count / total)
+        self.mean_C = self.mean_C + shift_C * (count / total)
+        self.count = total
+
+    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and unbiased variance, float32: what batch norm stores.
+
+        Raises:
+            ValueError: fewer than two values were added.
+        """
+        if self.count < 2:
+            raise ValueError(f"statistics need at least 2 values per channel, got {self.count}")
+        return self.mean_C.float(), (self.squares_C / (self.count - 1)).float()
+
+
+class SlimBatchNorm3d(nn.BatchNorm3d):
+    """A BatchNorm3d for any leading part of its channels; how many is read from the tensor.
+
+    Left alone it is `torch.nn.BatchNorm3d`, tracked statistics included. Inside a sub-network (`in_subnet`) it
+    normalises with batch statistics in training, leaving the tracked ones as they are, and in evaluation with
+    `statistics`, the (mean, variance) of that sub-network, float tensors of the sub-network's channels. With `moments`
+    set it normalises with batch statistics in either mode and adds them there: calibration.
+    """
+
+    in_subnet: bool = False
+    statistics: tuple[torch.Tensor, torch.Tensor] | None = None
+    moments: Moments | None = None
+
+    @classmethod
+    def from_norm(cls, norm: nn.BatchNorm3d) -> SlimBatchNorm3d:
+        """The slimmable layer of an ordinary one; they share parameters and buffers."""
+        slim = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta")
+        slim.weight, slim.bias = norm.weight, norm.bias
+        slim.running_mean, slim.running_var = norm.running_mean, norm.running_var
+        slim.num_batches_tracked = norm.num_batches_tracked
+        return slim
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.in_subnet and self.moments is None:
+            return super().forward(x)
+        channels = x.shape[1]
+        if channels > self.num_features:
+            raise ValueError(f"input has {channels} channels; this batch norm has {self.num_features}")
+        weight = self.weight[:channels] if self.affine else None
+        bias = self.bias[:channels] if self.affine else None
+        if self.moments is not None:
+            # momentum 1 makes the call leave the batch's own mean and (unbiased) variance in the buffers.
+            mean_C, variance_C = torch.zeros_like(x[0, :, 0, 0, 0]), torch.ones_like(x[0, :, 0, 0, 0])
+            y = F.batch_norm(x, mean_C, variance_C, weight, bias, True, 1.0, self.eps)
+            count = x.numel() // channels
+            self.moments.add(mean_C, variance_C * ((count - 1) / count), count)
+            return y
+        if self.training:
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        if self.statistics is None:
+            raise ValueError("this batch norm has no statistics for the active sub-network: calibrate it first")
+        return F.batch_norm(x, *self.statistics, weight, bias, False, 0.0, self.eps)

@@ -1,0 +1,40 @@
+"""Slimmable squeeze-and-excitation."""
+
+from __future__ import annotations
+
+import torch
+from fvcore.nn.squeeze_excitation import SqueezeExcitation
+from torch import nn
+
+from mutualnet3d.ops.conv import SlimConv3d
+
+
+class SlimSqueezeExcitation(nn.Module):
+    """Squeeze-and-excitation (Hu et al., arXiv 1709.01507) for any leading part of its channels.
+
+    The reduced width is the `out_width` of its first convolution; the second gives as many channels as came in. Names
+    of parameters are those of fvcore's `SqueezeExcitation`.
+
+    Shape: (B, C, T, H, W) -> the same.
+    """
+
+    def __init__(self, reduce: SlimConv3d, activation: nn.Module, expand: SlimConv3d, gate: nn.Module):
+        super().__init__()
+        self.block = nn.Sequential(reduce, activation, expand, gate)
+
+    @classmethod
+    def from_squeeze_excitation(cls, layer: SqueezeExcitation) -> SlimSqueezeExcitation:
+        """The slimmable layer of fvcore's; they share their parameters.
+
+        Raises:
+            ValueError: a layer made for pictures (2D).
+        """
+        if not layer.is_3d:
+            raise ValueError("SlimSqueezeExcitation: the layer must be 3D (is_3d=True)")
+        reduce, activation, expand, gate = layer.block
+        return cls(SlimConv3d.from_conv(reduce), activation, SlimConv3d.from_conv(expand), gate)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        reduce, activation, expand, gate = self.block
+        mean = x.mean(dim=[2, 3, 4], keepdim=True)
+        return torch.mul(x, gate(expand(activation(reduce(mean)), out_width=x.shape[1])))

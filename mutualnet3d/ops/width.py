@@ -1,0 +1,70 @@
+"""Channel arithmetic of slimmable layers: how many channels a width leaves, and which columns of a weight those are."""
+
+from __future__ import annotations
+
+import torch
+
+DIVISOR = 8
+
+
+def round_channels(width: float, full: int) -> int:
+    """Channels that a layer of `full` channels keeps at `width`.
+
+    `round(width * full / 8) * 8`, at least 8, never under 0.9 of the wanted number, never over `full`; always from the
+    layer's full count. At width 1 the layer is whatever it was, a multiple of 8 or not. With it the multiply-adds
+    of the paper's 3D results come out (tests/models/test_complexity.py).
+
+    Raises:
+        ValueError: a width outside (0, 1] or a layer without channels.
+    """
+    if not 0.0 < width <= 1.0:
+        raise ValueError(f"width must be in (0, 1], got {width!r}")
+    if full < 1:
+        raise ValueError(f"a layer needs at least one channel, got {full!r}")
+    if width == 1.0:
+        return full
+    wanted = width * full
+    channels = max(DIVISOR, round(wanted / DIVISOR) * DIVISOR)
+    if channels < 0.9 * wanted:
+        channels += DIVISOR
+    return min(channels, full)
+
+
+def check_parts(parts: tuple[int, ...], total: int) -> None:
+    """A layer's input parts must add up to its input.
+
+    Raises:
+        ValueError: they do not, or one is empty.
+    """
+    if not parts or min(parts) < 1 or sum(parts) != total:
+        raise ValueError(f"input parts {parts} do not make up the layer's {total} input channels")
+
+
+def part_widths(parts: tuple[int, ...], in_width: int) -> tuple[int, ...]:
+    """Channels of each part of a concatenated input that has `in_width` channels in all.
+
+    The first part slims, the others always come whole: that is what a network concatenates (SlowFast: the slimmed Slow
+    features and the lateral's, which never slim), and it makes the split readable from the tensor alone.
+
+    Raises:
+        ValueError: no split of that kind gives `in_width`.
+    """
+    whole = sum(parts[1:])
+    if not whole < in_width <= sum(parts):
+        allowed = f"{whole + 1} to {sum(parts)}" if in_width != sum(parts) else str(in_width)
+        raise ValueError(f"input has {in_width} channels; a layer with input parts {parts} takes {allowed}")
+    return (in_width - whole, *parts[1:])
+
+
+def select_columns(weight: torch.Tensor, parts: tuple[int, ...], in_width: int) -> torch.Tensor:
+    """The columns (dimension 1) of `weight` that an input of `in_width` channels meets: a prefix of each part.
+
+    A view for one part; for several, a concatenation of views. The weight itself when nothing is cut.
+    """
+    if in_width == weight.shape[1]:
+        return weight
+    widths = part_widths(parts, in_width)
+    if len(parts) == 1:
+        return weight[:, : widths[0]]
+    starts = [sum(parts[:index]) for index in range(len(parts))]
+    return torch.cat([weight[:, start : start + width] for start, width in zip(starts, widths, strict=True)], dim=1)
