@@ -1,0 +1,62 @@
+"""X3D (Feichtenhofer, arXiv 2004.04730), slimmable."""
+
+from __future__ import annotations
+
+from pytorchvideo.models.resnet import BottleneckBlock
+from pytorchvideo.models.x3d import create_x3d
+from torch import nn
+
+from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.shapes import ClipShape
+
+
+def build_x3d(
+    *,
+    native: ClipShape,
+    num_classes: int,
+    dropout_rate: float = 0.5,
+    width_factor: float = 2.0,
+    depth_factor: float = 2.2,
+    bottleneck_factor: float = 2.25,
+    dim_c1: int = 12,
+    dim_c5: int = 2048,
+    bn_lin5: bool = False,
+    zero_init_final_bn: bool = True,
+) -> SlimmableNet:
+    """pytorchvideo's X3D, converted; the defaults are X3D-M's and X3D-S's.
+
+    Args:
+        native: the clip shape of the full network; the network itself takes any.
+        num_classes: outputs of the classifier.
+        dropout_rate: before the classifier.
+        width_factor, depth_factor, bottleneck_factor: X3D's expansions.
+        dim_c1: channels of the stem before `width_factor`.
+        dim_c5: channels between pooling and classifier; no width slims them.
+        bn_lin5: a batch norm before the classifier.
+        zero_init_final_bn: start every block as its shortcut alone (the scale of its last batch norm is 0), which long
+            schedules want; short ones learn faster with the blocks in use from the first step.
+
+    Raises:
+        ValueError: a clip that the network's strides leave nothing of.
+    """
+    if native.size < 32:
+        raise ValueError(f"X3D halves the picture five times: its clips need at least 32 x 32 pixels, got {native}")
+    network = create_x3d(
+        input_clip_length=native.frames,
+        input_crop_size=native.size,
+        model_num_class=num_classes,
+        dropout_rate=dropout_rate,
+        width_factor=width_factor,
+        depth_factor=depth_factor,
+        bottleneck_factor=bottleneck_factor,
+        stem_dim_in=dim_c1,
+        head_dim_out=dim_c5,
+        head_bn_lin5_on=bn_lin5,
+        head_activation=None,
+    )
+    if not zero_init_final_bn:
+        for block in network.modules():
+            if isinstance(block, BottleneckBlock):
+                nn.init.ones_(block.norm_c.weight)
+    return SlimmableNet(make_slimmable(network), native)
