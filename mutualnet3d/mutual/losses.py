@@ -1,0 +1,21 @@
+"""The two losses of mutual learning."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def label_loss(logits_BK: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the full network with the labels, mean over the batch."""
+    return F.cross_entropy(logits_BK, label_B)
+
+
+def distillation_loss(logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor) -> torch.Tensor:
+    """KL(full || sub) of the softmax outputs, temperature 1, summed over classes, mean over the batch (`batchmean`).
+
+    The teacher's logits carry no gradient (TPAMI 2022, equation 2).
+    """
+    return F.kl_div(
+        F.log_softmax(logits_BK, dim=1), F.softmax(teacher_logits_BK.detach(), dim=1), reduction="batchmean"
+    )
