@@ -1,0 +1,150 @@
+"""The only home of defaults. Names and meanings are PySlowFast's where it has one; ours are under MUTUAL."""
+
+from fvcore.common.config import CfgNode
+
+_C = CfgNode()
+
+# ---- The network -----------------------------------------------------------------------------------------------------
+_C.MODEL = CfgNode()
+# Family: x3d.
+_C.MODEL.ARCH = "x3d"
+# Outputs of the classifier.
+_C.MODEL.NUM_CLASSES = 400
+# Fraction of features dropped before the classifier, in training.
+_C.MODEL.DROPOUT_RATE = 0.5
+# Keep tensors in torch's channels_last_3d format; on CPUs over twice as fast. Changes no result but the last bits.
+_C.MODEL.CHANNELS_LAST = True
+
+_C.X3D = CfgNode()
+# Multiplies the channels of stem and stages.
+_C.X3D.WIDTH_FACTOR = 1.0
+# Multiplies the number of blocks of each stage.
+_C.X3D.DEPTH_FACTOR = 1.0
+# Inner channels of a block over its outer ones.
+_C.X3D.BOTTLENECK_FACTOR = 1.0
+# Channels between pooling and classifier.
+_C.X3D.DIM_C5 = 2048
+# Channels of the stem before WIDTH_FACTOR.
+_C.X3D.DIM_C1 = 12
+# A batch norm before the classifier.
+_C.X3D.BN_LIN5 = False
+
+_C.RESNET = CfgNode()
+# Start every block as its shortcut alone: the scale of its last batch norm is 0.
+_C.RESNET.ZERO_INIT_FINAL_BN = False
+
+# ---- The method ------------------------------------------------------------------------------------------------------
+_C.MUTUAL = CfgNode()
+# Train sub-networks along with the full network. False: ordinary (static) training of the full network alone.
+_C.MUTUAL.ENABLE = False
+# Narrowest and widest fraction of channels; the widest is 1. [0.9, 1.0] is the paper's static booster.
+_C.MUTUAL.WIDTH_RANGE = [1.0, 1.0]
+# Crop sizes of the sub-networks, pixels, DATA.TRAIN_CROP_SIZE among them as the largest. []: that one alone.
+_C.MUTUAL.SIZES = []
+# Frame counts of the sub-networks, DATA.NUM_FRAMES among them as the largest. []: that one alone.
+_C.MUTUAL.FRAMES = []
+# Widths that a test's grid is made of, fractions of channels. []: both ends of WIDTH_RANGE.
+_C.MUTUAL.TEST_WIDTHS = []
+
+# ---- Data ------------------------------------------------------------------------------------------------------------
+_C.DATA = CfgNode()
+# Folder of train.csv, val.csv and test.csv.
+_C.DATA.PATH_TO_DATA_DIR = ""
+# Put before the relative paths of a list. "": the list's own folder.
+_C.DATA.PATH_PREFIX = ""
+# Between path and label in a list.
+_C.DATA.PATH_LABEL_SEPARATOR = " "
+# Frames of the full network's clip.
+_C.DATA.NUM_FRAMES = 8
+# The clip takes every so-many-th frame of a video of TARGET_FPS; its span is NUM_FRAMES * SAMPLING_RATE / TARGET_FPS s.
+_C.DATA.SAMPLING_RATE = 8
+# Frames per second that SAMPLING_RATE speaks of; videos of other rates are sampled to cover the same time.
+_C.DATA.TARGET_FPS = 30.0
+# Mean and standard deviation per channel (red, green, blue), fractions of full brightness.
+_C.DATA.MEAN = [0.45, 0.45, 0.45]
+_C.DATA.STD = [0.225, 0.225, 0.225]
+# Shortest and longest short side that training resizes to before it crops, pixels.
+_C.DATA.TRAIN_JITTER_SCALES = [256, 320]
+# Crop of the full network in training, pixels.
+_C.DATA.TRAIN_CROP_SIZE = 224
+# Crop of a test clip, pixels, in a picture whose short side is TEST_CROP_SIZE (3 crops) or TRAIN_JITTER_SCALES[0]
+# (1 crop). It says which part of the picture is seen; each sub-network gets that part at its own size.
+_C.DATA.TEST_CROP_SIZE = 256
+# Mirror half of the training clips.
+_C.DATA.RANDOM_FLIP = True
+
+_C.DATA_LOADER = CfgNode()
+# Worker processes. 0: load in the training process.
+_C.DATA_LOADER.NUM_WORKERS = 8
+# Hand batches over in pinned memory; of use with a GPU only.
+_C.DATA_LOADER.PIN_MEMORY = True
+
+# ---- Training --------------------------------------------------------------------------------------------------------
+_C.TRAIN = CfgNode()
+_C.TRAIN.ENABLE = True
+# Clips a step, of the whole job.
+_C.TRAIN.BATCH_SIZE = 64
+# Epochs between two evaluations of the full and the smallest network on val.csv. 0: never.
+_C.TRAIN.EVAL_PERIOD = 10
+# Epochs between two checkpoints that are kept; the last epoch always has one.
+_C.TRAIN.CHECKPOINT_PERIOD = 10
+# Seconds after which a checkpoint is written within an epoch too; only the newest of these is kept. 0: never.
+_C.TRAIN.CHECKPOINT_SECONDS = 60.0
+# Go on from the newest checkpoint of OUTPUT_DIR. False: refuse an OUTPUT_DIR that has one.
+_C.TRAIN.AUTO_RESUME = True
+
+_C.SOLVER = CfgNode()
+# sgd.
+_C.SOLVER.OPTIMIZING_METHOD = "sgd"
+# Learning rate at the peak; never scaled behind your back.
+_C.SOLVER.BASE_LR = 0.1
+# cosine.
+_C.SOLVER.LR_POLICY = "cosine"
+# Learning rate at the end of the cosine.
+_C.SOLVER.COSINE_END_LR = 0.0
+# Start the cosine at the end of the warm-up instead of at epoch 0.
+_C.SOLVER.COSINE_AFTER_WARMUP = False
+# Epochs.
+_C.SOLVER.MAX_EPOCH = 300
+# Epochs of linear warm-up, from WARMUP_START_LR.
+_C.SOLVER.WARMUP_EPOCHS = 0.0
+_C.SOLVER.WARMUP_START_LR = 0.01
+_C.SOLVER.MOMENTUM = 0.9
+_C.SOLVER.DAMPENING = 0.0
+_C.SOLVER.NESTEROV = True
+# On the weights of convolutions and linear layers; norms and biases have none.
+_C.SOLVER.WEIGHT_DECAY = 1e-4
+
+_C.BN = CfgNode()
+# Calibrate the full network too before it is tested. Sub-networks always are.
+_C.BN.USE_PRECISE_STATS = False
+# Training batches that a calibration averages over (at most an epoch of them).
+_C.BN.NUM_BATCHES_PRECISE = 200
+
+# ---- Testing ---------------------------------------------------------------------------------------------------------
+_C.TEST = CfgNode()
+_C.TEST.ENABLE = True
+# Clips a batch.
+_C.TEST.BATCH_SIZE = 8
+# Spans of a video times crops of a span (1 or 3); softmax is averaged over all of them.
+_C.TEST.NUM_ENSEMBLE_VIEWS = 10
+_C.TEST.NUM_SPATIAL_CROPS = 3
+# Which sub-networks to test: "grid" (TEST_WIDTHS x SIZES x FRAMES), "full", keys such as "w0.63-s160-t10".
+_C.TEST.SUBNETS = ["grid"]
+# Checkpoint to test. "": the newest of OUTPUT_DIR.
+_C.TEST.CHECKPOINT_FILE_PATH = ""
+# Timed runs per sub-network; milliseconds are their median.
+_C.TEST.LATENCY_RUNS = 10
+
+# ---- The run ---------------------------------------------------------------------------------------------------------
+# Folder of everything that a run writes.
+_C.OUTPUT_DIR = "."
+# Of weights, order, clips and sub-networks.
+_C.RNG_SEED = 1
+# Steps between two lines of the log.
+_C.LOG_PERIOD = 10
+
+
+def default_cfg() -> CfgNode:
+    """A fresh copy of the defaults."""
+    return _C.clone()

@@ -1,0 +1,113 @@
+"""From a YAML file and overrides to a frozen config."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from fvcore.common.config import BASE_KEY, CfgNode
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.config.check import check_cfg
+from mutualnet3d.config.defaults import default_cfg
+
+# configs/ stands beside the package in a checkout, which is how the project is used.
+CONFIG_ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
+
+
+def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
+    """The config of a YAML file, a delta over its `_BASE_` and over the defaults.
+
+    Args:
+        path: of the file; or its name, searched for under `configs/`.
+        overrides: `KEY VALUE KEY VALUE ...`, applied last.
+
+    Returns:
+        The checked config, frozen.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an unknown key, a value of another type than the default's or out of range, overrides that do not
+            pair up.
+    """
+    found = find_cfg(path)
+    cfg = default_cfg()
+    try:
+        values = CfgNode.load_yaml_with_base(found)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{found}: not a YAML file: {error}") from error
+    _merge(cfg, values, found)
+    if len(overrides) % 2:
+        raise ValueError(f"overrides are pairs KEY VALUE, got {len(overrides)} words: {' '.join(map(str, overrides))}")
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        _check_key(cfg, str(key), "override")
+        _set(cfg, str(key), value, "override")
+    check_cfg(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def find_cfg(path: str) -> str:
+    """The file that `path` means: itself, or the one of that name under `configs/`.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ValueError: several files under `configs/` have that name.
+    """
+    if g_pathmgr.isfile(path):
+        return path
+    matches = []
+    for folder, _, names in os.walk(CONFIG_ROOT):
+        candidate = os.path.join(folder, path)
+        if os.path.dirname(path) == "" and path in names:
+            matches.append(candidate)
+    if len(matches) > 1:
+        raise ValueError(f"--cfg {path}: several configs have that name: {', '.join(sorted(matches))}; give its path")
+    if not matches:
+        raise FileNotFoundError(f"no config at {path}, and none of that name under {CONFIG_ROOT}")
+    return matches[0]
+
+
+def _merge(cfg: CfgNode, values: dict[str, Any], source: str, prefix: str = "") -> None:
+    for key, value in values.items():
+        full_key = f"{prefix}{key}"
+        if full_key == BASE_KEY:
+            continue
+        if isinstance(value, dict):
+            _check_key(cfg, full_key, source)
+            _merge(cfg, value, source, f"{full_key}.")
+        else:
+            _check_key(cfg, full_key, source)
+            _set(cfg, full_key, value, source)
+
+
+def _check_key(cfg: CfgNode, key: str, source: str) -> None:
+    node: Any = cfg
+    for part in key.split("."):
+        if not isinstance(node, CfgNode) or part not in node:
+            known = ", ".join(node) if isinstance(node, CfgNode) else "no keys below it"
+            raise ValueError(f"{source}: unknown key {key}: {part!r} is none of: {known}")
+        node = node[part]
+
+
+def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
+    *path, leaf = key.split(".")
+    default: Any = cfg
+    for part in path:
+        default = default[part]
+    default = default[leaf]
+    if isinstance(default, CfgNode):
+        raise ValueError(f"{source}: {key} is a section, not a key; it has: {', '.join(default)}")
+    if isinstance(default, str) and isinstance(value, str):
+        value = repr(value)  # a folder named 1 stays a string
+    elif isinstance(default, float) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, TypeError):
+            value = float(value)  # YAML reads 5e-5 as a string and 8 as an integer
+    try:
+        # merge_from_list decodes strings ("[1, 2]", "True") and checks the type against the default's.
+        cfg.merge_from_list([key, value])
+    except (ValueError, AssertionError) as error:
+        raise ValueError(f"{source}: {key}: {error}") from error

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+import mutualnet3d as m3
+from mutualnet3d.config import CONFIG_ROOT, find_cfg
+from mutualnet3d.config.defaults import default_cfg
+from mutualnet3d.models import build_model
+from mutualnet3d.runner import build_space, configs_to_test
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(Path(CONFIG_ROOT).rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_loads_and_builds(path):
+    cfg = m3.load_cfg(str(path), ["DATA.TRAIN_CROP_SIZE", 224] if path.name == "X3D_base.yaml" else [])
+    model, space = build_model(cfg), build_space(cfg)
+    assert configs_to_test(cfg, space)
+    assert model.full == space.full
+
+
+def test_the_demo_has_a_dozen_subnets_and_x3d_m_the_papers_ranges():
+    demo = m3.load_cfg("X3D_tiny_mutual.yaml")
+    assert len(configs_to_test(demo, build_space(demo))) >= 12
+    space = build_space(m3.load_cfg("X3D_M_mutual.yaml"))
+    assert space == m3.SubnetSpace((0.63, 1.0), (224, 192, 160, 128), (16, 13, 10, 6))
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "rate", "size", "scales", "lr", "epochs", "batch"),
+    [
+        ("X3D_XS.yaml", 4, 12, 160, [182, 228], 0.1, 300, 128),
+        ("X3D_S.yaml", 13, 6, 160, [182, 228], 0.1, 300, 128),
+        ("X3D_M.yaml", 16, 5, 224, [256, 320], 0.1, 300, 128),
+        ("X3D_L.yaml", 16, 5, 312, [356, 446], 0.05, 256, 64),
+    ],
+)
+def test_recipes_are_pyslowfasts(name, frames, rate, size, scales, lr, epochs, batch):
+    cfg = m3.load_cfg(name)
+    assert (frames, rate, size) == (cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TRAIN_CROP_SIZE)
+    assert scales == cfg.DATA.TRAIN_JITTER_SCALES
+    assert (lr, epochs, batch) == (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_EPOCH, cfg.TRAIN.BATCH_SIZE)
+    assert (cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.WARMUP_START_LR) == (5e-5, 35.0, 0.01)
+    assert not cfg.MUTUAL.ENABLE
+
+
+def test_a_config_is_found_by_path_or_name_and_is_a_delta(tmp_path):
+    by_name, by_path = m3.load_cfg("X3D_M_mutual.yaml"), m3.load_cfg(f"{CONFIG_ROOT}/kinetics/X3D_M_mutual.yaml")
+    assert by_name == by_path
+    (tmp_path / "mine.yaml").write_text(f"_BASE_: {CONFIG_ROOT}/kinetics/X3D_M.yaml\nSOLVER:\n  BASE_LR: 0.4\n")
+    mine = m3.load_cfg(str(tmp_path / "mine.yaml"))
+    assert (mine.SOLVER.BASE_LR, mine.SOLVER.MAX_EPOCH, mine.X3D.DEPTH_FACTOR) == (0.4, 300, 2.2)
+    with pytest.raises(FileNotFoundError, match=r"no config at none\.yaml, and none of that name under"):
+        find_cfg("none.yaml")
+
+
+def test_overrides_come_last_and_the_config_is_frozen():
+    words = ["TRAIN.BATCH_SIZE", "16", "SOLVER.BASE_LR", "1", "OUTPUT_DIR", "1", "MUTUAL.SIZES", "[224, 96]"]
+    cfg = m3.load_cfg("X3D_M_mutual.yaml", words)
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR, cfg.MUTUAL.SIZES) == (16, 1.0, "1", [224, 96])
+    with pytest.raises(AttributeError, match="immutable"):
+        cfg.TRAIN.BATCH_SIZE = 8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["TRAIN.BATCHSIZE", 8], r"override: unknown key TRAIN\.BATCHSIZE: 'BATCHSIZE' is none of: ENABLE, BATCH_SIZE"),
+        (["MUTUALS.ENABLE", True], r"unknown key MUTUALS\.ENABLE"),
+        (["TRAIN.BATCH_SIZE.X", 8], r"unknown key TRAIN\.BATCH_SIZE\.X"),
+        (["TRAIN", 8], "TRAIN is a section, not a key"),
+        (["TRAIN.BATCH_SIZE"], r"pairs KEY VALUE, got 1 words: TRAIN\.BATCH_SIZE"),
+        (["TRAIN.BATCH_SIZE", "many"], r"override: TRAIN\.BATCH_SIZE: Type mismatch"),
+        (["TRAIN.BATCH_SIZE", 0], r"TRAIN\.BATCH_SIZE is 0; it must be at least 1"),
+        (["TEST.NUM_SPATIAL_CROPS", 2], r"TEST\.NUM_SPATIAL_CROPS is 2; it must be 1 or 3"),
+        (["SOLVER.OPTIMIZING_METHOD", "adam"], r"SOLVER\.OPTIMIZING_METHOD is 'adam'; it must be 'sgd'"),
+        (
+            ["DATA.TRAIN_JITTER_SCALES", [200, 320]],
+            r"SCALES is \[200, 320\]; .* TRAIN_CROP_SIZE, which is 224",
+        ),
+        (
+            ["MUTUAL.SIZES", [192, 160]],
+            r"SIZES is \[192, 160\]; .* with DATA\.TRAIN_CROP_SIZE, which is 224",
+        ),
+        (["SOLVER.WARMUP_EPOCHS", 300], r"WARMUP_EPOCHS is 300\.0; it must be less than SOLVER\.MAX_EPOCH"),
+        (["RNG_SEED", -1], "RNG_SEED is -1; it must be at least 0"),
+    ],
+)
+def test_overrides_that_cannot_be(words, message):
+    with pytest.raises(ValueError, match=message):
+        m3.load_cfg("X3D_M_mutual.yaml", words)
+
+
+def test_unknown_keys_and_broken_files_name_the_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("TRAIN:\n  BATCH_SISE: 8\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: unknown key TRAIN\.BATCH_SISE"):
+        m3.load_cfg(str(path))
+    path.write_text("TRAIN: [1,\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: not a YAML file"):
+        m3.load_cfg(str(path))
+
+
+def test_unknown_model():
+    cfg = m3.load_cfg("X3D_M.yaml", ["MODEL.ARCH", "vit"])
+    with pytest.raises(ValueError, match=r"MODEL\.ARCH is 'vit'; known: x3d"):
+        build_model(cfg)
+
+
+def keys_of(node, prefix=""):
+    for name, value in node.items():
+        if isinstance(value, type(node)):
+            yield from keys_of(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_every_key_is_read_somewhere():
+    places = [ROOT / "mutualnet3d/runner.py", ROOT / "tools/run_net.py", *(ROOT / "mutualnet3d").glob("*/build.py")]
+    text = "\n".join(path.read_text() for path in places)
+    unread = [key for key in keys_of(default_cfg()) if not re.search(rf"cfg\.{re.escape(key)}\b", text)]
+    # These have one allowed value so far, which config/check.py enforces.
+    assert unread == ["SOLVER.OPTIMIZING_METHOD", "SOLVER.LR_POLICY"]
+
+
+def test_every_default_has_a_comment():
+    lines = (ROOT / "mutualnet3d/config/defaults.py").read_text().splitlines()
+    uncommented = []
+    for above, line in itertools.pairwise(lines):
+        if re.match(r"_C\.[A-Z0-9_.]+ = (?!CfgNode)", line) and not above.startswith(("#", "_C.")):
+            uncommented.append(line)
+    assert not uncommented
