@@ -1,0 +1,1 @@
+"""Videos to clips: lists, sampling, decoding, transforms, loaders."""

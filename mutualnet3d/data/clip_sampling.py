@@ -1,0 +1,90 @@
+"""Which frames and which part of the picture a clip shows: index arithmetic only, as PySlowFast does it.
+
+A *span* is a stretch of the video; all shapes of a clip take their frames from the same span, and their pixels from
+the same square of the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a video of `num_frames` frames: `length` frames from frame `start` on, both may be fractional."""
+
+    start: float
+    length: float
+    num_frames: int
+
+    def frame_indices(self, count: int) -> np.ndarray:
+        """`count` frames spread evenly from the span's first frame to its last, int64, each one in the video.
+
+        Both ends are included, whatever the count: fewer frames cover the same time. Past the video's end its last
+        frame is repeated.
+        """
+        positions = np.linspace(self.start, self.start + self.length - 1, count)
+        # The nudge undoes rounding errors: a position that is a whole number in exact arithmetic stays on its frame.
+        return np.clip(np.floor(positions + 1e-6), 0, self.num_frames - 1).astype(np.int64)
+
+
+def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: float) -> float:
+    """Frames of the video that a clip spans: `num_frames` at every `sampling_rate`-th frame of a video of
+    `target_fps`, in a video of `fps`."""
+    return num_frames * sampling_rate * fps / target_fps
+
+
+def random_span(rng: np.random.Generator, length: float, num_frames: int) -> Span:
+    """A span that starts anywhere where it still fits."""
+    return Span(float(rng.uniform(0.0, max(num_frames - length, 0.0))), length, num_frames)
+
+
+def uniform_span(view: int, num_views: int, length: float, num_frames: int) -> Span:
+    """The `view`-th of `num_views` spans spread over the video: where PySlowFast puts them, so that 10-view accuracies
+    compare; but a single one lies in the middle of the video and not at its start."""
+    slack = max(num_frames - length, 0.0)
+    return Span(slack / 2 if num_views == 1 else slack * view / num_views, length, num_frames)
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """A square of the picture, in its own pixels, and whether it is mirrored left to right."""
+
+    top: int
+    left: int
+    side: int
+    flip: bool = False
+
+
+def random_crop(
+    rng: np.random.Generator, height: int, width: int, jitter_scales: tuple[int, int], crop_size: int, flip: bool
+) -> CropBox:
+    """A random crop after a random resize, said in pixels of the original.
+
+    PySlowFast resizes the short side to a length drawn from `jitter_scales`, then cuts `crop_size` x `crop_size` out.
+    The same square cut out first can be resized straight to any size. With `flip` it is mirrored half the time.
+    """
+    scale = rng.uniform(*jitter_scales)
+    side = _side(height, width, crop_size / scale)
+    top = int(rng.integers(0, height - side + 1))
+    left = int(rng.integers(0, width - side + 1))
+    return CropBox(top, left, side, flip=bool(rng.random() < 0.5) and flip)
+
+
+def uniform_crop(height: int, width: int, scale: int, crop_size: int, crop: int, num_crops: int) -> CropBox:
+    """The `crop`-th of `num_crops` (1 or 3) crops along the longer side, as large as `crop_size` is in a picture whose
+    short side is `scale`; a single one lies in the centre."""
+    side = _side(height, width, crop_size / scale)
+    position = 0.5 if num_crops == 1 else crop / (num_crops - 1)
+    along_height = position if height > width else 0.5
+    along_width = position if width >= height else 0.5
+    # Upwards at a half, as PySlowFast does.
+    return CropBox(math.ceil((height - side) * along_height), math.ceil((width - side) * along_width), side)
+
+
+def _side(height: int, width: int, fraction: float) -> int:
+    short = min(height, width)
+    return max(1, min(short, round(short * fraction)))

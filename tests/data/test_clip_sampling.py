@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mutualnet3d.data.clip_sampling import (
+    CropBox,
+    Span,
+    random_crop,
+    random_span,
+    span_length,
+    uniform_crop,
+    uniform_span,
+)
+
+
+@pytest.mark.parametrize(
+    ("span", "count", "expected"),
+    [
+        (Span(0, 8, 100), 8, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (Span(10, 29, 100), 8, [10, 14, 18, 22, 26, 30, 34, 38]),
+        (Span(10, 29, 100), 2, [10, 38]),  # fewer frames, the same time
+        (Span(10, 29, 100), 1, [10]),
+        (Span(0.9, 32, 100), 4, [0, 11, 21, 31]),  # 0.9, 11.23, 21.57, 31.9
+        (Span(0, 32, 20), 8, [0, 4, 8, 13, 17, 19, 19, 19]),  # past the end: the last frame
+        (Span(0, 16, 1), 4, [0, 0, 0, 0]),
+    ],
+)
+def test_frame_indices(span, count, expected):
+    assert span.frame_indices(count).tolist() == expected
+
+
+@given(start=st.integers(0, 300), length=st.floats(1, 300), count=st.integers(1, 64), num_frames=st.integers(1, 600))
+def test_frame_indices_equal_pyslowfasts(start, length, count, num_frames):
+    """Its rule: linspace, clamp, truncate. In float64 here, so that a frame is not lost to rounding."""
+    exact = torch.linspace(start, start + length - 1, count, dtype=torch.float64)
+    expected = torch.clamp(exact + 1e-6, 0, num_frames - 1).long()
+    indices = Span(start, length, num_frames).frame_indices(count)
+    assert np.abs(indices - expected.numpy()).max() <= (0 if count > 1 else 1)
+    assert indices.min() >= 0
+    assert indices.max() < num_frames
+
+
+def test_span_length_keeps_the_seconds():
+    assert span_length(16, 5, target_fps=30, fps=30) == 80
+    assert span_length(16, 5, target_fps=30, fps=15) == 40
+
+
+def test_random_span_lies_anywhere_in_the_video():
+    rng = np.random.default_rng(0)
+    starts = [random_span(rng, 32, 100).start for _ in range(1000)]
+    assert 0 <= min(starts) < 2
+    assert 66 < max(starts) <= 68
+    assert random_span(rng, 32, 20) == Span(0.0, 32, 20)
+
+
+@pytest.mark.parametrize(
+    ("view", "num_views", "num_frames", "start"),
+    [(0, 1, 100, 34), (0, 1, 20, 0), (0, 4, 100, 0), (1, 4, 100, 17), (3, 4, 100, 51), (9, 10, 100, 61.2)],
+)
+def test_uniform_span(view, num_views, num_frames, start):
+    assert uniform_span(view, num_views, 32, num_frames).start == pytest.approx(start)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "crop", "num_crops", "expected"),
+    [
+        (72, 96, 0, 1, CropBox(8, 20, 56)),  # 56 of a short side of 72 scaled to 72
+        (72, 96, 0, 3, CropBox(8, 0, 56)),
+        (72, 96, 1, 3, CropBox(8, 20, 56)),
+        (72, 96, 2, 3, CropBox(8, 40, 56)),
+        (96, 72, 0, 3, CropBox(0, 8, 56)),
+        (96, 72, 2, 3, CropBox(40, 8, 56)),
+        (73, 97, 0, 1, CropBox(8, 20, 57)),  # halves go up
+    ],
+)
+def test_uniform_crop(height, width, crop, num_crops, expected):
+    assert uniform_crop(height, width, scale=72, crop_size=56, crop=crop, num_crops=num_crops) == expected
+
+
+@given(height=st.integers(1, 400), width=st.integers(1, 400), seed=st.integers(0, 99))
+def test_random_crop_stays_in_the_picture(height, width, seed):
+    box = random_crop(np.random.default_rng(seed), height, width, (256, 320), 224, flip=True)
+    assert box.side >= 1
+    assert 0 <= box.top <= height - box.side
+    assert 0 <= box.left <= width - box.side
+
+
+def test_random_crop_covers_scales_places_and_flips():
+    rng = np.random.default_rng(0)
+    boxes = [random_crop(rng, 100, 160, (256, 320), 224, flip=True) for _ in range(2000)]
+    sides = [box.side for box in boxes]
+    assert (min(sides), max(sides)) == (70, 87)  # 224/320 and 224/256 of 100 are 70 and 87.5
+    assert np.mean([box.flip for box in boxes]) == pytest.approx(0.5, abs=0.04)
+    assert min(box.top for box in boxes) == min(box.left for box in boxes) == 0
+    assert max(box.left + box.side for box in boxes) == 160
+    assert max(box.top + box.side for box in boxes) == 100
+    assert not any(random_crop(rng, 100, 160, (256, 320), 224, flip=False).flip for _ in range(50))
