@@ -1,0 +1,120 @@
+"""Checkpoints: written whole, loaded without running code, refused by name when they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.engine.atomic import write_atomically
+from mutualnet3d.shapes import SubnetConfig
+
+FORMAT = "mutualnet3d.checkpoint"
+VERSION = 1
+
+
+def save_checkpoint(path: str, content: Mapping[str, Any]) -> None:
+    """Write `content` (tensors, numbers, strings, and containers of them) to `path`, atomically."""
+    whole = {"format": FORMAT, "version": VERSION, **content}
+    write_atomically(path, lambda file: torch.save(whole, file))
+
+
+def load_checkpoint(path: str) -> dict[str, Any]:
+    """The content of a checkpoint, tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is truncated or damaged, is no checkpoint of this project, or of a newer version of it.
+    """
+    if not g_pathmgr.isfile(path):
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(g_pathmgr.get_local_path(path), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: cannot be read as a checkpoint, it may be truncated or damaged: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a checkpoint of mutualnet3d")
+    if content["version"] > VERSION:
+        raise ValueError(f"{path}: checkpoint version {content['version']}; this release reads up to {VERSION}")
+    return content
+
+
+def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
+    """Load weights that must fit name by name and shape by shape.
+
+    Raises:
+        ValueError: they are another model's; it names the file and what differs.
+    """
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    theirs = {name: tuple(value.shape) for name, value in state.items()}
+    problems = [f"{name} is missing" for name in own if name not in theirs]
+    problems += [f"{name} is unknown here" for name in theirs if name not in own]
+    problems += [
+        f"{name} is {theirs[name]}, here {own[name]}" for name in own if name in theirs and own[name] != theirs[name]
+    ]
+    if problems:
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(f"{path}: the checkpoint is of another model: {'; '.join(problems[:3])}{more}")
+    model.load_state_dict(state)
+
+
+def statistics_to_state(statistics: Mapping[SubnetConfig, Any]) -> dict[str, Any]:
+    """Calibrated statistics by the config's key, as a checkpoint stores them."""
+    return {str(config): of_norm for config, of_norm in statistics.items()}
+
+
+def statistics_from_state(state: Mapping[str, Any]) -> dict[SubnetConfig, Any]:
+    """The reverse of `statistics_to_state`."""
+    return {SubnetConfig.parse(key): of_norm for key, of_norm in state.items()}
+
+
+def file_hash(path: str) -> str:
+    """The first 16 hexadecimal digits of the file's SHA-256: which checkpoint a result is of."""
+    with g_pathmgr.open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()[:16]
+
+
+class CheckpointFolder:
+    """The checkpoints of one run, in `output_dir`/checkpoints: those of epochs, which stay, and the newest in between.
+
+    The name carries the step (`checkpoint_epoch_00002_step_00000216.pyth`, `checkpoint_step_00000250.pyth`), so that
+    the newest is found without opening any.
+    """
+
+    _NAME = re.compile(r"checkpoint_(?:epoch_\d+_)?step_(\d+)\.pyth")
+
+    def __init__(self, output_dir: str):
+        self.folder = os.path.join(output_dir, "checkpoints")
+
+    def newest(self) -> str | None:
+        """Path of the checkpoint with the highest step, or None."""
+        names = self._names()
+        return os.path.join(self.folder, max(names, key=lambda name: (names[name], name))) if names else None
+
+    def save(self, content: Mapping[str, Any], step: int, epoch: int | None) -> str:
+        """Write the checkpoint after `step` steps, `epoch` epochs if it ends one; then drop what it supersedes: older
+        checkpoints from within epochs. Returns its path."""
+        name = (
+            f"checkpoint_step_{step:08d}.pyth"
+            if epoch is None
+            else f"checkpoint_epoch_{epoch:05d}_step_{step:08d}.pyth"
+        )
+        path = os.path.join(self.folder, name)
+        save_checkpoint(path, content)
+        for old, old_step in self._names().items():
+            if "epoch" not in old and old != name and old_step <= step:
+                os.remove(os.path.join(self.folder, old))
+        return path
+
+    def _names(self) -> dict[str, int]:
+        if not os.path.isdir(self.folder):
+            return {}
+        matches = {name: self._NAME.fullmatch(name) for name in os.listdir(self.folder)}
+        return {name: int(match[1]) for name, match in matches.items() if match}

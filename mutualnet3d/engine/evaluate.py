@@ -1,0 +1,76 @@
+"""Accuracy of sub-networks: every clip is loaded once and run by all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mutualnet3d.engine.train_loop import Prepare
+from mutualnet3d.mutual.calibrate import Calibratable
+from mutualnet3d.shapes import ClipBatch, SubnetConfig
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracies in percent over `num_videos` videos, softmax averaged over the views of each."""
+
+    top1: float
+    top5: float
+    num_videos: int
+
+
+@torch.no_grad()
+def evaluate(
+    model: Calibratable,
+    configs: Sequence[SubnetConfig],
+    batches: Iterable[ClipBatch],
+    prepare: Prepare,
+    device: torch.device,
+    num_videos: int,
+    num_views: int,
+) -> dict[SubnetConfig, Accuracy]:
+    """Accuracy of each of `configs`.
+
+    Args:
+        model: able to evaluate all of them (calibrated).
+        batches: every view of every video once, in all shapes that the configs need.
+        num_videos: in the list; num_views: of each video.
+
+    Raises:
+        ValueError: a video that came with more or fewer views.
+    """
+    scores: dict[SubnetConfig, torch.Tensor] = {}
+    label_V = torch.full((num_videos,), -1)
+    views_V = torch.zeros(num_videos, dtype=torch.int64)
+    was_training = model.training
+    model.train(False)
+    try:
+        for batch in batches:
+            label_V[batch.video_B] = batch.label_B
+            views_V.index_add_(0, batch.video_B, torch.ones_like(batch.video_B))
+            on_device = batch.to(device)
+            for config in configs:
+                with model.active(config):
+                    score_BK = model(prepare(on_device, config)).float().softmax(dim=1).cpu()
+                if config not in scores:
+                    scores[config] = torch.zeros(num_videos, score_BK.shape[1], dtype=torch.float64)
+                scores[config].index_add_(0, batch.video_B, score_BK.double())
+    finally:
+        model.train(was_training)
+    odd = (views_V != num_views).nonzero().flatten().tolist()
+    if odd:
+        raise ValueError(f"video {odd[0]} came with {int(views_V[odd[0]])} views, expected {num_views}")
+    return {config: accuracy(score_VK, label_V) for config, score_VK in scores.items()}
+
+
+def accuracy(score_VK: torch.Tensor, label_V: torch.Tensor) -> Accuracy:
+    """Top-1 and top-5 (of fewer than five classes: of all) of scores (V, K) against labels (V,)."""
+    ranked_Vk = score_VK.topk(min(5, score_VK.shape[1]), dim=1).indices
+    hits_Vk = ranked_Vk == label_V[:, None]
+    return Accuracy(
+        top1=100.0 * hits_Vk[:, 0].double().mean().item(),
+        top5=100.0 * hits_Vk.any(dim=1).double().mean().item(),
+        num_videos=len(label_V),
+    )

@@ -1,0 +1,75 @@
+"""What a run says: text for people, JSON lines for programs, a progress bar on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import simplejson
+from tqdm import tqdm
+
+logger = logging.getLogger("mutualnet3d")
+
+Item = TypeVar("Item")
+
+
+class _AboveTheBar(logging.Handler):
+    """Writes lines to standard output without tearing a progress bar apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+def setup_logging(output_dir: str) -> None:
+    """Send the log to standard output and to `output_dir`/log.txt, appending. A second call moves the file."""
+    os.makedirs(output_dir, exist_ok=True)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    formatter = logging.Formatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
+    for handler in (_AboveTheBar(), logging.FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")):
+        handler.setFormatter(formatter)
+        logger.addHandler(handler)
+
+
+class JsonLines:
+    """Appends records to a file, one JSON object a line, each flushed."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def write(self, record: dict[str, Any]) -> None:
+        # Opened anew for each record: few a second at most, and nothing is left open or unflushed by a killed run.
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(simplejson.dumps(record, ignore_nan=True) + "\n")
+
+
+def progress(items: Iterable[Item], total: int, what: str, period_seconds: float = 10.0) -> Iterator[Item]:
+    """Pass `items` on, showing how far it is: a bar on a terminal, otherwise a line every `period_seconds`."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=what, leave=False)
+        return
+    start = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= period_seconds and done < total:
+            last = now
+            logger.info("%s: %d of %d, %s left", what, done, total, duration((now - start) / done * (total - done)))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: `45 s`, `3 min 05 s`, `2 h 07 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

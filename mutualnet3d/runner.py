@@ -1,0 +1,358 @@
+"""train(cfg) and test(cfg): puts the parts together; no maths."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+
+from mutualnet3d.data.annotations import Video
+from mutualnet3d.data.build import (
+    build_calibration_loader,
+    build_test_loader,
+    build_train_loader,
+    build_train_requests,
+    build_val_loader,
+    read_split,
+)
+from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.engine.atomic import write_text
+from mutualnet3d.engine.checkpoint import (
+    CheckpointFolder,
+    file_hash,
+    load_checkpoint,
+    load_model_state,
+    save_checkpoint,
+    statistics_from_state,
+    statistics_to_state,
+)
+from mutualnet3d.engine.evaluate import Accuracy, evaluate
+from mutualnet3d.engine.hooks import Checkpointing, LearningRate, TrainLog, Validation
+from mutualnet3d.engine.latency import measure_milliseconds
+from mutualnet3d.engine.optim import build_sgd, cosine_with_warmup
+from mutualnet3d.engine.query_table import QueryTable, Row
+from mutualnet3d.engine.tradeoff_plot import save_tradeoff_plot
+from mutualnet3d.engine.train_loop import Hook, TrainLoop, TrainStep
+from mutualnet3d.log import JsonLines, logger, progress, setup_logging
+from mutualnet3d.models import build_model, count_parameters, multiply_adds
+from mutualnet3d.mutual import SubnetConfig, SubnetSpace, calibrate
+from mutualnet3d.shapes import ClipBatch, ClipShape, union_of_shapes
+
+# oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
+# again took a quarter of a CPU training step. Read when the first convolution runs.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
+
+
+class Session:
+    """What training and testing of one config share: the network on its device, and how it is fed.
+
+    Attributes:
+        model, device: the network and where it is.
+        space: its sub-networks.
+        records: the JSON lines of the run.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        self.cfg = cfg
+        setup_logging(cfg.OUTPUT_DIR)
+        self.records = JsonLines(os.path.join(cfg.OUTPUT_DIR, "log.jsonl"))
+        write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
+        self.space = build_space(cfg)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        memory_format = torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
+        self.normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format)
+        torch.manual_seed(cfg.RNG_SEED)  # the weights' start and dropout; everything else has generators of its own
+        self.model = build_model(cfg).to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+
+    @contextmanager
+    def sharing_the_cores(self) -> Iterator[None]:
+        """On a CPU, leave a core to each loader worker: threads that wait for a worker's core spin, and took twice as
+        long for a training step as half the threads do."""
+        before = torch.get_num_threads()
+        if self.device.type == "cpu":
+            free = len(os.sched_getaffinity(0)) - self.cfg.DATA_LOADER.NUM_WORKERS
+            torch.set_num_threads(max(1, min(before, free)))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def shapes(self, configs: Iterable[SubnetConfig]) -> tuple[ClipShape, ...]:
+        """The clip shapes that `configs` need between them."""
+        return union_of_shapes(self.model.input_shapes(config) for config in configs)
+
+    def prepare(self, batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
+        """A batch on the device to the network's input under `config`."""
+        return [self.normalize(batch.clips[shape].to(self.device)) for shape in self.model.input_shapes(config)]
+
+    def calibrate(self, configs: Sequence[SubnetConfig], train_videos: list[Video]) -> None:
+        """Recompute the statistics of `configs` over training batches."""
+        if not configs:
+            return
+        loader = build_calibration_loader(self.cfg, train_videos, self.shapes(configs))
+        num_clips = calibrate(self.model, configs, progress(loader, len(loader), "calibrating"), self.prepare)
+        logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
+
+    def to_calibrate(self, configs: Sequence[SubnetConfig]) -> list[SubnetConfig]:
+        """Those of `configs` that need calibration: the full network has its tracked statistics, unless precise ones
+        are asked for."""
+        return [
+            config
+            for config in configs
+            if config not in self.model.statistics
+            and (self.cfg.BN.USE_PRECISE_STATS or not self.model.can_evaluate(config))
+        ]
+
+    def evaluate(
+        self, configs: Sequence[SubnetConfig], loader: Any, num_videos: int, num_views: int
+    ) -> dict[SubnetConfig, Accuracy]:
+        """Accuracy of `configs` over the clips of `loader`."""
+        batches = progress(loader, len(loader), "evaluating")
+        return evaluate(self.model, configs, batches, self.prepare, self.device, num_videos, num_views)
+
+
+def build_space(cfg: CfgNode) -> SubnetSpace:
+    """The sub-networks that `cfg` trains and tests; empty lists mean the full network's own value."""
+    return SubnetSpace(
+        width_range=tuple(cfg.MUTUAL.WIDTH_RANGE),
+        sizes=tuple(cfg.MUTUAL.SIZES) or (cfg.DATA.TRAIN_CROP_SIZE,),
+        frames=tuple(cfg.MUTUAL.FRAMES) or (cfg.DATA.NUM_FRAMES,),
+    )
+
+
+def configs_to_test(cfg: CfgNode, space: SubnetSpace) -> tuple[SubnetConfig, ...]:
+    """What `TEST.SUBNETS` names, each once.
+
+    Raises:
+        ValueError: nothing is named, a key is none, or the space does not have its sub-network.
+    """
+    configs: list[SubnetConfig] = []
+    for entry in cfg.TEST.SUBNETS:
+        if entry == "grid":
+            configs += space.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)
+        elif entry == "full":
+            configs.append(space.full)
+        else:
+            configs.append(space.check(SubnetConfig.parse(entry)))
+    if not configs:
+        raise ValueError("TEST.SUBNETS is empty; name 'grid', 'full' or keys such as 'w0.63-s160-t10'")
+    return tuple(dict.fromkeys(configs))
+
+
+def train(cfg: CfgNode) -> str:
+    """Train as `cfg` says, going on from `OUTPUT_DIR` where a run was left. Returns the path of the last checkpoint."""
+    session = Session(cfg)
+    with session.sharing_the_cores():
+        return _train(session)
+
+
+def _train(session: Session) -> str:
+    cfg = session.cfg
+    videos = read_split(cfg, "train")
+
+    def configs_at(step: int) -> tuple[SubnetConfig, ...]:
+        return session.space.at_step(cfg.RNG_SEED, step) if cfg.MUTUAL.ENABLE else (session.space.full,)
+
+    requests = build_train_requests(cfg, len(videos), lambda step: session.shapes(configs_at(step)))
+    optimizer = build_sgd(
+        session.model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        momentum=cfg.SOLVER.MOMENTUM,
+        dampening=cfg.SOLVER.DAMPENING,
+        nesterov=cfg.SOLVER.NESTEROV,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+    )
+    folder = CheckpointFolder(cfg.OUTPUT_DIR)
+    requests.start_step = _resume(session, optimizer, folder, requests.steps_per_epoch)
+    logger.info(
+        "training %s on %s with %d threads: %d videos, steps %d to %d, %d clips each",
+        "mutually" if cfg.MUTUAL.ENABLE else "the full network alone",
+        session.device,
+        torch.get_num_threads(),
+        len(videos),
+        requests.start_step,
+        requests.num_steps,
+        cfg.TRAIN.BATCH_SIZE,
+    )
+    session.model.train()
+    started = time.monotonic()
+    TrainLoop(
+        TrainStep(session.model, optimizer, configs_at, session.prepare, session.device),
+        build_train_loader(cfg, videos, requests),
+        _hooks(session, optimizer, folder, videos, requests.steps_per_epoch),
+        requests.start_step,
+        requests.num_steps,
+    ).train()
+    session.records.write({"kind": "trained", "step": requests.num_steps, "seconds": time.monotonic() - started})
+    newest = folder.newest()
+    assert newest is not None  # the last step wrote one, in this run or in the one that it goes on from
+    return newest
+
+
+def _hooks(
+    session: Session,
+    optimizer: torch.optim.Optimizer,
+    folder: CheckpointFolder,
+    train_videos: list[Video],
+    steps_per_epoch: int,
+) -> list[Hook]:
+    cfg = session.cfg
+
+    def save(step: int, epoch: int | None) -> str:
+        content = {
+            "step": step,
+            "steps_per_epoch": steps_per_epoch,
+            "model_state": session.model.state_dict(),
+            "optimizer_state": optimizer.state_dict(),
+            "rng_state": _rng_state(),
+            "cfg": cfg.dump(),
+        }
+        return folder.save(content, step, epoch)
+
+    lr_at = cosine_with_warmup(
+        base_lr=cfg.SOLVER.BASE_LR,
+        end_lr=cfg.SOLVER.COSINE_END_LR,
+        max_epoch=cfg.SOLVER.MAX_EPOCH,
+        warmup_epochs=cfg.SOLVER.WARMUP_EPOCHS,
+        warmup_start_lr=cfg.SOLVER.WARMUP_START_LR,
+        cosine_after_warmup=cfg.SOLVER.COSINE_AFTER_WARMUP,
+    )
+    hooks: list[Hook] = [
+        LearningRate(optimizer, lr_at, steps_per_epoch),
+        TrainLog(optimizer, steps_per_epoch, cfg.LOG_PERIOD, session.records),
+        Checkpointing(save, steps_per_epoch, cfg.TRAIN.CHECKPOINT_PERIOD, cfg.TRAIN.CHECKPOINT_SECONDS),
+    ]
+    if cfg.TRAIN.EVAL_PERIOD:
+        hooks.append(Validation(_validation(session, train_videos), steps_per_epoch, cfg.TRAIN.EVAL_PERIOD))
+    return hooks
+
+
+def _validation(session: Session, train_videos: list[Video]) -> Callable[[int], None]:
+    """Top-1 and top-5 of the full network and, in mutual training, of the smallest one, on val.csv."""
+    cfg, space = session.cfg, session.space
+    configs = [space.full, space.smallest] if cfg.MUTUAL.ENABLE else [space.full]
+    val_videos = read_split(cfg, "val")
+
+    def validate(epoch: int) -> None:
+        session.model.statistics.clear()  # the weights have moved on since they were taken
+        session.calibrate(session.to_calibrate(configs), train_videos)
+        loader = build_val_loader(cfg, val_videos, session.shapes(configs))
+        results = session.evaluate(configs, loader, len(val_videos), num_views=1)
+        for config, result in results.items():
+            logger.info("epoch %d: %s top-1 %.2f %%, top-5 %.2f %%", epoch, config, result.top1, result.top5)
+        top1 = {str(config): result.top1 for config, result in results.items()}
+        session.records.write({"kind": "validation", "epoch": epoch, "top1": top1})
+
+    return validate
+
+
+def _resume(session: Session, optimizer: torch.optim.Optimizer, folder: CheckpointFolder, steps_per_epoch: int) -> int:
+    """Load the newest checkpoint of the run, if there is one; the step to go on with."""
+    path = folder.newest()
+    if path is None:
+        return 0
+    if not session.cfg.TRAIN.AUTO_RESUME:
+        raise ValueError(f"{path} is there, but TRAIN.AUTO_RESUME is False; choose another OUTPUT_DIR or resume")
+    content = load_checkpoint(path)
+    load_model_state(session.model, content["model_state"], path)
+    if content["steps_per_epoch"] != steps_per_epoch:
+        raise ValueError(
+            f"{path}: written with {content['steps_per_epoch']} steps per epoch, this run has {steps_per_epoch}; "
+            "resume with the same training list and TRAIN.BATCH_SIZE"
+        )
+    optimizer.load_state_dict(content["optimizer_state"])
+    _set_rng_state(content["rng_state"])
+    session.records.write({"kind": "resumed", "step": content["step"], "checkpoint": path})
+    logger.info("resumed from %s, %d steps done", path, content["step"])
+    return int(content["step"])
+
+
+def _rng_state() -> dict[str, Any]:
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def _set_rng_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def test(cfg: CfgNode) -> QueryTable:
+    """Calibrate, evaluate and measure the sub-networks of `TEST.SUBNETS`; write the query table and its picture.
+
+    Into `OUTPUT_DIR`: calibrated.pyth (weights and statistics), query_table.json, query_table.csv, tradeoff.png.
+    """
+    session = Session(cfg)
+    configs = configs_to_test(cfg, session.space)
+    path = cfg.TEST.CHECKPOINT_FILE_PATH or CheckpointFolder(cfg.OUTPUT_DIR).newest()
+    if path is None:
+        raise FileNotFoundError(f"no checkpoint in {cfg.OUTPUT_DIR}; train first, or set TEST.CHECKPOINT_FILE_PATH")
+    content = load_checkpoint(path)
+    load_model_state(session.model, content["model_state"], path)
+    for config, statistics in statistics_from_state(content.get("statistics", {})).items():
+        session.model.set_statistics(config, statistics)
+    videos = read_split(cfg, "test")
+    logger.info("testing %d sub-networks of %s on %d videos", len(configs), path, len(videos))
+
+    missing = session.to_calibrate(configs)
+    with session.sharing_the_cores():
+        session.calibrate(missing, read_split(cfg, "train") if missing else [])
+    calibrated = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
+    save_checkpoint(
+        calibrated,
+        {
+            "step": content["step"],
+            "model_state": session.model.state_dict(),
+            "statistics": statistics_to_state(session.model.statistics),
+            "cfg": cfg.dump(),
+        },
+    )
+    num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
+    loader = build_test_loader(cfg, videos, session.shapes(configs))
+    with session.sharing_the_cores():
+        results = session.evaluate(configs, loader, len(videos), num_views)
+    table = _tabulate(session, results, file_hash(calibrated))
+    table.save(os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
+    table.save_csv(os.path.join(cfg.OUTPUT_DIR, "query_table.csv"))
+    save_tradeoff_plot(table, os.path.join(cfg.OUTPUT_DIR, "tradeoff.png"), f"{cfg.MODEL.ARCH}, one checkpoint")
+    logger.info("wrote query_table.json, query_table.csv, tradeoff.png to %s", cfg.OUTPUT_DIR)
+    print(table.to_text())
+    print("* on the Pareto front. GFLOPs: 1e9 multiply-adds per clip of frames x size x size (config: w, s, t);")
+    print(f"ms: median forward pass of one clip, {session.device}, {torch.get_num_threads()} threads.")
+    return table
+
+
+def _tabulate(session: Session, results: dict[SubnetConfig, Accuracy], checkpoint: str) -> QueryTable:
+    def make_clips(config: SubnetConfig) -> list[torch.Tensor]:
+        shapes = session.model.input_shapes(config)
+        blank = [torch.zeros(1, each.frames, 3, each.size, each.size, dtype=torch.uint8) for each in shapes]
+        return [session.normalize(clip.to(session.device)) for clip in blank]
+
+    cfg, model = session.cfg, session.model
+    milliseconds = measure_milliseconds(model, list(results), make_clips, session.device, cfg.TEST.LATENCY_RUNS)
+    rows = [
+        Row(
+            config=config,
+            gflops=multiply_adds(model, config) / 1e9,
+            params=count_parameters(model, config),
+            milliseconds=milliseconds[config],
+            top1=result.top1,
+            top5=result.top5,
+        )
+        for config, result in results.items()
+    ]
+    context = {
+        "model": cfg.MODEL.ARCH,
+        "num_videos": next(iter(results.values())).num_videos,
+        "views": f"{cfg.TEST.NUM_ENSEMBLE_VIEWS} x {cfg.TEST.NUM_SPATIAL_CROPS} views",
+        "device": torch.cuda.get_device_name() if session.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "batch_size": 1,
+        "checkpoint": checkpoint,
+    }
+    return QueryTable(tuple(rows), context)

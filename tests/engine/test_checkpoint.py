@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from mutualnet3d.engine.atomic import write_atomically
+from mutualnet3d.engine.checkpoint import (
+    CheckpointFolder,
+    file_hash,
+    load_checkpoint,
+    load_model_state,
+    save_checkpoint,
+    statistics_from_state,
+    statistics_to_state,
+)
+from mutualnet3d.models.x3d import build_x3d
+from mutualnet3d.shapes import ClipShape, SubnetConfig
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    path = str(tmp_path / "a.pyth")
+    statistics = {SubnetConfig(0.63, 160, 10): {"norm": (torch.randn(8), torch.rand(8))}}
+    state = statistics_to_state(statistics)
+    save_checkpoint(path, {"step": 7, "model_state": {"w": torch.ones(2)}, "statistics": state})
+    content = load_checkpoint(path)
+    assert content["step"] == 7
+    assert torch.equal(content["model_state"]["w"], torch.ones(2))
+    back = statistics_from_state(content["statistics"])
+    assert torch.equal(back[SubnetConfig(0.63, 160, 10)]["norm"][1], statistics[SubnetConfig(0.63, 160, 10)]["norm"][1])
+    assert len(file_hash(path)) == 16
+
+
+def test_missing_truncated_damaged_and_foreign_checkpoints_are_refused_by_name(tmp_path):
+    path = tmp_path / "a.pyth"
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*a\.pyth"):
+        load_checkpoint(str(path))
+    save_checkpoint(str(path), {"model_state": {"w": torch.randn(1000)}})
+    whole = path.read_bytes()
+    for keep in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(ValueError, match=r"a\.pyth: cannot be read as a checkpoint, it may be trunc"):
+            load_checkpoint(str(path))
+    torch.save({"model_state": {}}, path)
+    with pytest.raises(ValueError, match=r"a\.pyth: not a checkpoint of mutualnet3d"):
+        load_checkpoint(str(path))
+    torch.save({"format": "mutualnet3d.checkpoint", "version": 99}, path)
+    with pytest.raises(ValueError, match=r"a\.pyth: checkpoint version 99; this release reads up to 1"):
+        load_checkpoint(str(path))
+
+
+class _Evil:
+    def __reduce__(self):
+        return os.mkdir, ("evil",)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format": "mutualnet3d.checkpoint", "version": 1, "cfg": _Evil()}, "a.pyth")
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        load_checkpoint("a.pyth")
+    assert not os.path.exists("evil")
+
+
+def test_another_models_checkpoint_is_refused_with_what_differs():
+    settings = {"native": ClipShape(4, 32), "num_classes": 5, "width_factor": 1.0, "depth_factor": 0.3, "dim_c5": 32}
+    model = build_x3d(**settings)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    wider = build_x3d(**{**settings, "num_classes": 7}).state_dict()
+    with pytest.raises(ValueError, match=r"x\.pyth: .* of another model: blocks\.5\.proj\.weight is \(7, 32\), here"):
+        load_model_state(model, wider, "x.pyth")
+    deeper = build_x3d(**{**settings, "depth_factor": 1.0}).state_dict()
+    with pytest.raises(ValueError, match=r"blocks\.\S+ is unknown here; .* and \d+ more"):
+        load_model_state(model, deeper, "x.pyth")
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_folder_finds_the_newest_and_drops_what_is_superseded(tmp_path):
+    folder = CheckpointFolder(str(tmp_path))
+    assert folder.newest() is None
+    names = lambda: sorted(os.listdir(folder.folder))  # noqa: E731
+    folder.save({}, step=5, epoch=None)
+    folder.save({}, step=9, epoch=None)
+    assert names() == ["checkpoint_step_00000009.pyth"]
+    folder.save({}, step=10, epoch=1)
+    assert names() == ["checkpoint_epoch_00001_step_00000010.pyth"]
+    folder.save({}, step=15, epoch=None)
+    assert folder.newest() == os.path.join(folder.folder, "checkpoint_step_00000015.pyth")
+    folder.save({}, step=20, epoch=2)
+    assert names() == [f"checkpoint_epoch_0000{epoch}_step_000000{epoch}0.pyth" for epoch in (1, 2)]
+    (tmp_path / "checkpoints" / "notes.txt").touch()
+    assert folder.newest() == os.path.join(folder.folder, "checkpoint_epoch_00002_step_00000020.pyth")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half of the ne")
+        raise OSError("disk full, on purpose")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(str(path), fail)
+    assert os.listdir(tmp_path) == ["a.bin"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
+    """A process that writes checkpoints without end is killed; what it leaves can be read."""
+    script = (
+        "import torch, sys\n"
+        "from mutualnet3d.engine.checkpoint import CheckpointFolder\n"
+        "folder = CheckpointFolder(sys.argv[1])\n"
+        "for step in range(1, 10**6):\n"
+        "    folder.save({'step': step, 'w': torch.full((50_000,), float(step))}, step, None)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, str(tmp_path)])
+    folder = CheckpointFolder(str(tmp_path))
+    deadline = time.monotonic() + 60
+    while folder.newest() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    newest = folder.newest()
+    assert newest is not None
+    content = load_checkpoint(newest)
+    assert torch.equal(content["w"], torch.full((50_000,), float(content["step"])))

@@ -1,0 +1,208 @@
+"""Whole runs on small videos: train, resume, test, and what a user may get wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import mutualnet3d as m3
+from mutualnet3d.data.decode import VideoDecodeError
+from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.runner import test as run_test
+from mutualnet3d.runner import train as run_train
+
+ROOT = Path(__file__).resolve().parents[1]
+CFG = "X3D_tiny_mutual.yaml"
+
+
+def make_cfg(overrides):
+    return m3.load_cfg(CFG, overrides)
+
+
+def records_of(cfg, kind="train"):
+    with open(os.path.join(cfg.OUTPUT_DIR, "log.jsonl")) as file:
+        return [record for record in map(json.loads, file) if record["kind"] == kind]
+
+
+def test_train_and_test_write_all_they_promise(tiny_overrides):
+    cfg = make_cfg(tiny_overrides(TRAIN__EVAL_PERIOD=2, SOLVER__MAX_EPOCH=4))
+    checkpoint = run_train(cfg)
+    table = run_test(cfg)
+    assert sorted(os.listdir(cfg.OUTPUT_DIR)) == [
+        "calibrated.pyth", "checkpoints", "config.yaml", "log.jsonl", "log.txt",
+        "query_table.csv", "query_table.json", "tradeoff.png",
+    ]  # fmt: skip
+    assert os.path.basename(checkpoint) == "checkpoint_epoch_00004_step_00000016.pyth"
+    assert m3.load_cfg(os.path.join(cfg.OUTPUT_DIR, "config.yaml")) == cfg
+
+    records = records_of(cfg)
+    assert [record["step"] for record in records] == list(range(1, 17))
+    space = m3.SubnetSpace((0.5, 1.0), (32,), (4, 2))
+    for record in records:
+        assert list(record["losses"]) == [str(config) for config in space.at_step(cfg.RNG_SEED, record["step"] - 1)]
+        assert record["clips_per_second"] > 0
+        assert record["data_seconds"] >= 0
+        assert record["compute_seconds"] > 0
+    assert records[-1]["eta_seconds"] == 0
+    # Bright against dark clips: a few steps tell them apart.
+    assert records[-1]["losses"]["w1.0-s32-t4"] < 0.5 * records[0]["losses"]["w1.0-s32-t4"]
+    assert [set(record["top1"]) for record in records_of(cfg, "validation")] == [{"w1.0-s32-t4", "w0.5-s32-t2"}] * 2
+
+    assert [str(row.config) for row in table.rows] == ["w1.0-s32-t4", "w1.0-s32-t2", "w0.5-s32-t4", "w0.5-s32-t2"]
+    assert table.rows[0].top1 == 100.0
+    assert all(row.milliseconds > 0 and row.params > 0 for row in table.rows)
+    assert table.rows[0].gflops > table.rows[-1].gflops > 0
+    assert m3.QueryTable.load(os.path.join(cfg.OUTPUT_DIR, "query_table.json")) == table
+    with open(os.path.join(cfg.OUTPUT_DIR, "query_table.csv")) as file:
+        assert len(list(csv.DictReader(file))) == 4
+    calibrated = load_checkpoint(os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth"))
+    assert set(calibrated["statistics"]) == {"w1.0-s32-t2", "w0.5-s32-t4", "w0.5-s32-t2"}
+
+
+def test_a_calibrated_checkpoint_is_tested_as_it_is(tiny_overrides, tmp_path):
+    cfg = make_cfg(tiny_overrides())
+    run_train(cfg)
+    first = run_test(cfg)
+    path = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
+    again = make_cfg(tiny_overrides(TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "again")))
+    second = run_test(again)
+    assert [(row.config, row.top1) for row in second.rows] == [(row.config, row.top1) for row in first.rows]
+    assert "calibrated" not in Path(again.OUTPUT_DIR, "log.txt").read_text().replace("calibrated.pyth", "")
+
+
+def test_static_training_runs_through_the_same_loop(tiny_overrides):
+    cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))
+    run_train(cfg)
+    assert all(list(record["losses"]) == ["w1.0-s32-t4"] for record in records_of(cfg))
+    assert len(run_test(cfg).rows) == 4  # the same grid as the mutual network's
+
+
+def test_views_are_averaged(tiny_overrides):
+    cfg = make_cfg(tiny_overrides(TEST__NUM_ENSEMBLE_VIEWS=2, TEST__NUM_SPATIAL_CROPS=3, TEST__SUBNETS=["full"]))
+    run_train(cfg)
+    table = run_test(cfg)
+    assert table.context["views"] == "2 x 3 views"
+    assert table.context["num_videos"] == 6
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_gives_the_weights_of_an_uninterrupted_run(tiny_overrides, tmp_path, monkeypatch, workers):
+    """Stopped in the middle of an epoch, with dropout and momentum in play: equal to the last bit."""
+    common = {"MODEL__DROPOUT_RATE": 0.5, "SOLVER__MAX_EPOCH": 3, "DATA_LOADER__NUM_WORKERS": workers}
+    whole = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "whole"), **common))
+    expected = load_checkpoint(run_train(whole))
+
+    halves = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "halves"), TRAIN__CHECKPOINT_SECONDS=1e-9, **common))
+    with monkeypatch.context() as patch:
+        patch.setattr("mutualnet3d.engine.hooks.Validation.after_step", lambda self, loop: None)
+        patch.setattr("mutualnet3d.engine.hooks.TrainLog.after_step", _stop_at(6))
+        with pytest.raises(KeyboardInterrupt):
+            run_train(halves)
+    torch.rand(5)  # another process would not have the generator where it was
+    resumed = load_checkpoint(run_train(halves))
+    assert records_of(halves, "resumed")[0]["step"] == 6
+    assert resumed["step"] == expected["step"] == 12
+    for name, value in expected["model_state"].items():
+        assert torch.equal(value, resumed["model_state"][name]), name
+    for index, state in expected["optimizer_state"]["state"].items():
+        assert torch.equal(state["momentum_buffer"], resumed["optimizer_state"]["state"][index]["momentum_buffer"])
+
+
+def _stop_at(step):
+    def after_step(self, loop):
+        if loop.step == step:
+            raise KeyboardInterrupt
+
+    return after_step
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tiny_overrides, tmp_path):
+    """SIGKILL in the middle of training, through the command line; the same command finishes the run."""
+    overrides = tiny_overrides(SOLVER__MAX_EPOCH=100, TRAIN__CHECKPOINT_SECONDS=0.05, TEST__ENABLE=False)
+    command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", CFG, *map(str, overrides)]
+    log = tmp_path / "output" / "log.jsonl"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not log.exists() or len(log.read_text().splitlines()) < 20):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    steps_done = len(log.read_text().splitlines())
+    assert 20 <= steps_done < 400
+    overrides = tiny_overrides(SOLVER__MAX_EPOCH=100, TRAIN__CHECKPOINT_SECONDS=60, TEST__ENABLE=False)
+    command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", CFG, *map(str, overrides)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=240)
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    (resumed,) = [record for record in records if record["kind"] == "resumed"]
+    assert 0 < resumed["step"] <= steps_done
+    assert max(record["step"] for record in records if record["kind"] == "train") == 400
+
+
+def test_resume_is_refused_where_it_would_not_be_one(tiny_overrides):
+    run_train(make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1)))
+    with pytest.raises(ValueError, match=r"written with 4 steps per epoch, this run has 2; resume with the same"):
+        run_train(make_cfg(tiny_overrides(TRAIN__BATCH_SIZE=8)))
+    with pytest.raises(ValueError, match=r"TRAIN\.AUTO_RESUME is False"):
+        run_train(make_cfg(tiny_overrides(TRAIN__AUTO_RESUME=False)))
+    with pytest.raises(ValueError, match=r"step_00000004\.pyth: the checkpoint is of another model: blocks"):
+        run_train(make_cfg(tiny_overrides(X3D__DIM_C5=48)))
+    (path,) = Path(make_cfg(tiny_overrides()).OUTPUT_DIR, "checkpoints").iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"step_00000004\.pyth: cannot be read as a checkpoint, it may be truncated"):
+        run_train(make_cfg(tiny_overrides()))
+
+
+def test_testing_without_a_checkpoint(tiny_overrides):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*output; train first, or set TEST\.CHECKPOINT"):
+        run_test(make_cfg(tiny_overrides()))
+
+
+@pytest.mark.parametrize(
+    ("subnets", "message"),
+    [
+        (["w0.4-s32-t4"], r"width 0\.4 is outside the space's 0\.5 to 1\.0"),
+        (["w0.5-s64-t4"], "size 64 is none of the space's 32"),
+        (["w0.5-s32-t3"], "3 frames are none of the space's 4, 2"),
+        (["w1.5-s32-t4"], r"width must be in \(0, 1\], got 1\.5"),
+        (["small"], "not a sub-network's key: 'small'"),
+        ([], "TEST.SUBNETS is empty"),
+    ],
+)
+def test_subnets_that_are_not_there(tiny_overrides, subnets, message):
+    with pytest.raises(ValueError, match=message):
+        run_test(make_cfg(tiny_overrides(TEST__SUBNETS=subnets)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_video_stops_training_by_name(tiny_overrides, tiny_data, tmp_path, workers):
+    for name in os.listdir(tiny_data):
+        os.symlink(tiny_data / name, tmp_path / name)
+    os.remove(tmp_path / "train_3.mp4")
+    (tmp_path / "train_3.mp4").write_text("not a video")
+    cfg = make_cfg(tiny_overrides(DATA__PATH_TO_DATA_DIR=str(tmp_path), DATA_LOADER__NUM_WORKERS=workers))
+    with pytest.raises(VideoDecodeError, match=r"train_3\.mp4: cannot be decoded: InvalidDataError"):
+        run_train(cfg)
+
+
+def test_a_missing_video_stops_at_the_start(tiny_overrides, tiny_data, tmp_path):
+    for name in os.listdir(tiny_data):
+        os.symlink(tiny_data / name, tmp_path / name)
+    os.remove(tmp_path / "train_3.mp4")
+    with pytest.raises(FileNotFoundError, match=r"train\.csv:4: found 15 of 16 listed videos; .*train_3\.mp4"):
+        run_train(make_cfg(tiny_overrides(DATA__PATH_TO_DATA_DIR=str(tmp_path))))
+
+
+def test_a_loss_that_is_not_finite_names_the_subnet(tiny_overrides):
+    cfg = make_cfg(tiny_overrides(SOLVER__BASE_LR=1e30))
+    with pytest.raises(FloatingPointError, match=r"step \d+: the loss of w1\.0-s32-t4.* is nan; try a lower"):
+        run_train(cfg)
