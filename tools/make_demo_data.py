@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
-from mutualnet3d.data.moving_shapes import make_data_set
+from mutualnet3d.data.moving_shapes import DEFAULT_CLASSES, make_data_set
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -25,6 +25,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fps", type=int, default=24, help="frames per second")
     parser.add_argument("--height", type=int, default=72, help="frame height in pixels, even")
     parser.add_argument("--width", type=int, default=96, help="frame width in pixels, even, the height or more")
+    parser.add_argument("--classes", nargs="+", metavar="CLASS", default=DEFAULT_CLASSES, help="labelled in this order")
     parser.add_argument("--overwrite", action="store_true", help="replace another set in the folder")
     return parser.parse_args(arguments)
 
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 fps=options.fps,
                 height=options.height,
                 width=options.width,
+                classes=options.classes,
                 overwrite=options.overwrite,
                 progress=_progress(bar),
             )

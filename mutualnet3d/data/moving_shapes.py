@@ -39,6 +39,9 @@ _CLOCK_OF_CLASS = {  # class name -> (the clock that runs, its direction)
 }
 _CLOCKS = ("travel_x", "travel_y", "turn", "growth", "swing_x", "swing_y")
 CLASS_NAMES = tuple(_CLOCK_OF_CLASS)
+# Which way a shape turns takes a small network many times as long to learn as all other motions, so a data set has the
+# rotations on request only.
+DEFAULT_CLASSES = tuple(name for name in CLASS_NAMES if not name.startswith("rotate"))
 FORMAT_VERSION = 1
 MANIFEST_NAME = "moving_shapes.json"
 _LISTS_OF_SPLIT = {"train": ("train.csv",), "val": ("val.csv", "test.csv")}
@@ -73,26 +76,26 @@ class MovingShapesStyle:
         ValueError: a value is negative, a pair falls, or a growth is below 1.
     """
 
-    speed_heights_per_s: Range = (0.25, 0.5)  # of travel; lowered where max_travel_heights asks for it
+    speed_heights_per_s: Range = (0.3, 0.45)  # of travel; lowered where max_travel_heights asks for it
     max_travel_heights: float = 0.9  # over the whole clip
-    turn_degrees_per_s: Range = (100.0, 180.0)
-    growth_per_s: Range = (1.7, 2.4)  # factor; lowered where max_growth asks for it
+    turn_degrees_per_s: Range = (120.0, 200.0)
+    growth_per_s: Range = (1.8, 2.4)  # factor; lowered where max_growth asks for it
     max_growth: float = 5.0  # factor over the whole clip
     swing_hz: Range = (0.8, 1.6)
-    swing_heights: Range = (0.12, 0.2)  # amplitude
-    radius_heights: Range = (0.17, 0.26)  # main shape, of the circle round it, halfway through its growth
+    swing_heights: Range = (0.14, 0.2)  # amplitude
+    radius_heights: Range = (0.19, 0.26)  # main shape, of the circle round it, halfway through its growth
     place_heights: float = 0.05  # the path's middle lies within +- this (x: more in wide frames) of the frame's centre
-    distractors: tuple[int, int] = (0, 2)  # number of small shapes without a class motion
+    distractors: tuple[int, int] = (0, 1)  # number of small shapes without a class motion
     distractor_radius_heights: Range = (0.04, 0.08)
     distractor_heights_per_s: float = 0.04  # root mean square speed of those that wander (every second one)
-    contrast: Range = (0.35, 0.6)  # grey levels between a shape and the background
+    contrast: Range = (0.45, 0.65)  # grey levels between a shape and the background
     shape_texture: float = 0.22  # amplitude in grey levels of a shape's gradient, and of its stripes
-    colour: float = 0.12  # largest deviation of a channel from grey, in grey levels
-    background_grey: Range = (0.15, 0.4)  # grey level; below 0.5 the shapes are brighter than it, above 0.5 darker
-    background_texture: float = 0.06  # amplitude in grey levels
-    background_heights_per_s: Range = (0.0, 0.06)  # drift, in a random direction
+    colour: float = 0.08  # largest deviation of a channel from grey, in grey levels
+    background_grey: Range = (0.15, 0.3)  # grey level; below 0.5 the shapes are brighter than it, above 0.5 darker
+    background_texture: float = 0.04  # amplitude in grey levels
+    background_heights_per_s: Range = (0.0, 0.04)  # drift, in a random direction
     noise: float = 0.005  # standard deviation in grey levels
-    flicker: float = 0.03  # relative standard deviation of the brightness
+    flicker: float = 0.01  # relative standard deviation of the brightness
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -127,10 +130,13 @@ class _SetPlan:
     width: int
     clip_seconds: Range
     style: MovingShapesStyle
+    classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
         for name, lowest in {"num_train": 1, "num_val": 1, "seed": 0}.items():
             _require(getattr(self, name) >= lowest, name, getattr(self, name), f"{lowest} or more")
+        known = set(self.classes) <= set(CLASS_NAMES) and len(set(self.classes)) == len(self.classes) >= 2
+        _require(known, "classes", list(self.classes), f"two or more, each once, of {', '.join(CLASS_NAMES)}")
         shortest, longest = self.clip_seconds
         _require(0 < shortest <= longest < math.inf, "clip_seconds", self.clip_seconds, "0 < shortest <= longest")
         _check_frames(1, self.height, self.width, self.fps)
@@ -138,9 +144,13 @@ class _SetPlan:
 
     def manifest(self) -> dict[str, object]:
         """What the folder's manifest says, as JSON gives it back (tuples as lists)."""
-        said = {"format_version": FORMAT_VERSION, "classes": CLASS_NAMES, **asdict(self)}
+        said = {"format_version": FORMAT_VERSION, **asdict(self)}
         said |= {f"style.{name}": value for name, value in said.pop("style").items()}
         return json.loads(json.dumps(said))
+
+    def label(self, index: int) -> int:
+        """Class of clip `index` of a split: they take turns, which balances them whatever the count."""
+        return index % len(self.classes)
 
     def jobs(self) -> list[tuple[str, int]]:
         """(split, index) of all clips."""
@@ -149,10 +159,6 @@ class _SetPlan:
 
 def _clip_name(split: str, index: int) -> str:
     return f"{split}/{index:05d}.mp4"
-
-
-def _clip_label(index: int) -> int:
-    return index % len(CLASS_NAMES)  # the classes take turns: balanced, whatever the count
 
 
 def draw_main_path(
@@ -384,7 +390,8 @@ def _write_set_clip(plan: _SetPlan, folder: Path, job: tuple[str, int]) -> None:
     split, index = job
     rng = np.random.default_rng([plan.seed, _SPLITS.index(split), index])
     num_frames = max(1, round(rng.uniform(*plan.clip_seconds) * plan.fps))
-    frames_THWC = render_clip(_clip_label(index), rng, num_frames, plan.height, plan.width, plan.fps, plan.style)
+    motion = CLASS_NAMES.index(plan.classes[plan.label(index)])
+    frames_THWC = render_clip(motion, rng, num_frames, plan.height, plan.width, plan.fps, plan.style)
     write_clip(folder / _clip_name(split, index), frames_THWC, plan.fps)
 
 
@@ -428,15 +435,17 @@ def make_data_set(
     width: int = 96,
     clip_seconds: Range = (2.0, 2.5),
     style: MovingShapesStyle = DEFAULT_STYLE,
+    classes: Iterable[str] = DEFAULT_CLASSES,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
     """Writes train/*.mp4, val/*.mp4, the lists train.csv, val.csv and test.csv, classes.json and the manifest.
 
-    The lists hold lines ``path label`` in shuffled order, paths relative to the folder; test.csv equals val.csv. Clip i
-    of a split depends on the seed, the split and i alone. Lists and manifest come last: a folder without them is
-    unfinished, and the next call makes it whole. progress is called with (clips done, clips in all). With more than
-    one worker the caller's main module must be importable (``if __name__ == "__main__":``), as it spawns.
+    The lists hold lines ``path label`` in shuffled order, paths relative to the folder; test.csv equals val.csv. Labels
+    are positions in classes. Clip i of a split depends on the seed, the split, i and its class alone. Lists and
+    manifest come last: a folder without them is unfinished, and the next call makes it whole. progress is called with
+    (clips done, clips in all). With more than one worker the caller's main module must be importable
+    (``if __name__ == "__main__":``), as it spawns.
 
     Returns:
         True if the set was written, False if the folder held it already.
@@ -444,7 +453,7 @@ def make_data_set(
     Raises:
         ValueError: a parameter is out of range, or the folder holds another set and overwrite is False.
     """
-    plan = _SetPlan(num_train, num_val, seed, fps, height, width, clip_seconds, style)
+    plan = _SetPlan(num_train, num_val, seed, fps, height, width, clip_seconds, style, tuple(classes))
     _require(num_workers >= 1, "num_workers", num_workers, "1 or more")
     folder, jobs = Path(folder), plan.jobs()
     if _check_folder(folder, plan.manifest(), overwrite) and all((folder / _clip_name(*job)).exists() for job in jobs):
@@ -467,9 +476,9 @@ def make_data_set(
     for number, split in enumerate(_SPLITS):
         indices = [index for name, index in jobs if name == split]
         np.random.default_rng([seed, len(_SPLITS) + number]).shuffle(indices)  # apart from the clips' streams
-        lines = "".join(f"{_clip_name(split, index)} {_clip_label(index)}\n" for index in indices)
+        lines = "".join(f"{_clip_name(split, index)} {plan.label(index)}\n" for index in indices)
         for name in _LISTS_OF_SPLIT[split]:
             _write_text(folder / name, lines)
-    _write_text(folder / "classes.json", json.dumps(dict(enumerate(CLASS_NAMES)), indent=1) + "\n")
+    _write_text(folder / "classes.json", json.dumps(dict(enumerate(plan.classes)), indent=1) + "\n")
     _write_text(folder / MANIFEST_NAME, json.dumps(plan.manifest(), indent=1) + "\n")
     return True

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mutualnet3d.ops.depthwise import depthwise_conv3d, is_accelerated
 from mutualnet3d.ops.width import check_parts, select_columns
 
 
@@ -86,4 +87,6 @@ class SlimConv3d(nn.Conv3d):
     def forward(self, x: torch.Tensor, out_width: int | None = None) -> torch.Tensor:
         """Convolve; `out_width` overrides the layer's own for this call."""
         weight, bias, groups = self.sliced(x.shape[1], self.out_width if out_width is None else out_width)
+        if groups > 1 and self.dilation == (1, 1, 1) and is_accelerated(x, weight, bias, self.padding):
+            return depthwise_conv3d(x, weight, self.stride, self.padding)  # type: ignore[arg-type]
         return F.conv3d(x, weight, bias, self.stride, self.padding, self.dilation, groups)

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Backward of depthwise 3D convolutions: ops/depthwise.py against torch's own, on the CPU.
+
+    python benchmarks/depthwise_backward.py
+
+Single layers of X3D-S and whole training steps; the two take turns, medians, channels_last_3d. Ratios above 1: ours is
+faster.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+import mutualnet3d as m3
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.ops import conv
+from mutualnet3d.ops.depthwise import depthwise_conv3d, is_accelerated
+
+LAYERS = [  # channels, frames, side of the input, kernel, stride
+    (24, 13, 80, (5, 1, 1), (1, 1, 1)),
+    (54, 13, 80, (3, 3, 3), (1, 2, 2)),
+    (54, 13, 40, (3, 3, 3), (1, 1, 1)),
+    (108, 13, 20, (3, 3, 3), (1, 1, 1)),
+    (216, 13, 10, (3, 3, 3), (1, 1, 1)),
+    (432, 13, 5, (3, 3, 3), (1, 1, 1)),
+]
+
+
+def compare(ours: Callable[[], None], torchs: Callable[[], None], num_runs: int = 7) -> tuple[float, float]:
+    """Median seconds of both, taking turns."""
+    seconds: dict[Callable[[], None], list[float]] = {ours: [], torchs: []}
+    for run in range(-1, num_runs):
+        for function, times in seconds.items():
+            started = time.perf_counter()
+            function()
+            if run >= 0:
+                times.append(time.perf_counter() - started)
+    return statistics.median(seconds[ours]), statistics.median(seconds[torchs])
+
+
+def layer(channels: int, frames: int, side: int, kernel: tuple[int, ...], stride: tuple[int, ...]) -> float:
+    """How many times as fast as torch's forward and backward ours is, on two clips."""
+    padding = tuple(k // 2 for k in kernel)
+    x = torch.randn(2, channels, frames, side, side).to(memory_format=torch.channels_last_3d).requires_grad_()
+    weight = torch.randn(channels, 1, *kernel, requires_grad=True)
+    y = F.conv3d(x, weight, None, stride, padding, 1, channels)
+    grad = torch.randn(y.shape).to(memory_format=torch.channels_last_3d)
+    ours, torchs = compare(
+        lambda: depthwise_conv3d(x, weight, stride, padding).backward(grad),
+        lambda: F.conv3d(x, weight, None, stride, padding, 1, channels).backward(grad),
+    )
+    return torchs / ours
+
+
+def training_step(model: SlimmableNet, clip: torch.Tensor) -> float:
+    """How many times as fast a forward and backward of the whole network is."""
+
+    def step() -> None:
+        model([clip]).logsumexp(1).sum().backward()
+
+    def torchs() -> None:
+        conv.is_accelerated = lambda *args: False
+        try:
+            step()
+        finally:
+            conv.is_accelerated = is_accelerated
+
+    ours, theirs = compare(step, torchs, num_runs=5)
+    return theirs / ours
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    print(f"{torch.get_num_threads()} threads; forward and backward, torch's time / ours")
+    for shape in LAYERS:
+        channels, frames, side, kernel, stride = shape
+        name = f"{channels} x {frames} x {side} x {side}, kernel {kernel}, stride {stride}"
+        print(f"{name:<60} {layer(*shape):5.2f}")
+    model = m3.create_model("x3d_s").to(memory_format=torch.channels_last_3d).train()
+    clip = torch.randn(2, 3, 13, 160, 160).to(memory_format=torch.channels_last_3d)
+    print(f"{'X3D-S training step, 2 clips of 13 x 160 x 160':<60} {training_step(model, clip):5.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The commands that README and INSTALL print are run, on data of seconds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "INSTALL.md", ROOT / "docs" / "RESULTS.md"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(document, text) of every fenced block of a language."""
+    return [
+        (document.name, text)
+        for document in DOCUMENTS
+        for text in re.findall(rf"```{language}\n(.*?)```", document.read_text(), flags=re.DOTALL)
+    ]
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [(name, line) for name, text in blocks("bash") for line in text.replace("\\\n", " ").splitlines()]
+    return [(name, line.strip()) for name, line in lines if line.strip() and not line.startswith("#")]
+
+
+def of_kind(*starts: str) -> list[str]:
+    return [line for _, line in commands() if line.startswith(starts)]
+
+
+def test_every_printed_command_is_of_a_kind_that_is_tested_here():
+    known = (
+        "make ",
+        "python tools/run_net.py",
+        "python tools/make_demo_data.py",
+        "python benchmarks/",
+        "python -m pip",
+    )
+    assert commands()
+    assert [line for _, line in commands() if not line.startswith((*known, "git clone", "cd "))] == []
+
+
+@pytest.mark.parametrize("line", of_kind("make "))
+def test_make_targets_exist(line):
+    target = line.split()[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("line", of_kind("python tools/run_net.py"))
+def test_run_net_lines_run(line, tiny_overrides, tmp_path):
+    """The line itself, with what makes it small behind it."""
+    words = shlex.split(line)[2:]
+    small = tiny_overrides(TRAIN__CHECKPOINT_SECONDS=0)
+    if "TEST.CHECKPOINT_FILE_PATH" in words:
+        train = [
+            sys.executable,
+            "tools/run_net.py",
+            "--cfg",
+            "X3D_tiny_mutual.yaml",
+            *map(str, small),
+            "TEST.ENABLE",
+            "False",
+        ]
+        subprocess.run(train, cwd=ROOT, check=True, capture_output=True)
+        made = next((tmp_path / "output" / "checkpoints").glob("*.pyth"))
+        small += ["TEST.CHECKPOINT_FILE_PATH", str(made)]
+    if "TEST.SUBNETS" in words:
+        small += ["TEST.SUBNETS", "['full','w0.5-s32-t2']"]
+    if "tiny" not in line:
+        small += ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
+        small += ["TEST.NUM_ENSEMBLE_VIEWS", "2"]
+    done = subprocess.run(
+        [sys.executable, "tools/run_net.py", *words, *map(str, small)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "on the Pareto front" in done.stdout
+    assert (tmp_path / "output" / "query_table.json").exists()
+
+
+@pytest.mark.parametrize("line", of_kind("python tools/make_demo_data.py"))
+def test_make_demo_data_lines_run(line, tmp_path):
+    words = [*shlex.split(line)[1:], "--output", str(tmp_path / "data"), "--train", "2", "--val", "1"]
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+    assert len((tmp_path / "data" / "train.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("line", of_kind("python benchmarks/"))
+def test_benchmarks_are_there_and_parse(line):
+    script = ROOT / shlex.split(line)[1]
+    compile(script.read_text(), str(script), "exec")
+
+
+def test_pip_lines_name_files_and_extras_that_are_there():
+    (line,) = of_kind("python -m pip")
+    assert "-c constraints.txt" in line
+    assert (ROOT / "constraints.txt").exists()
+    extras = re.search(r"\.\[([a-z,]+)\]", line)[1].split(",")
+    assert all(f'"{extra}":' in (ROOT / "setup.py").read_text() for extra in extras)
+
+
+@pytest.mark.parametrize(("name", "text"), blocks("python"))
+def test_python_blocks_run(name, text, tmp_path, monkeypatch):
+    from tests.engine.test_query_table import TABLE
+
+    (tmp_path / "output" / "demo").mkdir(parents=True)
+    TABLE.save(str(tmp_path / "output" / "demo" / "query_table.json"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, name, "exec"), {})
+
+
+def test_cli_errors_are_one_line_and_exit_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", "DATA.PATH_TO_DATA_DIR", str(tmp_path),
+         "OUTPUT_DIR", str(tmp_path / "output")],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: no list of videos at .*train\.csv; expected .*\n", done.stderr)
