@@ -71,12 +71,13 @@ class Session:
 
     @contextmanager
     def sharing_the_cores(self) -> Iterator[None]:
-        """On a CPU, leave a core to each loader worker: threads that wait for a worker's core spin, and took twice as
-        long for a training step as half the threads do."""
+        """On a CPU, leave a core to each loader worker, but at most half of them: threads that wait for a worker's core
+        spin, and took twice as long for a training step as half the threads do."""
         before = torch.get_num_threads()
         if self.device.type == "cpu":
-            free = len(os.sched_getaffinity(0)) - self.cfg.DATA_LOADER.NUM_WORKERS
-            torch.set_num_threads(max(1, min(before, free)))
+            cores = len(os.sched_getaffinity(0))
+            free = max(cores - self.cfg.DATA_LOADER.NUM_WORKERS, cores // 2, 1)
+            torch.set_num_threads(min(before, free))
         try:
             yield
         finally:

@@ -74,6 +74,7 @@ TINY = {
     "X3D.DEPTH_FACTOR": 0.3,
     "X3D.DIM_C1": 8,
     "X3D.DIM_C5": 32,
+    "MUTUAL.WIDTH_RANGE": [0.5, 1.0],
     "MUTUAL.SIZES": [32],
     "MUTUAL.FRAMES": [4, 2],
     "MUTUAL.TEST_WIDTHS": [1.0, 0.5],

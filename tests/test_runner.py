@@ -57,8 +57,8 @@ def test_train_and_test_write_all_they_promise(tiny_overrides):
     assert records[-1]["losses"]["w1.0-s32-t4"] < 0.5 * records[0]["losses"]["w1.0-s32-t4"]
     assert [set(record["top1"]) for record in records_of(cfg, "validation")] == [{"w1.0-s32-t4", "w0.5-s32-t2"}] * 2
 
-    assert [str(row.config) for row in table.rows] == ["w1.0-s32-t4", "w1.0-s32-t2", "w0.5-s32-t4", "w0.5-s32-t2"]
-    assert table.rows[0].top1 == 100.0
+    assert [str(row.config) for row in table.rows] == ["w1.0-s32-t4", "w0.5-s32-t4", "w1.0-s32-t2", "w0.5-s32-t2"]
+    assert table.rows[0].top1 > 80  # of bright against dark, five of six
     assert all(row.milliseconds > 0 and row.params > 0 for row in table.rows)
     assert table.rows[0].gflops > table.rows[-1].gflops > 0
     assert m3.QueryTable.load(os.path.join(cfg.OUTPUT_DIR, "query_table.json")) == table
@@ -76,7 +76,7 @@ def test_a_calibrated_checkpoint_is_tested_as_it_is(tiny_overrides, tmp_path):
     again = make_cfg(tiny_overrides(TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "again")))
     second = run_test(again)
     assert [(row.config, row.top1) for row in second.rows] == [(row.config, row.top1) for row in first.rows]
-    assert "calibrated" not in Path(again.OUTPUT_DIR, "log.txt").read_text().replace("calibrated.pyth", "")
+    assert "training clips" not in Path(again.OUTPUT_DIR, "log.txt").read_text()  # that it was calibrated on
 
 
 def test_static_training_runs_through_the_same_loop(tiny_overrides):
@@ -128,7 +128,7 @@ def _stop_at(step):
 @pytest.mark.slow
 def test_a_killed_run_goes_on(tiny_overrides, tmp_path):
     """SIGKILL in the middle of training, through the command line; the same command finishes the run."""
-    overrides = tiny_overrides(SOLVER__MAX_EPOCH=100, TRAIN__CHECKPOINT_SECONDS=0.05, TEST__ENABLE=False)
+    overrides = tiny_overrides(SOLVER__MAX_EPOCH=30, TRAIN__CHECKPOINT_SECONDS=0.05, TEST__ENABLE=False)
     command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", CFG, *map(str, overrides)]
     log = tmp_path / "output" / "log.jsonl"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -138,14 +138,14 @@ def test_a_killed_run_goes_on(tiny_overrides, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     steps_done = len(log.read_text().splitlines())
-    assert 20 <= steps_done < 400
-    overrides = tiny_overrides(SOLVER__MAX_EPOCH=100, TRAIN__CHECKPOINT_SECONDS=60, TEST__ENABLE=False)
+    assert 20 <= steps_done < 120
+    overrides = tiny_overrides(SOLVER__MAX_EPOCH=30, TRAIN__CHECKPOINT_SECONDS=60, TEST__ENABLE=False)
     command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", CFG, *map(str, overrides)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=240)
     records = [json.loads(line) for line in log.read_text().splitlines()]
     (resumed,) = [record for record in records if record["kind"] == "resumed"]
     assert 0 < resumed["step"] <= steps_done
-    assert max(record["step"] for record in records if record["kind"] == "train") == 400
+    assert max(record["step"] for record in records if record["kind"] == "train") == 120
 
 
 def test_resume_is_refused_where_it_would_not_be_one(tiny_overrides):

@@ -81,7 +81,7 @@ def test_overrides_come_last_and_the_config_is_frozen():
         (["SOLVER.OPTIMIZING_METHOD", "adam"], r"SOLVER\.OPTIMIZING_METHOD is 'adam'; it must be 'sgd'"),
         (
             ["DATA.TRAIN_JITTER_SCALES", [200, 320]],
-            r"SCALES is \[200, 320\]; .* TRAIN_CROP_SIZE, which is 224",
+            r"SCALES is \[200, 320\]; .*TRAIN_CROP_SIZE, which is 224",
         ),
         (
             ["MUTUAL.SIZES", [192, 160]],
