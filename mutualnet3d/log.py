@@ -26,15 +26,18 @@ class _AboveTheBar(logging.Handler):
 
 
 def setup_logging(output_dir: str) -> None:
-    """Send the log to standard output and to `output_dir`/log.txt, appending. A second call moves the file."""
+    """Send the log to standard output and to `output_dir`/log.txt, appending; what is for debugging to the file alone.
+    A second call moves the file."""
     os.makedirs(output_dir, exist_ok=True)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     formatter = logging.Formatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
-    for handler in (_AboveTheBar(), logging.FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")):
+    terminal, file = _AboveTheBar(), logging.FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")
+    terminal.setLevel(logging.INFO)
+    for handler in (terminal, file):
         handler.setFormatter(formatter)
         logger.addHandler(handler)
 

@@ -11,6 +11,7 @@ import sys
 
 from mutualnet3d.config import load_cfg
 from mutualnet3d.data.decode import VideoDecodeError
+from mutualnet3d.log import logger
 from mutualnet3d.runner import test, train
 
 
@@ -28,6 +29,7 @@ def main() -> int:
         if cfg.TEST.ENABLE:
             test(cfg)
     except (ValueError, FileNotFoundError, ModuleNotFoundError, FloatingPointError, VideoDecodeError) as error:
+        logger.debug("stopped", exc_info=True)  # where it came from, for the log file
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

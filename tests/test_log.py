@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from mutualnet3d.log import JsonLines, duration, logger, progress, setup_logging
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7650, "2 h 07 min")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_json_lines_append_and_are_strict_json(tmp_path):
+    for loss in (1.5, float("nan")):
+        JsonLines(str(tmp_path / "log.jsonl")).write({"loss": loss})
+    assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [
+        {"loss": 1.5},
+        {"loss": None},
+    ]
+
+
+def test_log_goes_to_the_terminal_and_the_file_and_debugging_to_the_file_alone(tmp_path, capsys):
+    setup_logging(str(tmp_path / "first"))
+    setup_logging(str(tmp_path / "second"))
+    logger.info("for people")
+    logger.debug("for us")
+    assert "for people" in capsys.readouterr().out
+    text = (tmp_path / "second" / "log.txt").read_text()
+    assert "for people" in text
+    assert "for us" in text
+    assert (tmp_path / "first" / "log.txt").read_text() == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_a_bar_on_a_terminal_and_lines_otherwise(monkeypatch, capsys, caplog, terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level(logging.INFO, logger="mutualnet3d"):
+        assert list(progress(range(4), 4, "counting", period_seconds=0.0)) == [0, 1, 2, 3]
+    assert ("counting: 2 of 4" in caplog.text) is not terminal
+    assert ("counting:" in capsys.readouterr().err) is terminal
