@@ -79,6 +79,17 @@ def test_a_calibrated_checkpoint_is_tested_as_it_is(tiny_overrides, tmp_path):
     assert "training clips" not in Path(again.OUTPUT_DIR, "log.txt").read_text()  # that it was calibrated on
 
 
+def test_without_matplotlib_there_is_a_table_and_a_word(tiny_overrides, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    cfg = make_cfg(tiny_overrides(TEST__SUBNETS=["full"]))
+    run_train(cfg)
+    run_test(cfg)
+    assert "query_table.json" in os.listdir(cfg.OUTPUT_DIR)
+    assert "tradeoff.png" not in os.listdir(cfg.OUTPUT_DIR)
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert "no tradeoff.png: the picture needs matplotlib: pip install 'mutualnet3d[plot]'" in log
+
+
 def test_static_training_runs_through_the_same_loop(tiny_overrides):
     cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))
     run_train(cfg)

@@ -86,7 +86,7 @@ _C.TRAIN.ENABLE = True
 _C.TRAIN.BATCH_SIZE = 64
 # Epochs between two evaluations of the full and the smallest network on val.csv. 0: never.
 _C.TRAIN.EVAL_PERIOD = 10
-# Epochs between two checkpoints that are kept; the last epoch always has one.
+# Epochs between two checkpoints that are kept. Every epoch ends with one; the last epoch's is always kept.
 _C.TRAIN.CHECKPOINT_PERIOD = 10
 # Seconds after which a checkpoint is written within an epoch too; only the newest of these is kept. 0: never.
 _C.TRAIN.CHECKPOINT_SECONDS = 60.0

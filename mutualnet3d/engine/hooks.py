@@ -115,11 +115,12 @@ def _short(key: str) -> str:
 
 
 class Checkpointing(Hook):
-    """Writes a checkpoint at the end of every `period_epochs` epochs and of the run, and within an epoch when the last
-    one is `period_seconds` old (0: never).
+    """Writes a checkpoint at the end of every epoch, and within one when the last is `period_seconds` old (0: never).
+
+    Those of every `period_epochs` epochs and of the run's end are kept; the others make way for the next one.
 
     Args:
-        save: writes the checkpoint after so many steps; the epochs done if the step ends one to be kept, else None.
+        save: writes the checkpoint after so many steps; given the number of epochs done if it is to be kept, else None.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class Checkpointing(Hook):
         epoch, rest = divmod(done, self.steps_per_epoch)
         kept = rest == 0 and (epoch % self.period_epochs == 0 or done == loop.num_steps)
         due = self.period_seconds > 0 and time.monotonic() - self.last >= self.period_seconds
-        if kept or due:
+        if rest == 0 or due:
             path = self.save(done, epoch if kept else None)
             if kept:
                 logger.info("wrote %s", path)

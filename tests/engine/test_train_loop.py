@@ -65,7 +65,7 @@ def test_checkpoints_at_epochs_and_at_the_end():
     saved = []
     save = lambda step, epoch: saved.append((step, epoch)) or "path"  # noqa: E731
     run([Checkpointing(save, steps_per_epoch=2, period_epochs=2, period_seconds=0)])
-    assert saved == [(4, 2), (6, 3)]
+    assert saved == [(2, None), (4, 2), (6, 3)]
 
 
 def test_checkpoints_within_an_epoch_by_time(monkeypatch):
