@@ -115,7 +115,8 @@ def _short(key: str) -> str:
 
 
 class Checkpointing(Hook):
-    """Writes a checkpoint at the end of every epoch, and within one when the last is `period_seconds` old (0: never).
+    """Writes a checkpoint at the end of every epoch, and within one when the last is `period_seconds` old (0: never);
+    the first of those after one step, so that a disk which takes none is found at once.
 
     Those of every `period_epochs` epochs and of the run's end are kept; the others make way for the next one.
 
@@ -134,7 +135,7 @@ class Checkpointing(Hook):
         self.period_epochs, self.period_seconds = period_epochs, period_seconds
 
     def before_train(self, loop: TrainLoop) -> None:
-        self.last = time.monotonic()
+        self.last = -math.inf
 
     def after_step(self, loop: TrainLoop) -> None:
         done = loop.step + 1

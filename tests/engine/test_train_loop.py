@@ -74,7 +74,7 @@ def test_checkpoints_within_an_epoch_by_time(monkeypatch):
     saved = []
     save = lambda step, epoch: saved.append((step, epoch)) or "path"  # noqa: E731
     run([Checkpointing(save, steps_per_epoch=4, period_epochs=1, period_seconds=20)])
-    assert saved == [(2, None), (4, 1), (6, None)]
+    assert saved == [(1, None), (3, None), (4, 1), (6, None)]
 
 
 def test_validation_after_every_period():
