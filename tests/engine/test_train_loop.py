@@ -100,3 +100,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     log = TrainLog(optimizer, steps_per_epoch=3, period=2, records=JsonLines(str(tmp_path / "log.jsonl")))
     with pytest.raises(FloatingPointError, match=r"step 4: the loss of w0\.5-s32-t2 is inf; try a lower"):
         run([log], losses=lambda step: {"w0.5-s32-t2": torch.tensor(float("inf") if step >= 2 else 1.0)})
+
+
+def test_on_a_terminal_there_is_a_bar_with_the_losses(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    losses = {"w1.0-s32-t4": torch.tensor(1.25), "w0.9972-s32-t2": torch.tensor(0.5)}
+    run([TrainLog(optimizer, 3, period=1, records=JsonLines(str(tmp_path / "log.jsonl")))], losses=lambda step: losses)
+    shown = capsys.readouterr().err
+    assert "training" in shown
+    assert "6/6" in shown
+    assert "w1.00-s32-t4 1.250, w1.00-s32-t2 0.500" in shown
