@@ -120,6 +120,16 @@ def test_python_blocks_run(name, text, tmp_path, monkeypatch):
     exec(compile(text, name, "exec"), {})
 
 
+@pytest.mark.parametrize("place", [0, 2])
+def test_pyslowfasts_opts_word_is_understood(place):
+    words = ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"]
+    words.insert(place, "--opts")
+    done = subprocess.run(
+        [sys.executable, "tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *words], cwd=ROOT, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_cli_errors_are_one_line_and_exit_2(tmp_path):
     done = subprocess.run(
         [sys.executable, "tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", "DATA.PATH_TO_DATA_DIR", str(tmp_path),

@@ -39,7 +39,7 @@ _CLOCK_OF_CLASS = {  # class name -> (the clock that runs, its direction)
 }
 _CLOCKS = ("travel_x", "travel_y", "turn", "growth", "swing_x", "swing_y")
 CLASS_NAMES = tuple(_CLOCK_OF_CLASS)
-# Which way a shape turns takes a small network many times as long to learn as all other motions, so a data set has the
+# Which way a shape turns takes a small network longer to learn than all other motions, so a data set has the
 # rotations on request only.
 DEFAULT_CLASSES = tuple(name for name in CLASS_NAMES if not name.startswith("rotate"))
 FORMAT_VERSION = 1

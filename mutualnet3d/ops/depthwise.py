@@ -1,8 +1,9 @@
 """Depthwise 3D convolution whose gradient is fast on CPUs.
 
-oneDNN has no fast backward of depthwise 3D convolutions: it takes 10 to 40 times its own forward, and over half of an
-X3D training step. But the gradient of the input is itself a depthwise convolution, with the kernel turned round, which
-the fast forward computes; and a kernel over time alone is a 2D convolution over (T, H * W), whose backward is fast.
+oneDNN has no fast backward of depthwise 3D convolutions: it takes 8 to 40 times its own forward, and took nearly half
+of a training step of the demo's X3D. But the gradient of the input is itself a depthwise convolution, with the kernel
+turned round, which the fast forward computes; and a kernel over time alone is a 2D convolution over (T, H * W), whose
+backward is fast.
 `benchmarks/depthwise_backward.py` measures both. The forward is torch's own, bit for bit.
 """
 
