@@ -7,7 +7,7 @@ warnings.filterwarnings("ignore", message="`torch.jit.script.*` is deprecated", 
 
 from mutualnet3d.config import load_cfg  # noqa: E402
 from mutualnet3d.engine import QueryTable  # noqa: E402
-from mutualnet3d.models import create_model, list_models, multiply_adds  # noqa: E402
+from mutualnet3d.models import create_model, list_models, load_weights, multiply_adds, sort_channels  # noqa: E402
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace  # noqa: E402
 
 __version__ = "0.1.0"
@@ -19,5 +19,7 @@ __all__ = [
     "create_model",
     "list_models",
     "load_cfg",
+    "load_weights",
     "multiply_adds",
+    "sort_channels",
 ]

@@ -28,18 +28,24 @@ from mutualnet3d.engine.checkpoint import (
     load_checkpoint,
     load_model_state,
     save_checkpoint,
-    statistics_from_state,
     statistics_to_state,
 )
 from mutualnet3d.engine.evaluate import Accuracy, evaluate
 from mutualnet3d.engine.hooks import Checkpointing, LearningRate, TrainLog, Validation
 from mutualnet3d.engine.latency import measure_milliseconds
-from mutualnet3d.engine.optim import build_sgd, cosine_with_warmup
+from mutualnet3d.engine.optim import build_sgd, cosine, relative_steps, with_warmup
 from mutualnet3d.engine.query_table import QueryTable, Row
 from mutualnet3d.engine.tradeoff_plot import save_tradeoff_plot
 from mutualnet3d.engine.train_loop import Hook, TrainLoop, TrainStep
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
-from mutualnet3d.models import build_model, count_parameters, multiply_adds
+from mutualnet3d.models import (
+    build_model,
+    count_parameters,
+    load_weights,
+    multiply_adds,
+    native_clip,
+    sort_channels,
+)
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace, calibrate
 from mutualnet3d.shapes import ClipBatch, ClipShape, union_of_shapes
 
@@ -65,7 +71,7 @@ class Session:
         self.space = build_space(cfg)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         memory_format = torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
-        self.normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format)
+        self.normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format, cfg.DATA.REVERSE_INPUT_CHANNEL)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start and dropout; everything else has generators of its own
         self.model = build_model(cfg).to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
 
@@ -119,10 +125,11 @@ class Session:
 
 def build_space(cfg: CfgNode) -> SubnetSpace:
     """The sub-networks that `cfg` trains and tests; empty lists mean the full network's own value."""
+    native = native_clip(cfg)
     return SubnetSpace(
         width_range=tuple(cfg.MUTUAL.WIDTH_RANGE),
-        sizes=tuple(cfg.MUTUAL.SIZES) or (cfg.DATA.TRAIN_CROP_SIZE,),
-        frames=tuple(cfg.MUTUAL.FRAMES) or (cfg.DATA.NUM_FRAMES,),
+        sizes=tuple(cfg.MUTUAL.SIZES) or (native.size,),
+        frames=tuple(cfg.MUTUAL.FRAMES) or (native.frames,),
     )
 
 
@@ -215,22 +222,28 @@ def _hooks(
         }
         return folder.save(content, step, epoch)
 
-    lr_at = cosine_with_warmup(
-        base_lr=cfg.SOLVER.BASE_LR,
-        end_lr=cfg.SOLVER.COSINE_END_LR,
-        max_epoch=cfg.SOLVER.MAX_EPOCH,
-        warmup_epochs=cfg.SOLVER.WARMUP_EPOCHS,
-        warmup_start_lr=cfg.SOLVER.WARMUP_START_LR,
-        cosine_after_warmup=cfg.SOLVER.COSINE_AFTER_WARMUP,
-    )
     hooks: list[Hook] = [
-        LearningRate(optimizer, lr_at, steps_per_epoch),
+        LearningRate(optimizer, _lr_schedule(cfg), steps_per_epoch),
         TrainLog(optimizer, steps_per_epoch, cfg.LOG_PERIOD, session.records),
         Checkpointing(save, steps_per_epoch, cfg.TRAIN.CHECKPOINT_PERIOD, cfg.TRAIN.CHECKPOINT_SECONDS),
     ]
     if cfg.TRAIN.EVAL_PERIOD:
         hooks.append(Validation(_validation(session, train_videos), steps_per_epoch, cfg.TRAIN.EVAL_PERIOD))
     return hooks
+
+
+def _lr_schedule(cfg: CfgNode) -> Callable[[float], float]:
+    """The learning rate by the (fractional) epoch."""
+    if cfg.SOLVER.LR_POLICY == "cosine":
+        schedule = cosine(
+            base_lr=cfg.SOLVER.BASE_LR,
+            end_lr=cfg.SOLVER.COSINE_END_LR,
+            max_epoch=cfg.SOLVER.MAX_EPOCH,
+            start_epoch=cfg.SOLVER.WARMUP_EPOCHS if cfg.SOLVER.COSINE_AFTER_WARMUP else 0.0,
+        )
+    else:
+        schedule = relative_steps(base_lr=cfg.SOLVER.BASE_LR, steps=cfg.SOLVER.STEPS, lrs=cfg.SOLVER.LRS)
+    return with_warmup(schedule, warmup_epochs=cfg.SOLVER.WARMUP_EPOCHS, warmup_start_lr=cfg.SOLVER.WARMUP_START_LR)
 
 
 def _validation(session: Session, train_videos: list[Video]) -> Callable[[int], None]:
@@ -256,6 +269,7 @@ def _resume(session: Session, optimizer: torch.optim.Optimizer, folder: Checkpoi
     """Load the newest checkpoint of the run, if there is one; the step to go on with."""
     path = folder.newest()
     if path is None:
+        _start_from_weights(session)
         return 0
     if not session.cfg.TRAIN.AUTO_RESUME:
         raise ValueError(f"{path} is there, but TRAIN.AUTO_RESUME is False; choose another OUTPUT_DIR or resume")
@@ -271,6 +285,18 @@ def _resume(session: Session, optimizer: torch.optim.Optimizer, folder: Checkpoi
     session.records.write({"kind": "resumed", "step": content["step"], "checkpoint": path})
     logger.info("resumed from %s, %d steps done", path, content["step"])
     return int(content["step"])
+
+
+def _start_from_weights(session: Session) -> None:
+    """Load `TRAIN.CHECKPOINT_FILE_PATH` into a run that begins, its channels sorted if that is asked for."""
+    cfg = session.cfg
+    if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
+        return
+    loaded = load_weights(session.model, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
+    session.model.statistics.clear()  # training moves on from them
+    logger.info("started from %s", loaded)
+    if cfg.MUTUAL.SORT_CHANNELS:
+        logger.info("sorted the channels of %d groups of layers by importance", sort_channels(session.model))
 
 
 def _rng_state() -> dict[str, Any]:
@@ -300,10 +326,7 @@ def test(cfg: CfgNode) -> QueryTable:
     path = cfg.TEST.CHECKPOINT_FILE_PATH or CheckpointFolder(cfg.OUTPUT_DIR).newest()
     if path is None:
         raise FileNotFoundError(f"no checkpoint in {cfg.OUTPUT_DIR}; train first, or set TEST.CHECKPOINT_FILE_PATH")
-    content = load_checkpoint(path)
-    load_model_state(session.model, content["model_state"], path)
-    for config, statistics in statistics_from_state(content.get("statistics", {})).items():
-        session.model.set_statistics(config, statistics)
+    loaded = load_weights(session.model, path, new_classifier=False)
     videos = read_split(cfg, "test")
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), path, len(videos))
 
@@ -314,7 +337,7 @@ def test(cfg: CfgNode) -> QueryTable:
     save_checkpoint(
         calibrated,
         {
-            "step": content["step"],
+            "step": loaded.step,
             "model_state": session.model.state_dict(),
             "statistics": statistics_to_state(session.model.statistics),
             "cfg": cfg.dump(),

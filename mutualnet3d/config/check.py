@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -27,6 +28,11 @@ def check_cfg(cfg: CfgNode) -> None:
         "TEST.NUM_ENSEMBLE_VIEWS",
         "TEST.LATENCY_RUNS",
         "LOG_PERIOD",
+        "RESNET.WIDTH_PER_GROUP",
+        "SLOWFAST.ALPHA",
+        "SLOWFAST.BETA_INV",
+        "SLOWFAST.FUSION_CONV_CHANNEL_RATIO",
+        "SLOWFAST.FUSION_KERNEL_SZ",
     ):
         _require(cfg, key, _get(cfg, key) >= 1, "at least 1")
     for key in (
@@ -42,7 +48,8 @@ def check_cfg(cfg: CfgNode) -> None:
         _require(cfg, key, _get(cfg, key) > 0, "above 0")
     for key, allowed in (
         ("SOLVER.OPTIMIZING_METHOD", ("sgd",)),
-        ("SOLVER.LR_POLICY", ("cosine",)),
+        ("SOLVER.LR_POLICY", ("cosine", "steps_with_relative_lrs")),
+        ("RESNET.DEPTH", (50, 101, 152)),
         ("TEST.NUM_SPATIAL_CROPS", (1, 3)),
     ):
         _require(cfg, key, _get(cfg, key) in allowed, " or ".join(map(repr, allowed)))
@@ -68,9 +75,68 @@ def check_cfg(cfg: CfgNode) -> None:
         cfg.TEST.NUM_SPATIAL_CROPS == 3 or scales[0] >= cfg.DATA.TEST_CROP_SIZE,
         f"with TEST.NUM_SPATIAL_CROPS 1, at most DATA.TRAIN_JITTER_SCALES[0], which is {scales[0]}",
     )
-    for key, full_key in (("MUTUAL.SIZES", "DATA.TRAIN_CROP_SIZE"), ("MUTUAL.FRAMES", "DATA.NUM_FRAMES")):
-        values, full = _get(cfg, key), _get(cfg, full_key)
+    _check_steps(cfg)
+    _check_space(cfg)
+    if cfg.MUTUAL.SORT_CHANNELS:
+        _require(
+            cfg,
+            "TRAIN.CHECKPOINT_FILE_PATH",
+            bool(cfg.TRAIN.CHECKPOINT_FILE_PATH),
+            "set, with MUTUAL.SORT_CHANNELS: fresh weights have no important channels",
+        )
+
+
+def _check_steps(cfg: CfgNode) -> None:
+    if cfg.SOLVER.LR_POLICY != "steps_with_relative_lrs":
+        return
+    steps = cfg.SOLVER.STEPS
+    _require(
+        cfg,
+        "SOLVER.STEPS",
+        bool(steps) and steps[0] == 0 and all(a < b for a, b in itertools.pairwise(steps)),
+        "ascending epochs, the first of them 0",
+    )
+    _require(cfg, "SOLVER.LRS", len(cfg.SOLVER.LRS) >= len(steps), f"a value for each of SOLVER.STEPS, {steps}")
+
+
+def _check_space(cfg: CfgNode) -> None:
+    """The sub-networks: ranges of MUTUAL, and the pathways that they are of."""
+    full_frames, frames_key = cfg.DATA.NUM_FRAMES, "DATA.NUM_FRAMES"
+    if cfg.MODEL.ARCH == "slowfast":
+        alpha = cfg.SLOWFAST.ALPHA
+        _require(
+            cfg,
+            "DATA.NUM_FRAMES",
+            full_frames % alpha == 0,
+            f"a multiple of SLOWFAST.ALPHA, which is {alpha}: the Slow pathway has that part of Fast's frames",
+        )
+        full_frames, frames_key = full_frames // alpha, "DATA.NUM_FRAMES / SLOWFAST.ALPHA"
+    for key, full_key, full in (
+        ("MUTUAL.SIZES", "DATA.TRAIN_CROP_SIZE", cfg.DATA.TRAIN_CROP_SIZE),
+        ("MUTUAL.FRAMES", frames_key, full_frames),
+    ):
+        values = _get(cfg, key)
         _require(cfg, key, not values or max(values) == full, f"with {full_key}, which is {full}, as the largest")
+    widths = cfg.MUTUAL.WIDTH_RANGE
+    _require(
+        cfg,
+        "MUTUAL.WIDTH_RANGE",
+        len(widths) == 2 and 0 < widths[0] <= widths[1] == 1,
+        "the narrowest width, above 0, and 1: no layer may be left without channels",
+    )
+    _require(
+        cfg,
+        "MUTUAL.TEST_WIDTHS",
+        all(widths[0] <= width <= 1 for width in cfg.MUTUAL.TEST_WIDTHS),
+        f"widths of MUTUAL.WIDTH_RANGE, {widths}",
+    )
+    per_stage = cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
+    _require(
+        cfg,
+        "RESNET.NUM_BLOCK_TEMP_KERNEL",
+        len(per_stage) == 4 and all(isinstance(each, list | tuple) and len(each) in (1, 2) for each in per_stage),
+        "a list of one number of blocks (SlowFast: or two) for each of 4 stages",
+    )
 
 
 def _get(cfg: CfgNode, key: str) -> Any:

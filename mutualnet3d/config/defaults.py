@@ -6,7 +6,7 @@ _C = CfgNode()
 
 # ---- The network -----------------------------------------------------------------------------------------------------
 _C.MODEL = CfgNode()
-# Family: x3d.
+# Family: x3d, slow, c2d, i3d, slowfast (slow_c2d, slow_i3d: C2D and I3D that keep all frames).
 _C.MODEL.ARCH = "x3d"
 # Outputs of the classifier.
 _C.MODEL.NUM_CLASSES = 400
@@ -30,8 +30,24 @@ _C.X3D.DIM_C1 = 12
 _C.X3D.BN_LIN5 = False
 
 _C.RESNET = CfgNode()
+# Layers of a ResNet and of each of SlowFast's pathways: 50, 101 or 152.
+_C.RESNET.DEPTH = 50
+# Channels of the stem; the stages have multiples of it.
+_C.RESNET.WIDTH_PER_GROUP = 64
+# For each stage, how many of its blocks have temporal kernels; for SlowFast a pair, Slow's and Fast's.
+_C.RESNET.NUM_BLOCK_TEMP_KERNEL = [[3], [4], [6], [3]]
 # Start every block as its shortcut alone: the scale of its last batch norm is 0.
 _C.RESNET.ZERO_INIT_FINAL_BN = False
+
+_C.SLOWFAST = CfgNode()
+# Frames of the Fast pathway (DATA.NUM_FRAMES) over those of the Slow one.
+_C.SLOWFAST.ALPHA = 8
+# Channels of the Slow pathway over those of the Fast one.
+_C.SLOWFAST.BETA_INV = 8
+# Channels of a lateral connection over those of the Fast pathway.
+_C.SLOWFAST.FUSION_CONV_CHANNEL_RATIO = 2
+# Length of the laterals' kernels, frames of the Fast pathway.
+_C.SLOWFAST.FUSION_KERNEL_SZ = 5
 
 # ---- The method ------------------------------------------------------------------------------------------------------
 _C.MUTUAL = CfgNode()
@@ -41,10 +57,14 @@ _C.MUTUAL.ENABLE = False
 _C.MUTUAL.WIDTH_RANGE = [1.0, 1.0]
 # Crop sizes of the sub-networks, pixels, DATA.TRAIN_CROP_SIZE among them as the largest. []: that one alone.
 _C.MUTUAL.SIZES = []
-# Frame counts of the sub-networks, DATA.NUM_FRAMES among them as the largest. []: that one alone.
+# Frame counts of the sub-networks, DATA.NUM_FRAMES among them as the largest. []: that one alone. SlowFast: of the
+# Slow pathway, DATA.NUM_FRAMES / SLOWFAST.ALPHA among them; the Fast pathway keeps its clip.
 _C.MUTUAL.FRAMES = []
 # Widths that a test's grid is made of, fractions of channels. []: both ends of WIDTH_RANGE.
 _C.MUTUAL.TEST_WIDTHS = []
+# Put the important channels of TRAIN.CHECKPOINT_FILE_PATH's weights first, where narrow sub-networks have them. The
+# full network's function stays as it is.
+_C.MUTUAL.SORT_CHANNELS = False
 
 # ---- Data ------------------------------------------------------------------------------------------------------------
 _C.DATA = CfgNode()
@@ -54,7 +74,7 @@ _C.DATA.PATH_TO_DATA_DIR = ""
 _C.DATA.PATH_PREFIX = ""
 # Between path and label in a list.
 _C.DATA.PATH_LABEL_SEPARATOR = " "
-# Frames of the full network's clip.
+# Frames of the full network's clip; of SlowFast's Fast pathway.
 _C.DATA.NUM_FRAMES = 8
 # The clip takes every so-many-th frame of a video of TARGET_FPS; its span is NUM_FRAMES * SAMPLING_RATE / TARGET_FPS s.
 _C.DATA.SAMPLING_RATE = 8
@@ -70,6 +90,10 @@ _C.DATA.TRAIN_CROP_SIZE = 224
 # Crop of a test clip, pixels, in a picture whose short side is TEST_CROP_SIZE (3 crops) or TRAIN_JITTER_SCALES[0]
 # (1 crop). It says which part of the picture is seen; each sub-network gets that part at its own size.
 _C.DATA.TEST_CROP_SIZE = 256
+# Draw that short side so that its inverse is uniform, as PySlowFast does for Something-Something.
+_C.DATA.INV_UNIFORM_SAMPLE = False
+# Hand the network blue, green, red instead of red, green, blue: for weights that were trained so.
+_C.DATA.REVERSE_INPUT_CHANNEL = False
 # Mirror half of the training clips.
 _C.DATA.RANDOM_FLIP = True
 
@@ -82,6 +106,12 @@ _C.DATA_LOADER.PIN_MEMORY = True
 # ---- Training --------------------------------------------------------------------------------------------------------
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True
+# What train.csv and val.csv are: kinetics (or ptvkinetics), lists of videos and labels.
+_C.TRAIN.DATASET = "kinetics"
+# Weights to start from, of this project, pytorchvideo's model zoo or PySlowFast. "": start afresh.
+_C.TRAIN.CHECKPOINT_FILE_PATH = ""
+# Those weights are of images: repeat their kernels over time.
+_C.TRAIN.CHECKPOINT_INFLATE = False
 # Clips a step, of the whole job.
 _C.TRAIN.BATCH_SIZE = 64
 # Epochs between two evaluations of the full and the smallest network on val.csv. 0: never.
@@ -98,8 +128,11 @@ _C.SOLVER = CfgNode()
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"
 # Learning rate at the peak; never scaled behind your back.
 _C.SOLVER.BASE_LR = 0.1
-# cosine.
+# cosine, or steps_with_relative_lrs.
 _C.SOLVER.LR_POLICY = "cosine"
+# Steps: the epochs from which the learning rate is BASE_LR times the value at the same place of LRS.
+_C.SOLVER.STEPS = []
+_C.SOLVER.LRS = []
 # Learning rate at the end of the cosine.
 _C.SOLVER.COSINE_END_LR = 0.0
 # Start the cosine at the end of the warm-up instead of at epoch 0.
@@ -124,6 +157,8 @@ _C.BN.NUM_BATCHES_PRECISE = 200
 # ---- Testing ---------------------------------------------------------------------------------------------------------
 _C.TEST = CfgNode()
 _C.TEST.ENABLE = True
+# What test.csv is, as TRAIN.DATASET.
+_C.TEST.DATASET = "kinetics"
 # Clips a batch.
 _C.TEST.BATCH_SIZE = 8
 # Spans of a video times crops of a span (1 or 3); softmax is averaged over all of them.
@@ -131,7 +166,7 @@ _C.TEST.NUM_ENSEMBLE_VIEWS = 10
 _C.TEST.NUM_SPATIAL_CROPS = 3
 # Which sub-networks to test: "grid" (TEST_WIDTHS x SIZES x FRAMES), "full", keys such as "w0.63-s160-t10".
 _C.TEST.SUBNETS = ["grid"]
-# Checkpoint to test. "": the newest of OUTPUT_DIR.
+# Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": the newest checkpoint of OUTPUT_DIR.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Timed runs per sub-network; milliseconds are their median.
 _C.TEST.LATENCY_RUNS = 10

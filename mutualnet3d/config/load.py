@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +12,11 @@ import yaml
 from fvcore.common.config import BASE_KEY, CfgNode
 from iopath.common.file_io import g_pathmgr
 
+from mutualnet3d.config import pyslowfast
 from mutualnet3d.config.check import check_cfg
 from mutualnet3d.config.defaults import default_cfg
+
+logger = logging.getLogger("mutualnet3d")
 
 # configs/ stands beside the package in a checkout, which is how the project is used.
 CONFIG_ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
@@ -21,8 +25,10 @@ CONFIG_ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.pa
 def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
     """The config of a YAML file, a delta over its `_BASE_` and over the defaults.
 
+    PySlowFast's files load too: its keys that change nothing here are listed in one warning.
+
     Args:
-        path: of the file; or its name, searched for under `configs/`.
+        path: of the file; or its name, or the end of its path, searched for under `configs/`.
         overrides: `KEY VALUE KEY VALUE ...`, applied last.
 
     Returns:
@@ -30,8 +36,8 @@ def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an unknown key, a value of another type than the default's or out of range, overrides that do not
-            pair up.
+        ValueError: a key that neither this project nor PySlowFast has, one of PySlowFast's that asks for what is not
+            done here, a value of another type than the default's or out of range, overrides that do not pair up.
     """
     found = find_cfg(path)
     cfg = default_cfg()
@@ -39,12 +45,19 @@ def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
         values = CfgNode.load_yaml_with_base(found)
     except yaml.YAMLError as error:
         raise ValueError(f"{found}: not a YAML file: {error}") from error
-    _merge(cfg, values, found)
+    without_effect: list[str] = []
+    _merge(cfg, values, found, without_effect)
     if len(overrides) % 2:
         raise ValueError(f"overrides are pairs KEY VALUE, got {len(overrides)} words: {' '.join(map(str, overrides))}")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        _check_key(cfg, str(key), "override")
-        _set(cfg, str(key), value, "override")
+        decoded = yaml.safe_load(value) if isinstance(value, str) else value
+        if _is_ours(cfg, str(key)) or not pyslowfast.accept(str(key), decoded, "override"):
+            _check_key(cfg, str(key), "override")
+            _set(cfg, str(key), value, "override")
+        else:
+            without_effect.append(str(key))
+    if without_effect:
+        logger.warning("%s: PySlowFast's keys without effect here: %s", found, ", ".join(dict.fromkeys(without_effect)))
     check_cfg(cfg)
     cfg.freeze()
     return cfg
@@ -59,11 +72,8 @@ def find_cfg(path: str) -> str:
     """
     if g_pathmgr.isfile(path):
         return path
-    matches = []
-    for folder, _, names in os.walk(CONFIG_ROOT):
-        candidate = os.path.join(folder, path)
-        if os.path.dirname(path) == "" and path in names:
-            matches.append(candidate)
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(CONFIG_ROOT) for name in names]
+    matches = [file for file in files if file.endswith(f"{os.sep}{path}")]
     if len(matches) > 1:
         raise ValueError(f"--cfg {path}: several configs have that name: {', '.join(sorted(matches))}; give its path")
     if not matches:
@@ -71,17 +81,27 @@ def find_cfg(path: str) -> str:
     return matches[0]
 
 
-def _merge(cfg: CfgNode, values: dict[str, Any], source: str, prefix: str = "") -> None:
+def _merge(cfg: CfgNode, values: dict[str, Any], source: str, without_effect: list[str], prefix: str = "") -> None:
     for key, value in values.items():
         full_key = f"{prefix}{key}"
         if full_key == BASE_KEY:
             continue
-        if isinstance(value, dict):
-            _check_key(cfg, full_key, source)
-            _merge(cfg, value, source, f"{full_key}.")
+        if isinstance(value, dict) and (_is_ours(cfg, full_key) or pyslowfast.is_section(full_key)):
+            _merge(cfg, value, source, without_effect, f"{full_key}.")
+        elif not _is_ours(cfg, full_key) and pyslowfast.accept(full_key, value, source):
+            without_effect.append(full_key)
         else:
             _check_key(cfg, full_key, source)
             _set(cfg, full_key, value, source)
+
+
+def _is_ours(cfg: CfgNode, key: str) -> bool:
+    node: Any = cfg
+    for part in key.split("."):
+        if not isinstance(node, CfgNode) or part not in node:
+            return False
+        node = node[part]
+    return True
 
 
 def _check_key(cfg: CfgNode, key: str, source: str) -> None:

@@ -20,8 +20,14 @@ def read_split(cfg: CfgNode, split: str) -> list[Video]:
     """The videos of `split` (train, val or test), all of them found.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_kinetics_list` and `check_found`.
+        FileNotFoundError, ValueError: as `read_kinetics_list` and `check_found`; a kind of data set that is not read.
     """
+    key = "TEST.DATASET" if split == "test" else "TRAIN.DATASET"
+    dataset = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
+    if dataset not in ("kinetics", "ptvkinetics"):
+        raise ValueError(
+            f"{key} is {dataset!r}; lists of `path label` are read so far: write such lists and set it to 'kinetics'"
+        )
     videos = read_kinetics_list(
         os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{split}.csv"),
         num_classes=cfg.MODEL.NUM_CLASSES,
@@ -44,7 +50,9 @@ def build_train_requests(
 def build_train_loader(cfg: CfgNode, videos: list[Video], requests: TrainRequests) -> DataLoader[Any]:
     """Random clips of `videos`, as `requests` ask for them."""
     scales = cfg.DATA.TRAIN_JITTER_SCALES
-    clips = RandomClips((scales[0], scales[1]), cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.RANDOM_FLIP)
+    clips = RandomClips(
+        (scales[0], scales[1]), cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.RANDOM_FLIP, cfg.DATA.INV_UNIFORM_SAMPLE
+    )
     return _loader(cfg, _dataset(cfg, videos, clips), requests)
 
 
@@ -82,6 +90,7 @@ def _dataset(cfg: CfgNode, videos: list[Video], clips: ClipSampler) -> VideoData
         num_frames=cfg.DATA.NUM_FRAMES,
         sampling_rate=cfg.DATA.SAMPLING_RATE,
         target_fps=cfg.DATA.TARGET_FPS,
+        choose_among_full=cfg.MODEL.ARCH == "slowfast",
         seed=cfg.RNG_SEED,
     )
 

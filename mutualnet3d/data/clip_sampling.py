@@ -20,15 +20,21 @@ class Span:
     length: float
     num_frames: int
 
-    def frame_indices(self, count: int) -> np.ndarray:
+    def frame_indices(self, count: int, among: int | None = None) -> np.ndarray:
         """`count` frames spread evenly from the span's first frame to its last, int64, each one in the video.
 
         Both ends are included, whatever the count: fewer frames cover the same time. Past the video's end its last
-        frame is repeated.
+        frame is repeated. With `among` they are chosen, evenly, from that many evenly spread frames: PySlowFast's rule
+        for the Slow pathway, whose frames are some of the Fast one's (4 of 32: the 0th, 10th, 20th, 31st).
         """
-        positions = np.linspace(self.start, self.start + self.length - 1, count)
-        # The nudge undoes rounding errors: a position that is a whole number in exact arithmetic stays on its frame.
-        return np.clip(np.floor(positions + 1e-6), 0, self.num_frames - 1).astype(np.int64)
+        if among is not None:
+            return self.frame_indices(among)[_floors(np.linspace(0, among - 1, count))]
+        return np.clip(_floors(np.linspace(self.start, self.start + self.length - 1, count)), 0, self.num_frames - 1)
+
+
+def _floors(positions: np.ndarray) -> np.ndarray:
+    # The nudge undoes rounding errors: a position that is a whole number in exact arithmetic stays on its frame.
+    return np.floor(positions + 1e-6).astype(np.int64)
 
 
 def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: float) -> float:
@@ -60,14 +66,22 @@ class CropBox:
 
 
 def random_crop(
-    rng: np.random.Generator, height: int, width: int, jitter_scales: tuple[int, int], crop_size: int, flip: bool
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    jitter_scales: tuple[int, int],
+    crop_size: int,
+    flip: bool,
+    inverse_uniform: bool = False,
 ) -> CropBox:
     """A random crop after a random resize, said in pixels of the original.
 
     PySlowFast resizes the short side to a length drawn from `jitter_scales`, then cuts `crop_size` x `crop_size` out.
-    The same square cut out first can be resized straight to any size. With `flip` it is mirrored half the time.
+    The same square cut out first can be resized straight to any size. With `flip` it is mirrored half the time; with
+    `inverse_uniform` the length is one over a uniform draw.
     """
-    scale = rng.uniform(*jitter_scales)
+    low, high = jitter_scales
+    scale = 1 / rng.uniform(1 / high, 1 / low) if inverse_uniform else rng.uniform(low, high)
     side = _side(height, width, crop_size / scale)
     top = int(rng.integers(0, height - side + 1))
     left = int(rng.integers(0, width - side + 1))

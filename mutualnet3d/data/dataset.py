@@ -35,17 +35,19 @@ class ClipSampler(Protocol):
 
 @dataclass(frozen=True)
 class RandomClips:
-    """Training: any span, short-side jitter, any crop, mirrored half the time where `flip` says so. Sizes in pixels."""
+    """Training: any span, short-side jitter, any crop, mirrored half the time where `flip` says so. Sizes in pixels;
+    `inverse_uniform`: the short side is drawn so that its inverse is uniform."""
 
     jitter_scales: tuple[int, int]
     crop_size: int
     flip: bool
+    inverse_uniform: bool = False
 
     def span(self, rng: np.random.Generator, view: int, length: float, num_frames: int) -> Span:
         return random_span(rng, length, num_frames)
 
     def crop(self, rng: np.random.Generator, view: int, height: int, width: int) -> CropBox:
-        return random_crop(rng, height, width, self.jitter_scales, self.crop_size, self.flip)
+        return random_crop(rng, height, width, self.jitter_scales, self.crop_size, self.flip, self.inverse_uniform)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class VideoDataset(torch.utils.data.Dataset[Clip]):
         sampler: chooses span and crop.
         num_frames, sampling_rate, target_fps: what the full network's clip spans: `num_frames`, every
             `sampling_rate`-th of a video of `target_fps` frames per second. All shapes cover that span.
+        choose_among_full: shapes of fewer frames get some of the `num_frames` frames, as the Slow pathway gets some of
+            the Fast one's; else they get frames spread evenly over the span on their own.
         seed: of the random choices.
     """
 
@@ -98,10 +102,12 @@ class VideoDataset(torch.utils.data.Dataset[Clip]):
         num_frames: int,
         sampling_rate: int,
         target_fps: float,
+        choose_among_full: bool = False,
         seed: int = 0,
     ):
         self.videos, self.sampler, self.seed = list(videos), sampler, seed
         self.num_frames, self.sampling_rate, self.target_fps = num_frames, sampling_rate, target_fps
+        self.choose_among = num_frames if choose_among_full else None
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -112,7 +118,8 @@ class VideoDataset(torch.utils.data.Dataset[Clip]):
         rng = np.random.default_rng((self.seed, request.epoch, request.index))
         with VideoFile(video.path) as file:
             span = self._span(rng, request.view, file.info)
-            indices = {frames: span.frame_indices(frames) for frames in {shape.frames for shape in request.shapes}}
+            counts = {shape.frames for shape in request.shapes}
+            indices = {frames: span.frame_indices(frames, self.choose_among) for frames in counts}
             needed = np.unique(np.concatenate(list(indices.values())))
             box, cuts = None, []
             for frame_HWC in file.frames(needed.tolist()):

@@ -30,6 +30,7 @@ class Normalize:
     Args:
         mean, std: one value per channel, in units of the full brightness.
         memory_format: of the result; `channels_last_3d` makes X3D nearly twice as fast on a CPU.
+        reverse_channels: give blue, green, red instead of red, green, blue.
     """
 
     def __init__(
@@ -37,11 +38,15 @@ class Normalize:
         mean: Sequence[float],
         std: Sequence[float],
         memory_format: torch.memory_format = torch.contiguous_format,
+        reverse_channels: bool = False,
     ):
-        self.shift = 255.0 * torch.tensor(mean).view(1, -1, 1, 1, 1)
-        self.scale = 1.0 / (255.0 * torch.tensor(std)).view(1, -1, 1, 1, 1)
-        self.memory_format = memory_format
+        order = slice(None, None, -1) if reverse_channels else slice(None)
+        self.shift = 255.0 * torch.tensor(mean[order]).view(1, -1, 1, 1, 1)
+        self.scale = 1.0 / (255.0 * torch.tensor(std[order])).view(1, -1, 1, 1, 1)
+        self.memory_format, self.reverse_channels = memory_format, reverse_channels
 
     def __call__(self, clip_BTCHW: torch.Tensor) -> torch.Tensor:
+        if self.reverse_channels:
+            clip_BTCHW = clip_BTCHW.flip(2)
         clip_BCTHW = clip_BTCHW.transpose(1, 2).to(torch.float32, memory_format=self.memory_format)
         return clip_BCTHW.sub_(self.shift.to(clip_BCTHW.device)).mul_(self.scale.to(clip_BCTHW.device))

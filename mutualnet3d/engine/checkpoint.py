@@ -70,11 +70,6 @@ def statistics_to_state(statistics: Mapping[SubnetConfig, Any]) -> dict[str, Any
     return {str(config): of_norm for config, of_norm in statistics.items()}
 
 
-def statistics_from_state(state: Mapping[str, Any]) -> dict[SubnetConfig, Any]:
-    """The reverse of `statistics_to_state`."""
-    return {SubnetConfig.parse(key): of_norm for key, of_norm in state.items()}
-
-
 def file_hash(path: str) -> str:
     """The first 16 hexadecimal digits of the file's SHA-256: which checkpoint a result is of."""
     with g_pathmgr.open(path, "rb") as file:

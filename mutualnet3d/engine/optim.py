@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import bisect
+from collections.abc import Callable, Sequence
 
 import torch
 from fvcore.common.param_scheduler import CosineParamScheduler
@@ -39,29 +40,28 @@ def build_sgd(
     )
 
 
-def cosine_with_warmup(
-    *,
-    base_lr: float,
-    end_lr: float,
-    max_epoch: float,
-    warmup_epochs: float,
-    warmup_start_lr: float,
-    cosine_after_warmup: bool,
+def cosine(*, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float = 0.0) -> Callable[[float], float]:
+    """Learning rate as a function of the (fractional) epoch: a half cosine from `base_lr` at `start_epoch` to `end_lr`
+    at `max_epoch`."""
+    schedule = CosineParamScheduler(base_lr, end_lr)
+    return lambda epoch: schedule((epoch - start_epoch) / (max_epoch - start_epoch))
+
+
+def relative_steps(*, base_lr: float, steps: Sequence[float], lrs: Sequence[float]) -> Callable[[float], float]:
+    """Learning rate as a function of the epoch: `base_lr` times the value of `lrs` at the place of the last of `steps`
+    (epochs, ascending, from 0) that was reached. PySlowFast's `steps_with_relative_lrs`."""
+    return lambda epoch: base_lr * lrs[bisect.bisect_right(steps, epoch) - 1]
+
+
+def with_warmup(
+    schedule: Callable[[float], float], *, warmup_epochs: float, warmup_start_lr: float
 ) -> Callable[[float], float]:
-    """Learning rate as a function of the (fractional) epoch, PySlowFast's rule.
-
-    A half cosine from `base_lr` at epoch 0 (with `cosine_after_warmup`, at the end of the warm-up) to `end_lr` at
-    `max_epoch`; before `warmup_epochs` a line from `warmup_start_lr` to where the cosine then is.
-    """
-    cosine = CosineParamScheduler(base_lr, end_lr)
-    offset = warmup_epochs if cosine_after_warmup else 0.0
-
-    def after_warmup(epoch: float) -> float:
-        return cosine((epoch - offset) / (max_epoch - offset))
+    """`schedule`, but before `warmup_epochs` a line from `warmup_start_lr` to where the schedule then is. PySlowFast's
+    rule."""
 
     def at_epoch(epoch: float) -> float:
         if epoch >= warmup_epochs:
-            return after_warmup(epoch)
-        return warmup_start_lr + (after_warmup(warmup_epochs) - warmup_start_lr) * epoch / warmup_epochs
+            return schedule(epoch)
+        return warmup_start_lr + (schedule(warmup_epochs) - warmup_start_lr) * epoch / warmup_epochs
 
     return at_epoch

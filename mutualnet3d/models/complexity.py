@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
-import torch
-from torch import nn
-from torch.func import functional_call
-
+from mutualnet3d.models.dry_run import BATCH, dry_run
 from mutualnet3d.models.slimmable_net import SlimmableNet
-from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
+from mutualnet3d.ops import SlimConv3d, SlimLinear
 from mutualnet3d.shapes import SubnetConfig
 
 
@@ -29,39 +25,16 @@ def count_parameters(model: SlimmableNet, config: SubnetConfig) -> int:
 
 
 def _cost(model: SlimmableNet, config: SubnetConfig) -> tuple[int, int]:
-    clips_per_batch = 2  # batch norm in training refuses a single value per channel
-    totals = [0, 0]
-
-    def count(layer: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any], y: torch.Tensor) -> None:
-        x = args[0]
+    operations = parameters = 0
+    for _, layer, input_shape, output_shape in dry_run(model, config):
         if isinstance(layer, SlimConv3d):
-            weight, bias, _ = layer.sliced(x.shape[1], y.shape[1])
-            totals[0] += y.numel() // clips_per_batch * prod(weight.shape[1:])
+            weight, bias, _ = layer.sliced(input_shape[1], output_shape[1])
+            operations += prod(output_shape) // BATCH * prod(weight.shape[1:])
         elif isinstance(layer, SlimLinear):
-            weight, bias = layer.sliced(x.shape[-1], y.shape[-1])
-            totals[0] += y.numel() // clips_per_batch * weight.shape[1]
+            weight, bias = layer.sliced(input_shape[-1], output_shape[-1])
+            operations += prod(output_shape) // BATCH * weight.shape[1]
         else:
-            totals[1] += 2 * y.shape[1]
-            return
-        totals[1] += weight.numel() + (0 if bias is None else bias.numel())
-
-    counted = (SlimConv3d, SlimLinear, SlimBatchNorm3d)
-    hooks = [
-        layer.register_forward_hook(count, with_kwargs=True) for layer in model.modules() if isinstance(layer, counted)
-    ]
-    weights = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
-    clips = [
-        torch.empty(clips_per_batch, 3, shape.frames, shape.size, shape.size, device="meta")
-        for shape in model.input_shapes(config)
-    ]
-    was_training = model.training
-    try:
-        # In training no statistics are read, and in `active` none are written.
-        model.train()
-        with torch.no_grad(), model.active(config):
-            functional_call(model, weights, (clips,))
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    return totals[0], totals[1]
+            parameters += 2 * output_shape[1]
+            continue
+        parameters += weight.numel() + (0 if bias is None else bias.numel())
+    return operations, parameters

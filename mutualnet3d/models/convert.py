@@ -1,72 +1,92 @@
-"""A pytorchvideo network made slimmable: by the types of its layers, as names may lie (X3D's stem has two swapped)."""
+"""A pytorchvideo network made slimmable: by the types of its layers and by how channels flow between them, as names may
+lie (X3D's stem has two swapped)."""
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from fvcore.nn.squeeze_excitation import SqueezeExcitation
 from pytorchvideo.layers.swish import Swish as PytorchvideoSwish
 from pytorchvideo.models.head import ResNetBasicHead
-from pytorchvideo.models.net import Net
+from pytorchvideo.models.net import MultiPathWayWithFuse, Net
+from pytorchvideo.models.slowfast import FuseFastToSlow, PoolConcatPathway
 from pytorchvideo.models.x3d import ProjectedPool
 from torch import nn
 
+from mutualnet3d.models.channel_flow import ChannelFlow, channel_flow
+from mutualnet3d.models.fusion import AdaptiveFusion
+from mutualnet3d.models.network import GlobalAvgPool3d, SlowFastNet, VideoNet
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, SlimSqueezeExcitation, Swish
-
-
-class GlobalAvgPool3d(nn.Module):
-    """The mean over (T, H, W) of whatever comes: (B, C, T, H, W) -> (B, C, 1, 1, 1).
-
-    An average pooling over the whole extent: at the extent that a pytorchvideo head's fixed kernel was made for, its
-    bits are that head's. (`mean` and `AdaptiveAvgPool3d` sum in another order.) The copy for `channels_last_3d`
-    leaves the bits alone and is faster than pooling in that format.
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.avg_pool3d(x.contiguous(), x.shape[2:])
 
 
 def make_slimmable(network: Net) -> nn.ModuleList:
     """The blocks of `network`, slimmable. Replaces, in place, every layer that has channels by its
     slimmable form; parameters and their names stay.
 
-    Heads pool globally afterwards. Classifiers (`ResNetBasicHead.proj`) and the layer that X3D has after pooling
-    (`ProjectedPool.post_conv`) keep all their outputs.
+    Heads pool globally afterwards and lateral connections fuse adaptively. Classifiers (`ResNetBasicHead.proj`), the
+    layer that X3D has after pooling (`ProjectedPool.post_conv`), the Fast pathway and the laterals keep all their
+    outputs. A layer that reads a concatenation slims the first part of it.
 
     Raises:
-        ValueError: a layer with parameters of a kind that cannot be slimmed; it names the layer and its type.
+        ValueError: a layer with parameters of a kind that cannot be slimmed, or an operation of which it is not known
+            what it does to channels; it is named. A head that does not give logits.
     """
-    keep_outputs = set()
-    for module in network.modules():
-        if isinstance(module, ResNetBasicHead):
-            keep_outputs.add(module.proj)
-        if isinstance(module, ProjectedPool):
-            keep_outputs.add(module.post_conv)
-        if isinstance(module, ResNetBasicHead | ProjectedPool) and isinstance(module.pool, nn.AvgPool3d):
-            module.pool = GlobalAvgPool3d()
-    _convert_children(network, "", keep_outputs)
+    flow = channel_flow(for_any_clip(network))
+    _convert_children(network, "", flow, _layers_that_keep_outputs(network))
     return network.blocks
 
 
-def _convert_children(parent: nn.Module, prefix: str, keep_outputs: set[nn.Module]) -> None:
+def for_any_clip(network: Net) -> VideoNet:
+    """`network`, in place, as one that takes clips of any shape: global pooling, adaptive fusion, no caller's list
+    written to."""
+    for module in network.modules():
+        if isinstance(module, ResNetBasicHead) and module.activation is not None:
+            raise ValueError(
+                f"the head applies {type(module.activation).__name__}; networks here return logits: build it with "
+                "head_activation=None"
+            )
+        if isinstance(module, ResNetBasicHead | ProjectedPool) and isinstance(module.pool, nn.AvgPool3d):
+            module.pool = GlobalAvgPool3d()
+        if isinstance(module, PoolConcatPathway):
+            module.pool = nn.ModuleList(GlobalAvgPool3d() for _ in module.pool)
+        if isinstance(module, MultiPathWayWithFuse):
+            module.inplace = False
+            if isinstance(module.multipathway_fusion, FuseFastToSlow):
+                module.multipathway_fusion = AdaptiveFusion.from_fusion(module.multipathway_fusion)
+    several = isinstance(network.blocks[0], MultiPathWayWithFuse)
+    return SlowFastNet(network.blocks) if several else VideoNet(network.blocks)
+
+
+def _layers_that_keep_outputs(network: Net) -> set[nn.Module]:
+    kept: set[nn.Module] = set()
+    for module in network.modules():
+        if isinstance(module, ResNetBasicHead):
+            kept.add(module.proj)
+        elif isinstance(module, ProjectedPool):
+            kept.add(module.post_conv)
+        elif isinstance(module, AdaptiveFusion):
+            kept |= set(module.modules())
+        elif isinstance(module, MultiPathWayWithFuse):
+            for pathway in module.multipathway_blocks[1:]:
+                kept |= set(pathway.modules())
+    return kept
+
+
+def _convert_children(parent: nn.Module, prefix: str, flow: ChannelFlow, kept: set[nn.Module]) -> None:
     for name, child in parent.named_children():
         path = f"{prefix}{name}"
-        converted = _convert_layer(child, slim_output=child not in keep_outputs)
+        converted = _convert_layer(child, path, flow, slim_output=child not in kept)
         if converted is not None:
             setattr(parent, name, converted)
-            continue
-        if next(child.parameters(recurse=False), None) is not None:
-            raise ValueError(f"cannot make {path} slimmable: no rule for layers of type {type(child).__name__}")
-        _convert_children(child, f"{path}.", keep_outputs)
+        else:
+            _convert_children(child, f"{path}.", flow, kept)
 
 
-def _convert_layer(layer: nn.Module, slim_output: bool) -> nn.Module | None:
+def _convert_layer(layer: nn.Module, path: str, flow: ChannelFlow, slim_output: bool) -> nn.Module | None:
     """The slimmable form, or None for a layer that has none of its own."""
-    if type(layer) is nn.Conv3d:
-        return SlimConv3d.from_conv(layer, slim_output=slim_output)
-    if type(layer) is nn.Linear:
-        return SlimLinear.from_linear(layer, slim_output=slim_output)
-    if type(layer) is nn.BatchNorm3d:
+    if isinstance(layer, nn.Conv3d):
+        return SlimConv3d.from_conv(layer, in_parts=flow.in_parts(path), slim_output=slim_output)
+    if isinstance(layer, nn.Linear):
+        return SlimLinear.from_linear(layer, in_parts=flow.in_parts(path), slim_output=slim_output)
+    if isinstance(layer, nn.BatchNorm3d):
         return SlimBatchNorm3d.from_norm(layer)
     if isinstance(layer, SqueezeExcitation):
         return SlimSqueezeExcitation.from_squeeze_excitation(layer)

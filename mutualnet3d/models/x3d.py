@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pytorchvideo.models.resnet import BottleneckBlock
 from pytorchvideo.models.x3d import create_x3d
-from torch import nn
 
 from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.resnet import start_blocks
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.shapes import ClipShape
 
@@ -55,8 +54,5 @@ def build_x3d(
         head_bn_lin5_on=bn_lin5,
         head_activation=None,
     )
-    if not zero_init_final_bn:
-        for block in network.modules():
-            if isinstance(block, BottleneckBlock):
-                nn.init.ones_(block.norm_c.weight)
+    start_blocks(network, zero_init_final_bn)
     return SlimmableNet(make_slimmable(network), native)

@@ -24,6 +24,8 @@ class Switchable(Protocol):
 
     def active(self, config: SubnetConfig) -> AbstractContextManager[object]: ...
 
+    def same_batch(self) -> AbstractContextManager[None]: ...
+
 
 def mutual_step(
     model: Switchable,
@@ -36,7 +38,8 @@ def mutual_step(
 
     The full network learns from the labels; each sub-network learns the full one's softmax, from the same clips at its
     own size and frame count. Each is backpropagated before the next one runs, so that one graph is alive at a time and
-    the step needs the full network's memory. With no sub-networks this is ordinary training.
+    the step needs the full network's memory. What a network has in common to all its sub-networks it computes once for
+    the step (`same_batch`). With no sub-networks this is ordinary training.
 
     Args:
         model: in training mode; called outside `active` it is the full network, which alone tracks statistics.
@@ -48,16 +51,17 @@ def mutual_step(
     Returns:
         The loss of each network, detached, by its key; the full network's first.
     """
-    logits_BK = model(clips_for(full))
-    loss = label_loss(logits_BK, label_B)
-    loss.backward()
-    teacher_BK = logits_BK.detach()
-    losses = {str(full): loss.detach()}
-    del logits_BK, loss
-    for config in subnets:
-        with model.active(config):
-            loss = distillation_loss(model(clips_for(config)), teacher_BK)
-            loss.backward()
-        losses[str(config)] = loss.detach()
-        del loss
+    with model.same_batch():
+        logits_BK = model(clips_for(full))
+        loss = label_loss(logits_BK, label_B)
+        loss.backward()
+        teacher_BK = logits_BK.detach()
+        losses = {str(full): loss.detach()}
+        del logits_BK, loss
+        for config in subnets:
+            with model.active(config):
+                loss = distillation_loss(model(clips_for(config)), teacher_BK)
+                loss.backward()
+            losses[str(config)] = loss.detach()
+            del loss
     return losses

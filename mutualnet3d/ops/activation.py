@@ -29,4 +29,4 @@ class Swish(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and x.requires_grad:
             return _SwishFunction.apply(x)
-        return x * torch.sigmoid(x)
+        return torch.sigmoid(x).mul_(x)

@@ -41,6 +41,7 @@ class SlimConv3d(nn.Conv3d):
             raise ValueError(f"SlimConv3d: a convolution of {self.groups} groups takes one input part, got {in_parts}")
         self.slim_output = slim_output
         self.out_width = self.out_channels
+        self._is_pointwise = self.kernel_size == (1, 1, 1) and self.padding == (0, 0, 0) and self.groups == 1
 
     @classmethod
     def from_conv(
@@ -89,4 +90,22 @@ class SlimConv3d(nn.Conv3d):
         weight, bias, groups = self.sliced(x.shape[1], self.out_width if out_width is None else out_width)
         if groups > 1 and self.dilation == (1, 1, 1) and is_accelerated(x, weight, bias, self.padding):
             return depthwise_conv3d(x, weight, self.stride, self.padding)  # type: ignore[arg-type]
+        if weight is not self.weight and x.device.type == "cpu" and x.stride(1) == 1 and not torch.is_grad_enabled():
+            return self._sliced_inference(x, weight, bias, groups)
         return F.conv3d(x, weight, bias, self.stride, self.padding, self.dilation, groups)
+
+    def _sliced_inference(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int
+    ) -> torch.Tensor:
+        """The convolution of `x` in channels_last_3d, and its result in that format too.
+
+        torch copies sliced weights before it convolves, and takes a kernel that copies the features too, and leaves
+        the format, for single small clips. A matrix product reads the slice where it lies: benchmarks/
+        switched_inference.py. (A layer at its full width stays a convolution, with pytorchvideo's bits.)
+        """
+        if self._is_pointwise:
+            frames, rows, columns = self.stride
+            pixels = x[:, :, ::frames, ::rows, ::columns].permute(0, 2, 3, 4, 1)
+            return F.linear(pixels, weight[:, :, 0, 0, 0], bias).permute(0, 4, 1, 2, 3)
+        y = F.conv3d(x, weight, bias, self.stride, self.padding, self.dilation, groups)
+        return y.contiguous(memory_format=torch.channels_last_3d)

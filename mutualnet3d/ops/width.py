@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 DIVISOR = 8
 
 
+@functools.lru_cache(maxsize=65536)
 def round_channels(width: float, full: int) -> int:
     """Channels that a layer of `full` channels keeps at `width`.
 

@@ -15,7 +15,6 @@ from mutualnet3d.engine.checkpoint import (
     load_checkpoint,
     load_model_state,
     save_checkpoint,
-    statistics_from_state,
     statistics_to_state,
 )
 from mutualnet3d.models.x3d import build_x3d
@@ -30,8 +29,8 @@ def test_what_is_saved_comes_back(tmp_path):
     content = load_checkpoint(path)
     assert content["step"] == 7
     assert torch.equal(content["model_state"]["w"], torch.ones(2))
-    back = statistics_from_state(content["statistics"])
-    assert torch.equal(back[SubnetConfig(0.63, 160, 10)]["norm"][1], statistics[SubnetConfig(0.63, 160, 10)]["norm"][1])
+    back = content["statistics"]["w0.63-s160-t10"]["norm"]
+    assert torch.equal(back[1], statistics[SubnetConfig(0.63, 160, 10)]["norm"][1])
     assert len(file_hash(path)) == 16
 
 

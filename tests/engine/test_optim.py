@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutualnet3d.engine.optim import build_sgd, cosine_with_warmup, parameter_groups
+from mutualnet3d.engine.optim import build_sgd, cosine, parameter_groups, relative_steps, with_warmup
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.shapes import ClipShape
 
@@ -39,31 +39,36 @@ def test_sgd_is_nesterov_with_momentum_by_hand():
         assert model.weight.item() == pytest.approx(weight)
 
 
-SETTINGS = {
-    "base_lr": 0.1,
-    "end_lr": 0.001,
-    "max_epoch": 300,
-    "warmup_epochs": 35.0,
-    "warmup_start_lr": 0.01,
-    "cosine_after_warmup": False,
-}
+COSINE = {"base_lr": 0.1, "end_lr": 0.001, "max_epoch": 300}
+WARMUP = {"warmup_epochs": 35.0, "warmup_start_lr": 0.01}
 
 
 @pytest.mark.parametrize("epoch", [35, 36.5, 150, 299.99, 300])
 def test_cosine_is_pyslowfasts(epoch):
     expected = 0.001 + 0.099 * (math.cos(math.pi * epoch / 300) + 1) / 2
-    assert cosine_with_warmup(**SETTINGS)(epoch) == pytest.approx(expected)
+    assert cosine(**COSINE)(epoch) == pytest.approx(expected)
+    assert with_warmup(cosine(**COSINE), **WARMUP)(epoch) == pytest.approx(expected)
 
 
-def test_warmup_is_a_line_to_where_the_cosine_then_is():
-    lr_at = cosine_with_warmup(**SETTINGS)
+@pytest.mark.parametrize("schedule", [cosine(**COSINE), relative_steps(base_lr=0.3, steps=[0, 40], lrs=[1, 0.1])])
+def test_warmup_is_a_line_to_where_the_schedule_then_is(schedule):
+    lr_at = with_warmup(schedule, **WARMUP)
     assert lr_at(0) == pytest.approx(0.01)
-    assert lr_at(17.5) == pytest.approx((0.01 + lr_at(35)) / 2)
-    assert lr_at(35 - 1e-9) == pytest.approx(lr_at(35))
+    assert lr_at(17.5) == pytest.approx((0.01 + schedule(35)) / 2)
+    assert lr_at(35 - 1e-9) == pytest.approx(schedule(35))
+    assert with_warmup(schedule, warmup_epochs=0.0, warmup_start_lr=0.01)(0) == pytest.approx(schedule(0))
 
 
 def test_cosine_after_warmup_starts_at_the_peak():
-    lr_at = cosine_with_warmup(**{**SETTINGS, "cosine_after_warmup": True})
+    lr_at = with_warmup(cosine(**COSINE, start_epoch=35.0), **WARMUP)
     assert lr_at(35) == pytest.approx(0.1)
     assert lr_at(300) == pytest.approx(0.001)
-    assert cosine_with_warmup(**{**SETTINGS, "warmup_epochs": 0.0})(0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "lr"), [(0, 0.03), (13.99, 0.03), (14, 0.003), (17.99, 0.003), (18, 0.0003), (22, 0.0003)]
+)
+def test_steps_are_pyslowfasts(epoch, lr):
+    """Its Something-Something recipe: STEPS [0, 14, 18], six LRS of which three are used."""
+    lr_at = relative_steps(base_lr=0.03, steps=[0, 14, 18], lrs=[1, 0.1, 0.01, 0.001, 0.0001, 0.00001])
+    assert lr_at(epoch) == pytest.approx(lr)

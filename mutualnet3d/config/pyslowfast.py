@@ -1,0 +1,155 @@
+"""PySlowFast's keys that are not this project's: which of them change nothing here, and which must have one value.
+
+Its YAML files for SlowFast, Slow, C2D, I3D and X3D load unchanged with this. A key that is in neither table, nor in
+defaults.py, is a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+# Sections and keys without effect: of other models and tasks, of how its processes are started, of how it trains faster
+# (multigrid, mixed precision), or found out here in another way (the kind of a checkpoint by its content).
+_WITHOUT_EFFECT = {
+    "": "DIST_BACKEND LOG_MODEL_INFO NUM_GPUS NUM_SHARDS SHARD_ID TASK",
+    "AUG": "AA_TYPE COLOR_JITTER GEN_MASK_LOADER INTERPOLATION MASK_FRAMES MASK_RATIO MASK_TUBE MASK_WINDOW_SIZE "
+    "MAX_MASK_PATCHES_PER_BLOCK NUM_SAMPLE RE_COUNT RE_MODE RE_PROB RE_SPLIT",
+    "AVA": "ANNOTATION_DIR BGR DETECTION_SCORE_THRESH EXCLUSION_FILE FRAME_DIR FRAME_LIST_DIR FULL_TEST_ON_VAL "
+    "GROUNDTRUTH_FILE IMG_PROC_BACKEND LABEL_MAP_FILE TEST_FORCE_FLIP TEST_LISTS TEST_PREDICT_BOX_LISTS "
+    "TRAIN_GT_BOX_LISTS TRAIN_LISTS TRAIN_PCA_JITTER_ONLY TRAIN_PREDICT_BOX_LISTS TRAIN_USE_COLOR_AUGMENTATION",
+    "BENCHMARK": "LOG_PERIOD NUM_EPOCHS SHUFFLE",
+    "BN": "GLOBAL_SYNC NUM_SPLITS NUM_SYNC_DEVICES",
+    "CONTRASTIVE": "BN_MLP BN_SYNC_MLP DELTA_CLIPS_MAX DELTA_CLIPS_MIN DIM INTERP_MEMORY KNN_ON LENGTH "
+    "LOCAL_SHUFFLE_BN MEM_TYPE MLP_DIM MOCO_MULTI_VIEW_QUEUE MOMENTUM MOMENTUM_ANNEALING NUM_CLASSES_DOWNSTREAM "
+    "NUM_MLP_LAYERS PREDICTOR_DEPTHS QUEUE_LEN SEQUENTIAL SIMCLR_DIST_ON SWAV_QEUE_LEN T TYPE",
+    "DATA": "DECODING_BACKEND DECODING_SHORT_SIZE DUMMY_LOAD IN22K_TRAINVAL IN22k_VAL_IN1K IN_VAL_CROP_RATIO "
+    "LOADER_CHUNK_OVERALL_SIZE LOADER_CHUNK_SIZE PATH_TO_PRELOAD_IMDB SSL_BLUR_SIGMA_MAX SSL_BLUR_SIGMA_MIN "
+    "SSL_COLOR_BRI_CON_SAT SSL_COLOR_HUE TRAIN_PCA_EIGVAL TRAIN_PCA_EIGVEC",
+    "DATA_LOADER": "ENABLE_MULTI_THREAD_DECODE",
+    "DEMO": "BUFFER_SIZE CLIP_VIS_SIZE COMMON_CLASS_NAMES COMMON_CLASS_THRES DETECTRON2_CFG DETECTRON2_THRESH "
+    "DETECTRON2_WEIGHTS DISPLAY_HEIGHT DISPLAY_WIDTH FPS GT_BOXES INPUT_FORMAT INPUT_VIDEO LABEL_FILE_PATH "
+    "NUM_CLIPS_SKIP NUM_VIS_INSTANCES OUTPUT_FILE OUTPUT_FPS PREDS_BOXES SLOWMO STARTING_SECOND THREAD_ENABLE "
+    "UNCOMMON_CLASS_THRES VIS_MODE WEBCAM",
+    "DETECTION": "ALIGNED ROI_XFORM_RESOLUTION SPATIAL_SCALE_FACTOR",
+    "MASK": "DECODER_DEPTH DECODER_EMBED_DIM DECODER_SEP_POS_EMBED DEC_KV_KERNEL DEC_KV_STRIDE HEAD_TYPE MAE_ON "
+    "MAE_RND_MASK NORM_PRED_PIXEL PER_FRAME_MASKING PRED_HOG PRETRAIN_DEPTH SCALE_INIT_BY_DEPTH TIME_STRIDE_LOSS",
+    "MIXUP": "ALPHA CUTMIX_ALPHA LABEL_SMOOTH_VALUE PROB SWITCH_PROB",
+    "MODEL": "ACT_CHECKPOINT FP16_ALLREDUCE MODEL_NAME MULTI_PATHWAY_ARCH SINGLE_PATHWAY_ARCH",
+    "MULTIGRID": "BN_BASE_SIZE DEFAULT_B DEFAULT_S DEFAULT_T EPOCH_FACTOR EVAL_FREQ LONG_CYCLE_FACTORS "
+    "LONG_CYCLE_SAMPLING_RATE SHORT_CYCLE_FACTORS LONG_CYCLE SHORT_CYCLE",
+    "MVIT": "CLS_EMBED_ON DEPTH DIM_MUL DIM_MUL_IN_ATT DROPOUT_RATE DROPPATH_RATE EMBED_DIM HEAD_INIT_SCALE HEAD_MUL "
+    "LAYER_SCALE_INIT_VALUE MLP_RATIO MODE NORM NORM_STEM NUM_HEADS PATCH_2D PATCH_KERNEL PATCH_PADDING PATCH_STRIDE "
+    "POOL_FIRST POOL_KVQ_KERNEL POOL_KV_STRIDE POOL_KV_STRIDE_ADAPTIVE POOL_Q_STRIDE QKV_BIAS REL_POS_SPATIAL "
+    "REL_POS_TEMPORAL REL_POS_ZERO_INIT RESIDUAL_POOLING SEPARATE_QKV SEP_POS_EMBED USE_ABS_POS USE_FIXED_SINCOS_POS "
+    "USE_MEAN_POOLING ZERO_DECAY_POS_CLS REV.BUFFER_LAYERS REV.ENABLE REV.PRE_Q_FUSION REV.RESPATH_FUSE REV.RES_PATH",
+    "NONLOCAL": "GROUP INSTANTIATION POOL",
+    "RESNET": "INPLACE_RELU",
+    "SOLVER": "BASE_LR_SCALE_NUM_SHARDS BETAS GAMMA STEP_SIZE WARMUP_FACTOR ZERO_WD_1D_PARAM",
+    "TENSORBOARD": "CATEGORIES_PATH CLASS_NAMES_PATH CONFUSION_MATRIX.ENABLE CONFUSION_MATRIX.FIGSIZE "
+    "CONFUSION_MATRIX.SUBSET_PATH ENABLE HISTOGRAM.ENABLE HISTOGRAM.FIGSIZE HISTOGRAM.SUBSET_PATH HISTOGRAM.TOPK "
+    "LOG_DIR MODEL_VIS.ACTIVATIONS MODEL_VIS.COLORMAP MODEL_VIS.ENABLE MODEL_VIS.GRAD_CAM.COLORMAP "
+    "MODEL_VIS.GRAD_CAM.ENABLE MODEL_VIS.GRAD_CAM.LAYER_LIST MODEL_VIS.GRAD_CAM.USE_TRUE_LABEL MODEL_VIS.INPUT_VIDEO "
+    "MODEL_VIS.LAYER_LIST MODEL_VIS.MODEL_WEIGHTS MODEL_VIS.TOPK_PREDS PREDICTIONS_PATH WRONG_PRED_VIS.ENABLE "
+    "WRONG_PRED_VIS.SUBSET_PATH WRONG_PRED_VIS.TAG",
+    "TEST": "CHECKPOINT_TYPE SAVE_RESULTS_PATH",
+    "TRAIN": "CHECKPOINT_EPOCH_RESET CHECKPOINT_IN_INIT CHECKPOINT_TYPE MIXED_PRECISION",
+    "VIS_MASK": "ENABLE",
+}
+
+
+def _flat(value: Any) -> list[Any]:
+    return [leaf for each in value for leaf in _flat(each)] if isinstance(value, list | tuple) else [value]
+
+
+def _is(*allowed: Any) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value in allowed), " or ".join(map(repr, allowed))
+
+
+def _empty() -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value is None or value == "()" or (value != 0 and not _flat(value))), "empty"
+
+
+def _stages(*per_stage: int) -> tuple[Callable[[Any], bool], str]:
+    return (
+        lambda value: (
+            isinstance(value, list)
+            and len(value) == len(per_stage)
+            and all(set(_flat(stage)) == {wanted} for stage, wanted in zip(value, per_stage, strict=True))
+        )
+    ), f"{list(per_stage)} in its stages"
+
+
+# Keys that would change a network, its training or its testing, and the values that mean what is done here.
+_ONE_VALUE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "AUG.ENABLE": _is(False),
+    "BN.NORM_TYPE": _is("batchnorm", "sync_batchnorm"),
+    "BN.WEIGHT_DECAY": _is(0.0),
+    "DATA.COLOR_RND_GRAYSCALE": _is(0.0),
+    "DATA.ENSEMBLE_METHOD": _is("sum"),
+    "DATA.INPUT_CHANNEL_NUM": _is([3], [3, 3]),
+    "DATA.MULTI_LABEL": _is(False),
+    "DATA.SKIP_ROWS": _is(0),
+    "DATA.SSL_COLOR_JITTER": _is(False),
+    "DATA.SSL_MOCOV2_AUG": _is(False),
+    "DATA.TIME_DIFF_PROB": _is(0.0),
+    "DATA.TRAIN_CROP_NUM_SPATIAL": _is(1),
+    "DATA.TRAIN_CROP_NUM_TEMPORAL": _is(1),
+    "DATA.TRAIN_JITTER_ASPECT_RELATIVE": _empty(),
+    "DATA.TRAIN_JITTER_FPS": _is(0.0),
+    "DATA.TRAIN_JITTER_MOTION_SHIFT": _is(False),
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE": _empty(),
+    "DATA.USE_OFFSET_SAMPLING": _is(False),
+    "DEMO.ENABLE": _is(False),
+    "DETECTION.ENABLE": _is(False),
+    "MASK.ENABLE": _is(False),
+    "MIXUP.ENABLE": _is(False),
+    "MODEL.DETACH_FINAL_FC": _is(False),
+    "MODEL.DROPCONNECT_RATE": _is(0.0),
+    "MODEL.FC_INIT_STD": _is(0.01),
+    "MODEL.FROZEN_BN": _is(False),
+    "MODEL.HEAD_ACT": _is("softmax"),
+    "MODEL.LOSS_FUNC": _is("cross_entropy"),
+    "NONLOCAL.LOCATION": _empty(),
+    "RESNET.NUM_GROUPS": _is(1),
+    "RESNET.SPATIAL_DILATIONS": _stages(1, 1, 1, 1),
+    "RESNET.SPATIAL_STRIDES": _stages(1, 2, 2, 2),
+    "RESNET.STRIDE_1X1": _is(False),
+    "RESNET.TRANS_FUNC": _is("bottleneck_transform", "x3d_transform"),
+    "RESNET.ZERO_INIT_FINAL_CONV": _is(False),
+    "SOLVER.CLIP_GRAD_L2NORM": _is(None),
+    "SOLVER.CLIP_GRAD_VAL": _is(None),
+    "SOLVER.LARS_ON": _is(False),
+    "SOLVER.LAYER_DECAY": _is(1.0),
+    "TEST.NUM_TEMPORAL_CLIPS": _empty(),
+    "TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN": _empty(),
+    "TRAIN.KILL_LOSS_EXPLOSION_FACTOR": _is(0.0),
+    "X3D.CHANNELWISE_3x3x3": _is(True),
+    "X3D.SCALE_RES2": _is(False),
+}
+
+_KNOWN = {
+    (f"{section}.{name}" if section else name) for section, names in _WITHOUT_EFFECT.items() for name in names.split()
+} | set(_ONE_VALUE)
+_SECTIONS = {key[:end] for key in _KNOWN for end, letter in enumerate(key) if letter == "."}
+
+
+def is_section(name: str) -> bool:
+    """Whether PySlowFast has a section of that name."""
+    return name in _SECTIONS
+
+
+def accept(key: str, value: Any, source: str) -> bool:
+    """Whether `key` is one of PySlowFast's that this project does not have, and `value` asks for nothing that it does
+    not do.
+
+    Raises:
+        ValueError: the value asks for something else; it names source, key, value and what is allowed.
+    """
+    if key not in _KNOWN:
+        return False
+    if key in _ONE_VALUE:
+        fits, allowed = _ONE_VALUE[key]
+        if not fits(value):
+            raise ValueError(f"{source}: {key} (a key of PySlowFast's) is {value!r}; here it must be {allowed}")
+    return True

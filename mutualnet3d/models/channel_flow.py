@@ -1,0 +1,148 @@
+"""How channels flow through a network: which layers share them and which are given a concatenation of several runs.
+
+Found by tracing (`torch.fx`), so that it holds for whatever a network is made of; names play no part.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from mutualnet3d.models.fusion import resize
+from mutualnet3d.models.network import VideoNet
+
+
+class Channels:
+    """A run of `size` channels: every tensor that holds it has them in the same order."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self._same: Channels | None = None
+
+    def root(self) -> Channels:
+        """The run that stands for all that were found to be the same."""
+        return self if self._same is None else self._same.root()
+
+    def unite(self, other: Channels) -> None:
+        one, two = self.root(), other.root()
+        if one is not two:
+            assert one.size == two.size, f"{one.size} and {two.size} channels meet"
+            two._same = one
+
+
+Runs = tuple[Channels, ...]
+
+
+@dataclass
+class ChannelFlow:
+    """What each layer with channels reads and gives, by its name.
+
+    Attributes:
+        reads: the runs that make up the layer's input, in order.
+        gives: the run of its output; a batch norm and a depthwise convolution give what they read.
+        norm_of: for a convolution whose output one batch norm alone reads, that batch norm's name.
+    """
+
+    reads: dict[str, Runs] = field(default_factory=dict)
+    gives: dict[str, Runs] = field(default_factory=dict)
+    norm_of: dict[str, str] = field(default_factory=dict)
+
+    def in_parts(self, name: str) -> tuple[int, ...]:
+        """Channels of each run that the layer reads."""
+        return tuple(run.size for run in self.reads[name])
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        if isinstance(module, nn.Identity):  # pytorchvideo hands whole lists through it
+            return False
+        return super().is_leaf_module(module, qualified_name) or not any(True for _ in module.children())
+
+
+_KEEP = {"mean", "sum", "contiguous", "permute", "view", "reshape", "flatten"}
+_MEET = {operator.add, operator.iadd, operator.mul, torch.add, torch.mul, torch.stack}
+_SHAPES = {getattr}
+
+
+def channel_flow(network: VideoNet, input_channels: int = 3) -> ChannelFlow:
+    """The flow of channels through `network`.
+
+    Raises:
+        ValueError: a layer or an operation of which it is not known what it does to channels; it is named.
+    """
+    tracer = _Tracer()
+    graph = tracer.trace(network)
+    layers = dict(network.named_modules())
+    flow = ChannelFlow()
+    runs: dict[fx.Node, Runs] = {}
+    inputs: dict[int, Runs] = {}
+
+    for node in graph.nodes:
+        if node.op == "call_module":
+            runs[node] = _through_layer(flow, str(node.target), layers[str(node.target)], runs[_first(node)])
+        elif node.op == "call_function" and node.target is operator.getitem:
+            source, index = node.args[0], node.args[1]
+            if isinstance(source, fx.Node) and source.op == "placeholder":
+                runs[node] = inputs.setdefault(index, (Channels(input_channels),))
+        elif (node.op == "call_function" and node.target in _SHAPES) or node.op in ("placeholder", "output"):
+            continue
+        elif node.op == "call_function" and node.target is torch.cat:
+            runs[node] = tuple(run for part in _tensors(node) for run in runs[part])
+        elif node.op == "call_function" and node.target in _MEET:
+            runs[node] = _meet([runs[each] for each in _tensors(node) if each in runs])
+        elif (node.op == "call_function" and node.target is resize) or (
+            node.op == "call_method" and node.target in _KEEP
+        ):
+            runs[node] = runs[_first(node)]
+        else:
+            raise ValueError(f"cannot follow the channels through {node.target!r} ({node.op})")
+        if node.op == "call_module" and isinstance(layers[str(node.target)], nn.BatchNorm3d):
+            source = _first(node)
+            if (
+                source.op == "call_module"
+                and isinstance(layers[str(source.target)], nn.Conv3d)
+                and len(source.users) == 1
+            ):
+                flow.norm_of[str(source.target)] = str(node.target)
+    return flow
+
+
+def _through_layer(flow: ChannelFlow, name: str, layer: nn.Module, reads: Runs) -> Runs:
+    if next(layer.parameters(recurse=False), None) is None:
+        return reads  # activations, pooling, dropout
+    if isinstance(layer, nn.BatchNorm3d):
+        gives = reads
+    elif isinstance(layer, nn.Conv3d):
+        depthwise = layer.groups == layer.in_channels == layer.out_channels
+        gives = reads if depthwise else (Channels(layer.out_channels),)
+    elif isinstance(layer, nn.Linear):
+        gives = (Channels(layer.out_features),)
+    else:
+        raise ValueError(f"cannot make {name} slimmable: no rule for layers of type {type(layer).__name__}")
+    flow.reads[name], flow.gives[name] = reads, gives
+    return gives
+
+
+def _meet(parts: Sequence[Runs]) -> Runs:
+    """Tensors added or multiplied channel by channel have the same channels."""
+    for others in parts[1:]:
+        for run, other in zip(parts[0], others, strict=True):
+            run.unite(other)
+    return parts[0]
+
+
+def _tensors(node: fx.Node) -> list[fx.Node]:
+    first = node.args[0]
+    given: Any = first if isinstance(first, list | tuple) else node.args
+    return [each for each in given if isinstance(each, fx.Node)]
+
+
+def _first(node: fx.Node) -> fx.Node:
+    first = node.args[0]
+    assert isinstance(first, fx.Node)
+    return first

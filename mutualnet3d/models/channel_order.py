@@ -1,0 +1,116 @@
+"""Channels sorted by importance: a narrow slice of a network that was trained on its own then holds those that matter.
+
+A sub-network takes the leading channels of every layer. Mutual training makes those the important ones; in a static
+checkpoint they are any. Reordering channels changes nothing of what the full network computes, if every layer that
+shares them agrees, as the two branches of a residual block do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from mutualnet3d.models.channel_flow import Channels, channel_flow
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
+
+
+@dataclass
+class _Sharers:
+    """The layers that share a run of channels.
+
+    Attributes:
+        size: how many channels.
+        rows: those whose outputs are the run: convolutions and linear layers (their rows), batch norms (their values).
+        columns: those that read it, and from which of their input channels on.
+        fixed: whether some layer needs the order as it is.
+    """
+
+    size: int
+    rows: list[nn.Module] = field(default_factory=list)
+    columns: list[tuple[nn.Module, int]] = field(default_factory=list)
+    fixed: bool = False
+
+
+@torch.no_grad()
+def sort_channels(model: SlimmableNet) -> int:
+    """Put the important channels of every layer that slims first; returns how many groups of layers were sorted.
+
+    The full network's function stays as it is, but for the order of additions. A channel's importance is the sum of
+    the absolute weights that it meets in the layers that read it, each scaled by what the batch norm before it lets
+    through, |scale| + |shift|: how much of the next features comes from it (Once-for-All, arXiv 1908.09791, section
+    3.3, sorts by the first factor). Calibrated statistics, which are of the old order, are dropped.
+    """
+    groups = _groups(model)
+    for sharers in groups:
+        order = torch.argsort(_importance(sharers), descending=True, stable=True)
+        for layer in sharers.rows:
+            for tensor in _per_channel(layer):
+                tensor.copy_(tensor[order])
+        for layer, start in sharers.columns:
+            assert isinstance(layer, nn.Conv3d | nn.Linear)
+            columns = layer.weight[:, start : start + len(order)]
+            columns.copy_(columns[:, order])
+    model.statistics.clear()
+    return len(groups)
+
+
+def _groups(model: SlimmableNet) -> list[_Sharers]:
+    """The runs of channels that may be reordered, with the layers that share each."""
+    flow = channel_flow(model.plain_class(model.blocks))
+    sharers: dict[Channels, _Sharers] = {}
+    for name, runs in flow.reads.items():
+        layer = model.get_submodule(name)
+        if isinstance(layer, SlimBatchNorm3d) or _is_depthwise(layer):
+            if len(runs) > 1:
+                for run in runs:
+                    sharers.setdefault(run.root(), _Sharers(run.size)).fixed = True
+            else:
+                sharers.setdefault(runs[0].root(), _Sharers(runs[0].size)).rows.append(layer)
+            continue
+        start = 0
+        for run in runs:
+            group = sharers.setdefault(run.root(), _Sharers(run.size))
+            group.columns.append((layer, start))
+            group.fixed |= _is_grouped(layer)
+            start += run.size
+        (given,) = flow.gives[name]
+        made = sharers.setdefault(given.root(), _Sharers(given.size))
+        made.rows.append(layer)
+        made.fixed |= _is_grouped(layer) or not getattr(layer, "slim_output", False)
+    # A run that no layer makes is the clip's own colours.
+    made_by_layers = {run.root() for name, runs in flow.gives.items() for run in runs if _makes(model, name)}
+    return [each for run, each in sharers.items() if run in made_by_layers and not each.fixed]
+
+
+def _makes(model: SlimmableNet, name: str) -> bool:
+    layer = model.get_submodule(name)
+    return isinstance(layer, SlimConv3d | SlimLinear) and not _is_depthwise(layer)
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv3d) and layer.groups == layer.in_channels == layer.out_channels
+
+
+def _is_grouped(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv3d) and layer.groups > 1
+
+
+def _per_channel(layer: nn.Module) -> list[torch.Tensor]:
+    """The layer's tensors that have a row per output channel."""
+    named = [layer.weight, layer.bias, getattr(layer, "running_mean", None), getattr(layer, "running_var", None)]
+    return [tensor for tensor in named if isinstance(tensor, torch.Tensor)]
+
+
+def _importance(sharers: _Sharers) -> torch.Tensor:
+    importance = torch.zeros(())
+    for layer, start in sharers.columns:
+        assert isinstance(layer, nn.Conv3d | nn.Linear)
+        columns = layer.weight[:, start : start + sharers.size]
+        importance = importance + columns.abs().transpose(0, 1).flatten(1).sum(1)
+    norms = [layer for layer in sharers.rows if isinstance(layer, SlimBatchNorm3d) and layer.affine]
+    if norms:
+        importance = importance * torch.stack([norm.weight.abs() + norm.bias.abs() for norm in norms]).sum(0)
+    return importance

@@ -1,0 +1,57 @@
+"""The shapes that a sub-network's layers see, without any arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
+
+if TYPE_CHECKING:
+    from mutualnet3d.models.slimmable_net import SlimmableNet
+    from mutualnet3d.shapes import SubnetConfig
+
+BATCH = 2  # batch norm in training refuses a single value per channel
+
+
+class LayerRun(NamedTuple):
+    """One layer of a run: its name, and the shapes of what it read and gave, for a batch of `BATCH` clips."""
+
+    name: str
+    layer: nn.Module
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
+def dry_run(model: SlimmableNet, config: SubnetConfig) -> list[LayerRun]:
+    """Every layer with channels, in the order in which `config` runs them.
+
+    On torch's meta device: no statistics are needed and none are written.
+    """
+    names = {layer: name for name, layer in model.named_modules()}
+    runs: list[LayerRun] = []
+
+    def note(layer: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any], y: torch.Tensor) -> None:
+        runs.append(LayerRun(names[layer], layer, tuple(args[0].shape), tuple(y.shape)))
+
+    noted = (SlimConv3d, SlimLinear, SlimBatchNorm3d)
+    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in names if isinstance(layer, noted)]
+    weights = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    clips = [
+        torch.empty(BATCH, 3, shape.frames, shape.size, shape.size, device="meta")
+        for shape in model.input_shapes(config)
+    ]
+    was_training = model.training
+    try:
+        # In training no statistics are read, and in `active` none are written.
+        model.train()
+        with torch.no_grad(), model.active(config):
+            functional_call(model, weights, (clips,))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return runs

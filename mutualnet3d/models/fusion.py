@@ -1,0 +1,70 @@
+"""Adaptive fusion: Fast's features resized to whatever the Slow pathway's clip became (TPAMI 2022, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.fx
+import torch.nn.functional as F
+from pytorchvideo.models.slowfast import FuseFastToSlow
+from torch import nn
+
+
+class AdaptiveFusion(nn.Module):
+    """The lateral connection from Fast to Slow for clips of different lengths and sizes.
+
+    The lateral's convolution is never slimmed; its output is resized to Slow's (T, H, W) and concatenated behind
+    Slow's channels. Names of parameters are those of pytorchvideo's `FuseFastToSlow`, and so are the bits where the
+    shapes agree.
+
+    Shape: [slow (B, C, T, H, W), fast (B, C', T', H', W')] -> [(B, C + lateral, T, H, W), fast]
+    """
+
+    def __init__(self, conv_fast_to_slow: nn.Module, norm: nn.Module | None, activation: nn.Module | None):
+        super().__init__()
+        self.conv_fast_to_slow, self.norm, self.activation = conv_fast_to_slow, norm, activation
+
+    @classmethod
+    def from_fusion(cls, fusion: FuseFastToSlow) -> AdaptiveFusion:
+        """The adaptive form of pytorchvideo's; they share their layers."""
+        return cls(fusion.conv_fast_to_slow, fusion.norm, fusion.activation)
+
+    def lateral(self, fast: torch.Tensor) -> torch.Tensor:
+        """What goes over to Slow, before it is resized: the same for every sub-network."""
+        x = self.conv_fast_to_slow(fast)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x if self.activation is None else self.activation(x)
+
+    def forward(self, pathways: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        slow, fast = pathways
+        return [fuse(slow, self.lateral(fast)), fast]
+
+
+def fuse(slow: torch.Tensor, lateral: torch.Tensor) -> torch.Tensor:
+    """`lateral`, resized to Slow's (T, H, W), behind Slow's channels."""
+    return torch.cat([slow, resize(lateral, slow)], dim=1)
+
+
+def resize(lateral: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """`lateral` (B, C, T', H', W') at the (T, H, W) of `like`; itself where they agree.
+
+    Linear in time with the ends on the ends: Slow's frames, however many, run from the first instant of the span to its
+    last (frame k of the full pathway meets lateral k), so that a frame meets the features of its own instant. Bilinear
+    in space with pixels as areas, as both clips show the same part of the picture: the centres of the crops agree.
+    """
+    frames, height, width = like.shape[2:]
+    if lateral.shape[2] != frames:
+        position_T = torch.linspace(0, lateral.shape[2] - 1, frames, device=lateral.device)
+        before_T = position_T.floor().long()
+        after_T = (before_T + 1).clamp(max=lateral.shape[2] - 1)
+        weight_T11 = (position_T - before_T).to(lateral.dtype)[:, None, None]
+        lateral = torch.lerp(lateral[:, :, before_T], lateral[:, :, after_T], weight_T11)
+    if lateral.shape[3:] != like.shape[3:]:
+        lateral = F.interpolate(lateral, (frames, height, width), mode="trilinear", align_corners=False)
+    return lateral
+
+
+# To torch.fx a single step: what it does depends on shapes.
+torch.fx.wrap("resize")

@@ -1,0 +1,89 @@
+"""Ordinary networks of pytorchvideo's blocks that take any clip and return logits; what a slimmable one is built on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mutualnet3d.models.fusion import AdaptiveFusion, fuse
+
+
+class GlobalAvgPool3d(nn.Module):
+    """The mean over (T, H, W) of whatever comes: (B, C, T, H, W) -> (B, C, 1, 1, 1).
+
+    An average pooling over the whole extent: at the extent that a pytorchvideo head's fixed kernel was made for, its
+    bits are that head's. (`mean` and `AdaptiveAvgPool3d` sum in another order.) The copy for `channels_last_3d`
+    leaves the bits alone and is faster than pooling in that format.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool3d(x.contiguous(), x.shape[2:])
+
+
+class VideoNet(nn.Module):
+    """Blocks applied one after the other to one clip.
+
+    Its state dict has pytorchvideo's names.
+
+    Shape: a list of one float tensor (B, C, T, H, W) -> logits (B, K).
+    """
+
+    num_pathways = 1
+
+    def __init__(self, blocks: nn.ModuleList):
+        super().__init__()
+        self.blocks = blocks
+
+    def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        x = clips[0]
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class SlowFastNet(VideoNet):
+    """SlowFast (Feichtenhofer et al., arXiv 1812.03982) with adaptive fusion: the two clips need not match.
+
+    The Fast pathway takes nothing from the Slow one, so it runs first, and what it gives is an interface of its own.
+
+    Args:
+        blocks: pytorchvideo's: stem and stages (`MultiPathWayWithFuse`, fusions adaptive), pooling, head.
+
+    Shape: a list of Slow's clip and Fast's clip, each (B, C, T, H, W) of its own T, H, W -> logits (B, K).
+    """
+
+    num_pathways = 2
+
+    def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        features = self.fast_features(clips[1])
+        return self.slow_logits(clips[0], features)
+
+    def _parts(self) -> tuple[list[Any], Any, Any]:
+        """Stem and stages, pooling, head: pytorchvideo's, whose attributes no type checker knows."""
+        *stages, pool, head = self.blocks
+        return stages, pool, head
+
+    def fast_features(self, clip: torch.Tensor) -> list[torch.Tensor]:
+        """What the Fast pathway gives: every lateral in order, then its pooled features."""
+        stages, pool, _ = self._parts()
+        features, x = [], clip
+        for stage in stages:
+            x = stage.multipathway_blocks[1](x)
+            if isinstance(stage.multipathway_fusion, AdaptiveFusion):
+                features.append(stage.multipathway_fusion.lateral(x))
+        return [*features, pool.pool[1](x)]
+
+    def slow_logits(self, clip: torch.Tensor, fast_features: list[torch.Tensor]) -> torch.Tensor:
+        """The Slow pathway and the classifier, fed with what the Fast pathway gave."""
+        stages, pool, head = self._parts()
+        *laterals, fast_pooled = fast_features
+        remaining, x = list(laterals), clip
+        for stage in stages:
+            x = stage.multipathway_blocks[0](x)
+            if isinstance(stage.multipathway_fusion, AdaptiveFusion):
+                x = fuse(x, remaining.pop(0))
+        return head(torch.cat([pool.pool[0](x), fast_pooled], dim=1))

@@ -1,0 +1,126 @@
+"""ResNets over one clip, slimmable: Slow (Feichtenhofer et al., arXiv 1812.03982), C2D (Wang et al., arXiv 1711.07971)
+and I3D (Carreira and Zisserman, arXiv 1705.07750), as PySlowFast and pytorchvideo have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytorchvideo.models.resnet import BottleneckBlock, create_resnet
+from torch import nn
+
+from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.shapes import ClipShape
+
+# Blocks of each stage, by the number of layers.
+STAGE_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Lengths of the temporal kernels, in frames: of the stem, and of each stage's blocks in turn; whether time is
+    halved behind the first stage."""
+
+    stem: int
+    stages: tuple[tuple[int, ...], ...]
+    halves_time: bool = False
+
+
+KINDS = {
+    "slow": _Kind(1, ((1,), (1,), (3,), (3,))),
+    "c2d": _Kind(1, ((1,), (1,), (1,), (1,)), halves_time=True),
+    "slow_c2d": _Kind(1, ((1,), (1,), (1,), (1,))),
+    "i3d": _Kind(5, ((3,), (3, 1), (3, 1), (1, 3)), halves_time=True),
+    "slow_i3d": _Kind(5, ((3,), (3, 1), (3, 1), (1, 3))),
+}
+
+
+def build_resnet(
+    *,
+    kind: str,
+    native: ClipShape,
+    num_classes: int,
+    dropout_rate: float = 0.5,
+    depth: int = 50,
+    width_per_group: int = 64,
+    num_block_temp_kernel: Sequence[int] | None = None,
+    zero_init_final_bn: bool = True,
+) -> SlimmableNet:
+    """pytorchvideo's ResNet, converted.
+
+    Args:
+        kind: slow, c2d or i3d (slow_c2d and slow_i3d: without the pooling that halves time).
+        native: the clip shape of the full network; the network itself takes any.
+        num_classes: outputs of the classifier.
+        dropout_rate: before the classifier.
+        depth: layers, 50, 101 or 152.
+        width_per_group: channels of the stem; all others are multiples of it.
+        num_block_temp_kernel: how many blocks of each stage have the temporal kernels of `kind`; those behind them see
+            one frame. Default: all.
+        zero_init_final_bn: start every block as its shortcut alone (the scale of its last batch norm is 0).
+
+    Raises:
+        ValueError: an unknown kind or depth, a clip that the network's strides leave nothing of.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of ResNet {kind!r}; known: {', '.join(KINDS)}")
+    check_resnet(depth, native)
+    of = KINDS[kind]
+    min_frames = 2 if of.halves_time else 1
+    if native.frames < min_frames:
+        raise ValueError(f"{kind} halves time: its clips need at least {min_frames} frames, got {native}")
+    network = create_resnet(
+        model_depth=depth,
+        model_num_class=num_classes,
+        dropout_rate=dropout_rate,
+        stem_dim_out=width_per_group,
+        stem_conv_kernel_size=(of.stem, 7, 7),
+        stage1_pool=nn.MaxPool3d if of.halves_time else None,
+        stage_conv_a_kernel_size=temporal_kernels(of.stages, STAGE_DEPTHS[depth], num_block_temp_kernel),
+        head_pool_kernel_size=(native.frames // min_frames, native.size // 32, native.size // 32),
+    )
+    start_blocks(network, zero_init_final_bn)
+    return SlimmableNet(make_slimmable(network), native, min_frames=min_frames)
+
+
+def check_resnet(depth: int, native: ClipShape) -> None:
+    """Refuse what no ResNet can be.
+
+    Raises:
+        ValueError: the depth is none of the known ones, or the picture is too small.
+    """
+    if depth not in STAGE_DEPTHS:
+        raise ValueError(f"a ResNet has {', '.join(map(str, STAGE_DEPTHS))} layers, got {depth!r}")
+    if native.size < 32:
+        raise ValueError(
+            f"a ResNet halves the picture five times: its clips need at least 32 x 32 pixels, got {native}"
+        )
+
+
+def temporal_kernels(
+    stages: Sequence[Sequence[int]], depths: Sequence[int], num_blocks: Sequence[int] | None
+) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    """Kernel of the first convolution of every block: a stage's temporal lengths in turn for its first `num_blocks`
+    blocks (default: all), one frame for the others. PySlowFast's rule.
+
+    Raises:
+        ValueError: not one number of blocks per stage, or more blocks than there are.
+    """
+    counts = tuple(depths if num_blocks is None else num_blocks)
+    if len(counts) != len(depths) or min(counts) < 0:
+        raise ValueError(f"temporal kernels: {counts} is not a number of blocks for each of {len(depths)} stages")
+    return tuple(
+        tuple((lengths[block % len(lengths)] if block < count else 1, 1, 1) for block in range(depth))
+        for lengths, depth, count in zip(stages, depths, counts, strict=True)
+    )
+
+
+def start_blocks(network: nn.Module, as_shortcuts: bool) -> None:
+    """Set the scale of every block's last batch norm: 0 where blocks start as their shortcut alone (what pytorchvideo
+    does), else 1."""
+    if as_shortcuts:
+        return
+    for block in network.modules():
+        if isinstance(block, BottleneckBlock):
+            nn.init.ones_(block.norm_c.weight)

@@ -1,0 +1,159 @@
+"""SlowFast with adaptive fusion, its Slow pathway slimmable (TPAMI 2022, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from pytorchvideo.models.slowfast import create_slowfast
+from torch import nn
+
+from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.network import SlowFastNet
+from mutualnet3d.models.resnet import STAGE_DEPTHS, check_resnet, start_blocks, temporal_kernels
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.shapes import ClipShape, SubnetConfig
+
+# Temporal kernels of the four stages, frames.
+_SLOW_STAGES = ((1,), (1,), (3,), (3,))
+_FAST_STAGES = ((3,), (3,), (3,), (3,))
+
+
+class _SharedFeatures:
+    """The Fast pathway's features of one batch, computed once; gradients are gathered at `leaves`."""
+
+    def __init__(self, features: list[torch.Tensor]):
+        self.features = features
+        self.leaves = [each.detach().requires_grad_(each.requires_grad) for each in features]
+
+    def backward(self) -> None:
+        pairs = [(each, leaf.grad) for each, leaf in zip(self.features, self.leaves, strict=True)]
+        reached = [(each, grad) for each, grad in pairs if grad is not None]
+        if reached:
+            torch.autograd.backward([each for each, _ in reached], [grad for _, grad in reached])
+
+
+class SlimmableSlowFast(SlimmableNet, SlowFastNet):
+    """SlowFast whose Slow pathway runs at many widths and clips; the Fast pathway is the same in every sub-network.
+
+    Width, size and frames of a config are the Slow pathway's. Fast keeps all its channels and its clip: `fast.frames`
+    frames of the native size (of Slow's size, where that is the larger: testing at 256 pixels).
+
+    Args:
+        blocks: the converted blocks.
+        native: the full network's Slow clip.
+        alpha: frames of Fast for each of Slow's.
+
+    Shape: a list of Slow's and Fast's clips, float (B, C, T, H, W) -> logits (B, K).
+    """
+
+    plain_class = SlowFastNet
+
+    def __init__(self, blocks: nn.ModuleList, native: ClipShape, alpha: int):
+        super().__init__(blocks, native)
+        self.alpha = alpha
+        self._sharing = False
+        self._shared: _SharedFeatures | None = None
+
+    @property
+    def fast(self) -> ClipShape:
+        """The full network's Fast clip."""
+        return ClipShape(self.native.frames * self.alpha, self.native.size)
+
+    def input_shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
+        """Slow's clip, then Fast's."""
+        return (*super().input_shapes(config), ClipShape(self.fast.frames, max(self.fast.size, config.size)))
+
+    def _check(self, clips: Sequence[torch.Tensor]) -> None:
+        super()._check(clips)
+        slow, fast = (clip.shape[2] for clip in clips)
+        if self._active is None and fast != slow * self.alpha:
+            raise ValueError(
+                f"the Fast pathway takes {self.alpha} frames for each of Slow's: {slow} and {slow * self.alpha}, "
+                f"got {slow} and {fast}; sub-networks with fewer Slow frames run inside `active`"
+            )
+
+    @contextmanager
+    def same_batch(self) -> Iterator[None]:
+        """All forwards inside the block are of one batch: the Fast pathway runs once, for all of them.
+
+        In training mode the first forward computes Fast's features. Every backward inside the block stops at them, and
+        at the block's end their summed gradient goes on through the Fast pathway, once. As nothing but Fast's clip
+        enters that pathway, and batch norm takes the same batch's statistics whatever the sub-network, this is the
+        gradient of separate passes in another order of additions (tests/models/test_slowfast.py;
+        benchmarks/shared_fast.py measures both). In evaluation nothing is shared: each sub-network has statistics of
+        its own.
+        """
+        self._sharing, self._shared = True, None
+        try:
+            yield
+            if self._shared is not None:
+                self._shared.backward()
+        finally:
+            self._sharing, self._shared = False, None
+
+    def fast_features(self, clip: torch.Tensor) -> list[torch.Tensor]:
+        if not (self._sharing and self.training):
+            return super().fast_features(clip)
+        if self._shared is None:
+            self._shared = _SharedFeatures(super().fast_features(clip))
+        return list(self._shared.leaves)
+
+
+def build_slowfast(
+    *,
+    native: ClipShape,
+    alpha: int,
+    num_classes: int,
+    dropout_rate: float = 0.5,
+    depth: int = 50,
+    width_per_group: int = 64,
+    beta_inv: int = 8,
+    fusion_conv_channel_ratio: int = 2,
+    fusion_kernel_size: int = 5,
+    num_block_temp_kernel: tuple[Sequence[int], Sequence[int]] | None = None,
+    zero_init_final_bn: bool = True,
+) -> SlimmableSlowFast:
+    """pytorchvideo's SlowFast, converted.
+
+    Args:
+        native: the Slow pathway's clip in the full network; Fast's has `alpha` times its frames.
+        alpha: frames of Fast for each of Slow's; the laterals' temporal stride.
+        num_classes: outputs of the classifier.
+        dropout_rate: before the classifier.
+        depth: layers of each pathway, 50, 101 or 152.
+        width_per_group: channels of the Slow stem.
+        beta_inv: Slow's channels over Fast's.
+        fusion_conv_channel_ratio: a lateral's channels over Fast's.
+        fusion_kernel_size: of the laterals, in frames.
+        num_block_temp_kernel: for Slow and for Fast, how many blocks of each stage have temporal kernels. Default: all.
+        zero_init_final_bn: start every block as its shortcut alone (the scale of its last batch norm is 0).
+
+    Raises:
+        ValueError: an unknown depth, a clip that the strides leave nothing of, channels that `beta_inv` does not
+            divide.
+    """
+    check_resnet(depth, native)
+    if width_per_group % beta_inv:
+        raise ValueError(f"SlowFast: {beta_inv} (beta_inv) does not divide {width_per_group} (width_per_group)")
+    depths = STAGE_DEPTHS[depth]
+    slow_blocks, fast_blocks = num_block_temp_kernel or (None, None)
+    slow_pool = (native.frames, native.size // 32, native.size // 32)
+    network = create_slowfast(
+        slowfast_channel_reduction_ratio=(beta_inv,),
+        slowfast_conv_channel_fusion_ratio=fusion_conv_channel_ratio,
+        slowfast_fusion_conv_kernel_size=(fusion_kernel_size, 1, 1),
+        slowfast_fusion_conv_stride=(alpha, 1, 1),
+        model_depth=depth,
+        model_num_class=num_classes,
+        dropout_rate=dropout_rate,
+        stem_dim_outs=(width_per_group, width_per_group // beta_inv),
+        stage_conv_a_kernel_sizes=(
+            temporal_kernels(_SLOW_STAGES, depths, slow_blocks),
+            temporal_kernels(_FAST_STAGES, depths, fast_blocks),
+        ),
+        head_pool_kernel_sizes=(slow_pool, (native.frames * alpha, *slow_pool[1:])),
+    )
+    start_blocks(network, zero_init_final_bn)
+    return SlimmableSlowFast(make_slimmable(network), native, alpha)

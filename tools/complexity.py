@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""What the sub-networks of a config cost: multiply-adds per clip and parameters. Nothing is run at full size.
+
+    python tools/complexity.py --cfg SLOW_8x8_R50_mutual.yaml
+    python tools/complexity.py --cfg SLOWFAST_4x16_R50_mutual.yaml --paper
+
+Printed is the grid MUTUAL.TEST_WIDTHS x MUTUAL.SIZES x MUTUAL.FRAMES; with --paper the sub-networks of the paper's
+results on Kinetics-400 instead, beside its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from mutualnet3d.config import load_cfg
+from mutualnet3d.models import SlimmableNet, build_model, count_parameters, multiply_adds
+from mutualnet3d.runner import build_space
+from mutualnet3d.shapes import SubnetConfig
+
+if TYPE_CHECKING:
+    from fvcore.common.config import CfgNode
+
+PAPER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs/paper/kinetics_tradeoff.json")
+# The paper's networks: key in its table -> what a config of it has.
+PAPERS = {
+    "x3d_m": {"ARCH": "x3d", "NUM_FRAMES": 16, "SAMPLING_RATE": 5},
+    "slow_8x8": {"ARCH": "slow", "DEPTH": 50, "NUM_FRAMES": 8, "SAMPLING_RATE": 8},
+    "slowfast_4x16": {"ARCH": "slowfast", "DEPTH": 50, "ALPHA": 8, "NUM_FRAMES": 32, "SAMPLING_RATE": 2},
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cfg", required=True, help="a YAML file: its path, or its name under configs/")
+    parser.add_argument("--paper", action="store_true", help="the paper's sub-networks, beside its figures")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the file's values")
+    args = parser.parse_args()
+    try:
+        cfg = load_cfg(args.cfg, args.overrides)
+        model = build_model(cfg)
+        print(_paper_table(cfg, model, args.cfg) if args.paper else _grid_table(cfg, model))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _grid_table(cfg: CfgNode, model: SlimmableNet) -> str:
+    space = build_space(cfg)
+    lines = [_input(cfg, model), f"{'sub-network':18} {'GFLOPs':>9} {'params (M)':>11}"]
+    lines += [_costs(model, config) for config in space.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)]
+    return "\n".join(lines)
+
+
+def _paper_table(cfg: CfgNode, model: SlimmableNet, source: str) -> str:
+    with open(PAPER) as file:
+        paper = json.load(file)
+    found = {
+        "ARCH": cfg.MODEL.ARCH,
+        "DEPTH": cfg.RESNET.DEPTH,
+        "ALPHA": cfg.SLOWFAST.ALPHA,
+        "NUM_FRAMES": cfg.DATA.NUM_FRAMES,
+        "SAMPLING_RATE": cfg.DATA.SAMPLING_RATE,
+    }
+    keys = [key for key, wanted in PAPERS.items() if all(found[name] == value for name, value in wanted.items())]
+    if not keys:
+        raise ValueError(f"{source}: the paper has no results of this network; it has them of {', '.join(PAPERS)}")
+    lines = [
+        _input(cfg, model),
+        f"paper: MutualNet, TPAMI 2022, arXiv 2105.07085, read off its figures; {paper[keys[0]]['views']}",
+        f"{'sub-network':18} {'GFLOPs':>9} {'params (M)':>11} {'paper':>8} {'difference':>11} {'top-1':>7}",
+    ]
+    for width, size, frames, gflops, top1 in paper[keys[0]]["rows"]:
+        config = SubnetConfig(width, size, frames)
+        difference = multiply_adds(model, config) / 1e9 / gflops - 1
+        lines.append(f"{_costs(model, config)} {gflops:8.3f} {difference:+11.2%} {top1:7.2f}")
+    return "\n".join(lines)
+
+
+def _costs(model: SlimmableNet, config: SubnetConfig) -> str:
+    gflops = multiply_adds(model, config) / 1e9
+    return f"{config!s:18} {gflops:9.3f} {count_parameters(model, config) / 1e6:11.3f}"
+
+
+def _input(cfg: CfgNode, model: SlimmableNet) -> str:
+    clips = " and ".join(str(shape) for shape in model.input_shapes(model.full))
+    return (
+        f"{cfg.MODEL.ARCH}, full network at {clips}, {cfg.MODEL.NUM_CLASSES} classes. GFLOPs: 1e9 multiply-adds of "
+        "convolutions and linear layers per clip of frames x size x size (sub-network: w, s, t)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
