@@ -108,7 +108,7 @@ def _importance(sharers: _Sharers) -> torch.Tensor:
     importance = torch.zeros(())
     for layer, start in sharers.columns:
         assert isinstance(layer, nn.Conv3d | nn.Linear)
-        columns = layer.weight[:, start : start + sharers.size]
+        columns = layer.weight[:, start : start + sharers.size].double()  # sums must not depend on the order
         importance = importance + columns.abs().transpose(0, 1).flatten(1).sum(1)
     norms = [layer for layer in sharers.rows if isinstance(layer, SlimBatchNorm3d) and layer.affine]
     if norms:

@@ -21,13 +21,14 @@ def make_slimmable(network: Net) -> nn.ModuleList:
     """The blocks of `network`, slimmable. Replaces, in place, every layer that has channels by its
     slimmable form; parameters and their names stay.
 
-    Heads pool globally afterwards and lateral connections fuse adaptively. Classifiers (`ResNetBasicHead.proj`), the
+    Heads pool globally afterwards and return logits, whatever activation they had; lateral connections fuse adaptively.
+    Classifiers (`ResNetBasicHead.proj`), the
     layer that X3D has after pooling (`ProjectedPool.post_conv`), the Fast pathway and the laterals keep all their
     outputs. A layer that reads a concatenation slims the first part of it.
 
     Raises:
         ValueError: a layer with parameters of a kind that cannot be slimmed, or an operation of which it is not known
-            what it does to channels; it is named. A head that does not give logits.
+            what it does to channels; it is named.
     """
     flow = channel_flow(for_any_clip(network))
     _convert_children(network, "", flow, _layers_that_keep_outputs(network))
@@ -35,14 +36,11 @@ def make_slimmable(network: Net) -> nn.ModuleList:
 
 
 def for_any_clip(network: Net) -> VideoNet:
-    """`network`, in place, as one that takes clips of any shape: global pooling, adaptive fusion, no caller's list
-    written to."""
+    """`network`, in place, as one that takes clips of any shape and returns logits: global pooling, adaptive fusion, no
+    caller's list written to."""
     for module in network.modules():
-        if isinstance(module, ResNetBasicHead) and module.activation is not None:
-            raise ValueError(
-                f"the head applies {type(module.activation).__name__}; networks here return logits: build it with "
-                "head_activation=None"
-            )
+        if isinstance(module, ResNetBasicHead):
+            module.activation = None  # a network returns logits
         if isinstance(module, ResNetBasicHead | ProjectedPool) and isinstance(module.pool, nn.AvgPool3d):
             module.pool = GlobalAvgPool3d()
         if isinstance(module, PoolConcatPathway):

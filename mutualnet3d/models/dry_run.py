@@ -40,8 +40,9 @@ def dry_run(model: SlimmableNet, config: SubnetConfig) -> list[LayerRun]:
     noted = (SlimConv3d, SlimLinear, SlimBatchNorm3d)
     hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in names if isinstance(layer, noted)]
     weights = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    dtype = next(model.parameters()).dtype
     clips = [
-        torch.empty(BATCH, 3, shape.frames, shape.size, shape.size, device="meta")
+        torch.empty(BATCH, 3, shape.frames, shape.size, shape.size, dtype=dtype, device="meta")
         for shape in model.input_shapes(config)
     ]
     was_training = model.training

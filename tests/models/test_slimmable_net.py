@@ -274,7 +274,7 @@ def test_a_layer_without_a_rule_is_named():
 
 
 def test_unknown_model_lists_the_known():
-    with pytest.raises(ValueError, match="unknown model 'x3d_xl'; known: c2d_8x8_r101, .*, x3d_l, x3d_m, x3d_s"):
+    with pytest.raises(ValueError, match=r"unknown model 'x3d_xl'; known: c2d_8x8_r101, .*, x3d_l, x3d_m, x3d_s"):
         m3.create_model("x3d_xl")
 
 

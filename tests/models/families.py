@@ -1,0 +1,53 @@
+"""Tiny networks of every family, as the tests of models use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.resnet import build_resnet
+from mutualnet3d.models.slowfast import build_slowfast
+from mutualnet3d.models.x3d import build_x3d
+from mutualnet3d.mutual import calibrate
+from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
+
+NATIVE = ClipShape(frames=4, size=64)
+NUM_CLASSES = 7
+
+FAMILIES: dict[str, Callable[[], SlimmableNet]] = {
+    "x3d": lambda: build_x3d(native=NATIVE, num_classes=NUM_CLASSES, width_factor=1.0, depth_factor=0.7, dim_c5=64),
+    "slow": lambda: build_resnet(kind="slow", native=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
+    "c2d": lambda: build_resnet(kind="c2d", native=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
+    "i3d": lambda: build_resnet(kind="i3d", native=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
+    "slowfast": lambda: build_slowfast(native=NATIVE, alpha=4, num_classes=NUM_CLASSES, width_per_group=16),
+}
+
+
+def randomise(model: nn.Module) -> None:
+    """Scales, shifts and statistics that are not 0 and 1, so that a mistake in any of them shows."""
+    generator = torch.Generator().manual_seed(1)
+    for name, value in model.state_dict().items():
+        if value.ndim == 1:
+            low = 0.5 if name.endswith(("weight", "running_var")) else -0.5
+            value.copy_(torch.rand(value.shape, generator=generator) + low)
+
+
+def tiny(family: str) -> SlimmableNet:
+    """A tiny network of `family`, in evaluation mode, nothing in it 0 or 1."""
+    torch.manual_seed(0)
+    model = FAMILIES[family]()
+    randomise(model)
+    return model.eval()
+
+
+def clips(model: SlimmableNet, config: SubnetConfig, batch: int = 2) -> list[torch.Tensor]:
+    return [torch.randn(batch, 3, each.frames, each.size, each.size) for each in model.input_shapes(config)]
+
+
+def calibrated(model: SlimmableNet, *configs: SubnetConfig) -> SlimmableNet:
+    batches = [ClipBatch({}, torch.zeros(4, dtype=torch.long), torch.arange(4)) for _ in range(2)]
+    calibrate(model, configs, batches, lambda batch, config: clips(model, config, len(batch)))
+    return model

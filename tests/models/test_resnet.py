@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from pytorchvideo.models.csn import create_csn
+from pytorchvideo.models.r2plus1d import create_r2plus1d
+from pytorchvideo.models.resnet import create_resnet
+from torch import nn
+
+from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.resnet import build_resnet, temporal_kernels
+from mutualnet3d.shapes import ClipShape, SubnetConfig
+from tests.models.families import NATIVE, calibrated, clips, randomise
+
+# What pytorchvideo's hub passes to its factory for these networks.
+HUB = {
+    "slow": {"stem_conv_kernel_size": (1, 7, 7), "head_pool_kernel_size": (4, 2, 2)},
+    "c2d": {
+        "stem_conv_kernel_size": (1, 7, 7),
+        "stage1_pool": nn.MaxPool3d,
+        "stage_conv_a_kernel_size": ((1, 1, 1),) * 4,
+        "head_pool_kernel_size": (2, 2, 2),
+    },
+    "i3d": {
+        "stem_conv_kernel_size": (5, 7, 7),
+        "stage1_pool": nn.MaxPool3d,
+        "stage_conv_a_kernel_size": (
+            (3, 1, 1),
+            [(3, 1, 1), (1, 1, 1)],
+            [(3, 1, 1), (1, 1, 1)],
+            [(1, 1, 1), (3, 1, 1)],
+        ),
+        "head_pool_kernel_size": (2, 2, 2),
+    },
+}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("kind", list(HUB))
+def test_full_network_has_pytorchvideos_bits(kind, memory_format, training):
+    theirs = create_resnet(model_num_class=5, stem_dim_out=8, **HUB[kind])
+    randomise(theirs)
+    ours = build_resnet(kind=kind, native=NATIVE, num_classes=5, width_per_group=8)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 3, 4, 64, 64).to(memory_format=memory_format)
+    outputs = []
+    for network, call in ((theirs, lambda: theirs(x)), (ours, lambda: ours([x]))):
+        network.train(training).to(memory_format=memory_format)
+        torch.manual_seed(3)  # dropout
+        outputs.append(call())
+    assert torch.equal(*outputs)
+    assert all(torch.equal(ours.state_dict()[name], value) for name, value in theirs.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda: create_csn(model_num_class=5, stem_dim_out=16),
+        lambda: create_r2plus1d(model_num_class=5, stem_dim_out=16, head_activation=None),
+    ],
+    ids=["csn", "r2plus1d"],
+)
+def test_another_pytorchvideo_resnet_converts_too(create):
+    theirs = create()
+    randomise(theirs)
+    x = torch.randn(2, 3, 8, 64, 64)
+    with torch.no_grad():
+        features = torch.nn.Sequential(*theirs.eval().blocks[:-1])(x)
+        theirs.blocks[-1].pool = nn.AvgPool3d(features.shape[2:])  # theirs is of one clip shape
+        expected = theirs(x)
+    names = list(theirs.state_dict())
+    ours = SlimmableNet(make_slimmable(theirs), ClipShape(8, 64)).eval()
+    with torch.no_grad():
+        assert torch.equal(ours([x]), expected)
+    assert list(ours.state_dict()) == names
+    config = SubnetConfig(0.5, 48, 8)
+    calibrated(ours, config)
+    x = clips(ours, config)
+    with torch.no_grad(), ours.active(config):
+        logits = ours(x)
+    assert logits.shape == (2, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.extract(config)(x), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_that_cannot_be_slimmed_is_named():
+    network = create_resnet(stem_dim_out=8)
+    network.blocks[2].res_blocks[1].branch2.conv_b = nn.ConvTranspose3d(16, 16, 1)
+    message = r"cannot make blocks\.2\.res_blocks\.1\.branch2\.conv_b slimmable: .* type ConvTranspose3d"
+    with pytest.raises(ValueError, match=message):
+        make_slimmable(network)
+
+
+def test_a_head_that_gives_probabilities_gives_logits_afterwards():
+    theirs = create_resnet(
+        model_num_class=5, stem_dim_out=8, head_activation=nn.Softmax, head_pool_kernel_size=(4, 2, 2)
+    )
+    x = torch.randn(2, 3, 4, 64, 64)
+    with torch.no_grad():
+        probabilities = theirs.eval()(x)
+        logits = SlimmableNet(make_slimmable(theirs), NATIVE).eval()([x])
+    torch.testing.assert_close(logits.softmax(1), probabilities)
+    assert not torch.allclose(logits, probabilities)
+
+
+def test_temporal_kernels_are_pyslowfasts():
+    stages, depths = ((3,), (3, 1), (3, 1), (1, 3)), (3, 4, 6, 3)
+    lengths = [[kernel[0] for kernel in stage] for stage in temporal_kernels(stages, depths, None)]
+    assert lengths == [[3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1]]
+    lengths = [[kernel[0] for kernel in stage] for stage in temporal_kernels(stages, depths, (2, 1, 3, 0))]
+    assert lengths == [[3, 3, 1], [3, 1, 1, 1], [3, 1, 3, 1, 1, 1], [1, 1, 1]]
+    with pytest.raises(ValueError, match=r"\(3, 4, 6\) is not a number of blocks for each of 4 stages"):
+        temporal_kernels(stages, depths, (3, 4, 6))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "slowfast"}, "unknown kind of ResNet 'slowfast'; known: slow, c2d, slow_c2d, i3d, slow_i3d"),
+        ({"depth": 34}, "a ResNet has 50, 101, 152 layers, got 34"),
+        ({"native": ClipShape(4, 16)}, "its clips need at least 32 x 32 pixels, got 4 x 16 x 16"),
+        ({"kind": "i3d", "native": ClipShape(1, 64)}, "i3d halves time: its clips need at least 2 frames"),
+    ],
+)
+def test_networks_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_resnet(**{"kind": "slow", "native": NATIVE, "num_classes": 2, "width_per_group": 8, **changes})
+
+
+def test_a_subnet_with_too_few_frames_for_the_network():
+    model = build_resnet(kind="c2d", native=NATIVE, num_classes=2, width_per_group=8)
+    with pytest.raises(ValueError, match=r"w1\.0-s64-t1: this network needs clips of at least 2 frames"):
+        model.input_shapes(SubnetConfig(1.0, 64, 1))
