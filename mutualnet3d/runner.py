@@ -40,9 +40,8 @@ from mutualnet3d.engine.train_loop import Hook, TrainLoop, TrainStep
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import (
     build_model,
-    count_parameters,
+    costs,
     load_weights,
-    multiply_adds,
     native_clip,
     sort_channels,
 )
@@ -372,12 +371,13 @@ def _tabulate(session: Session, results: dict[SubnetConfig, Accuracy], checkpoin
         return [session.normalize(clip.to(session.device)) for clip in blank]
 
     cfg, model = session.cfg, session.model
+    cost = {config: costs(model, config) for config in results}
     milliseconds = measure_milliseconds(model, list(results), make_clips, session.device, cfg.TEST.LATENCY_RUNS)
     rows = [
         Row(
             config=config,
-            gflops=multiply_adds(model, config) / 1e9,
-            params=count_parameters(model, config),
+            gflops=cost[config][0] / 1e9,
+            params=cost[config][1],
             milliseconds=milliseconds[config],
             top1=result.top1,
             top5=result.top5,

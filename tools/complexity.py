@@ -16,8 +16,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import torch
+
 from mutualnet3d.config import load_cfg
-from mutualnet3d.models import SlimmableNet, build_model, count_parameters, multiply_adds
+from mutualnet3d.models import SlimmableNet, build_model, costs
 from mutualnet3d.runner import build_space
 from mutualnet3d.shapes import SubnetConfig
 
@@ -41,7 +43,8 @@ def main() -> int:
     args = parser.parse_args()
     try:
         cfg = load_cfg(args.cfg, args.overrides)
-        model = build_model(cfg)
+        with torch.device("meta"):  # shapes are all that is needed
+            model = build_model(cfg)
         print(_paper_table(cfg, model, args.cfg) if args.paper else _grid_table(cfg, model))
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -52,7 +55,7 @@ def main() -> int:
 def _grid_table(cfg: CfgNode, model: SlimmableNet) -> str:
     space = build_space(cfg)
     lines = [_input(cfg, model), f"{'sub-network':18} {'GFLOPs':>9} {'params (M)':>11}"]
-    lines += [_costs(model, config) for config in space.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)]
+    lines += [_costs(model, config)[1] for config in space.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)]
     return "\n".join(lines)
 
 
@@ -76,14 +79,15 @@ def _paper_table(cfg: CfgNode, model: SlimmableNet, source: str) -> str:
     ]
     for width, size, frames, gflops, top1 in paper[keys[0]]["rows"]:
         config = SubnetConfig(width, size, frames)
-        difference = multiply_adds(model, config) / 1e9 / gflops - 1
-        lines.append(f"{_costs(model, config)} {gflops:8.3f} {difference:+11.2%} {top1:7.2f}")
+        counted, line = _costs(model, config)
+        lines.append(f"{line} {gflops:8.3f} {counted / gflops - 1:+11.2%} {top1:7.2f}")
     return "\n".join(lines)
 
 
-def _costs(model: SlimmableNet, config: SubnetConfig) -> str:
-    gflops = multiply_adds(model, config) / 1e9
-    return f"{config!s:18} {gflops:9.3f} {count_parameters(model, config) / 1e6:11.3f}"
+def _costs(model: SlimmableNet, config: SubnetConfig) -> tuple[float, str]:
+    """GFLOPs, and the line that says them."""
+    operations, parameters = costs(model, config)
+    return operations / 1e9, f"{config!s:18} {operations / 1e9:9.3f} {parameters / 1e6:11.3f}"
 
 
 def _input(cfg: CfgNode, model: SlimmableNet) -> str:

@@ -2,13 +2,14 @@
 
 from mutualnet3d.models.build import build_model, create_model, list_models, native_clip
 from mutualnet3d.models.channel_order import sort_channels
-from mutualnet3d.models.complexity import count_parameters, multiply_adds
+from mutualnet3d.models.complexity import costs, count_parameters, multiply_adds
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.models.weights import load_weights
 
 __all__ = [
     "SlimmableNet",
     "build_model",
+    "costs",
     "count_parameters",
     "create_model",
     "list_models",

@@ -16,15 +16,16 @@ def multiply_adds(model: SlimmableNet, config: SubnetConfig) -> int:
     (X3D-M's full network: 4.73e9 at 16 x 224 x 224.) Shapes are propagated on torch's meta device: no arithmetic is
     done and no statistics are needed.
     """
-    return _cost(model, config)[0]
+    return costs(model, config)[0]
 
 
 def count_parameters(model: SlimmableNet, config: SubnetConfig) -> int:
     """Parameters that `config` uses: weights, biases and batch norms' scales and shifts."""
-    return _cost(model, config)[1]
+    return costs(model, config)[1]
 
 
-def _cost(model: SlimmableNet, config: SubnetConfig) -> tuple[int, int]:
+def costs(model: SlimmableNet, config: SubnetConfig) -> tuple[int, int]:
+    """`multiply_adds` and `count_parameters` of `config`, found together."""
     operations = parameters = 0
     for _, layer, input_shape, output_shape in dry_run(model, config):
         if isinstance(layer, SlimConv3d):

@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import mutualnet3d as m3
 from mutualnet3d.config import CONFIG_ROOT, find_cfg
 from mutualnet3d.config.defaults import default_cfg
+from mutualnet3d.data.build import read_split
 from mutualnet3d.models import build_model
 from mutualnet3d.runner import build_space, configs_to_test
 
@@ -17,9 +19,12 @@ CONFIGS = sorted(Path(CONFIG_ROOT).rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_config_loads_and_builds(path):
+def test_every_config_loads_and_builds(path, caplog):
     cfg = m3.load_cfg(str(path), ["DATA.TRAIN_CROP_SIZE", 224] if path.name == "X3D_base.yaml" else [])
-    model, space = build_model(cfg), build_space(cfg)
+    assert not caplog.records  # no key without effect
+    with torch.device("meta"):  # shapes alone: filling a ResNet-101 with random numbers takes seconds
+        model = build_model(cfg)
+    space = build_space(cfg)
     assert configs_to_test(cfg, space)
     assert model.full == space.full
 
@@ -59,6 +64,55 @@ def test_a_config_is_found_by_path_or_name_and_is_a_delta(tmp_path):
         find_cfg("none.yaml")
 
 
+@pytest.mark.parametrize(
+    ("name", "arch", "frames", "rate", "alpha", "kernel", "depth", "blocks"),
+    [
+        ("SLOW_4x16_R50.yaml", "slow", 4, 16, 8, 5, 50, [[3], [4], [6], [3]]),
+        ("SLOW_8x8_R50.yaml", "slow", 8, 8, 8, 5, 50, [[3], [4], [6], [3]]),
+        ("SLOW_8x8_R101.yaml", "slow", 8, 8, 8, 5, 101, [[3], [4], [23], [3]]),
+        ("C2D_8x8_R50.yaml", "c2d", 8, 8, 8, 5, 50, [[3], [4], [6], [3]]),
+        ("I3D_8x8_R101.yaml", "i3d", 8, 8, 8, 5, 101, [[3], [4], [23], [3]]),
+        ("SLOWFAST_4x16_R50.yaml", "slowfast", 32, 2, 8, 5, 50, [[3, 3], [4, 4], [6, 6], [3, 3]]),
+        ("SLOWFAST_8x8_R50.yaml", "slowfast", 32, 2, 4, 7, 50, [[3, 3], [4, 4], [6, 6], [3, 3]]),
+        ("SLOWFAST_8x8_R101.yaml", "slowfast", 32, 2, 4, 5, 101, [[3, 3], [4, 4], [23, 23], [3, 3]]),
+    ],
+)
+def test_resnet_recipes_are_pyslowfasts(name, arch, frames, rate, alpha, kernel, depth, blocks):
+    cfg = m3.load_cfg(name)
+    assert (arch, frames, rate) == (cfg.MODEL.ARCH, cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE)
+    assert (alpha, kernel) == (cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.FUSION_KERNEL_SZ)
+    assert (depth, blocks) == (cfg.RESNET.DEPTH, cfg.RESNET.NUM_BLOCK_TEMP_KERNEL)
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.WEIGHT_DECAY) == (0.1, 196, 1e-4)
+    assert (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS, cfg.DATA.TEST_CROP_SIZE) == (10, 3, 256)
+
+
+@pytest.mark.parametrize("name", ["SLOW_8x8_R50", "SLOWFAST_4x16_R101", "I3D_8x8_R50", "SLOWFAST_8x8_R101", "X3D_L"])
+def test_configs_and_named_models_are_the_same_networks(name):
+    with torch.device("meta"):
+        from_cfg = build_model(m3.load_cfg(f"{name}.yaml")).state_dict()
+        named = m3.create_model(name.lower()).state_dict()
+    assert [(key, value.shape) for key, value in from_cfg.items()] == [
+        (key, value.shape) for key, value in named.items()
+    ]
+
+
+def test_the_papers_ranges():
+    slow = build_space(m3.load_cfg("SLOW_8x8_R50_mutual.yaml"))
+    assert slow == m3.SubnetSpace((0.63, 1.0), (224, 192, 160, 128), (8, 6, 5, 3))
+    slowfast = build_space(m3.load_cfg("SLOWFAST_4x16_R50_mutual.yaml"))
+    assert slowfast == m3.SubnetSpace((0.63, 1.0), (224, 192, 160, 128), (4, 3, 2))
+    assert build_space(m3.load_cfg("X3D_M_booster.yaml")).width_range == (0.9, 1.0)
+
+
+def test_something_something_is_pyslowfasts_recipe():
+    cfg = m3.load_cfg("ssv2/SLOWFAST_16x8_R50.yaml")
+    assert (cfg.DATA.NUM_FRAMES, cfg.DATA.RANDOM_FLIP, cfg.DATA.INV_UNIFORM_SAMPLE) == (64, False, True)
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.SOLVER.MAX_EPOCH) == (0.03, [0, 14, 18], 22)
+    assert (cfg.MODEL.NUM_CLASSES, cfg.SLOWFAST.ALPHA, cfg.TRAIN.BATCH_SIZE) == (174, 4, 16)
+    with pytest.raises(ValueError, match=r"TRAIN\.DATASET is 'ssv2'; lists of `path label` are read so far"):
+        read_split(cfg, "train")
+
+
 def test_overrides_come_last_and_the_config_is_frozen():
     words = ["TRAIN.BATCH_SIZE", "16", "SOLVER.BASE_LR", "1", "OUTPUT_DIR", "1", "MUTUAL.SIZES", "[224, 96]"]
     cfg = m3.load_cfg("X3D_M_mutual.yaml", words)
@@ -88,6 +142,32 @@ def test_overrides_come_last_and_the_config_is_frozen():
             r"SIZES is \[192, 160\]; .* with DATA\.TRAIN_CROP_SIZE, which is 224",
         ),
         (["SOLVER.WARMUP_EPOCHS", 300], r"WARMUP_EPOCHS is 300\.0; it must be less than SOLVER\.MAX_EPOCH"),
+        (["SLOWFAST.ALPHA", 0], r"SLOWFAST\.ALPHA is 0; it must be at least 1"),
+        (["RESNET.DEPTH", 34], r"RESNET\.DEPTH is 34; it must be 50 or 101 or 152"),
+        (
+            ["MODEL.ARCH", "slowfast", "DATA.NUM_FRAMES", 12],
+            r"NUM_FRAMES is 12; .* multiple of SLOWFAST\.ALPHA, which is 8",
+        ),
+        (
+            ["MODEL.ARCH", "slowfast", "DATA.NUM_FRAMES", 32],
+            r"FRAMES is \[16, .*NUM_FRAMES / SLOWFAST\.ALPHA, which is 4,",
+        ),
+        (
+            ["MUTUAL.WIDTH_RANGE", [0.0, 1.0]],
+            r"WIDTH_RANGE is \[0\.0, 1\.0\]; .* no layer may be left without channels",
+        ),
+        (["MUTUAL.TEST_WIDTHS", [0.5]], r"TEST_WIDTHS is \[0\.5\]; it must be widths of MUTUAL\.WIDTH_RANGE, \[0\.63"),
+        (
+            ["RESNET.NUM_BLOCK_TEMP_KERNEL", [[3]]],
+            r"TEMP_KERNEL is \[\[3\]\]; it must be a list of one number of blocks",
+        ),
+        (["MUTUAL.SORT_CHANNELS", True], r"CHECKPOINT_FILE_PATH is ''; it must be set, with MUTUAL\.SORT_CHANNELS"),
+        (["SOLVER.LR_POLICY", "steps"], r"LR_POLICY is 'steps'; it must be 'cosine' or 'steps_with_relative_lrs'"),
+        (["SOLVER.LR_POLICY", "steps_with_relative_lrs"], r"STEPS is \[\]; it must be ascending epochs"),
+        (
+            ["SOLVER.LR_POLICY", "steps_with_relative_lrs", "SOLVER.STEPS", [0, 5], "SOLVER.LRS", [1]],
+            r"LRS is \[1\]; it must be a value for each of SOLVER\.STEPS, \[0, 5\]",
+        ),
         (["RNG_SEED", -1], "RNG_SEED is -1; it must be at least 0"),
     ],
 )
