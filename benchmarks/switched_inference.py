@@ -3,7 +3,8 @@
 
     python benchmarks/switched_inference.py
 
-One clip, evaluation mode, channels_last_3d, the three interleaved in one run; printed are ratios of medians. The
+One clip, evaluation mode, channels_last_3d, the three interleaved in one run; printed are medians of the ratios of
+neighbouring runs. The
 ordinary network is pytorchvideo's, its layers replaced by new ones of the sub-network's shapes with nn.Conv3d,
 nn.BatchNorm3d and nn.Linear.
 """
@@ -38,16 +39,21 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--runs", type=int, default=40, help="timed runs of each")
     args = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, median of {args.runs} interleaved runs")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {args.runs} interleaved runs")
     print(f"{'model':18} {'sub-network':14} {'switched / extracted':>21} {'extracted / ordinary':>21}")
     for name in args.models:
         model = m3.create_model(name, num_classes=400).eval().to(memory_format=torch.channels_last_3d)
         for key in CASES[name]:
             switched, extracted, ordinary = _measure(model, m3.SubnetConfig.parse(key), args.runs)
-            print(f"{name:18} {key:14} {switched / extracted:21.3f} {extracted / ordinary:21.3f}", flush=True)
+            over_extracted, over_ordinary = _ratio(switched, extracted), _ratio(extracted, ordinary)
+            print(f"{name:18} {key:14} {over_extracted:21.3f} {over_ordinary:21.3f}", flush=True)
 
 
-def _measure(model: m3.models.SlimmableNet, config: m3.SubnetConfig, runs: int) -> list[float]:
+def _ratio(seconds: list[float], others: list[float]) -> float:
+    return statistics.median(one / two for one, two in zip(seconds, others, strict=True))
+
+
+def _measure(model: m3.models.SlimmableNet, config: m3.SubnetConfig, runs: int) -> list[list[float]]:
     shapes = model.input_shapes(config)
     clips = [
         torch.randn(1, 3, each.frames, each.size, each.size).to(memory_format=torch.channels_last_3d) for each in shapes
@@ -87,8 +93,8 @@ def _ordinary(model: m3.models.SlimmableNet, config: m3.SubnetConfig) -> VideoNe
 
 
 @torch.no_grad()
-def _interleaved(functions: list[Callable[[], torch.Tensor]], runs: int) -> list[float]:
-    """Median seconds of each function, measured in turn so that noise meets all of them alike."""
+def _interleaved(functions: list[Callable[[], torch.Tensor]], runs: int) -> list[list[float]]:
+    """Seconds of each function's runs, measured in turn so that noise meets all of them alike."""
     seconds: list[list[float]] = [[] for _ in functions]
     for run in range(runs + 3):
         # In another order each time: what ran before leaves its traces in the caches.
@@ -97,7 +103,7 @@ def _interleaved(functions: list[Callable[[], torch.Tensor]], runs: int) -> list
             functions[index]()
             if run >= 3:
                 seconds[index].append(time.perf_counter() - started)
-    return [statistics.median(each) for each in seconds]
+    return seconds
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -217,3 +218,91 @@ def test_a_loss_that_is_not_finite_names_the_subnet(tiny_overrides):
     cfg = make_cfg(tiny_overrides(SOLVER__BASE_LR=1e30))
     with pytest.raises(FloatingPointError, match=r"step \d+: the loss of w1\.0-s32-t4.* is nan; try a lower"):
         run_train(cfg)
+
+
+SLOWFAST = {
+    "MODEL__ARCH": "slowfast",
+    "RESNET__WIDTH_PER_GROUP": 8,
+    "SLOWFAST__BETA_INV": 4,
+    "SLOWFAST__ALPHA": 2,
+    "DATA__NUM_FRAMES": 8,
+    "DATA__SAMPLING_RATE": 2,
+}
+
+
+def test_slowfast_trains_and_tests_as_x3d_does(tiny_overrides):
+    cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=3, **SLOWFAST))
+    run_train(cfg)
+    table = run_test(cfg)
+    assert {str(row.config) for row in table.rows} == {"w1.0-s32-t4", "w0.5-s32-t4", "w1.0-s32-t2", "w0.5-s32-t2"}
+    assert table.rows[0].gflops > table.rows[-1].gflops > 0
+    assert all(row.milliseconds > 0 for row in table.rows)
+    assert [record["step"] for record in records_of(cfg)] == list(range(1, 13))
+    assert all(math.isfinite(loss) for record in records_of(cfg) for loss in record["losses"].values())
+
+
+@pytest.mark.parametrize("arch", ["slow", "i3d"])
+def test_resnets_train_and_test_as_x3d_does(tiny_overrides, arch):
+    cfg = make_cfg(tiny_overrides(MODEL__ARCH=arch, RESNET__WIDTH_PER_GROUP=8, SOLVER__MAX_EPOCH=1))
+    run_train(cfg)
+    assert len(run_test(cfg).rows) == 4
+
+
+def test_starting_from_weights_with_sorted_channels(tiny_overrides, tmp_path):
+    """A static run's checkpoint as PySlowFast's users have one: loaded, sorted, trained mutually."""
+    static = make_cfg(tiny_overrides(MUTUAL__ENABLE=False, OUTPUT_DIR=str(tmp_path / "static")))
+    path = run_train(static)
+    start = {"TRAIN__CHECKPOINT_FILE_PATH": path, "SOLVER__MAX_EPOCH": 1, "SOLVER__BASE_LR": 1e-6}
+    results, weights = {}, {}
+    for is_sorted in (False, True):
+        folder = str(tmp_path / f"sorted_{is_sorted}")
+        cfg = make_cfg(tiny_overrides(MUTUAL__SORT_CHANNELS=is_sorted, OUTPUT_DIR=folder, **start))
+        weights[is_sorted] = load_checkpoint(run_train(cfg))["model_state"]
+        log = Path(folder, "log.txt").read_text()
+        assert f"started from weights of {path} (names of pytorchvideo)" in log
+        assert ("sorted the channels of" in log) is is_sorted
+        losses = records_of(cfg)[0]["losses"]
+        results[is_sorted] = losses
+        resumed = len(log.splitlines())
+        run_train(cfg)  # at its end: it resumes from its own checkpoint, and starts from no weights again
+        assert "started from" not in "".join(Path(folder, "log.txt").read_text().splitlines()[resumed:])
+    # The full network starts where it was, a narrow one does not.
+    assert results[True]["w1.0-s32-t4"] == pytest.approx(results[False]["w1.0-s32-t4"], rel=1e-4)
+    name = "blocks.1.res_blocks.0.branch2.conv_a.weight"
+    assert not torch.allclose(weights[True][name], weights[False][name], atol=1e-3)
+    assert weights[True][name].sum().item() == pytest.approx(weights[False][name].sum().item(), abs=1e-3)
+
+
+def test_weights_of_another_number_of_classes(tiny_overrides, tmp_path):
+    path = run_train(make_cfg(tiny_overrides(MUTUAL__ENABLE=False, OUTPUT_DIR=str(tmp_path / "static"))))
+    more = make_cfg(tiny_overrides(MODEL__NUM_CLASSES=5, TRAIN__CHECKPOINT_FILE_PATH=path, SOLVER__MAX_EPOCH=1))
+    run_train(more)
+    assert "its classifier left out: other number of classes" in Path(more.OUTPUT_DIR, "log.txt").read_text()
+    foreign = tiny_overrides(MODEL__NUM_CLASSES=5, TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "test"))
+    with pytest.raises(ValueError, match=r"its classifier has 2 classes, the model 5; MODEL\.NUM_CLASSES must be that"):
+        run_test(make_cfg(foreign))
+
+
+def test_foreign_weights_are_tested(tiny_overrides, tmp_path):
+    """A state dict without anything around it, as pytorchvideo's users save one."""
+    cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))
+    state = load_checkpoint(run_train(cfg))["model_state"]
+    torch.save({"model_state": {f"model.{name}": value for name, value in state.items()}}, tmp_path / "zoo.pyth")
+    first = run_test(cfg)
+    path = str(tmp_path / "zoo.pyth")
+    again = run_test(make_cfg(tiny_overrides(TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "again"))))
+    assert [(row.config, row.top1) for row in again.rows] == [(row.config, row.top1) for row in first.rows]
+    assert load_checkpoint(str(tmp_path / "again" / "calibrated.pyth"))["step"] == 0
+
+
+def test_steps_of_the_learning_rate(tiny_overrides):
+    steps = {"SOLVER__LR_POLICY": "steps_with_relative_lrs", "SOLVER__STEPS": [0, 2], "SOLVER__LRS": [1, 0.1, 0.01]}
+    cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=3, MUTUAL__ENABLE=False, **steps))
+    run_train(cfg)
+    lrs = [record["lr"] for record in records_of(cfg)]
+    assert lrs == pytest.approx([cfg.SOLVER.BASE_LR] * 8 + [0.1 * cfg.SOLVER.BASE_LR] * 4)
+
+
+def test_data_sets_that_are_not_read(tiny_overrides):
+    with pytest.raises(ValueError, match=r"TRAIN\.DATASET is 'ssv2'; lists of `path label` are read so far"):
+        run_train(make_cfg(tiny_overrides(TRAIN__DATASET="ssv2")))

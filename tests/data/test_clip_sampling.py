@@ -99,3 +99,27 @@ def test_random_crop_covers_scales_places_and_flips():
     assert max(box.left + box.side for box in boxes) == 160
     assert max(box.top + box.side for box in boxes) == 100
     assert not any(random_crop(rng, 100, 160, (256, 320), 224, flip=False).flip for _ in range(50))
+
+
+@pytest.mark.parametrize(("frames", "alpha"), [(32, 8), (32, 4), (64, 4), (16, 4)])
+def test_slows_frames_are_some_of_fasts_by_pyslowfasts_rule(frames, alpha):
+    span = Span(start=3.0, length=2.0 * frames, num_frames=1000)
+    fast = span.frame_indices(frames)
+    chosen = torch.linspace(0, frames - 1, frames // alpha).long()
+    assert span.frame_indices(frames // alpha, among=frames).tolist() == fast[chosen].tolist()
+    for count in (1, 2, 3):
+        few = span.frame_indices(count, among=frames)
+        assert set(few) <= set(fast)
+        assert few[0] == fast[0]
+        assert count == 1 or few[-1] == fast[-1]
+
+
+def test_a_short_side_with_a_uniform_inverse():
+    """PySlowFast's INV_UNIFORM_SAMPLE: the mean of one over the length is in the middle of its range."""
+    rng = np.random.default_rng(0)
+    boxes = [random_crop(rng, 1000, 2000, (256, 320), 224, False, inverse_uniform=True) for _ in range(4000)]
+    inverses = [box.side / 1000 / 224 for box in boxes]
+    assert min(inverses) >= 1 / 320 - 1e-5
+    assert max(inverses) <= 1 / 256 + 1e-5
+    assert np.mean(inverses) == pytest.approx((1 / 256 + 1 / 320) / 2, rel=0.003)
+    assert np.std(inverses) == pytest.approx((1 / 256 - 1 / 320) / 12**0.5, rel=0.05)

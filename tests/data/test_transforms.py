@@ -35,3 +35,9 @@ def test_normalize_by_hand(memory_format):
     for channel in range(3):
         expected = (clip[:, :, channel].double() / 255 - mean[channel]) / std[channel]
         torch.testing.assert_close(x[:, channel].double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_channels_may_be_reversed():
+    clip = torch.randint(0, 256, (2, 4, 3, 5, 5), dtype=torch.uint8)
+    plain = Normalize([0.4, 0.5, 0.6], [0.2, 0.25, 0.3])(clip)
+    assert torch.equal(Normalize([0.4, 0.5, 0.6], [0.2, 0.25, 0.3], reverse_channels=True)(clip), plain.flip(1))
