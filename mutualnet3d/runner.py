@@ -104,14 +104,13 @@ class Session:
         num_clips = calibrate(self.model, configs, progress(loader, len(loader), "calibrating"), self.prepare)
         logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
 
-    def to_calibrate(self, configs: Sequence[SubnetConfig]) -> list[SubnetConfig]:
-        """Those of `configs` that need calibration: the full network has its tracked statistics, unless precise ones
+    def to_calibrate(self, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
+        """Those of `configs` that need calibration: the full network has its tracked statistics, unless `precise` ones
         are asked for."""
         return [
             config
             for config in configs
-            if config not in self.model.statistics
-            and (self.cfg.BN.USE_PRECISE_STATS or not self.model.can_evaluate(config))
+            if config not in self.model.statistics and (precise or not self.model.can_evaluate(config))
         ]
 
     def evaluate(
@@ -253,7 +252,7 @@ def _validation(session: Session, train_videos: list[Video]) -> Callable[[int], 
 
     def validate(epoch: int) -> None:
         session.model.statistics.clear()  # the weights have moved on since they were taken
-        session.calibrate(session.to_calibrate(configs), train_videos)
+        session.calibrate(session.to_calibrate(configs, cfg.BN.USE_PRECISE_STATS), train_videos)
         loader = build_val_loader(cfg, val_videos, session.shapes(configs))
         results = session.evaluate(configs, loader, len(val_videos), num_views=1)
         for config, result in results.items():
@@ -329,7 +328,8 @@ def test(cfg: CfgNode) -> QueryTable:
     videos = read_split(cfg, "test")
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), path, len(videos))
 
-    missing = session.to_calibrate(configs)
+    # Foreign weights bring the full network's final statistics; testing them alone needs no training clips.
+    missing = session.to_calibrate(configs, precise=cfg.BN.USE_PRECISE_STATS and loaded.ours)
     with session.sharing_the_cores():
         session.calibrate(missing, read_split(cfg, "train") if missing else [])
     calibrated = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")

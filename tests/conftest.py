@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -24,6 +25,15 @@ def _generators_as_found() -> Iterator[None]:
     torch.set_rng_state(states[0])
     np.random.set_state(states[1])  # noqa: NPY002
     random.setstate(states[2])
+
+
+@pytest.fixture(autouse=True)
+def _log_as_found() -> Iterator[None]:
+    """A run sends the project's log to its own folder; the next test finds it as it was."""
+    logger = logging.getLogger("mutualnet3d")
+    found = logger.propagate, logger.level, list(logger.handlers)
+    yield
+    logger.propagate, logger.level, logger.handlers = found
 
 
 def write_video(path: Path, frames_THWC: np.ndarray, fps: int = 24, codec: str = "libx264rgb", **options: str) -> Path:

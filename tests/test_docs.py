@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import mutualnet3d as m3
+from mutualnet3d.models import build_model
 from mutualnet3d.runner import build_space, configs_to_test
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +43,7 @@ def test_every_printed_command_is_of_a_kind_that_is_tested_here():
         "make ",
         "python tools/run_net.py",
         "python tools/make_demo_data.py",
+        "python tools/complexity.py",
         "python benchmarks/",
         "python -m pip",
     )
@@ -62,6 +65,14 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path):
     as_printed = m3.load_cfg(words[1], words[2:])
     assert configs_to_test(as_printed, build_space(as_printed))
     small = tiny_overrides(TRAIN__CHECKPOINT_SECONDS=0)
+    if as_printed.MODEL.ARCH == "slowfast":
+        small += ["RESNET.WIDTH_PER_GROUP", 8, "SLOWFAST.BETA_INV", 4, "SLOWFAST.ALPHA", 2, "DATA.NUM_FRAMES", 8]
+        small += ["DATA.SAMPLING_RATE", 2]
+    if "TRAIN.CHECKPOINT_FILE_PATH" in words:
+        weights = tmp_path / "weights.pyth"
+        kinetics = build_model(m3.load_cfg(words[1], [*small, "MODEL.NUM_CLASSES", 400]))
+        torch.save({"model_state": kinetics.state_dict()}, weights)
+        small += ["TRAIN.CHECKPOINT_FILE_PATH", str(weights)]
     if "TEST.CHECKPOINT_FILE_PATH" in words:
         train = [
             sys.executable,
@@ -77,7 +88,7 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path):
         small += ["TEST.CHECKPOINT_FILE_PATH", str(made)]
     if "TEST.SUBNETS" in words:
         small += ["TEST.SUBNETS", "['full','w0.5-s32-t2']"]
-    if "tiny" not in line:
+    if "X3D_M" in line:
         small += ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
         small += ["TEST.NUM_ENSEMBLE_VIEWS", "2"]
     done = subprocess.run(
@@ -93,6 +104,13 @@ def test_make_demo_data_lines_run(line, tmp_path):
     words = [*shlex.split(line)[1:], "--output", str(tmp_path / "data"), "--train", "2", "--val", "1"]
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
     assert len((tmp_path / "data" / "train.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("line", of_kind("python tools/complexity.py"))
+def test_complexity_lines_run(line):
+    done = subprocess.run([sys.executable, *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "w0.63-s144-t3" in done.stdout
 
 
 @pytest.mark.parametrize("line", of_kind("python benchmarks/"))
@@ -116,6 +134,7 @@ def test_python_blocks_run(name, text, tmp_path, monkeypatch):
     (tmp_path / "output" / "demo").mkdir(parents=True)
     cheap = tuple(replace(row, gflops=row.gflops / 100) for row in TABLE.rows)  # as cheap as the demo's
     m3.QueryTable(cheap).save(str(tmp_path / "output" / "demo" / "query_table.json"))
+    torch.save(m3.create_model("x3d_xs").state_dict(), tmp_path / "X3D_XS.pyth")
     monkeypatch.chdir(tmp_path)
     exec(compile(text, name, "exec"), {})
 

@@ -259,7 +259,7 @@ def test_starting_from_weights_with_sorted_channels(tiny_overrides, tmp_path):
         cfg = make_cfg(tiny_overrides(MUTUAL__SORT_CHANNELS=is_sorted, OUTPUT_DIR=folder, **start))
         weights[is_sorted] = load_checkpoint(run_train(cfg))["model_state"]
         log = Path(folder, "log.txt").read_text()
-        assert f"started from weights of {path} (names of pytorchvideo)" in log
+        assert f"started from weights of {path} (this project's)" in log
         assert ("sorted the channels of" in log) is is_sorted
         losses = records_of(cfg)[0]["losses"]
         results[is_sorted] = losses
@@ -277,7 +277,7 @@ def test_weights_of_another_number_of_classes(tiny_overrides, tmp_path):
     path = run_train(make_cfg(tiny_overrides(MUTUAL__ENABLE=False, OUTPUT_DIR=str(tmp_path / "static"))))
     more = make_cfg(tiny_overrides(MODEL__NUM_CLASSES=5, TRAIN__CHECKPOINT_FILE_PATH=path, SOLVER__MAX_EPOCH=1))
     run_train(more)
-    assert "its classifier left out: other number of classes" in Path(more.OUTPUT_DIR, "log.txt").read_text()
+    assert "classifier of 2 classes left out; that of 5 starts afresh" in Path(more.OUTPUT_DIR, "log.txt").read_text()
     foreign = tiny_overrides(MODEL__NUM_CLASSES=5, TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "test"))
     with pytest.raises(ValueError, match=r"its classifier has 2 classes, the model 5; MODEL\.NUM_CLASSES must be that"):
         run_test(make_cfg(foreign))
@@ -293,6 +293,19 @@ def test_foreign_weights_are_tested(tiny_overrides, tmp_path):
     again = run_test(make_cfg(tiny_overrides(TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "again"))))
     assert [(row.config, row.top1) for row in again.rows] == [(row.config, row.top1) for row in first.rows]
     assert load_checkpoint(str(tmp_path / "again" / "calibrated.pyth"))["step"] == 0
+
+
+def test_foreign_weights_of_the_full_network_need_no_training_clips(tiny_overrides, tiny_data, tmp_path):
+    """As a user tests a model zoo's file: BN.USE_PRECISE_STATS is on in the recipe, and only test.csv is there."""
+    cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))
+    torch.save({"model_state": load_checkpoint(run_train(cfg))["model_state"]}, tmp_path / "zoo.pyth")
+    (tmp_path / "data").mkdir()
+    lines = (tiny_data / "test.csv").read_text().splitlines()
+    (tmp_path / "data" / "test.csv").write_text("".join(f"{tiny_data}/{line}\n" for line in lines))
+    places = {"DATA__PATH_TO_DATA_DIR": str(tmp_path / "data"), "OUTPUT_DIR": str(tmp_path / "test")}
+    settings = {"TEST__CHECKPOINT_FILE_PATH": str(tmp_path / "zoo.pyth"), "TEST__SUBNETS": ["full"]}
+    table = run_test(make_cfg(tiny_overrides(BN__USE_PRECISE_STATS=True, **places, **settings)))
+    assert [str(row.config) for row in table.rows] == ["w1.0-s32-t4"]
 
 
 def test_steps_of_the_learning_rate(tiny_overrides):

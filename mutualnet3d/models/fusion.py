@@ -48,7 +48,7 @@ def fuse(slow: torch.Tensor, lateral: torch.Tensor) -> torch.Tensor:
 
 
 def resize(lateral: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """`lateral` (B, C, T', H', W') at the (T, H, W) of `like`; itself where they agree.
+    """`lateral` (B, C, T', H', W') at the (T, H, W) of `like`, and in its memory format; itself where they agree.
 
     Linear in time with the ends on the ends: Slow's frames, however many, run from the first instant of the span to its
     last (frame k of the full pathway meets lateral k), so that a frame meets the features of its own instant. Bilinear
@@ -63,7 +63,8 @@ def resize(lateral: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         lateral = torch.lerp(lateral[:, :, before_T], lateral[:, :, after_T], weight_T11)
     if lateral.shape[3:] != like.shape[3:]:
         lateral = F.interpolate(lateral, (frames, height, width), mode="trilinear", align_corners=False)
-    return lateral
+    last = like.is_contiguous(memory_format=torch.channels_last_3d)  # else their concatenation would not be
+    return lateral.contiguous(memory_format=torch.channels_last_3d) if last else lateral
 
 
 # To torch.fx a single step: what it does depends on shapes.

@@ -41,6 +41,7 @@ class SlimmableNet(VideoNet):
         self._collecting = False
         # Found once: a switch is a few hundred assignments, far under a millisecond.
         self._norms = list(self.norms())
+        self._convs = [module for module in self.modules() if isinstance(module, SlimConv3d)]
         self._slimming: list[tuple[SlimConv3d | SlimLinear, int]] = []
         for module in self.modules():
             if isinstance(module, SlimConv3d) and module.slim_output:
@@ -172,6 +173,8 @@ class SlimmableNet(VideoNet):
             layer.__dict__["out_width"] = round_channels(width, full_width)
         own = self.statistics.get(config) if config is not None else None
         is_full = config == self.full
+        for conv in self._convs:  # the full network has pytorchvideo's bits
+            conv.__dict__["exact_bits"] = config is None or is_full
         for name, norm in self._norms:
             state = norm.__dict__
             state["in_subnet"] = config is not None

@@ -3,6 +3,7 @@ is in them."""
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import zipfile
@@ -19,6 +20,8 @@ from pytorchvideo.models.resnet import ResStage
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.shapes import SubnetConfig
 
+logger = logging.getLogger("mutualnet3d")
+
 State = Mapping[str, torch.Tensor]
 
 # How many names an error lists of each kind; the rest is counted.
@@ -32,18 +35,19 @@ class LoadedWeights:
     Attributes:
         path: the file.
         source: whose names its weights had: "pytorchvideo" (this project's checkpoints have them too) or "PySlowFast".
+        ours: whether it is a checkpoint of this project.
         new_classifier: the file's classifier was for another number of classes, and was left out.
         step: training steps that the weights have seen; 0 where the file does not say.
     """
 
     path: str
     source: str
+    ours: bool
     new_classifier: bool
     step: int
 
     def __str__(self) -> str:
-        text = f"weights of {self.path} (names of {self.source})"
-        return text + ", its classifier left out: other number of classes" if self.new_classifier else text
+        return f"weights of {self.path} ({'this project' if self.ours else self.source}'s)"
 
 
 def load_weights(model: SlimmableNet, path: str, new_classifier: bool = True, inflate: bool = False) -> LoadedWeights:
@@ -54,7 +58,7 @@ def load_weights(model: SlimmableNet, path: str, new_classifier: bool = True, in
 
     Args:
         new_classifier: where the file's classifier has another number of classes, leave the model's as it was, freshly
-            started. False: refuse the file.
+            started, and log a line that says so. False: refuse the file.
         inflate: where the file's kernels are of one frame and the model's of several, repeat them over time, divided by
             how many there are: weights of images (Carreira and Zisserman, arXiv 1705.07750, section 2.4).
 
@@ -78,7 +82,13 @@ def load_weights(model: SlimmableNet, path: str, new_classifier: bool = True, in
         for key, of_norm in content.get("statistics", {}).items():
             model.set_statistics(SubnetConfig.parse(key), of_norm)
     step = content.get("step", 0)
-    return LoadedWeights(path, source, bool(left_out), step if isinstance(step, int) else 0)
+    return LoadedWeights(
+        path,
+        source,
+        ours=str(content.get("format", "")).startswith("mutualnet3d"),
+        new_classifier=bool(left_out),
+        step=step if isinstance(step, int) else 0,
+    )
 
 
 def read_weights_file(path: str) -> dict[str, Any]:
@@ -271,6 +281,7 @@ def _leave_out_classifier(
             f"{path}: its classifier has {theirs[0]} classes, the model {ours[0]}; MODEL.NUM_CLASSES must be that of "
             "the weights"
         )
+    logger.warning("%s: classifier of %d classes left out; that of %d starts afresh", path, theirs[0], ours[0])
     for name in (weight, bias):
         del state[name]
     return {weight, bias}

@@ -105,7 +105,8 @@ def test_pytorchvideos_weights_give_its_bits(prefix, wrapped, tmp_path):
     torch.save({"model_state": state} if wrapped else state, tmp_path / "zoo.pyth")
     model = tiny("x3d")
     loaded = m3.load_weights(model, str(tmp_path / "zoo.pyth"))
-    assert (loaded.source, loaded.new_classifier, loaded.step) == ("pytorchvideo", False, 0)
+    assert (loaded.source, loaded.ours, loaded.new_classifier, loaded.step) == ("pytorchvideo", False, False, 0)
+    assert str(loaded) == f"weights of {tmp_path}/zoo.pyth (pytorchvideo's)"
     x = torch.randn(2, 3, 4, 64, 64)
     with torch.no_grad():
         assert torch.equal(model([x]), theirs(x))
@@ -120,20 +121,22 @@ def test_our_own_checkpoints_bring_their_statistics(tmp_path):
     with torch.no_grad():
         next(other.parameters()).zero_()
     calibrated(other, SubnetConfig(0.7, 64, 4))
-    assert m3.load_weights(other, str(tmp_path / "ours.pyth")).step == 12
+    loaded = m3.load_weights(other, str(tmp_path / "ours.pyth"))
+    assert (loaded.ours, loaded.step) == (True, 12)
     assert list(other.statistics) == [config]  # those of the weights before are gone
     x = clips(model, config)
     with torch.no_grad(), model.active(config), other.active(config):
         assert torch.equal(model(x), other(x))
 
 
-def test_a_classifier_of_another_number_of_classes_starts_afresh(tmp_path):
+def test_a_classifier_of_another_number_of_classes_starts_afresh(tmp_path, caplog):
     torch.save({"model_state": small_x3d(400).state_dict()}, tmp_path / "k400.pyth")
     model = tiny("x3d")
     before = model.blocks[-1].proj.weight.clone()
     loaded = m3.load_weights(model, str(tmp_path / "k400.pyth"))
     assert loaded.new_classifier
-    assert str(loaded).endswith("k400.pyth (names of pytorchvideo), its classifier left out: other number of classes")
+    (record,) = caplog.records
+    assert record.getMessage().endswith("k400.pyth: classifier of 400 classes left out; that of 7 starts afresh")
     assert torch.equal(model.blocks[-1].proj.weight, before)
     with pytest.raises(
         ValueError, match=r"k400\.pyth: its classifier has 400 classes, the model 7; MODEL\.NUM_CLASSES"
