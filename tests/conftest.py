@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import runpy
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -34,6 +36,25 @@ def _log_as_found() -> Iterator[None]:
     found = logger.propagate, logger.level, list(logger.handlers)
     yield
     logger.propagate, logger.level, logger.handlers = found
+
+
+@pytest.fixture
+def run_tool(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a script of the project as the command line does, but in this process, which has torch loaded: its exit
+    status, what it printed, its errors."""
+
+    def run(script: str, *words: object) -> tuple[int, str, str]:
+        root = Path(__file__).resolve().parents[1]
+        monkeypatch.chdir(root)
+        monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(root / script), run_name="__main__")
+        printed = capsys.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return run
 
 
 def write_video(path: Path, frames_THWC: np.ndarray, fps: int = 24, codec: str = "libx264rgb", **options: str) -> Path:

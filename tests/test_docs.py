@@ -59,7 +59,7 @@ def test_make_targets_exist(line):
 
 
 @pytest.mark.parametrize("line", of_kind("python tools/run_net.py"))
-def test_run_net_lines_run(line, tiny_overrides, tmp_path):
+def test_run_net_lines_run(line, tiny_overrides, tmp_path, run_tool):
     """The line itself, with what makes it small behind it."""
     words = shlex.split(line)[2:]
     as_printed = m3.load_cfg(words[1], words[2:])
@@ -74,16 +74,7 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path):
         torch.save({"model_state": kinetics.state_dict()}, weights)
         small += ["TRAIN.CHECKPOINT_FILE_PATH", str(weights)]
     if "TEST.CHECKPOINT_FILE_PATH" in words:
-        train = [
-            sys.executable,
-            "tools/run_net.py",
-            "--cfg",
-            "X3D_tiny_mutual.yaml",
-            *map(str, small),
-            "TEST.ENABLE",
-            "False",
-        ]
-        subprocess.run(train, cwd=ROOT, check=True, capture_output=True)
+        run_tool("tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *small, "TEST.ENABLE", "False")
         made = next((tmp_path / "output" / "checkpoints").glob("*.pyth"))
         small += ["TEST.CHECKPOINT_FILE_PATH", str(made)]
     if "TEST.SUBNETS" in words:
@@ -91,11 +82,9 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path):
     if "X3D_M" in line:
         small += ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
         small += ["TEST.NUM_ENSEMBLE_VIEWS", "2"]
-    done = subprocess.run(
-        [sys.executable, "tools/run_net.py", *words, *map(str, small)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "on the Pareto front" in done.stdout
+    status, printed, errors = run_tool("tools/run_net.py", *words, *small)
+    assert status == 0, errors
+    assert "on the Pareto front" in printed
     assert (tmp_path / "output" / "query_table.json").exists()
 
 
@@ -107,10 +96,10 @@ def test_make_demo_data_lines_run(line, tmp_path):
 
 
 @pytest.mark.parametrize("line", of_kind("python tools/complexity.py"))
-def test_complexity_lines_run(line):
-    done = subprocess.run([sys.executable, *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "w0.63-s144-t3" in done.stdout
+def test_complexity_lines_run(line, run_tool):
+    status, printed, errors = run_tool(*shlex.split(line)[1:])
+    assert (status, errors) == (0, "")
+    assert "w0.63-s144-t3" in printed
 
 
 @pytest.mark.parametrize("line", of_kind("python benchmarks/"))
@@ -140,13 +129,10 @@ def test_python_blocks_run(name, text, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("place", [0, 2])
-def test_pyslowfasts_opts_word_is_understood(place):
+def test_pyslowfasts_opts_word_is_understood(place, run_tool):
     words = ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"]
     words.insert(place, "--opts")
-    done = subprocess.run(
-        [sys.executable, "tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *words], cwd=ROOT, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
+    assert run_tool("tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *words)[0] == 0
 
 
 def test_cli_errors_are_one_line_and_exit_2(tmp_path):

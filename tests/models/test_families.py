@@ -55,9 +55,16 @@ def test_trains_mutually_then_calibrates_evaluates_and_extracts(model):
             assert relative(model.extract(config)(x), logits) < 1e-5
 
 
-@pytest.mark.parametrize("fold_norms", [False, True])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
-@pytest.mark.parametrize("config", [SUBNET, SubnetConfig(1.0, 64, 4), SubnetConfig(0.83, 64, 4)], ids=str)
+@pytest.mark.parametrize(
+    ("config", "memory_format", "fold_norms"),
+    [
+        (SUBNET, torch.contiguous_format, False),
+        (SUBNET, torch.channels_last_3d, True),
+        (SubnetConfig(1.0, 64, 4), torch.channels_last_3d, False),
+        (SubnetConfig(0.83, 64, 4), torch.contiguous_format, True),
+    ],
+    ids=str,
+)
 def test_extracted_network_is_ordinary_and_gives_the_logits(model, config, memory_format, fold_norms):
     calibrated(model.to(memory_format=memory_format), config)
     # Folding rounds every weight, and a tiny random network makes 1e-5 of 1e-7: in double precision nothing hides

@@ -1,39 +1,36 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
+TOOL = "tools/complexity.py"
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools/complexity.py"), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_the_grid_of_a_config():
-    result = run("--cfg", "SLOWFAST_4x16_R50_mutual.yaml", "MUTUAL.TEST_WIDTHS", "[1.0, 0.63]")
-    assert (result.returncode, result.stderr) == (0, "")
-    lines = result.stdout.splitlines()
+def test_the_grid_of_a_config(run_tool):
+    status, out, err = run_tool(
+        TOOL,
+        "--cfg",
+        "SLOWFAST_4x16_R50_mutual.yaml",
+        "MUTUAL.TEST_WIDTHS",
+        "[1.0, 0.63]",
+        "MUTUAL.SIZES",
+        "[224, 128]",
+    )
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
     assert "full network at 4 x 224 x 224 and 32 x 224 x 224, 400 classes. GFLOPs: 1e9 multiply-adds" in lines[0]
     rows = [line.split() for line in lines[2:]]
-    assert len(rows) == 2 * 4 * 3
+    assert len(rows) == 2 * 2 * 3
     assert rows[0] == ["w1.0-s224-t4", "27.639", "34.480"]
     assert rows[-1][0] == "w0.63-s128-t2"
 
 
-def test_beside_the_paper():
-    result = run("--cfg", "SLOW_8x8_R50_mutual.yaml", "--paper")
-    assert result.returncode == 0
-    rows = [line.split() for line in result.stdout.splitlines()[3:]]
+def test_beside_the_paper(run_tool):
+    status, out, _ = run_tool(TOOL, "--cfg", "SLOW_8x8_R50_mutual.yaml", "--paper")
+    assert status == 0
+    rows = [line.split() for line in out.splitlines()[3:]]
     assert len(rows) == 9
     assert rows[-1] == ["w0.63-s144-t3", "2.677", "12.963", "2.680", "-0.11%", "68.60"]
 
 
-def test_a_network_that_the_paper_has_not():
-    result = run("--cfg", "X3D_S.yaml", "--paper")
-    assert result.returncode == 2
-    assert (
-        "error: X3D_S.yaml: the paper has no results of this network; it has them of x3d_m, slow_8x8" in result.stderr
-    )
+def test_a_network_that_the_paper_has_not(run_tool):
+    status, _, err = run_tool(TOOL, "--cfg", "X3D_S.yaml", "--paper")
+    assert status == 2
+    assert "error: X3D_S.yaml: the paper has no results of this network; it has them of x3d_m, slow_8x8" in err
