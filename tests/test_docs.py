@@ -99,7 +99,7 @@ def test_make_demo_data_lines_run(line, tmp_path):
 def test_complexity_lines_run(line, run_tool):
     status, printed, errors = run_tool(*shlex.split(line)[1:])
     assert (status, errors) == (0, "")
-    assert "w0.63-s144-t3" in printed
+    assert "w0.63-s144-t" in printed
 
 
 @pytest.mark.parametrize("line", of_kind("python benchmarks/"))

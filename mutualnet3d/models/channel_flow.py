@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pytorchvideo.layers.swish import Swish as PytorchvideoSwish
 from torch import fx, nn
 
 from mutualnet3d.models.fusion import resize
-from mutualnet3d.models.network import VideoNet
+from mutualnet3d.models.network import GlobalAvgPool3d, VideoNet
+from mutualnet3d.ops import Swish
 
 
 class Channels:
@@ -64,7 +66,12 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(module, qualified_name) or not any(True for _ in module.children())
 
 
+# Layers that leave every channel where it is.
+_KINDS_THAT_KEEP = {f"torch.nn.modules.{kind}" for kind in ("activation", "pooling", "dropout")}
+_LAYERS_THAT_KEEP = (GlobalAvgPool3d, PytorchvideoSwish, Swish)
+# Methods that do, but for the order of dimensions.
 _KEEP = {"mean", "sum", "contiguous", "permute", "view", "reshape", "flatten"}
+# Operations on tensors that must have the same channels.
 _MEET = {operator.add, operator.iadd, operator.mul, torch.add, torch.mul, torch.stack}
 _SHAPES = {getattr}
 
@@ -113,8 +120,8 @@ def channel_flow(network: VideoNet, input_channels: int = 3) -> ChannelFlow:
 
 
 def _through_layer(flow: ChannelFlow, name: str, layer: nn.Module, reads: Runs) -> Runs:
-    if next(layer.parameters(recurse=False), None) is None:
-        return reads  # activations, pooling, dropout
+    if type(layer).__module__ in _KINDS_THAT_KEEP or isinstance(layer, _LAYERS_THAT_KEEP):
+        return reads
     if isinstance(layer, nn.BatchNorm3d):
         gives = reads
     elif isinstance(layer, nn.Conv3d):

@@ -28,7 +28,7 @@ def make_slimmable(network: Net) -> nn.ModuleList:
 
     Raises:
         ValueError: a layer with parameters of a kind that cannot be slimmed, or an operation of which it is not known
-            what it does to channels; it is named.
+            what it does to channels; it is named. Pathways other than Slow and Fast.
     """
     flow = channel_flow(for_any_clip(network))
     _convert_children(network, "", flow, _layers_that_keep_outputs(network))
@@ -49,8 +49,12 @@ def for_any_clip(network: Net) -> VideoNet:
             module.inplace = False
             if isinstance(module.multipathway_fusion, FuseFastToSlow):
                 module.multipathway_fusion = AdaptiveFusion.from_fusion(module.multipathway_fusion)
-    several = isinstance(network.blocks[0], MultiPathWayWithFuse)
-    return SlowFastNet(network.blocks) if several else VideoNet(network.blocks)
+    if not isinstance(network.blocks[0], MultiPathWayWithFuse):
+        return VideoNet(network.blocks)
+    pathways = len(network.blocks[0].multipathway_blocks)
+    if pathways != 2 or not isinstance(network.blocks[-2], PoolConcatPathway):
+        raise ValueError(f"networks of several pathways are taken in SlowFast's form, Slow and Fast; got {pathways}")
+    return SlowFastNet(network.blocks)
 
 
 def _layers_that_keep_outputs(network: Net) -> set[nn.Module]:

@@ -304,17 +304,17 @@ def _check_fit(state: State, model: SlimmableNet, path: str, left_out: set[str])
     ]
     if problems:
         theirs_are, ours_are = _family(theirs), _family(own)
-        family = f", a {theirs_are} and not a {ours_are}" if theirs_are != ours_are else ""
+        family = f", {theirs_are} and not {ours_are}" if theirs_are != ours_are else ""
         raise ValueError(f"{path}: the checkpoint is of another model{family}. " + "; ".join(problems))
 
 
 def _family(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """What kind of network has these (pytorchvideo's) names."""
     if any("multipathway" in name for name in shapes):
-        return "SlowFast"
+        return "a SlowFast"
     if "blocks.0.conv.conv_t.weight" in shapes:
-        return "X3D"
-    return "ResNet of one pathway" if "blocks.0.conv.weight" in shapes else "network of another kind"
+        return "an X3D"
+    return "a ResNet of one pathway" if "blocks.0.conv.weight" in shapes else "a network of another kind"
 
 
 def _list(names: list[str]) -> str:

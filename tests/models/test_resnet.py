@@ -93,6 +93,38 @@ def test_a_layer_that_cannot_be_slimmed_is_named():
         make_slimmable(network)
 
 
+class Shuffle(nn.Module):
+    """No parameters, but other channels."""
+
+    def forward(self, x):
+        return x.flip(1)
+
+
+class Wrapped(nn.Module):
+    """The same where the tracer sees it happen."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(x).flip(1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Shuffle(), r"cannot make blocks\.0\.activation slim.* type Shuffle"),
+        (Wrapped(), "through 'flip' \\(call_method\\)"),
+    ],
+)
+def test_what_moves_channels_about_is_named(layer, message):
+    network = create_resnet(stem_dim_out=8)
+    network.blocks[0].activation = layer
+    with pytest.raises(ValueError, match=message):
+        make_slimmable(network)
+
+
 def test_a_head_that_gives_probabilities_gives_logits_afterwards():
     theirs = create_resnet(
         model_num_class=5, stem_dim_out=8, head_activation=nn.Softmax, head_pool_kernel_size=(4, 2, 2)

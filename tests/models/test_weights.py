@@ -164,9 +164,9 @@ def test_other_mismatches_list_the_keys_and_load_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("family", "expected"),
     [
-        ("slow", "a ResNet of one pathway and not a X3D"),
-        ("slowfast", "a SlowFast and not a X3D"),
-        ("c2d", "a ResNet of one pathway and not a X3D"),
+        ("slow", "a ResNet of one pathway and not an X3D"),
+        ("slowfast", "a SlowFast and not an X3D"),
+        ("c2d", "a ResNet of one pathway and not an X3D"),
     ],
 )
 def test_a_wrong_family_is_named(family, expected, tmp_path):
