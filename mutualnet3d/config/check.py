@@ -14,38 +14,7 @@ def check_cfg(cfg: CfgNode) -> None:
     Raises:
         ValueError: it names the key, the value and what is allowed.
     """
-    for key in (
-        "MODEL.NUM_CLASSES",
-        "DATA.NUM_FRAMES",
-        "DATA.SAMPLING_RATE",
-        "DATA.TRAIN_CROP_SIZE",
-        "DATA.TEST_CROP_SIZE",
-        "TRAIN.BATCH_SIZE",
-        "TRAIN.CHECKPOINT_PERIOD",
-        "SOLVER.MAX_EPOCH",
-        "BN.NUM_BATCHES_PRECISE",
-        "TEST.BATCH_SIZE",
-        "TEST.NUM_ENSEMBLE_VIEWS",
-        "TEST.LATENCY_RUNS",
-        "LOG_PERIOD",
-        "RESNET.WIDTH_PER_GROUP",
-        "SLOWFAST.ALPHA",
-        "SLOWFAST.BETA_INV",
-        "SLOWFAST.FUSION_CONV_CHANNEL_RATIO",
-        "SLOWFAST.FUSION_KERNEL_SZ",
-    ):
-        _require(cfg, key, _get(cfg, key) >= 1, "at least 1")
-    for key in (
-        "DATA_LOADER.NUM_WORKERS",
-        "TRAIN.EVAL_PERIOD",
-        "TRAIN.CHECKPOINT_SECONDS",
-        "SOLVER.WARMUP_EPOCHS",
-        "SOLVER.WEIGHT_DECAY",
-        "RNG_SEED",
-    ):
-        _require(cfg, key, _get(cfg, key) >= 0, "at least 0")
-    for key in ("DATA.TARGET_FPS", "SOLVER.BASE_LR"):
-        _require(cfg, key, _get(cfg, key) > 0, "above 0")
+    _check_numbers(cfg)
     for key, allowed in (
         ("SOLVER.OPTIMIZING_METHOD", ("sgd",)),
         ("SOLVER.LR_POLICY", ("cosine", "steps_with_relative_lrs")),
@@ -84,6 +53,42 @@ def check_cfg(cfg: CfgNode) -> None:
             bool(cfg.TRAIN.CHECKPOINT_FILE_PATH),
             "set, with MUTUAL.SORT_CHANNELS: fresh weights have no important channels",
         )
+
+
+def _check_numbers(cfg: CfgNode) -> None:
+    """Counts, and numbers that must not be negative."""
+    for key in (
+        "MODEL.NUM_CLASSES",
+        "DATA.NUM_FRAMES",
+        "DATA.SAMPLING_RATE",
+        "DATA.TRAIN_CROP_SIZE",
+        "DATA.TEST_CROP_SIZE",
+        "TRAIN.BATCH_SIZE",
+        "TRAIN.CHECKPOINT_PERIOD",
+        "SOLVER.MAX_EPOCH",
+        "BN.NUM_BATCHES_PRECISE",
+        "TEST.BATCH_SIZE",
+        "TEST.NUM_ENSEMBLE_VIEWS",
+        "TEST.LATENCY_RUNS",
+        "LOG_PERIOD",
+        "RESNET.WIDTH_PER_GROUP",
+        "SLOWFAST.ALPHA",
+        "SLOWFAST.BETA_INV",
+        "SLOWFAST.FUSION_CONV_CHANNEL_RATIO",
+        "SLOWFAST.FUSION_KERNEL_SZ",
+    ):
+        _require(cfg, key, _get(cfg, key) >= 1, "at least 1")
+    for key in (
+        "DATA_LOADER.NUM_WORKERS",
+        "TRAIN.EVAL_PERIOD",
+        "TRAIN.CHECKPOINT_SECONDS",
+        "SOLVER.WARMUP_EPOCHS",
+        "SOLVER.WEIGHT_DECAY",
+        "RNG_SEED",
+    ):
+        _require(cfg, key, _get(cfg, key) >= 0, "at least 0")
+    for key in ("DATA.TARGET_FPS", "SOLVER.BASE_LR"):
+        _require(cfg, key, _get(cfg, key) > 0, "above 0")
 
 
 def _check_steps(cfg: CfgNode) -> None:

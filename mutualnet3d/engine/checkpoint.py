@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.engine.atomic import write_atomically
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.torch_file import read_torch_file
 
 FORMAT = "mutualnet3d.checkpoint"
 VERSION = 1
@@ -33,12 +32,7 @@ def load_checkpoint(path: str) -> dict[str, Any]:
         FileNotFoundError: there is none.
         ValueError: the file is truncated or damaged, is no checkpoint of this project, or of a newer version of it.
     """
-    if not g_pathmgr.isfile(path):
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        content = torch.load(g_pathmgr.get_local_path(path), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: cannot be read as a checkpoint, it may be truncated or damaged: {error}") from error
+    content = read_torch_file(path, "a checkpoint")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of mutualnet3d")
     if content["version"] > VERSION:

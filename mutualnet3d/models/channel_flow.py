@@ -125,14 +125,18 @@ def _through_layer(flow: ChannelFlow, name: str, layer: nn.Module, reads: Runs) 
     if isinstance(layer, nn.BatchNorm3d):
         gives = reads
     elif isinstance(layer, nn.Conv3d):
-        depthwise = layer.groups == layer.in_channels == layer.out_channels
-        gives = reads if depthwise else (Channels(layer.out_channels),)
+        gives = reads if is_depthwise(layer) else (Channels(layer.out_channels),)
     elif isinstance(layer, nn.Linear):
         gives = (Channels(layer.out_features),)
     else:
         raise ValueError(f"cannot make {name} slimmable: no rule for layers of type {type(layer).__name__}")
     flow.reads[name], flow.gives[name] = reads, gives
     return gives
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether a layer is a convolution that keeps every channel to itself."""
+    return isinstance(layer, nn.Conv3d) and 1 < layer.groups == layer.in_channels == layer.out_channels
 
 
 def _meet(parts: Sequence[Runs]) -> Runs:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from mutualnet3d.models.channel_flow import Channels, channel_flow
+from mutualnet3d.models.channel_flow import Channels, channel_flow, is_depthwise
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 
@@ -63,7 +63,7 @@ def _groups(model: SlimmableNet) -> list[_Sharers]:
     sharers: dict[Channels, _Sharers] = {}
     for name, runs in flow.reads.items():
         layer = model.get_submodule(name)
-        if isinstance(layer, SlimBatchNorm3d) or _is_depthwise(layer):
+        if isinstance(layer, SlimBatchNorm3d) or is_depthwise(layer):
             if len(runs) > 1:
                 for run in runs:
                     sharers.setdefault(run.root(), _Sharers(run.size)).fixed = True
@@ -87,11 +87,7 @@ def _groups(model: SlimmableNet) -> list[_Sharers]:
 
 def _makes(model: SlimmableNet, name: str) -> bool:
     layer = model.get_submodule(name)
-    return isinstance(layer, SlimConv3d | SlimLinear) and not _is_depthwise(layer)
-
-
-def _is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv3d) and layer.groups == layer.in_channels == layer.out_channels
+    return isinstance(layer, SlimConv3d | SlimLinear) and not is_depthwise(layer)
 
 
 def _is_grouped(layer: nn.Module) -> bool:

@@ -4,21 +4,19 @@ is in them."""
 from __future__ import annotations
 
 import logging
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from iopath.common.file_io import g_pathmgr
 from pytorchvideo.models.head import ResNetBasicHead
 from pytorchvideo.models.net import MultiPathWayWithFuse
 from pytorchvideo.models.resnet import ResStage
 
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.torch_file import read_torch_file
 
 logger = logging.getLogger("mutualnet3d")
 
@@ -104,12 +102,7 @@ def read_weights_file(path: str) -> dict[str, Any]:
             "are not read here. Let PySlowFast load it (TRAIN.CHECKPOINT_TYPE caffe2) and save a .pyth, or take the "
             ".pyth of the same network from a model zoo"
         )
-    if not g_pathmgr.isfile(path):
-        raise FileNotFoundError(f"no weights at {path}")
-    try:
-        content = torch.load(g_pathmgr.get_local_path(path), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: cannot be read as weights, it may be truncated or damaged: {error}") from error
+    content = read_torch_file(path, "weights")
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not a checkpoint or a state dict")
     return content

@@ -36,7 +36,7 @@ def test_what_is_saved_comes_back(tmp_path):
 
 def test_missing_truncated_damaged_and_foreign_checkpoints_are_refused_by_name(tmp_path):
     path = tmp_path / "a.pyth"
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*a\.pyth"):
+    with pytest.raises(FileNotFoundError, match=r"no file at .*a\.pyth, which should be a checkpoint"):
         load_checkpoint(str(path))
     save_checkpoint(str(path), {"model_state": {"w": torch.randn(1000)}})
     whole = path.read_bytes()

@@ -12,6 +12,7 @@ from mutualnet3d.models.resnet import build_resnet
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import calibrate
+from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
 
 NATIVE = ClipShape(frames=4, size=64)
@@ -51,3 +52,14 @@ def calibrated(model: SlimmableNet, *configs: SubnetConfig) -> SlimmableNet:
     batches = [ClipBatch({}, torch.zeros(4, dtype=torch.long), torch.arange(4)) for _ in range(2)]
     calibrate(model, configs, batches, lambda batch, config: clips(model, config, len(batch)))
     return model
+
+
+def state_of(model: SlimmableNet) -> list[object]:
+    """What switching changes, of every layer."""
+    state: list[object] = [model._active]
+    for module in model.modules():
+        if isinstance(module, SlimConv3d | SlimLinear):
+            state += [module.out_width, getattr(module, "exact_bits", None)]
+        if isinstance(module, SlimBatchNorm3d):
+            state += [module.in_subnet, module.statistics is None, module.moments]
+    return state

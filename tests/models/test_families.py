@@ -8,9 +8,8 @@ from torch import nn
 
 from mutualnet3d.models import SlimmableNet
 from mutualnet3d.mutual import SubnetSpace, mutual_step
-from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 from mutualnet3d.shapes import SubnetConfig
-from tests.models.families import FAMILIES, NATIVE, NUM_CLASSES, calibrated, clips, tiny
+from tests.models.families import FAMILIES, NATIVE, NUM_CLASSES, calibrated, clips, state_of, tiny
 
 SUBNET = SubnetConfig(width=0.6, size=48, frames=2)
 
@@ -117,10 +116,10 @@ def test_state_comes_back_after_an_exception(model):
     x = clips(model, model.full)
     with torch.no_grad():
         expected = model(x)
-    before = _state(model)
+    before = state_of(model)
     with pytest.raises(RuntimeError, match="on purpose"), model.same_batch(), model.active(SUBNET):
         _fail()
-    assert _state(model) == before
+    assert state_of(model) == before
     with torch.no_grad():
         assert torch.equal(model(x), expected)
     # And a batch that was broken off leaves nothing for the next one.
@@ -134,16 +133,6 @@ def test_state_comes_back_after_an_exception(model):
 
 def _fail(*_: object) -> None:
     raise RuntimeError("on purpose")
-
-
-def _state(model: SlimmableNet) -> list[object]:
-    state: list[object] = []
-    for module in model.modules():
-        if isinstance(module, SlimConv3d | SlimLinear):
-            state.append(module.out_width)
-        if isinstance(module, SlimBatchNorm3d):
-            state += [module.in_subnet, module.statistics is None, module.moments]
-    return state
 
 
 @pytest.mark.parametrize("config", [SubnetConfig(0.63, 40, 3), SubnetConfig(0.01, 33, 2), SubnetConfig(1.0, 96, 5)])

@@ -12,21 +12,13 @@ from mutualnet3d.models import SlimmableNet
 from mutualnet3d.models.convert import make_slimmable
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import calibrate
-from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, round_channels
+from mutualnet3d.ops import round_channels
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
+from tests.models.families import randomise, state_of
 
 NATIVE = ClipShape(frames=4, size=64)
 SETTINGS = {"width_factor": 1.0, "depth_factor": 0.7, "dim_c5": 64}
 SUBNET = SubnetConfig(width=0.6, size=32, frames=2)
-
-
-def randomise(model: nn.Module) -> None:
-    """Scales, shifts and statistics that are not 0 and 1, so that a mistake in any of them shows."""
-    generator = torch.Generator().manual_seed(1)
-    for name, value in model.state_dict().items():
-        if value.ndim == 1:
-            low = 0.5 if name.endswith(("weight", "running_var")) else -0.5
-            value.copy_(torch.rand(value.shape, generator=generator) + low)
 
 
 def pytorchvideos(num_classes: int = 7) -> nn.Module:
@@ -161,16 +153,6 @@ def test_layers_that_keep_their_outputs(model):
     assert kept == ["blocks.5.pool.post_conv", "blocks.5.proj"]
 
 
-def state_of(model: SlimmableNet) -> list[object]:
-    state: list[object] = [model._active]
-    for module in model.modules():
-        if isinstance(module, SlimConv3d | SlimLinear):
-            state.append(module.out_width)
-        if isinstance(module, SlimBatchNorm3d):
-            state += [module.in_subnet, module.statistics is None, module.moments]
-    return state
-
-
 def test_active_gives_back_the_state_before_it(model):
     calibrated(model, SUBNET)
     x, before = torch.randn(2, 3, 4, 64, 64), state_of(model)
@@ -190,16 +172,6 @@ def test_active_gives_back_the_state_before_it(model):
     assert state_of(model) == before
     with torch.no_grad():
         assert torch.equal(model([x]), expected)
-
-
-def test_input_list_is_left_alone(model):
-    clips = [torch.randn(2, 3, 4, 64, 64)]
-    copies = [each.clone() for each in clips]
-    with torch.no_grad():
-        first, second = model(clips), model(clips)
-    assert torch.equal(first, second)
-    assert len(clips) == 1
-    assert torch.equal(clips[0], copies[0])
 
 
 def test_uncalibrated_subnet_is_refused_in_evaluation_alone(model):

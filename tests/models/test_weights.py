@@ -237,7 +237,7 @@ def test_shortcut_norms_of_pyslowfasts_x3d_are_folded_for_slices_too(tmp_path):
 
 def test_files_that_are_no_weights(tmp_path):
     model = build_x3d(native=NATIVE, num_classes=2, width_factor=1.0, depth_factor=0.3, dim_c5=32)
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*none\.pyth"):
+    with pytest.raises(FileNotFoundError, match=r"no file at .*none\.pyth, which should be weights"):
         m3.load_weights(model, str(tmp_path / "none.pyth"))
     (tmp_path / "c2.pkl").write_bytes(b"\x80\x02}q\x00.")
     with pytest.raises(
