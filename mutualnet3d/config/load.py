@@ -50,12 +50,11 @@ def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
     if len(overrides) % 2:
         raise ValueError(f"overrides are pairs KEY VALUE, got {len(overrides)} words: {' '.join(map(str, overrides))}")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        decoded = yaml.safe_load(value) if isinstance(value, str) else value
-        if _is_ours(cfg, str(key)) or not pyslowfast.accept(str(key), decoded, "override"):
+        if not _is_ours(cfg, str(key)) and pyslowfast.accept(str(key), value, "override"):
+            without_effect.append(str(key))
+        else:
             _check_key(cfg, str(key), "override")
             _set(cfg, str(key), value, "override")
-        else:
-            without_effect.append(str(key))
     if without_effect:
         logger.warning("%s: PySlowFast's keys without effect here: %s", found, ", ".join(dict.fromkeys(without_effect)))
     check_cfg(cfg)

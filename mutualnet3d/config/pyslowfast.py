@@ -6,6 +6,8 @@ defaults.py, is a mistake.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +69,7 @@ def _is(*allowed: Any) -> tuple[Callable[[Any], bool], str]:
 
 
 def _empty() -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value is None or value == "()" or (value != 0 and not _flat(value))), "empty"
+    return (lambda value: value is None or (value != 0 and not _flat(value))), "empty"
 
 
 def _stages(*per_stage: int) -> tuple[Callable[[Any], bool], str]:
@@ -150,6 +152,9 @@ def accept(key: str, value: Any, source: str) -> bool:
         return False
     if key in _ONE_VALUE:
         fits, allowed = _ONE_VALUE[key]
+        if isinstance(value, str):  # as PySlowFast reads them: "None", "()", "[3]", or a word
+            with contextlib.suppress(ValueError, SyntaxError):
+                value = ast.literal_eval(value)
         if not fits(value):
             raise ValueError(f"{source}: {key} (a key of PySlowFast's) is {value!r}; here it must be {allowed}")
     return True

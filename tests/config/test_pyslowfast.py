@@ -69,7 +69,12 @@ def test_its_file_loads_with_one_warning(load, caplog):
 
 
 def test_its_overrides_work_too(load, caplog):
-    load(SLOWFAST, ["NUM_GPUS", "1", "TRAIN.BATCH_SIZE", "8", "TEST.CHECKPOINT_TYPE", "caffe2"])
+    words = ["NUM_GPUS", "1", "TRAIN.BATCH_SIZE", "8", "SOLVER.CLIP_GRAD_VAL", "None", "MODEL.HEAD_ACT", "softmax"]
+    cfg = load(
+        SLOWFAST,
+        [*words, "TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN", "()", "OUTPUT_DIR", "{odd: [", "TEST.CHECKPOINT_TYPE", ""],
+    )
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.OUTPUT_DIR) == (8, "{odd: [")
     (record,) = caplog.records
     assert "TEST.CHECKPOINT_TYPE" in record.getMessage()
     with pytest.raises(
