@@ -159,3 +159,33 @@ def test_swish_has_pytorchvideos_bits_and_gradient():
 def test_what_cannot_be_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "groups"),
+    [
+        ((1, 1, 1), (1, 1, 1), (0, 0, 0), 1),
+        ((1, 1, 1), (1, 2, 2), (0, 0, 0), 1),
+        ((1, 1, 1), (2, 1, 1), (0, 0, 0), 1),
+        ((1, 3, 3), (1, 2, 2), (0, 1, 1), 1),
+        ((3, 1, 1), (1, 1, 1), (1, 0, 0), 1),
+        ((3, 3, 3), (1, 1, 1), (1, 1, 1), 24),
+    ],
+)
+def test_fast_inference_computes_the_convolution(kernel, stride, padding, groups, bias, memory_format):
+    """Without `exact_bits`, other kernels, the same numbers; and the format that the next layer is fast with."""
+    conv = SlimConv3d(24, 24, kernel, stride=stride, padding=padding, groups=groups, bias=bias)
+    conv.to(memory_format=memory_format)
+    conv.out_width = 16
+    x = torch.randn(1, 16, 3, 7, 6).to(memory_format=memory_format)
+    expected = conv(x)
+    conv.exact_bits = False
+    assert torch.equal(conv(x), expected)  # with gradients nothing changes
+    with torch.no_grad():
+        y = conv(x)
+        torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(conv.double()(x.double()), expected.double(), rtol=1e-5, atol=1e-5)
+    if memory_format is torch.channels_last_3d:
+        assert y.is_contiguous(memory_format=memory_format)
