@@ -1,4 +1,5 @@
-"""Files that torch.save wrote, read without running what is in them. A leaf, for checkpoints and foreign weights."""
+"""Files that torch.save wrote, read without running what is in them, and which of them are this project's. A leaf, for
+checkpoints and foreign weights."""
 
 from __future__ import annotations
 
@@ -8,6 +9,23 @@ from typing import Any
 
 import torch
 from iopath.common.file_io import g_pathmgr
+
+# What this project's checkpoints say of themselves.
+FORMAT = "mutualnet3d.checkpoint"
+VERSION = 1
+
+
+def is_checkpoint(content: Any, path: str) -> bool:
+    """Whether `content`, read from `path`, is a checkpoint of this project.
+
+    Raises:
+        ValueError: it is one of a newer release.
+    """
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return False
+    if content["version"] > VERSION:
+        raise ValueError(f"{path}: checkpoint version {content['version']}; this release reads up to {VERSION}")
+    return True
 
 
 def read_torch_file(path: str, what: str) -> Any:

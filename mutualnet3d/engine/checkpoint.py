@@ -13,10 +13,7 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.engine.atomic import write_atomically
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.torch_file import read_torch_file
-
-FORMAT = "mutualnet3d.checkpoint"
-VERSION = 1
+from mutualnet3d.torch_file import FORMAT, VERSION, is_checkpoint, read_torch_file
 
 
 def save_checkpoint(path: str, content: Mapping[str, Any]) -> None:
@@ -33,11 +30,9 @@ def load_checkpoint(path: str) -> dict[str, Any]:
         ValueError: the file is truncated or damaged, is no checkpoint of this project, or of a newer version of it.
     """
     content = read_torch_file(path, "a checkpoint")
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not is_checkpoint(content, path):
         raise ValueError(f"{path}: not a checkpoint of mutualnet3d")
-    if content["version"] > VERSION:
-        raise ValueError(f"{path}: checkpoint version {content['version']}; this release reads up to {VERSION}")
-    return content
+    return dict(content)
 
 
 def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:

@@ -108,8 +108,8 @@ def temporal_kernels(
         ValueError: not one number of blocks per stage, or more blocks than there are.
     """
     counts = tuple(depths if num_blocks is None else num_blocks)
-    if len(counts) != len(depths) or min(counts) < 0:
-        raise ValueError(f"temporal kernels: {counts} is not a number of blocks for each of {len(depths)} stages")
+    if len(counts) != len(depths) or any(not 0 <= count <= depth for count, depth in zip(counts, depths, strict=True)):
+        raise ValueError(f"temporal kernels: {counts} blocks of the stages, which have {tuple(depths)} blocks")
     return tuple(
         tuple((lengths[block % len(lengths)] if block < count else 1, 1, 1) for block in range(depth))
         for lengths, depth, count in zip(stages, depths, counts, strict=True)

@@ -16,7 +16,7 @@ from pytorchvideo.models.resnet import ResStage
 
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.torch_file import read_torch_file
+from mutualnet3d.torch_file import is_checkpoint, read_torch_file
 
 logger = logging.getLogger("mutualnet3d")
 
@@ -62,10 +62,11 @@ def load_weights(model: SlimmableNet, path: str, new_classifier: bool = True, in
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: a Caffe2 pickle; a file that cannot be read or holds no weights; weights of another network: every
-            key that is missing, unknown or of another shape is listed.
+        ValueError: a Caffe2 pickle; a file that cannot be read or holds no weights; a checkpoint of a newer release of
+            this project; weights of another network: what is missing, unknown or of another shape is listed.
     """
     content = read_weights_file(path)
+    ours = is_checkpoint(content, path)
     state = _state_dict(content, path)
     source = "PySlowFast" if any(re.match(r"s\d+\.pathway\d", name) for name in state) else "pytorchvideo"
     renamed = _from_pyslowfast(state, model, path) if source == "PySlowFast" else dict(state)
@@ -83,7 +84,7 @@ def load_weights(model: SlimmableNet, path: str, new_classifier: bool = True, in
     return LoadedWeights(
         path,
         source,
-        ours=str(content.get("format", "")).startswith("mutualnet3d"),
+        ours=ours,
         new_classifier=bool(left_out),
         step=step if isinstance(step, int) else 0,
     )

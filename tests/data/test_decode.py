@@ -94,6 +94,17 @@ def test_every_shape_has_the_frames_of_one_span(numbered_video, epoch):
         assert np.abs(np.array(mine) - even).max() <= 1
 
 
+def test_slows_frames_are_some_of_fasts(numbered_video):
+    """As SlowFast is fed: both clips of one decoding, Slow's frames chosen among Fast's."""
+    sampler = RandomClips((40, 48), 32, flip=False)
+    settings = {"num_frames": 16, "sampling_rate": 3, "target_fps": 24, "choose_among_full": True}
+    dataset = VideoDataset([Video(str(numbered_video), 1, "list:1")], sampler, **settings)
+    clip = dataset[ClipRequest(0, (ClipShape(16, 32), ClipShape(4, 32), ClipShape(3, 16)))]
+    fast, slow, few = (levels(tensor) for tensor in clip.clips.values())
+    assert slow == [fast[index] for index in (0, 5, 10, 15)]
+    assert few == [fast[index] for index in (0, 7, 15)]
+
+
 def picture_video(tmp_path):
     """One picture for 12 frames: a ramp to the right in red, downwards in green."""
     frame = np.zeros((48, 64, 3), np.uint8)

@@ -143,8 +143,11 @@ def test_temporal_kernels_are_pyslowfasts():
     assert lengths == [[3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1]]
     lengths = [[kernel[0] for kernel in stage] for stage in temporal_kernels(stages, depths, (2, 1, 3, 0))]
     assert lengths == [[3, 3, 1], [3, 1, 1, 1], [3, 1, 3, 1, 1, 1], [1, 1, 1]]
-    with pytest.raises(ValueError, match=r"\(3, 4, 6\) is not a number of blocks for each of 4 stages"):
-        temporal_kernels(stages, depths, (3, 4, 6))
+    for odd in ((3, 4, 6), (3, 4, 23, 3), (-1, 4, 6, 3)):
+        with pytest.raises(
+            ValueError, match=r"temporal kernels: \(.*\) blocks of the stages, which have \(3, 4, 6, 3\) blocks"
+        ):
+            temporal_kernels(stages, depths, odd)
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,11 @@ def test_files_that_are_no_weights(tmp_path):
     torch.save([1, 2], tmp_path / "list.pyth")
     with pytest.raises(ValueError, match=r"list\.pyth: holds a list, not a checkpoint or a state dict"):
         m3.load_weights(model, str(tmp_path / "list.pyth"))
+    torch.save(
+        {"format": "mutualnet3d.checkpoint", "version": 99, "model_state": model.state_dict()}, tmp_path / "new.pyth"
+    )
+    with pytest.raises(ValueError, match=r"new\.pyth: checkpoint version 99; this release reads up to 1"):
+        m3.load_weights(model, str(tmp_path / "new.pyth"))
     torch.save({"epoch": 1}, tmp_path / "empty.pyth")
     with pytest.raises(ValueError, match=r"empty\.pyth: no weights in it; its keys are epoch"):
         m3.load_weights(model, str(tmp_path / "empty.pyth"))
