@@ -24,8 +24,9 @@ lint: $(INSTALLED)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# One process per core, one thread each: the tests' networks are too small for more.
 test: lint
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 clean:
 	rm -rf data/moving_shapes output/demo

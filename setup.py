@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PLOT = ["matplotlib>=3.7"]
-DEV = ["pytest>=8", "pytest-cov>=5", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6"]
+DEV = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6"]
 
 setup(
     name="mutualnet3d",
@@ -21,11 +21,12 @@ setup(
         "torch>=2.6",
         "torchvision>=0.21",
         "pytorchvideo>=0.1.5",
-        "av>=13",
+        "av>=18",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.10",
         "simplejson>=3.19",
         "numpy>=1.26",
+        "pillow>=10",
         "tqdm>=4.66",
     ],
     extras_require={"plot": PLOT, "dev": DEV + PLOT},

@@ -6,20 +6,24 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.data.annotations import Video
+from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build import (
+    Split,
     build_calibration_loader,
+    build_mix,
     build_test_loader,
     build_train_loader,
-    build_train_requests,
     build_val_loader,
     read_split,
+    steps_per_epoch,
 )
+from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.atomic import write_text
 from mutualnet3d.engine.checkpoint import (
@@ -60,12 +64,14 @@ class Session:
         model, device: the network and where it is.
         space: its sub-networks.
         records: the JSON lines of the run.
+        bad_videos: where missing and bad videos are written down.
     """
 
     def __init__(self, cfg: CfgNode):
         self.cfg = cfg
         setup_logging(cfg.OUTPUT_DIR)
         self.records = JsonLines(os.path.join(cfg.OUTPUT_DIR, "log.jsonl"))
+        self.bad_videos = BadVideoFile(os.path.join(cfg.OUTPUT_DIR, "bad_videos.csv"))
         write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         self.space = build_space(cfg)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -96,11 +102,13 @@ class Session:
         """A batch on the device to the network's input under `config`."""
         return [self.normalize(batch.clips[shape].to(self.device)) for shape in self.model.input_shapes(config)]
 
-    def calibrate(self, configs: Sequence[SubnetConfig], train_videos: list[Video]) -> None:
+    def read_split(self, name: str) -> Split:
+        """The videos of train, val or test."""
+        return read_split(self.cfg, name, self.bad_videos)
+
+    def calibrate(self, configs: Sequence[SubnetConfig], train_split: Split) -> None:
         """Recompute the statistics of `configs` over training batches."""
-        if not configs:
-            return
-        loader = build_calibration_loader(self.cfg, train_videos, self.shapes(configs))
+        loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs))
         num_clips = calibrate(self.model, configs, progress(loader, len(loader), "calibrating"), self.prepare)
         logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
 
@@ -114,11 +122,32 @@ class Session:
         ]
 
     def evaluate(
-        self, configs: Sequence[SubnetConfig], loader: Any, num_videos: int, num_views: int
+        self, configs: Sequence[SubnetConfig], loader: TestLoader, split: Split, num_views: int
     ) -> dict[SubnetConfig, Accuracy]:
-        """Accuracy of `configs` over the clips of `loader`."""
+        """Accuracy of `configs` over the videos of `split` that `loader` can give, and says how many these are."""
         batches = progress(loader, len(loader), "evaluating")
-        return evaluate(self.model, configs, batches, self.prepare, self.device, num_videos, num_views)
+        results = evaluate(
+            self.model,
+            configs,
+            batches,
+            self.prepare,
+            self.device,
+            len(split.videos),
+            num_views,
+            could_not_be_had=loader.failed,
+        )
+        tested = len(split.videos) - len(loader.failed)
+        if tested < split.bad.num_listed:
+            logger.warning(
+                "%s: the accuracy is over %d of %d listed videos: %d are missing, %d could not be decoded (%s)",
+                split.name,
+                tested,
+                split.bad.num_listed,
+                split.bad.num_missing,
+                len(loader.failed),
+                self.bad_videos.path,
+            )
+        return results
 
 
 def build_space(cfg: CfgNode) -> SubnetSpace:
@@ -159,12 +188,14 @@ def train(cfg: CfgNode) -> str:
 
 def _train(session: Session) -> str:
     cfg = session.cfg
-    videos = read_split(cfg, "train")
+    split = session.read_split("train")
 
     def configs_at(step: int) -> tuple[SubnetConfig, ...]:
         return session.space.at_step(cfg.RNG_SEED, step) if cfg.MUTUAL.ENABLE else (session.space.full,)
 
-    requests = build_train_requests(cfg, len(videos), lambda step: session.shapes(configs_at(step)))
+    mix = build_mix(cfg)
+    epoch_steps = steps_per_epoch(cfg, split)
+    num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
     optimizer = build_sgd(
         session.model,
         base_lr=cfg.SOLVER.BASE_LR,
@@ -174,45 +205,63 @@ def _train(session: Session) -> str:
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
     )
     folder = CheckpointFolder(cfg.OUTPUT_DIR)
-    requests.start_step = _resume(session, optimizer, folder, requests.steps_per_epoch)
+    start = _resume(session, optimizer, folder, split)
+    loader = build_train_loader(
+        cfg, split, lambda step: session.shapes(configs_at(step)), num_steps, start.step, start.position
+    )
     logger.info(
         "training %s on %s with %d threads: %d videos, steps %d to %d, %d clips each",
         "mutually" if cfg.MUTUAL.ENABLE else "the full network alone",
         session.device,
         torch.get_num_threads(),
-        len(videos),
-        requests.start_step,
-        requests.num_steps,
+        len(split.videos),
+        start.step,
+        num_steps,
         cfg.TRAIN.BATCH_SIZE,
     )
     session.model.train()
     started = time.monotonic()
     TrainLoop(
-        TrainStep(session.model, optimizer, configs_at, session.prepare, session.device),
-        build_train_loader(cfg, videos, requests),
-        _hooks(session, optimizer, folder, videos, requests.steps_per_epoch),
-        requests.start_step,
-        requests.num_steps,
+        TrainStep(
+            session.model,
+            optimizer,
+            configs_at,
+            session.prepare,
+            session.device,
+            mixing_at=(lambda step: mix.at_step(cfg.RNG_SEED, step)) if mix else None,
+        ),
+        loader,
+        _hooks(session, optimizer, folder, split),
+        start.step,
+        num_steps,
     ).train()
-    session.records.write({"kind": "trained", "step": requests.num_steps, "seconds": time.monotonic() - started})
+    session.records.write(
+        {"kind": "trained", "step": num_steps, "seconds": time.monotonic() - started, **_account(split)}
+    )
+    if split.bad.num_bad:
+        logger.warning("%d of %d videos could not be decoded", split.bad.num_bad, len(split.videos))
     newest = folder.newest()
     assert newest is not None  # the last step wrote one, in this run or in the one that it goes on from
     return newest
 
 
+def _account(split: Split) -> dict[str, int]:
+    """How many videos the list has, how many of them are there, and how many of those have proved bad so far."""
+    return {"listed": split.bad.num_listed, "found": len(split.videos), "bad": split.bad.num_bad}
+
+
 def _hooks(
-    session: Session,
-    optimizer: torch.optim.Optimizer,
-    folder: CheckpointFolder,
-    train_videos: list[Video],
-    steps_per_epoch: int,
+    session: Session, optimizer: torch.optim.Optimizer, folder: CheckpointFolder, train_split: Split
 ) -> list[Hook]:
     cfg = session.cfg
+    epoch_steps = steps_per_epoch(cfg, train_split)
 
-    def save(step: int, epoch: int | None) -> str:
+    def save(step: int, position: int, epoch: int | None) -> str:
         content = {
             "step": step,
-            "steps_per_epoch": steps_per_epoch,
+            "steps_per_epoch": epoch_steps,
+            "num_videos": len(train_split.videos),
+            "data_position": position,
             "model_state": session.model.state_dict(),
             "optimizer_state": optimizer.state_dict(),
             "rng_state": _rng_state(),
@@ -221,12 +270,12 @@ def _hooks(
         return folder.save(content, step, epoch)
 
     hooks: list[Hook] = [
-        LearningRate(optimizer, _lr_schedule(cfg), steps_per_epoch),
-        TrainLog(optimizer, steps_per_epoch, cfg.LOG_PERIOD, session.records),
-        Checkpointing(save, steps_per_epoch, cfg.TRAIN.CHECKPOINT_PERIOD, cfg.TRAIN.CHECKPOINT_SECONDS),
+        LearningRate(optimizer, _lr_schedule(cfg), epoch_steps),
+        TrainLog(optimizer, epoch_steps, cfg.LOG_PERIOD, session.records),
+        Checkpointing(save, epoch_steps, cfg.TRAIN.CHECKPOINT_PERIOD, cfg.TRAIN.CHECKPOINT_SECONDS),
     ]
     if cfg.TRAIN.EVAL_PERIOD:
-        hooks.append(Validation(_validation(session, train_videos), steps_per_epoch, cfg.TRAIN.EVAL_PERIOD))
+        hooks.append(Validation(_validation(session, train_split), epoch_steps, cfg.TRAIN.EVAL_PERIOD))
     return hooks
 
 
@@ -244,45 +293,63 @@ def _lr_schedule(cfg: CfgNode) -> Callable[[float], float]:
     return with_warmup(schedule, warmup_epochs=cfg.SOLVER.WARMUP_EPOCHS, warmup_start_lr=cfg.SOLVER.WARMUP_START_LR)
 
 
-def _validation(session: Session, train_videos: list[Video]) -> Callable[[int], None]:
+def _validation(session: Session, train_split: Split) -> Callable[[int], None]:
     """Top-1 and top-5 of the full network and, in mutual training, of the smallest one, on val.csv."""
     cfg, space = session.cfg, session.space
     configs = [space.full, space.smallest] if cfg.MUTUAL.ENABLE else [space.full]
-    val_videos = read_split(cfg, "val")
+    val_split = session.read_split("val")
 
     def validate(epoch: int) -> None:
         session.model.statistics.clear()  # the weights have moved on since they were taken
-        session.calibrate(session.to_calibrate(configs, cfg.BN.USE_PRECISE_STATS), train_videos)
-        loader = build_val_loader(cfg, val_videos, session.shapes(configs))
-        results = session.evaluate(configs, loader, len(val_videos), num_views=1)
+        missing = session.to_calibrate(configs, cfg.BN.USE_PRECISE_STATS)
+        if missing:
+            session.calibrate(missing, train_split)
+        loader = build_val_loader(cfg, val_split, session.shapes(configs))
+        results = session.evaluate(configs, loader, val_split, num_views=1)
         for config, result in results.items():
             logger.info("epoch %d: %s top-1 %.2f %%, top-5 %.2f %%", epoch, config, result.top1, result.top5)
         top1 = {str(config): result.top1 for config, result in results.items()}
-        session.records.write({"kind": "validation", "epoch": epoch, "top1": top1})
+        session.records.write({"kind": "validation", "epoch": epoch, "top1": top1, **_account(val_split)})
 
     return validate
 
 
-def _resume(session: Session, optimizer: torch.optim.Optimizer, folder: CheckpointFolder, steps_per_epoch: int) -> int:
-    """Load the newest checkpoint of the run, if there is one; the step to go on with."""
+@dataclass(frozen=True)
+class _Start:
+    """Where a run goes on: steps done, and the place in the stream of training clips."""
+
+    step: int = 0
+    position: int = 0
+
+
+def _resume(session: Session, optimizer: torch.optim.Optimizer, folder: CheckpointFolder, split: Split) -> _Start:
+    """Load the newest checkpoint of the run, if there is one."""
     path = folder.newest()
     if path is None:
         _start_from_weights(session)
-        return 0
+        return _Start()
     if not session.cfg.TRAIN.AUTO_RESUME:
         raise ValueError(f"{path} is there, but TRAIN.AUTO_RESUME is False; choose another OUTPUT_DIR or resume")
     content = load_checkpoint(path)
     load_model_state(session.model, content["model_state"], path)
-    if content["steps_per_epoch"] != steps_per_epoch:
-        raise ValueError(
-            f"{path}: written with {content['steps_per_epoch']} steps per epoch, this run has {steps_per_epoch}; "
-            "resume with the same training list and TRAIN.BATCH_SIZE"
-        )
+    for key, now in (
+        ("steps_per_epoch", steps_per_epoch(session.cfg, split)),
+        ("num_videos", len(split.videos)),
+    ):
+        then = content.get(key, now)
+        if then != now:
+            raise ValueError(
+                f"{path}: written with {key.replace('_', ' ')} {then}, this run has {now}; "
+                "resume with the same training list, the same videos found and the same TRAIN.BATCH_SIZE"
+            )
     optimizer.load_state_dict(content["optimizer_state"])
     _set_rng_state(content["rng_state"])
     session.records.write({"kind": "resumed", "step": content["step"], "checkpoint": path})
     logger.info("resumed from %s, %d steps done", path, content["step"])
-    return int(content["step"])
+    epoch, batch = divmod(content["step"], content["steps_per_epoch"])
+    # Checkpoints without the key are of a time when each epoch left out what did not fill a batch.
+    begun = epoch * len(split.videos) + batch * session.cfg.TRAIN.BATCH_SIZE
+    return _Start(int(content["step"]), int(content.get("data_position", begun)))
 
 
 def _start_from_weights(session: Session) -> None:
@@ -325,13 +392,14 @@ def test(cfg: CfgNode) -> QueryTable:
     if path is None:
         raise FileNotFoundError(f"no checkpoint in {cfg.OUTPUT_DIR}; train first, or set TEST.CHECKPOINT_FILE_PATH")
     loaded = load_weights(session.model, path, new_classifier=False)
-    videos = read_split(cfg, "test")
-    logger.info("testing %d sub-networks of %s on %d videos", len(configs), path, len(videos))
+    split = session.read_split("test")
+    logger.info("testing %d sub-networks of %s on %d videos", len(configs), path, len(split.videos))
 
     # Foreign weights bring the full network's final statistics; testing them alone needs no training clips.
     missing = session.to_calibrate(configs, precise=cfg.BN.USE_PRECISE_STATS and loaded.ours)
-    with session.sharing_the_cores():
-        session.calibrate(missing, read_split(cfg, "train") if missing else [])
+    if missing:
+        with session.sharing_the_cores():
+            session.calibrate(missing, session.read_split("train"))
     calibrated = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
     save_checkpoint(
         calibrated,
@@ -343,15 +411,16 @@ def test(cfg: CfgNode) -> QueryTable:
         },
     )
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
-    loader = build_test_loader(cfg, videos, session.shapes(configs))
+    loader = build_test_loader(cfg, split, session.shapes(configs))
     with session.sharing_the_cores():
-        results = session.evaluate(configs, loader, len(videos), num_views)
-    table = _tabulate(session, results, file_hash(calibrated))
+        results = session.evaluate(configs, loader, split, num_views)
+    table = _tabulate(session, results, split, file_hash(calibrated))
     table.save(os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
     table.save_csv(os.path.join(cfg.OUTPUT_DIR, "query_table.csv"))
     _plot(table, os.path.join(cfg.OUTPUT_DIR, "tradeoff.png"), f"{cfg.MODEL.ARCH}, one checkpoint")
     logger.info("wrote the query table to %s", cfg.OUTPUT_DIR)
     print(table.to_text())
+    print(f"over {table.context['num_videos']} of {split.bad.num_listed} listed videos, {table.context['views']}.")
     print("* on the Pareto front. GFLOPs: 1e9 multiply-adds per clip of frames x size x size (config: w, s, t);")
     print(f"ms: median forward pass of one clip, {session.device}, {torch.get_num_threads()} threads.")
     return table
@@ -364,7 +433,7 @@ def _plot(table: QueryTable, path: str, title: str) -> None:
         logger.warning("no tradeoff.png: %s", error)
 
 
-def _tabulate(session: Session, results: dict[SubnetConfig, Accuracy], checkpoint: str) -> QueryTable:
+def _tabulate(session: Session, results: dict[SubnetConfig, Accuracy], split: Split, checkpoint: str) -> QueryTable:
     def make_clips(config: SubnetConfig) -> list[torch.Tensor]:
         shapes = session.model.input_shapes(config)
         blank = [torch.zeros(1, each.frames, 3, each.size, each.size, dtype=torch.uint8) for each in shapes]
@@ -387,6 +456,8 @@ def _tabulate(session: Session, results: dict[SubnetConfig, Accuracy], checkpoin
     context = {
         "model": cfg.MODEL.ARCH,
         "num_videos": next(iter(results.values())).num_videos,
+        "num_found": len(split.videos),
+        "num_listed": split.bad.num_listed,
         "views": f"{cfg.TEST.NUM_ENSEMBLE_VIEWS} x {cfg.TEST.NUM_SPATIAL_CROPS} views",
         "device": torch.cuda.get_device_name() if session.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),

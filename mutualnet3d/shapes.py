@@ -92,11 +92,13 @@ class ClipBatch:
         clips: for each shape a uint8 tensor (B, T, C, H, W); row b shows the same span and crop of one video in all.
         label_B: class of each clip, int64.
         video_B: position of each clip's video in its list, int64.
+        next_position: of training batches: where in the stream of training clips the next one begins.
     """
 
     clips: dict[ClipShape, torch.Tensor]
     label_B: torch.Tensor
     video_B: torch.Tensor
+    next_position: int = 0
 
     def to(self, device: torch.device) -> ClipBatch:
         """The batch on `device`; the copies do not wait when they come from pinned memory."""
@@ -104,12 +106,16 @@ class ClipBatch:
             {shape: clip.to(device, non_blocking=True) for shape, clip in self.clips.items()},
             self.label_B.to(device, non_blocking=True),
             self.video_B,
+            self.next_position,
         )
 
     def pin_memory(self) -> ClipBatch:
         """Called by torch's DataLoader when it pins."""
         return ClipBatch(
-            {shape: clip.pin_memory() for shape, clip in self.clips.items()}, self.label_B.pin_memory(), self.video_B
+            {shape: clip.pin_memory() for shape, clip in self.clips.items()},
+            self.label_B.pin_memory(),
+            self.video_B,
+            self.next_position,
         )
 
     def __len__(self) -> int:

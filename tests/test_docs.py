@@ -44,6 +44,9 @@ def test_every_printed_command_is_of_a_kind_that_is_tested_here():
         "python tools/run_net.py",
         "python tools/make_demo_data.py",
         "python tools/complexity.py",
+        "python tools/make_annotations.py",
+        "python tools/check_videos.py",
+        "python tools/prepare_videos.py",
         "python benchmarks/",
         "python -m pip",
     )
@@ -100,6 +103,40 @@ def test_complexity_lines_run(line, run_tool):
     status, printed, errors = run_tool(*shlex.split(line)[1:])
     assert (status, errors) == (0, "")
     assert "w0.63-s144-t" in printed
+
+
+@pytest.fixture
+def users_folder(tiny_data, tmp_path):
+    """What the printed lines of the data tools find: videos in class folders, lists and Kinetics' CSV files."""
+    for number in range(4):
+        folder = tmp_path / "videos" / f"class {number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"id{number}_000001_000011.mp4").symlink_to(tiny_data / f"train_{number}.mp4")
+    for split, numbers in (("train", (0, 1)), ("val", (2, 3))):
+        rows = [f"class {number % 2},id{number},1,11,{split}" for number in numbers]
+        header = "label,youtube_id,time_start,time_end,split"
+        (tmp_path / f"kinetics_{split}.csv").write_text("\n".join([header, *rows]) + "\n")
+    lists = tmp_path / "data" / "kinetics"
+    lists.mkdir(parents=True)
+    lines = [f"{tmp_path}/videos/class {number % 2}/id{number}_000001_000011.mp4 {number % 2}" for number in range(4)]
+    (lists / "train.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "line",
+    of_kind("python tools/make_annotations.py", "python tools/check_videos.py", "python tools/prepare_videos.py"),
+)
+def test_data_tool_lines_run(line, users_folder):
+    words = shlex.split(line)[1:]
+    script = str(ROOT / words[0])
+    done = subprocess.run([sys.executable, script, *words[1:]], cwd=users_folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    output = users_folder / words[words.index("--output") + 1]
+    assert output.exists()
+    if "make_annotations" in script:
+        assert (output / "train.csv").exists()
+        assert (output / "val.csv").exists()
 
 
 @pytest.mark.parametrize("line", of_kind("python benchmarks/"))

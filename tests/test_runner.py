@@ -16,7 +16,6 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.decode import VideoDecodeError
 from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
@@ -35,18 +34,18 @@ def records_of(cfg, kind="train"):
 
 
 def test_train_and_test_write_all_they_promise(tiny_overrides):
-    cfg = make_cfg(tiny_overrides(TRAIN__EVAL_PERIOD=2, SOLVER__MAX_EPOCH=4))
+    cfg = make_cfg(tiny_overrides(TRAIN__EVAL_PERIOD=3, SOLVER__MAX_EPOCH=6))
     checkpoint = run_train(cfg)
     table = run_test(cfg)
     assert sorted(os.listdir(cfg.OUTPUT_DIR)) == [
         "calibrated.pyth", "checkpoints", "config.yaml", "log.jsonl", "log.txt",
         "query_table.csv", "query_table.json", "tradeoff.png",
     ]  # fmt: skip
-    assert os.path.basename(checkpoint) == "checkpoint_epoch_00004_step_00000016.pyth"
+    assert os.path.basename(checkpoint) == "checkpoint_epoch_00006_step_00000024.pyth"
     assert m3.load_cfg(os.path.join(cfg.OUTPUT_DIR, "config.yaml")) == cfg
 
     records = records_of(cfg)
-    assert [record["step"] for record in records] == list(range(1, 17))
+    assert [record["step"] for record in records] == list(range(1, 25))
     space = m3.SubnetSpace((0.5, 1.0), (32,), (4, 2))
     for record in records:
         assert list(record["losses"]) == [str(config) for config in space.at_step(cfg.RNG_SEED, record["step"] - 1)]
@@ -162,7 +161,7 @@ def test_a_killed_run_goes_on(tiny_overrides, tmp_path):
 
 def test_resume_is_refused_where_it_would_not_be_one(tiny_overrides):
     run_train(make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1)))
-    with pytest.raises(ValueError, match=r"written with 4 steps per epoch, this run has 2; resume with the same"):
+    with pytest.raises(ValueError, match=r"written with steps per epoch 4, this run has 2; resume with the same"):
         run_train(make_cfg(tiny_overrides(TRAIN__BATCH_SIZE=8)))
     with pytest.raises(ValueError, match=r"TRAIN\.AUTO_RESUME is False"):
         run_train(make_cfg(tiny_overrides(TRAIN__AUTO_RESUME=False)))
@@ -193,25 +192,6 @@ def test_testing_without_a_checkpoint(tiny_overrides):
 def test_subnets_that_are_not_there(tiny_overrides, subnets, message):
     with pytest.raises(ValueError, match=message):
         run_test(make_cfg(tiny_overrides(TEST__SUBNETS=subnets)))
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_video_stops_training_by_name(tiny_overrides, tiny_data, tmp_path, workers):
-    for name in os.listdir(tiny_data):
-        os.symlink(tiny_data / name, tmp_path / name)
-    os.remove(tmp_path / "train_3.mp4")
-    (tmp_path / "train_3.mp4").write_text("not a video")
-    cfg = make_cfg(tiny_overrides(DATA__PATH_TO_DATA_DIR=str(tmp_path), DATA_LOADER__NUM_WORKERS=workers))
-    with pytest.raises(VideoDecodeError, match=r"train_3\.mp4: cannot be decoded: InvalidDataError"):
-        run_train(cfg)
-
-
-def test_a_missing_video_stops_at_the_start(tiny_overrides, tiny_data, tmp_path):
-    for name in os.listdir(tiny_data):
-        os.symlink(tiny_data / name, tmp_path / name)
-    os.remove(tmp_path / "train_3.mp4")
-    with pytest.raises(FileNotFoundError, match=r"train\.csv:4: found 15 of 16 listed videos; .*train_3\.mp4"):
-        run_train(make_cfg(tiny_overrides(DATA__PATH_TO_DATA_DIR=str(tmp_path))))
 
 
 def test_a_loss_that_is_not_finite_names_the_subnet(tiny_overrides):
@@ -314,8 +294,3 @@ def test_steps_of_the_learning_rate(tiny_overrides):
     run_train(cfg)
     lrs = [record["lr"] for record in records_of(cfg)]
     assert lrs == pytest.approx([cfg.SOLVER.BASE_LR] * 8 + [0.1 * cfg.SOLVER.BASE_LR] * 4)
-
-
-def test_data_sets_that_are_not_read(tiny_overrides):
-    with pytest.raises(ValueError, match=r"TRAIN\.DATASET is 'ssv2'; lists of `path label` are read so far"):
-        run_train(make_cfg(tiny_overrides(TRAIN__DATASET="ssv2")))

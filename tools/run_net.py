@@ -10,7 +10,8 @@ import argparse
 import sys
 
 from mutualnet3d.config import load_cfg
-from mutualnet3d.data.decode import VideoDecodeError
+from mutualnet3d.data.bad_videos import TooManyBadVideos
+from mutualnet3d.data.requests import AllVideosBad
 from mutualnet3d.log import logger
 from mutualnet3d.runner import test, train
 
@@ -28,7 +29,14 @@ def main() -> int:
             train(cfg)
         if cfg.TEST.ENABLE:
             test(cfg)
-    except (ValueError, FileNotFoundError, ModuleNotFoundError, FloatingPointError, VideoDecodeError) as error:
+    except (
+        ValueError,
+        FileNotFoundError,
+        ModuleNotFoundError,
+        FloatingPointError,
+        TooManyBadVideos,
+        AllVideosBad,
+    ) as error:
         logger.debug("stopped", exc_info=True)  # where it came from, for the log file
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,8 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+_DATASETS = ("kinetics", "ptvkinetics", "ssv2")
+
 
 def check_cfg(cfg: CfgNode) -> None:
     """Refuse values that no run can have.
@@ -20,6 +22,8 @@ def check_cfg(cfg: CfgNode) -> None:
         ("SOLVER.LR_POLICY", ("cosine", "steps_with_relative_lrs")),
         ("RESNET.DEPTH", (50, 101, 152)),
         ("TEST.NUM_SPATIAL_CROPS", (1, 3)),
+        ("TRAIN.DATASET", _DATASETS),
+        ("TEST.DATASET", _DATASETS),
     ):
         _require(cfg, key, _get(cfg, key) in allowed, " or ".join(map(repr, allowed)))
     _require(cfg, "MODEL.DROPOUT_RATE", 0 <= cfg.MODEL.DROPOUT_RATE < 1, "in [0, 1)")
@@ -46,6 +50,7 @@ def check_cfg(cfg: CfgNode) -> None:
     )
     _check_steps(cfg)
     _check_space(cfg)
+    _check_clips(cfg)
     if cfg.MUTUAL.SORT_CHANNELS:
         _require(
             cfg,
@@ -79,6 +84,8 @@ def _check_numbers(cfg: CfgNode) -> None:
     ):
         _require(cfg, key, _get(cfg, key) >= 1, "at least 1")
     for key in (
+        "DATA.SKIP_ROWS",
+        "DATA.DECODE_TIMEOUT",
         "DATA_LOADER.NUM_WORKERS",
         "TRAIN.EVAL_PERIOD",
         "TRAIN.CHECKPOINT_SECONDS",
@@ -89,6 +96,31 @@ def _check_numbers(cfg: CfgNode) -> None:
         _require(cfg, key, _get(cfg, key) >= 0, "at least 0")
     for key in ("DATA.TARGET_FPS", "SOLVER.BASE_LR"):
         _require(cfg, key, _get(cfg, key) > 0, "above 0")
+
+
+def _check_clips(cfg: CfgNode) -> None:
+    """What training clips show; AUG and MIXUP are checked by what is made of them."""
+    _require(cfg, "DATA.MAX_BAD_FRACTION", 0 <= cfg.DATA.MAX_BAD_FRACTION <= 1, "in [0, 1]")
+    if cfg.TRAIN.DATASET == "ssv2":
+        _require(
+            cfg,
+            "DATA.RANDOM_FLIP",
+            not cfg.DATA.RANDOM_FLIP,
+            "False for Something-Something, whose classes tell left from right",
+        )
+    scales, aspects = cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE, cfg.DATA.TRAIN_JITTER_ASPECT_RELATIVE
+    _require(
+        cfg,
+        "DATA.TRAIN_JITTER_SCALES_RELATIVE",
+        not (scales or aspects) or (len(scales) == 2 and 0 < scales[0] <= scales[1] <= 1),
+        "two fractions of the picture, ascending, above 0 and at most 1, or [] as TRAIN_JITTER_ASPECT_RELATIVE then is",
+    )
+    _require(
+        cfg,
+        "DATA.TRAIN_JITTER_ASPECT_RELATIVE",
+        not (scales or aspects) or (len(aspects) == 2 and 0 < aspects[0] <= aspects[1]),
+        "two ratios of width to height, ascending, or [] as TRAIN_JITTER_SCALES_RELATIVE then is",
+    )
 
 
 def _check_steps(cfg: CfgNode) -> None:

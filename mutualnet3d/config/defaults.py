@@ -68,12 +68,20 @@ _C.MUTUAL.SORT_CHANNELS = False
 
 # ---- Data ------------------------------------------------------------------------------------------------------------
 _C.DATA = CfgNode()
-# Folder of train.csv, val.csv and test.csv.
+# Folder of the lists: train.csv, val.csv and test.csv; of Something-Something's JSON files or frame lists.
 _C.DATA.PATH_TO_DATA_DIR = ""
-# Put before the relative paths of a list. "": the list's own folder.
+# Put before the relative paths of a list. "": the list's own folder; for Something-Something where its videos are.
 _C.DATA.PATH_PREFIX = ""
-# Between path and label in a list.
+# Between path and label in a list; where a list has another, that one is found.
 _C.DATA.PATH_LABEL_SEPARATOR = " "
+# Names of the classes (JSON or text), for lists whose labels are names. "": they are numbers.
+_C.DATA.LABEL_FILE = ""
+# Lines to leave out at the start of a list.
+_C.DATA.SKIP_ROWS = 0
+# Training stops when more than this fraction of the listed videos is missing or cannot be decoded.
+_C.DATA.MAX_BAD_FRACTION = 0.1
+# Seconds after which a clip counts as undecodable. 0: never.
+_C.DATA.DECODE_TIMEOUT = 60.0
 # Frames of the full network's clip; of SlowFast's Fast pathway.
 _C.DATA.NUM_FRAMES = 8
 # The clip takes every so-many-th frame of a video of TARGET_FPS; its span is NUM_FRAMES * SAMPLING_RATE / TARGET_FPS s.
@@ -85,6 +93,10 @@ _C.DATA.MEAN = [0.45, 0.45, 0.45]
 _C.DATA.STD = [0.225, 0.225, 0.225]
 # Shortest and longest short side that training resizes to before it crops, pixels.
 _C.DATA.TRAIN_JITTER_SCALES = [256, 320]
+# Instead of that: a rectangle whose area is between these fractions of the picture's, and whose width over height is
+# between the two ratios, resized to the square. []: not; both or none.
+_C.DATA.TRAIN_JITTER_SCALES_RELATIVE = []
+_C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = []
 # Crop of the full network in training, pixels.
 _C.DATA.TRAIN_CROP_SIZE = 224
 # Crop of a test clip, pixels, in a picture whose short side is TEST_CROP_SIZE (3 crops) or TRAIN_JITTER_SCALES[0]
@@ -94,8 +106,37 @@ _C.DATA.TEST_CROP_SIZE = 256
 _C.DATA.INV_UNIFORM_SAMPLE = False
 # Hand the network blue, green, red instead of red, green, blue: for weights that were trained so.
 _C.DATA.REVERSE_INPUT_CHANNEL = False
-# Mirror half of the training clips.
+# Mirror half of the training clips. Must be False for Something-Something, whose classes tell left from right.
 _C.DATA.RANDOM_FLIP = True
+# Fraction of the training clips that are made grey.
+_C.DATA.COLOR_RND_GRAYSCALE = 0.0
+
+_C.AUG = CfgNode()
+# Change the pixels of training clips as the keys below say; the same in all shapes and frames of a clip.
+_C.AUG.ENABLE = False
+# RandAugment, as timm writes it: m its strength (0 to 10), n its operations, mstd the deviation of m. "": none.
+_C.AUG.AA_TYPE = "rand-m7-n4-mstd0.5-inc1"
+# Without RandAugment: brightness, contrast and saturation change by factors of 1 - this to 1 + this.
+_C.AUG.COLOR_JITTER = 0.4
+# bilinear or bicubic: of rotated and sheared pictures.
+_C.AUG.INTERPOLATION = "bicubic"
+# Fraction of the clips in which boxes are erased; filled with const (mean colour), rand (one colour) or pixel (noise).
+_C.AUG.RE_PROB = 0.25
+_C.AUG.RE_MODE = "pixel"
+# Most boxes of a clip.
+_C.AUG.RE_COUNT = 1
+
+_C.MIXUP = CfgNode()
+# Mix every training clip and its label with another of the batch, by MixUp or CutMix.
+_C.MIXUP.ENABLE = False
+# Weights are drawn from Beta(ALPHA, ALPHA), for CutMix from Beta(CUTMIX_ALPHA, CUTMIX_ALPHA). 0: not by that one.
+_C.MIXUP.ALPHA = 0.8
+_C.MIXUP.CUTMIX_ALPHA = 1.0
+# Fraction of the steps that mix; and, of those, that do it by CutMix.
+_C.MIXUP.PROB = 1.0
+_C.MIXUP.SWITCH_PROB = 0.5
+# Part of a label that is spread over all classes; with MIXUP.ENABLE.
+_C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
 _C.DATA_LOADER = CfgNode()
 # Worker processes. 0: load in the training process.
@@ -106,7 +147,8 @@ _C.DATA_LOADER.PIN_MEMORY = True
 # ---- Training --------------------------------------------------------------------------------------------------------
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True
-# What train.csv and val.csv are: kinetics (or ptvkinetics), lists of videos and labels.
+# kinetics (or ptvkinetics): train.csv and val.csv list videos and labels; clips are spans of them. ssv2: its JSON files
+# over .webm videos, or PySlowFast's frame lists; clips are one frame from each of NUM_FRAMES segments.
 _C.TRAIN.DATASET = "kinetics"
 # Weights to start from, of this project, pytorchvideo's model zoo or PySlowFast. "": start afresh.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
@@ -157,7 +199,7 @@ _C.BN.NUM_BATCHES_PRECISE = 200
 # ---- Testing ---------------------------------------------------------------------------------------------------------
 _C.TEST = CfgNode()
 _C.TEST.ENABLE = True
-# What test.csv is, as TRAIN.DATASET.
+# As TRAIN.DATASET, of the test set; Something-Something's is its validation set, which has labels.
 _C.TEST.DATASET = "kinetics"
 # Clips a batch.
 _C.TEST.BATCH_SIZE = 8

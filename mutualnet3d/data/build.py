@@ -1,107 +1,223 @@
-"""From a config to loaders. One of the places that read `cfg`."""
+"""From a config to lists, loaders and mixtures. One of the places that read `cfg`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from fvcore.common.config import CfgNode
-from torch.utils.data import DataLoader
 
-from mutualnet3d.data.annotations import Video, check_found, read_kinetics_list
-from mutualnet3d.data.dataset import ClipSampler, RandomClips, UniformClips, VideoDataset, collate
-from mutualnet3d.data.requests import ClipRequest, TestRequests, TrainRequests
+from mutualnet3d.data.annotations import Video, find_videos, read_kinetics_list
+from mutualnet3d.data.augment import Augment
+from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos
+from mutualnet3d.data.clip_samplers import (
+    CropSampler,
+    FrameSampler,
+    Pace,
+    RandomCrops,
+    RandomResizedCrops,
+    RandomSegments,
+    RandomSpans,
+    UniformCrops,
+    UniformSegments,
+    UniformSpans,
+)
+from mutualnet3d.data.dataset import VideoDataset
+from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
+from mutualnet3d.data.mix import Mix
+from mutualnet3d.data.requests import ClipOrder, TestRequests, TrainRequests
+from mutualnet3d.data.ssv2 import read_ssv2
+from mutualnet3d.log import logger
 from mutualnet3d.shapes import ClipShape
 
+ShapesAtStep = Callable[[int], tuple[ClipShape, ...]]
 
-def read_split(cfg: CfgNode, split: str) -> list[Video]:
-    """The videos of `split` (train, val or test), all of them found.
+
+@dataclass(frozen=True)
+class Split:
+    """The videos of a list that are there, and the account of those that are not or cannot be used."""
+
+    name: str
+    videos: list[Video]
+    bad: BadVideos
+
+    def __str__(self) -> str:
+        return f"{self.name}: found {len(self.videos)} of {self.bad.num_listed} videos"
+
+
+def read_split(cfg: CfgNode, name: str, bad_videos: BadVideoFile) -> Split:
+    """The videos of the split `name` (train, val or test) that are there; says how many, and writes the others down.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_kinetics_list` and `check_found`; a kind of data set that is not read.
+        FileNotFoundError, ValueError: as `read_kinetics_list` and `read_ssv2`.
+        TooManyBadVideos: none is there; of the training list, too few.
     """
-    key = "TEST.DATASET" if split == "test" else "TRAIN.DATASET"
-    dataset = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
-    if dataset not in ("kinetics", "ptvkinetics"):
-        raise ValueError(
-            f"{key} is {dataset!r}; lists of `path label` are read so far: write such lists and set it to 'kinetics'"
+    if _dataset_of(cfg, name) == "ssv2":
+        videos = read_ssv2(cfg.DATA.PATH_TO_DATA_DIR, name, cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_PREFIX)
+    else:
+        videos = read_kinetics_list(
+            os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{name}.csv"),
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            path_prefix=cfg.DATA.PATH_PREFIX,
+            separator=cfg.DATA.PATH_LABEL_SEPARATOR,
+            label_file=cfg.DATA.LABEL_FILE,
+            skip_rows=cfg.DATA.SKIP_ROWS,
         )
-    videos = read_kinetics_list(
-        os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{split}.csv"),
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        path_prefix=cfg.DATA.PATH_PREFIX,
-        separator=cfg.DATA.PATH_LABEL_SEPARATOR,
+    found = find_videos(videos)
+    logger.info("%s: %s", name, found)
+    max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
+    return Split(name, found.found, BadVideos(name, found.found, found.missing, bad_videos, max_fraction))
+
+
+def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
+    """Steps that the schedule counts as an epoch: the whole batches of the list.
+
+    Raises:
+        ValueError: it does not fill one.
+    """
+    steps = len(split.videos) // cfg.TRAIN.BATCH_SIZE
+    if steps < 1:
+        raise ValueError(
+            f"TRAIN.BATCH_SIZE is {cfg.TRAIN.BATCH_SIZE}, but the training list has only {len(split.videos)} videos"
+        )
+    return steps
+
+
+def build_train_loader(
+    cfg: CfgNode, split: Split, shapes_at_step: ShapesAtStep, num_steps: int, start_step: int = 0, position: int = 0
+) -> TrainLoader:
+    """Random clips for the steps `start_step` up to `num_steps`, from `position` of the stream of training clips on."""
+    requests = TrainRequests(
+        ClipOrder(len(split.videos), cfg.RNG_SEED),
+        cfg.TRAIN.BATCH_SIZE,
+        shapes_at_step,
+        num_steps=num_steps,
+        start_step=start_step,
+        start_position=position,
+        bad_since=split.bad.known_before(position),
     )
-    check_found(videos)
-    return videos
-
-
-def build_train_requests(
-    cfg: CfgNode, num_videos: int, shapes_at_step: Callable[[int], tuple[ClipShape, ...]]
-) -> TrainRequests:
-    """All batches of a training run, `SOLVER.MAX_EPOCH` epochs of them."""
-    requests = TrainRequests(num_videos, cfg.TRAIN.BATCH_SIZE, shapes_at_step, cfg.RNG_SEED)
-    requests.num_steps = cfg.SOLVER.MAX_EPOCH * requests.steps_per_epoch
-    return requests
-
-
-def build_train_loader(cfg: CfgNode, videos: list[Video], requests: TrainRequests) -> DataLoader[Any]:
-    """Random clips of `videos`, as `requests` ask for them."""
-    scales = cfg.DATA.TRAIN_JITTER_SCALES
-    clips = RandomClips(
-        (scales[0], scales[1]), cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.RANDOM_FLIP, cfg.DATA.INV_UNIFORM_SAMPLE
+    dataset = _train_dataset(cfg, split)
+    return TrainLoader(
+        dataset, requests, _workers(cfg), lambda failure: split.bad.report(failure, failure.request.position)
     )
-    return _loader(cfg, _dataset(cfg, videos, clips), requests)
 
 
-def build_calibration_loader(cfg: CfgNode, videos: list[Video], shapes: tuple[ClipShape, ...]) -> DataLoader[Any]:
+def build_calibration_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...]) -> TrainLoader:
     """The first `BN.NUM_BATCHES_PRECISE` training batches, at most an epoch of them, in `shapes`."""
-    requests = TrainRequests(len(videos), cfg.TRAIN.BATCH_SIZE, lambda step: shapes, cfg.RNG_SEED)
-    requests.num_steps = min(cfg.BN.NUM_BATCHES_PRECISE, requests.steps_per_epoch)
-    return build_train_loader(cfg, videos, requests)
+    num_steps = min(cfg.BN.NUM_BATCHES_PRECISE, steps_per_epoch(cfg, split))
+    # What an earlier training learned of bad videos is found out anew: the statistics depend on the videos alone.
+    requests = TrainRequests(
+        ClipOrder(len(split.videos), cfg.RNG_SEED), cfg.TRAIN.BATCH_SIZE, lambda step: shapes, num_steps=num_steps
+    )
+    return TrainLoader(_train_dataset(cfg, split), requests, _workers(cfg), split.bad.report)
 
 
-def build_val_loader(cfg: CfgNode, videos: list[Video], shapes: tuple[ClipShape, ...]) -> DataLoader[Any]:
+def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...]) -> TestLoader:
     """One clip of each video, from its middle, the centre crop of the training's size."""
-    clips = UniformClips(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
-    return _loader(cfg, _dataset(cfg, videos, clips), TestRequests(len(videos), 1, cfg.TEST.BATCH_SIZE, shapes))
+    crops = UniformCrops(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
+    dataset = _dataset(cfg, split, _uniform_frames(cfg, split, num_spans=1), crops)
+    requests = TestRequests(len(split.videos), 1, cfg.TEST.BATCH_SIZE, shapes)
+    return TestLoader(dataset, requests, _workers(cfg), split.bad.report)
 
 
-def build_test_loader(cfg: CfgNode, videos: list[Video], shapes: tuple[ClipShape, ...]) -> DataLoader[Any]:
+def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...]) -> TestLoader:
     """Every view of each video: `TEST.NUM_ENSEMBLE_VIEWS` spans x `TEST.NUM_SPATIAL_CROPS` crops."""
-    three = cfg.TEST.NUM_SPATIAL_CROPS > 1
-    clips = UniformClips(
+    num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
+    crops = UniformCrops(
         # PySlowFast's geometry: see DATA.TEST_CROP_SIZE.
-        scale=cfg.DATA.TEST_CROP_SIZE if three else cfg.DATA.TRAIN_JITTER_SCALES[0],
+        scale=cfg.DATA.TEST_CROP_SIZE if num_crops > 1 else cfg.DATA.TRAIN_JITTER_SCALES[0],
         crop_size=cfg.DATA.TEST_CROP_SIZE,
-        num_spans=cfg.TEST.NUM_ENSEMBLE_VIEWS,
-        num_crops=cfg.TEST.NUM_SPATIAL_CROPS,
+        num_crops=num_crops,
     )
-    requests = TestRequests(len(videos), clips.num_views, cfg.TEST.BATCH_SIZE, shapes)
-    return _loader(cfg, _dataset(cfg, videos, clips), requests)
+    dataset = _dataset(cfg, split, _uniform_frames(cfg, split, num_spans), crops, num_crops=num_crops)
+    requests = TestRequests(len(split.videos), num_spans * num_crops, cfg.TEST.BATCH_SIZE, shapes)
+    return TestLoader(dataset, requests, _workers(cfg), split.bad.report)
 
 
-def _dataset(cfg: CfgNode, videos: list[Video], clips: ClipSampler) -> VideoDataset:
+def build_mix(cfg: CfgNode) -> Mix | None:
+    """How a training step mixes its clips; None if it does not."""
+    if not cfg.MIXUP.ENABLE:
+        return None
+    return Mix(
+        alpha=cfg.MIXUP.ALPHA,
+        cutmix_alpha=cfg.MIXUP.CUTMIX_ALPHA,
+        probability=cfg.MIXUP.PROB,
+        switch_probability=cfg.MIXUP.SWITCH_PROB,
+        label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+    )
+
+
+def _dataset_of(cfg: CfgNode, split: str) -> str:
+    return cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
+
+
+def _pace(cfg: CfgNode) -> Pace:
+    return Pace(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS)
+
+
+def _uniform_frames(cfg: CfgNode, split: Split, num_spans: int) -> FrameSampler:
+    if _dataset_of(cfg, split.name) == "ssv2":
+        return UniformSegments(cfg.DATA.NUM_FRAMES, num_spans)
+    return UniformSpans(_pace(cfg), num_spans)
+
+
+def _train_dataset(cfg: CfgNode, split: Split) -> VideoDataset:
+    is_ssv2 = _dataset_of(cfg, split.name) == "ssv2"
+    frames: FrameSampler = RandomSegments(cfg.DATA.NUM_FRAMES) if is_ssv2 else RandomSpans(_pace(cfg))
+    crops: CropSampler
+    if cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE:
+        crops = RandomResizedCrops(
+            scale=tuple(cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE),
+            aspect=tuple(cfg.DATA.TRAIN_JITTER_ASPECT_RELATIVE),
+            flip=cfg.DATA.RANDOM_FLIP,
+        )
+    else:
+        crops = RandomCrops(
+            jitter_scales=tuple(cfg.DATA.TRAIN_JITTER_SCALES),
+            crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+            flip=cfg.DATA.RANDOM_FLIP,
+            inverse_uniform=cfg.DATA.INV_UNIFORM_SAMPLE,
+        )
+    return _dataset(cfg, split, frames, crops, augment=_augment(cfg))
+
+
+def _augment(cfg: CfgNode) -> Augment:
+    if not cfg.AUG.ENABLE:
+        return Augment(grayscale_probability=cfg.DATA.COLOR_RND_GRAYSCALE)
+    return Augment(
+        color_jitter=cfg.AUG.COLOR_JITTER,
+        rand_augment=cfg.AUG.AA_TYPE,
+        grayscale_probability=cfg.DATA.COLOR_RND_GRAYSCALE,
+        erase_probability=cfg.AUG.RE_PROB,
+        erase_mode=cfg.AUG.RE_MODE,
+        erase_count=cfg.AUG.RE_COUNT,
+        interpolation=cfg.AUG.INTERPOLATION,
+        mean=tuple(cfg.DATA.MEAN),
+        std=tuple(cfg.DATA.STD),
+    )
+
+
+def _dataset(
+    cfg: CfgNode,
+    split: Split,
+    frames: FrameSampler,
+    crops: CropSampler,
+    num_crops: int = 1,
+    augment: Augment | None = None,
+) -> VideoDataset:
     return VideoDataset(
-        videos,
-        clips,
-        num_frames=cfg.DATA.NUM_FRAMES,
-        sampling_rate=cfg.DATA.SAMPLING_RATE,
-        target_fps=cfg.DATA.TARGET_FPS,
-        choose_among_full=cfg.MODEL.ARCH == "slowfast",
+        split.videos,
+        frames,
+        crops,
+        num_crops=num_crops,
+        augment=augment,
         seed=cfg.RNG_SEED,
+        timeout=cfg.DATA.DECODE_TIMEOUT or None,
     )
 
 
-def _loader(cfg: CfgNode, dataset: VideoDataset, requests: Iterable[list[ClipRequest]]) -> DataLoader[Any]:
-    return DataLoader(
-        dataset,
-        batch_sampler=requests,
-        num_workers=cfg.DATA_LOADER.NUM_WORKERS,
-        collate_fn=collate,
-        # Without a generator of its own a loader draws from the global one, and a resumed run would differ.
-        generator=torch.Generator(),
-        pin_memory=cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available(),
-    )
+def _workers(cfg: CfgNode) -> Workers:
+    return Workers(cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available())

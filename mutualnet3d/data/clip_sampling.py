@@ -1,7 +1,7 @@
 """Which frames and which part of the picture a clip shows: index arithmetic only, as PySlowFast does it.
 
-A *span* is a stretch of the video; all shapes of a clip take their frames from the same span, and their pixels from
-the same square of the picture.
+The full network's clip is chosen first: frames spread over a *span*, a stretch of the video, or one frame of each
+*segment* of all of it. Every other shape takes some of those frames, and the same rectangle of the picture.
 """
 
 from __future__ import annotations
@@ -20,16 +20,31 @@ class Span:
     length: float
     num_frames: int
 
-    def frame_indices(self, count: int, among: int | None = None) -> np.ndarray:
+    def frame_indices(self, count: int) -> np.ndarray:
         """`count` frames spread evenly from the span's first frame to its last, int64, each one in the video.
 
-        Both ends are included, whatever the count: fewer frames cover the same time. Past the video's end its last
-        frame is repeated. With `among` they are chosen, evenly, from that many evenly spread frames: PySlowFast's rule
-        for the Slow pathway, whose frames are some of the Fast one's (4 of 32: the 0th, 10th, 20th, 31st).
+        Both ends are included, whatever the count. Past the video's end its last frame is repeated.
         """
-        if among is not None:
-            return self.frame_indices(among)[_floors(np.linspace(0, among - 1, count))]
         return np.clip(_floors(np.linspace(self.start, self.start + self.length - 1, count)), 0, self.num_frames - 1)
+
+
+def some_of(among: int, count: int) -> np.ndarray:
+    """Which `count` of a clip's `among` frames a shape of fewer frames takes, int64: evenly spread, both ends included.
+
+    PySlowFast's rule for the Slow pathway, whose frames are some of the Fast one's (4 of 32: the 0th, 10th, 20th,
+    31st). A clip of any length is thus decoded with the full one.
+    """
+    return _floors(np.linspace(0, among - 1, count))
+
+
+def segments(num_frames: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last frame of each of `count` equal segments of a video, int64: PySlowFast's for Something-Something.
+
+    Neighbours share a border; segments shorter than a frame share frames.
+    """
+    # To even at a half, as PySlowFast's round.
+    borders = np.round(np.arange(count + 1) * ((num_frames - 1) / count)).astype(np.int64)
+    return borders[:-1], borders[1:]
 
 
 def _floors(positions: np.ndarray) -> np.ndarray:
@@ -57,12 +72,19 @@ def uniform_span(view: int, num_views: int, length: float, num_frames: int) -> S
 
 @dataclass(frozen=True)
 class CropBox:
-    """A square of the picture, in its own pixels, and whether it is mirrored left to right."""
+    """A rectangle of the picture, in its own pixels, and whether it is mirrored left to right.
+
+    Without `width` it is a square: `CropBox(top, left, side)`.
+    """
 
     top: int
     left: int
-    side: int
+    height: int
+    width: int = 0  # filled in: never 0 in a box
     flip: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", self.width or self.height)
 
 
 def random_crop(
@@ -86,6 +108,34 @@ def random_crop(
     top = int(rng.integers(0, height - side + 1))
     left = int(rng.integers(0, width - side + 1))
     return CropBox(top, left, side, flip=bool(rng.random() < 0.5) and flip)
+
+
+def random_resized_crop(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    scale: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: bool = False,
+) -> CropBox:
+    """A rectangle of random area and aspect ratio, as for Inception networks; to be resized to a square.
+
+    Its area is a fraction of the picture's, uniform in `scale`; its width over its height log-uniform in `aspect`. One
+    that does not fit is drawn again; after 10 in vain it is as much of the centre as `aspect` allows. With `flip` it is
+    mirrored half the time.
+    """
+    mirrored = bool(rng.random() < 0.5) and flip
+    for _ in range(10):
+        area = rng.uniform(*scale) * height * width
+        ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < box_height <= height and 0 < box_width <= width:
+            top = int(rng.integers(0, height - box_height + 1))
+            left = int(rng.integers(0, width - box_width + 1))
+            return CropBox(top, left, box_height, box_width, flip=mirrored)
+    box_height = min(height, max(1, round(width / aspect[0])))
+    box_width = min(width, max(1, round(height * aspect[1])))
+    return CropBox((height - box_height) // 2, (width - box_width) // 2, box_height, box_width, flip=mirrored)
 
 
 def uniform_crop(height: int, width: int, scale: int, crop_size: int, crop: int, num_crops: int) -> CropBox:

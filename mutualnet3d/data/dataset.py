@@ -2,145 +2,144 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from mutualnet3d.data.annotations import Video
-from mutualnet3d.data.clip_sampling import (
-    CropBox,
-    Span,
-    random_crop,
-    random_span,
-    span_length,
-    uniform_crop,
-    uniform_span,
-)
-from mutualnet3d.data.decode import VideoFile, VideoInfo
+from mutualnet3d.data.augment import Augment
+from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
+from mutualnet3d.data.clip_sampling import some_of
+from mutualnet3d.data.decode import FrameCountCorrected, VideoDecodeError, VideoFile
+from mutualnet3d.data.frame_folder import FrameFolder
 from mutualnet3d.data.requests import ClipRequest
-from mutualnet3d.data.transforms import crop_frame, resize_frames
+from mutualnet3d.data.transforms import Room, crop_frames, resize_frames
 from mutualnet3d.shapes import ClipBatch, ClipShape
-
-
-class ClipSampler(Protocol):
-    """Chooses span and crop of a clip; what differs between training and testing."""
-
-    def span(self, rng: np.random.Generator, view: int, length: float, num_frames: int) -> Span: ...
-
-    def crop(self, rng: np.random.Generator, view: int, height: int, width: int) -> CropBox: ...
-
-
-@dataclass(frozen=True)
-class RandomClips:
-    """Training: any span, short-side jitter, any crop, mirrored half the time where `flip` says so. Sizes in pixels;
-    `inverse_uniform`: the short side is drawn so that its inverse is uniform."""
-
-    jitter_scales: tuple[int, int]
-    crop_size: int
-    flip: bool
-    inverse_uniform: bool = False
-
-    def span(self, rng: np.random.Generator, view: int, length: float, num_frames: int) -> Span:
-        return random_span(rng, length, num_frames)
-
-    def crop(self, rng: np.random.Generator, view: int, height: int, width: int) -> CropBox:
-        return random_crop(rng, height, width, self.jitter_scales, self.crop_size, self.flip, self.inverse_uniform)
-
-
-@dataclass(frozen=True)
-class UniformClips:
-    """Validation and testing: `num_spans` spans times `num_crops` crops, the same every time. Sizes in pixels."""
-
-    scale: int
-    crop_size: int
-    num_spans: int = 1
-    num_crops: int = 1
-
-    @property
-    def num_views(self) -> int:
-        return self.num_spans * self.num_crops
-
-    def span(self, rng: np.random.Generator, view: int, length: float, num_frames: int) -> Span:
-        return uniform_span(view // self.num_crops, self.num_spans, length, num_frames)
-
-    def crop(self, rng: np.random.Generator, view: int, height: int, width: int) -> CropBox:
-        return uniform_crop(height, width, self.scale, self.crop_size, view % self.num_crops, self.num_crops)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip in several shapes: uint8 (T, C, H, W) each."""
+    """One clip in several shapes, uint8 (T, H, W, C) each, and what was asked for."""
 
+    request: ClipRequest
     clips: dict[ClipShape, torch.Tensor]
     label: int
-    video: int
 
 
-class VideoDataset(torch.utils.data.Dataset[Clip]):
+@dataclass(frozen=True)
+class Failure:
+    """A clip that its video could not give, and why."""
+
+    request: ClipRequest
+    reason: str
+
+
+class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
     """Clips of a list of videos, by request.
 
     What a clip shows depends on (seed, epoch, index, view) alone: not on the worker, the order or the other shapes.
 
     Args:
         videos: the list.
-        sampler: chooses span and crop.
-        num_frames, sampling_rate, target_fps: what the full network's clip spans: `num_frames`, every
-            `sampling_rate`-th of a video of `target_fps` frames per second. All shapes cover that span.
-        choose_among_full: shapes of fewer frames get some of the `num_frames` frames, as the Slow pathway gets some of
-            the Fast one's; else they get frames spread evenly over the span on their own.
+        frame_sampler: chooses the frames of the full network's clip; a shape of fewer frames gets some of them.
+        crop_sampler: chooses the part of the picture.
+        num_crops: views that show the same frames: view v is crop v % num_crops of span v // num_crops.
+        augment: changes of the pixels.
         seed: of the random choices.
+        timeout: seconds that decoding one clip may take; None: any time.
     """
 
     def __init__(
         self,
         videos: Sequence[Video],
-        sampler: ClipSampler,
+        frame_sampler: FrameSampler,
+        crop_sampler: CropSampler,
         *,
-        num_frames: int,
-        sampling_rate: int,
-        target_fps: float,
-        choose_among_full: bool = False,
+        num_crops: int = 1,
+        augment: Augment | None = None,
         seed: int = 0,
+        timeout: float | None = None,
     ):
-        self.videos, self.sampler, self.seed = list(videos), sampler, seed
-        self.num_frames, self.sampling_rate, self.target_fps = num_frames, sampling_rate, target_fps
-        self.choose_among = num_frames if choose_among_full else None
+        self.videos, self.frame_sampler, self.crop_sampler = list(videos), frame_sampler, crop_sampler
+        self.num_crops, self.augment, self.seed, self.timeout = num_crops, augment or Augment(), seed, timeout
+        self._crop_room, self._choice_room = Room(), Room()
 
     def __len__(self) -> int:
         return len(self.videos)
 
-    def __getitem__(self, request: ClipRequest) -> Clip:
-        """The clip; raises `VideoDecodeError` if the video cannot give it."""
+    def __getitem__(self, request: ClipRequest) -> Clip | Failure:
+        """The clip; a `Failure` if the video cannot give it."""
         video = self.videos[request.index]
+        try:
+            with self._open(video) as file:
+                try:
+                    clips = self._read(file, request)
+                except FrameCountCorrected:
+                    clips = self._read(file, request)
+        except VideoDecodeError as error:
+            return Failure(request, str(error))
+        return Clip(request, clips, video.label)
+
+    def _open(self, video: Video) -> VideoFile | FrameFolder:
+        return FrameFolder(video.frame_paths) if video.frames else VideoFile(video.path, self.timeout)
+
+    def _read(self, file: VideoFile | FrameFolder, request: ClipRequest) -> dict[ClipShape, torch.Tensor]:
+        span, crop = divmod(request.view, self.num_crops)
         rng = np.random.default_rng((self.seed, request.epoch, request.index))
-        with VideoFile(video.path) as file:
-            span = self._span(rng, request.view, file.info)
-            counts = {shape.frames for shape in request.shapes}
-            indices = {frames: span.frame_indices(frames, self.choose_among) for frames in counts}
-            needed = np.unique(np.concatenate(list(indices.values())))
-            box, cuts = None, []
-            for frame_HWC in file.frames(needed.tolist()):
-                if box is None:
-                    box = self.sampler.crop(rng, request.view, *frame_HWC.shape[:2])
-                cuts.append(crop_frame(frame_HWC, box))
-        # Kept channels-last, the format of the decoder and of the fast resize.
-        frames_TCHW = torch.from_numpy(np.stack(cuts)).permute(0, 3, 1, 2)
-        rows = {frames: torch.from_numpy(np.searchsorted(needed, wanted)) for frames, wanted in indices.items()}
-        clips = {shape: resize_frames(frames_TCHW[rows[shape.frames]], shape.size) for shape in request.shapes}
-        return Clip(clips, video.label, request.index)
-
-    def _span(self, rng: np.random.Generator, view: int, info: VideoInfo) -> Span:
-        length = span_length(self.num_frames, self.sampling_rate, self.target_fps, info.fps)
-        return self.sampler.span(rng, view, length, info.num_frames)
+        full_T = self.frame_sampler.frames(rng, span, file.info)
+        counts = {shape.frames for shape in request.shapes}
+        wanted = {frames: full_T[some_of(len(full_T), frames)] for frames in counts}
+        needed = np.unique(np.concatenate(list(wanted.values())))
+        frames: Iterator[np.ndarray] = iter(file.frames(needed.tolist()))
+        first = next(frames)
+        box = self.crop_sampler.box(rng, crop, *first.shape[:2])
+        crops_THWC = crop_frames(itertools.chain([first], frames), len(needed), box, self._crop_room)
+        clips = {}
+        for shape in request.shapes:
+            rows = np.searchsorted(needed, wanted[shape.frames]).tolist()
+            clips[shape] = resize_frames(crops_THWC, rows, shape.size, self._choice_room)
+        if self.augment.is_identity:
+            return clips
+        clips_TCHW = {shape: clip_THWC.permute(0, 3, 1, 2) for shape, clip_THWC in clips.items()}
+        augmented = self.augment(clips_TCHW, rng)
+        return {shape: clip_TCHW.permute(0, 2, 3, 1).contiguous() for shape, clip_TCHW in augmented.items()}
 
 
-def collate(items: Sequence[Clip]) -> ClipBatch:
-    """Clips of one batch stacked: (T, C, H, W) each to (B, T, C, H, W) for every shape."""
-    return ClipBatch(
-        {shape: torch.stack([item.clips[shape] for item in items]) for shape in items[0].clips},
-        torch.tensor([item.label for item in items]),
-        torch.tensor([item.video for item in items]),
-    )
+@dataclass
+class Loaded:
+    """What a worker made of a list of requests: a batch of the clips that could be read, in their order, and the rest.
+
+    Args:
+        batch: None if there is no clip.
+        requests: of the clips in `batch`.
+        failures: the others.
+    """
+
+    batch: ClipBatch | None
+    requests: list[ClipRequest]
+    failures: list[Failure]
+
+    def pin_memory(self) -> Loaded:
+        """Called by torch's DataLoader when it pins."""
+        return Loaded(self.batch and self.batch.pin_memory(), self.requests, self.failures)
+
+
+def collate(items: Sequence[Clip | Failure]) -> Loaded:
+    """Clips (T, H, W, C) stacked to (B, T, C, H, W) for every shape; in memory the channels stay last."""
+    clips = [item for item in items if isinstance(item, Clip)]
+    failures = [item for item in items if isinstance(item, Failure)]
+    batch = None
+    if clips:
+        batch = ClipBatch(
+            # default_collate stacks straight into the memory that a worker shares.
+            {
+                shape: torch.utils.data.default_collate([clip.clips[shape] for clip in clips]).permute(0, 1, 4, 2, 3)
+                for shape in clips[0].clips
+            },
+            torch.tensor([clip.label for clip in clips]),
+            torch.tensor([clip.request.index for clip in clips]),
+        )
+    return Loaded(batch, [clip.request for clip in clips], failures)

@@ -1,9 +1,16 @@
-"""Which clips a loader worker is to make: batch samplers whose items say the step, the shapes and the view."""
+"""Which clips a loader worker is to make: for testing a plain list, for training a stream that bad videos drop out of.
+
+The training clips are a stream without end: the videos in a random order, again in another, and so on. A step takes the
+next ones whose videos are not known to be bad, so that within one order every good video is seen exactly once. Workers
+run ahead of the training, and may find out that a video is bad when the steps behind it have been handed out; then all
+of these move up by a clip. What a step gets is therefore the same as if one worker had made one clip after the other.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,60 +26,144 @@ class ClipRequest:
         shapes: what to deliver.
         epoch: with the index, what the clip's random choices depend on.
         view: which of the views of the video, for a data set that has several.
+        step, position: of training clips: the step that it is for, and its place in the stream.
     """
 
     index: int
     shapes: tuple[ClipShape, ...]
     epoch: int = 0
     view: int = 0
+    step: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class ClipOrder:
+    """The stream of training clips: `num_videos` videos in a random order, then in another, and so on; a pure function
+    of (seed, position)."""
+
+    num_videos: int
+    seed: int
+    _permutations: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def at(self, position: int) -> tuple[int, int]:
+        """Epoch (which of the orders) and video at a place of the stream."""
+        epoch, place = divmod(position, self.num_videos)
+        if epoch not in self._permutations:
+            while len(self._permutations) > 1:  # the stream moves on; two are in use around an epoch's end
+                self._permutations.pop(min(self._permutations))
+            self._permutations[epoch] = np.random.default_rng((self.seed, epoch)).permutation(self.num_videos)
+        return epoch, int(self._permutations[epoch][place])
+
+
+class AllVideosBad(RuntimeError):
+    """No video of the list can be decoded."""
+
+
+@dataclass
+class _Step:
+    """A step that has been handed out: the places of the stream that it takes, and all that were asked for."""
+
+    number: int
+    wanted: list[int] = field(default_factory=list)
+    asked: set[int] = field(default_factory=set)
 
 
 class TrainRequests:
-    """Batches of a training run: every epoch a new order, what does not fill a batch dropped.
+    """Hands out the clips of training steps, and learns of the bad videos among them.
 
-    The order is a pure function of (seed, epoch), so that a run which starts in the middle of an epoch goes on with the
-    batch that would have come. Made in the main process: `shapes_at_step` need not be pickled.
+    Iterating gives lists of requests, for workers to make, without end; an empty list means that there is nothing to
+    do until more is known. Made in the main process: `shapes_at_step` need not be pickled.
 
     Args:
-        num_videos: in the list.
+        order: the stream.
         batch_size: clips a step.
         shapes_at_step: the shapes that a step trains with.
-        seed: of the orders.
-
-    Attributes:
-        steps_per_epoch: whole batches of an epoch.
-        start_step, num_steps: which steps to deliver, `start_step` up to `num_steps`; one epoch unless set otherwise.
-
-    Raises:
-        ValueError: the list does not fill one batch.
+        start_step, num_steps: which steps: `start_step` up to `num_steps`.
+        start_position: where in the stream the first of them begins.
+        bad_since: videos known to be bad, and since which place of the stream; grows.
     """
 
     def __init__(
         self,
-        num_videos: int,
+        order: ClipOrder,
         batch_size: int,
         shapes_at_step: Callable[[int], tuple[ClipShape, ...]],
-        seed: int,
+        *,
+        num_steps: int,
+        start_step: int = 0,
+        start_position: int = 0,
+        bad_since: dict[int, int] | None = None,
     ):
-        self.steps_per_epoch = num_videos // batch_size
-        if self.steps_per_epoch < 1:
-            raise ValueError(f"TRAIN.BATCH_SIZE is {batch_size}, but the training list has only {num_videos} videos")
-        self.num_videos, self.batch_size = num_videos, batch_size
-        self.shapes_at_step, self.seed = shapes_at_step, seed
-        self.start_step, self.num_steps = 0, self.steps_per_epoch
-
-    def __len__(self) -> int:
-        return max(self.num_steps - self.start_step, 0)
+        self.order, self.batch_size, self.shapes_at_step = order, batch_size, shapes_at_step
+        self.next_step, self.num_steps = start_step, num_steps
+        self.bad_since = {} if bad_since is None else bad_since
+        self._start = start_position  # of the first step that is not done
+        self._steps: deque[_Step] = deque()
+        self._asked_again: deque[list[ClipRequest]] = deque()
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
-        order, order_epoch = np.empty(0, dtype=np.int64), -1
-        for step in range(self.start_step, self.num_steps):
-            epoch, batch = divmod(step, self.steps_per_epoch)
-            if epoch != order_epoch:
-                order, order_epoch = np.random.default_rng((self.seed, epoch)).permutation(self.num_videos), epoch
-            shapes = self.shapes_at_step(step)
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [ClipRequest(int(index), shapes, epoch) for index in chosen]
+        while True:
+            if self._asked_again:
+                yield self._asked_again.popleft()
+            elif self.next_step < self.num_steps:
+                self._steps.append(_Step(self.next_step))
+                self.next_step += 1
+                self._assign()
+                yield self._ask(self._steps[-1])
+            else:
+                yield []
+
+    def is_bad(self, index: int, position: int) -> bool:
+        """Whether a video was known to be bad when the stream had come to `position`."""
+        return self.bad_since.get(index, position + 1) <= position
+
+    def report_bad(self, request: ClipRequest) -> bool:
+        """Take a clip out of the stream, and its video's later ones. Whether the video was not known to be bad.
+
+        Raises:
+            AllVideosBad: no video is left.
+        """
+        known = request.index in self.bad_since
+        self.bad_since[request.index] = min(request.position, self.bad_since.get(request.index, request.position))
+        if len(self.bad_since) == self.order.num_videos:
+            raise AllVideosBad(f"none of {self.order.num_videos} videos can be decoded")
+        self._assign()
+        for step in self._steps:
+            missing = self._ask(step)
+            if missing:
+                self._asked_again.append(missing)
+        return not known
+
+    def wanted(self) -> tuple[int, list[int]] | None:
+        """The first step that has been handed out and is not done, and the places of the stream that make its batch, as
+        far as is known now; None if there is none."""
+        return (self._steps[0].number, self._steps[0].wanted) if self._steps else None
+
+    def done(self) -> int:
+        """The first step has all its clips: go on to the next. Where in the stream that one begins."""
+        self._start = self._steps.popleft().wanted[-1] + 1
+        return self._start
+
+    def _assign(self) -> None:
+        """Deal the stream out to the steps that are not done, anew."""
+        position = self._start
+        for step in self._steps:
+            step.wanted = []
+            while len(step.wanted) < self.batch_size:
+                if not self.is_bad(self.order.at(position)[1], position):
+                    step.wanted.append(position)
+                position += 1
+
+    def _ask(self, step: _Step) -> list[ClipRequest]:
+        missing = [position for position in step.wanted if position not in step.asked]
+        step.asked.update(missing)
+        shapes = self.shapes_at_step(step.number)
+        requests = []
+        for position in missing:
+            epoch, index = self.order.at(position)
+            requests.append(ClipRequest(index, shapes, epoch, step=step.number, position=position))
+        return requests
 
 
 class TestRequests:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -10,18 +10,53 @@ from torchvision.transforms.v2 import functional as tv
 
 from mutualnet3d.data.clip_sampling import CropBox
 
-
-def crop_frame(frame_HWC: np.ndarray, box: CropBox) -> np.ndarray:
-    """The square `box` of a frame (H, W, C), mirrored if it says so; a copy, which keeps nothing of the frame alive."""
-    cut = frame_HWC[box.top : box.top + box.side, box.left : box.left + box.side]
-    return np.ascontiguousarray(cut[:, ::-1] if box.flip else cut)
+# Room for frames is kept from clip to clip up to this many bytes, as fresh memory costs more than what is written to
+# it; large pictures get their own.
+_MAX_KEPT_BYTES = 32 << 20
 
 
-def resize_frames(frames_TCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """Square uint8 frames to `size` x `size`, bilinear and antialiased; themselves if they are that large already."""
-    if frames_TCHW.shape[-1] == size:
-        return frames_TCHW
-    return tv.resize(frames_TCHW, [size, size], interpolation=tv.InterpolationMode.BILINEAR, antialias=True)
+class Room:
+    """Memory for frames that is used for clip after clip: what it hands out is valid until it is asked again."""
+
+    def __init__(self) -> None:
+        self._bytes = torch.empty(0, dtype=torch.uint8)
+
+    def __call__(self, *shape: int) -> torch.Tensor:
+        """An uint8 tensor of any content."""
+        size = int(np.prod(shape))
+        if size > _MAX_KEPT_BYTES:
+            return torch.empty(shape, dtype=torch.uint8)
+        if self._bytes.numel() < size:
+            self._bytes = torch.empty(size, dtype=torch.uint8)
+        return self._bytes[:size].view(shape)
+
+
+def crop_frames(frames: Iterable[np.ndarray], count: int, box: CropBox, room: Room) -> torch.Tensor:
+    """The rectangle `box` of `count` frames (H, W, 3), mirrored if it says so: uint8 (count, height, width, 3).
+
+    One frame is held at a time.
+    """
+    crops_THWC = room(count, box.height, box.width, 3)
+    target = crops_THWC.numpy()
+    for number, frame_HWC in enumerate(frames):
+        cut = frame_HWC[box.top : box.top + box.height, box.left : box.left + box.width]
+        target[number] = cut[:, ::-1] if box.flip else cut
+    return crops_THWC
+
+
+def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, room: Room) -> torch.Tensor:
+    """The frames `rows` of uint8 frames, resized to `size` x `size`, bilinear and antialiased: uint8 (T, S, S, C)."""
+    num_frames, height, width, channels = frames_THWC.shape
+    if list(rows) == list(range(num_frames)):
+        chosen_THWC = frames_THWC
+    else:
+        chosen_THWC = room(len(rows), height, width, channels)
+        torch.index_select(frames_THWC, 0, torch.tensor(rows), out=chosen_THWC)
+    if (height, width) == (size, size):
+        return chosen_THWC.clone()
+    chosen_TCHW = chosen_THWC.permute(0, 3, 1, 2)
+    resized_TCHW = tv.resize(chosen_TCHW, [size, size], interpolation=tv.InterpolationMode.BILINEAR, antialias=True)
+    return resized_TCHW.permute(0, 2, 3, 1).contiguous()
 
 
 class Normalize:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,7 @@ def evaluate(
     device: torch.device,
     num_videos: int,
     num_views: int,
+    could_not_be_had: Collection[int] = (),
 ) -> dict[SubnetConfig, Accuracy]:
     """Accuracy of each of `configs`.
 
@@ -37,9 +38,10 @@ def evaluate(
         model: able to evaluate all of them (calibrated).
         batches: every view of every video once, in all shapes that the configs need.
         num_videos: in the list; num_views: of each video.
+        could_not_be_had: videos of which a view is missing; looked at behind the last batch. They do not count.
 
     Raises:
-        ValueError: a video that came with more or fewer views.
+        ValueError: a video that came with more or fewer views; or no video is left.
     """
     scores: dict[SubnetConfig, torch.Tensor] = {}
     label_V = torch.full((num_videos,), -1)
@@ -59,10 +61,14 @@ def evaluate(
                 scores[config].index_add_(0, batch.video_B, score_BK.double())
     finally:
         model.train(was_training)
-    odd = (views_V != num_views).nonzero().flatten().tolist()
+    counts_V = torch.ones(num_videos, dtype=torch.bool)
+    counts_V[sorted(could_not_be_had)] = False
+    odd = (counts_V & (views_V != num_views)).nonzero().flatten().tolist()
     if odd:
         raise ValueError(f"video {odd[0]} came with {int(views_V[odd[0]])} views, expected {num_views}")
-    return {config: accuracy(score_VK, label_V) for config, score_VK in scores.items()}
+    if not counts_V.any():
+        raise ValueError(f"none of {num_videos} videos could be decoded; there is no accuracy")
+    return {config: accuracy(score_VK[counts_V], label_V[counts_V]) for config, score_VK in scores.items()}
 
 
 def accuracy(score_VK: torch.Tensor, label_V: torch.Tensor) -> Accuracy:

@@ -121,12 +121,13 @@ class Checkpointing(Hook):
     Those of every `period_epochs` epochs and of the run's end are kept; the others make way for the next one.
 
     Args:
-        save: writes the checkpoint after so many steps; given the number of epochs done if it is to be kept, else None.
+        save: writes the checkpoint after so many steps, at a place in the stream of clips; given the number of epochs
+            done if it is to be kept, else None.
     """
 
     def __init__(
         self,
-        save: Callable[[int, int | None], str],
+        save: Callable[[int, int, int | None], str],
         steps_per_epoch: int,
         period_epochs: int,
         period_seconds: float,
@@ -143,7 +144,7 @@ class Checkpointing(Hook):
         kept = rest == 0 and (epoch % self.period_epochs == 0 or done == loop.num_steps)
         due = self.period_seconds > 0 and time.monotonic() - self.last >= self.period_seconds
         if rest == 0 or due:
-            path = self.save(done, epoch if kept else None)
+            path = self.save(done, loop.next_position, epoch if kept else None)
             if kept:
                 logger.info("wrote %s", path)
             self.last = time.monotonic()

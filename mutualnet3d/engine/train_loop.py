@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import torch
 
@@ -27,12 +28,21 @@ class Hook:
     def after_train(self, loop: TrainLoop) -> None: ...
 
 
+class Mixing(Protocol):
+    """How the clips of a batch and their labels are mixed with each other: the same for every network of a step."""
+
+    def clips(self, clip_BCTHW: torch.Tensor) -> torch.Tensor: ...
+
+    def targets(self, label_B: torch.Tensor) -> torch.Tensor: ...
+
+
 class TrainStep:
     """One optimizer step of mutual training; of ordinary training where the space holds the full network alone.
 
     Args:
         configs_at: the networks that a step trains, the full one first.
         prepare: as `Prepare`.
+        mixing_at: how a step mixes its clips; None: not at all.
     """
 
     def __init__(
@@ -42,18 +52,24 @@ class TrainStep:
         configs_at: Callable[[int], tuple[SubnetConfig, ...]],
         prepare: Prepare,
         device: torch.device,
+        mixing_at: Callable[[int], Mixing] | None = None,
     ):
         self.model, self.optimizer, self.device = model, optimizer, device
-        self.configs_at, self.prepare = configs_at, prepare
+        self.configs_at, self.prepare, self.mixing_at = configs_at, prepare, mixing_at
 
     def __call__(self, step: int, batch: ClipBatch) -> dict[str, torch.Tensor]:
         """Train on `batch`; the loss of each network by its key, not yet waited for."""
         batch = batch.to(self.device)
         full, *subnets = self.configs_at(step)
+        mixing = self.mixing_at(step) if self.mixing_at else None
+
+        def clips_for(config: SubnetConfig) -> Sequence[torch.Tensor]:
+            clips = self.prepare(batch, config)
+            return [mixing.clips(clip) for clip in clips] if mixing else clips
+
+        targets = mixing.targets(batch.label_B) if mixing else batch.label_B
         self.optimizer.zero_grad(set_to_none=True)
-        losses = mutual_step(
-            self.model, lambda config: self.prepare(batch, config), batch.label_B, full=full, subnets=subnets
-        )
+        losses = mutual_step(self.model, clips_for, targets, full=full, subnets=subnets)
         self.optimizer.step()
         return losses
 
@@ -64,7 +80,7 @@ class TrainLoop:
     Attributes:
         step: the step that runs, or ran last, from 0.
         losses: its losses by the networks' keys.
-        num_clips: clips of its batch.
+        num_clips: clips of its batch; next_position: where in the stream of clips the next one begins.
         data_seconds: what it waited for its batch; compute_seconds: what it computed.
     """
 
@@ -80,7 +96,7 @@ class TrainLoop:
         self.start_step, self.num_steps = start_step, num_steps
         self.step = start_step
         self.losses: dict[str, torch.Tensor] = {}
-        self.num_clips = 0
+        self.num_clips = self.next_position = 0
         self.data_seconds = self.compute_seconds = 0.0
 
     def train(self) -> None:
@@ -94,7 +110,7 @@ class TrainLoop:
             started = time.perf_counter()
             batch = next(batches)
             loaded = time.perf_counter()
-            self.num_clips = len(batch)
+            self.num_clips, self.next_position = len(batch), batch.next_position
             self.losses = self.run_step(step, batch)
             self.data_seconds, self.compute_seconds = loaded - started, time.perf_counter() - loaded
             for hook in self.hooks:

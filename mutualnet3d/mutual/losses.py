@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 
 
-def label_loss(logits_BK: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the full network with the labels, mean over the batch."""
-    return F.cross_entropy(logits_BK, label_B)
+def label_loss(logits_BK: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the full network with the labels, mean over the batch: classes (B,) or probabilities (B, K)."""
+    return F.cross_entropy(logits_BK, labels)
 
 
 def distillation_loss(logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor) -> torch.Tensor:

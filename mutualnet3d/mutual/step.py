@@ -1,7 +1,7 @@
 """The paper's training step (Yang et al., TPAMI 2022, algorithm 1), without the optimizer.
 
 full, *subnets = space.at_step(seed, step)
-losses = mutual_step(model, clips_for, label_B, full, subnets)
+losses = mutual_step(model, clips_for, labels, full, subnets)
 optimizer.step()
 """
 
@@ -30,7 +30,7 @@ class Switchable(Protocol):
 def mutual_step(
     model: Switchable,
     clips_for: Callable[[SubnetConfig], Sequence[torch.Tensor]],
-    label_B: torch.Tensor,
+    labels: torch.Tensor,
     full: SubnetConfig,
     subnets: Sequence[SubnetConfig],
 ) -> dict[str, torch.Tensor]:
@@ -44,7 +44,7 @@ def mutual_step(
     Args:
         model: in training mode; called outside `active` it is the full network, which alone tracks statistics.
         clips_for: the clips that a config needs, one float tensor (B, C, T, H, W) per pathway.
-        label_B: classes, int64.
+        labels: classes, int64 (B,), or their probabilities, float (B, K), of mixed clips.
         full: the config of the full network.
         subnets: the configs that distil it.
 
@@ -53,7 +53,7 @@ def mutual_step(
     """
     with model.same_batch():
         logits_BK = model(clips_for(full))
-        loss = label_loss(logits_BK, label_B)
+        loss = label_loss(logits_BK, labels)
         loss.backward()
         teacher_BK = logits_BK.detach()
         losses = {str(full): loss.detach()}

@@ -10,7 +10,10 @@ from mutualnet3d.data.clip_sampling import (
     CropBox,
     Span,
     random_crop,
+    random_resized_crop,
     random_span,
+    segments,
+    some_of,
     span_length,
     uniform_crop,
     uniform_span,
@@ -84,42 +87,114 @@ def test_uniform_crop(height, width, crop, num_crops, expected):
 @given(height=st.integers(1, 400), width=st.integers(1, 400), seed=st.integers(0, 99))
 def test_random_crop_stays_in_the_picture(height, width, seed):
     box = random_crop(np.random.default_rng(seed), height, width, (256, 320), 224, flip=True)
-    assert box.side >= 1
-    assert 0 <= box.top <= height - box.side
-    assert 0 <= box.left <= width - box.side
+    assert box.height == box.width >= 1
+    assert 0 <= box.top <= height - box.height
+    assert 0 <= box.left <= width - box.width
 
 
 def test_random_crop_covers_scales_places_and_flips():
     rng = np.random.default_rng(0)
     boxes = [random_crop(rng, 100, 160, (256, 320), 224, flip=True) for _ in range(2000)]
-    sides = [box.side for box in boxes]
+    sides = [box.height for box in boxes]
     assert (min(sides), max(sides)) == (70, 87)  # 224/320 and 224/256 of 100 are 70 and 87.5
     assert np.mean([box.flip for box in boxes]) == pytest.approx(0.5, abs=0.04)
     assert min(box.top for box in boxes) == min(box.left for box in boxes) == 0
-    assert max(box.left + box.side for box in boxes) == 160
-    assert max(box.top + box.side for box in boxes) == 100
+    assert max(box.left + box.height for box in boxes) == 160
+    assert max(box.top + box.height for box in boxes) == 100
     assert not any(random_crop(rng, 100, 160, (256, 320), 224, flip=False).flip for _ in range(50))
 
 
 @pytest.mark.parametrize(("frames", "alpha"), [(32, 8), (32, 4), (64, 4), (16, 4)])
-def test_slows_frames_are_some_of_fasts_by_pyslowfasts_rule(frames, alpha):
-    span = Span(start=3.0, length=2.0 * frames, num_frames=1000)
-    fast = span.frame_indices(frames)
-    chosen = torch.linspace(0, frames - 1, frames // alpha).long()
-    assert span.frame_indices(frames // alpha, among=frames).tolist() == fast[chosen].tolist()
-    for count in (1, 2, 3):
-        few = span.frame_indices(count, among=frames)
-        assert set(few) <= set(fast)
-        assert few[0] == fast[0]
-        assert count == 1 or few[-1] == fast[-1]
+def test_shapes_of_fewer_frames_take_some_by_pyslowfasts_rule(frames, alpha):
+    assert some_of(frames, frames // alpha).tolist() == torch.linspace(0, frames - 1, frames // alpha).long().tolist()
+
+
+@pytest.mark.parametrize(
+    ("among", "count", "expected"),
+    [
+        (16, 16, list(range(16))),
+        (16, 13, [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15]),
+        (16, 6, [0, 3, 6, 9, 12, 15]),
+        (8, 3, [0, 3, 7]),
+        (8, 1, [0]),
+        (1, 1, [0]),
+    ],
+)
+def test_some_of(among, count, expected):
+    assert some_of(among, count).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "count", "first", "last"),
+    [
+        (40, 8, [0, 5, 10, 15, 20, 24, 29, 34], [5, 10, 15, 20, 24, 29, 34, 39]),
+        (9, 4, [0, 2, 4, 6], [2, 4, 6, 8]),
+        (3, 4, [0, 0, 1, 2], [0, 1, 2, 2]),  # 0.5 and 1.5 go to the even side, as numpy rounds
+        (1, 3, [0, 0, 0], [0, 0, 0]),
+    ],
+)
+def test_segments(num_frames, count, first, last):
+    made = segments(num_frames, count)
+    assert [each.tolist() for each in made] == [first, last]
+    for place in range(count):  # PySlowFast's formula, by its words
+        assert made[0][place] == int(np.round((num_frames - 1) / count * place))
+        assert made[1][place] == int(np.round((num_frames - 1) / count * (place + 1)))
 
 
 def test_a_short_side_with_a_uniform_inverse():
     """PySlowFast's INV_UNIFORM_SAMPLE: the mean of one over the length is in the middle of its range."""
     rng = np.random.default_rng(0)
     boxes = [random_crop(rng, 1000, 2000, (256, 320), 224, False, inverse_uniform=True) for _ in range(4000)]
-    inverses = [box.side / 1000 / 224 for box in boxes]
+    inverses = [box.height / 1000 / 224 for box in boxes]
     assert min(inverses) >= 1 / 320 - 1e-5
     assert max(inverses) <= 1 / 256 + 1e-5
     assert np.mean(inverses) == pytest.approx((1 / 256 + 1 / 320) / 2, rel=0.003)
     assert np.std(inverses) == pytest.approx((1 / 256 - 1 / 320) / 12**0.5, rel=0.05)
+
+
+def test_a_crop_box_is_a_square_unless_it_has_a_width():
+    assert CropBox(1, 2, 4) == CropBox(1, 2, 4, 4)
+    assert CropBox(1, 2, 4, flip=True).width == 4
+    assert (CropBox(1, 2, 4, 6).height, CropBox(1, 2, 4, 6).width) == (4, 6)
+
+
+@given(height=st.integers(1, 400), width=st.integers(1, 400), seed=st.integers(0, 99))
+def test_random_resized_crop_stays_in_the_picture(height, width, seed):
+    box = random_resized_crop(np.random.default_rng(seed), height, width)
+    assert 1 <= box.height <= height
+    assert 1 <= box.width <= width
+    assert 0 <= box.top <= height - box.height
+    assert 0 <= box.left <= width - box.width
+    assert not box.flip
+
+
+def test_random_resized_crop_covers_areas_aspects_places_and_flips():
+    rng = np.random.default_rng(0)
+    boxes = [random_resized_crop(rng, 1000, 2000, (0.1, 0.3), (0.5, 2.0), flip=True) for _ in range(4000)]
+    areas = np.array([box.height * box.width / 2e6 for box in boxes])
+    ratios = np.log2([box.width / box.height for box in boxes])
+    assert areas.min() == pytest.approx(0.1, abs=0.001)
+    assert areas.max() == pytest.approx(0.3, abs=0.001)
+    assert areas.mean() == pytest.approx(0.2, abs=0.003)
+    assert ratios.min() == pytest.approx(-1, abs=0.01)
+    assert ratios.max() == pytest.approx(1, abs=0.01)
+    # The few that are higher than the picture, up to sqrt(0.3 * 2e6 * 2) = 1095, are drawn again.
+    assert ratios.mean() == pytest.approx(0, abs=0.05)
+    assert np.mean([box.flip for box in boxes]) == pytest.approx(0.5, abs=0.03)
+    assert min(box.top for box in boxes) <= 2
+    assert min(box.left for box in boxes) <= 2
+    assert max(box.top + box.height for box in boxes) >= 998
+    assert max(box.left + box.width for box in boxes) >= 1998
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (100, 400, CropBox(0, 133, 100, 133)),  # too wide: 4/3 of the height
+        (400, 100, CropBox(133, 0, 133, 100)),  # too high: 3/4 of the height is the width
+        (100, 120, CropBox(0, 0, 100, 120)),  # all of it
+        (1, 9, CropBox(0, 4, 1, 1)),
+    ],
+)
+def test_a_random_resized_crop_that_never_fits_is_the_centre(height, width, expected):
+    assert random_resized_crop(np.random.default_rng(0), height, width, scale=(5.0, 9.0)) == expected

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import pytest
-import torch
-from torch.utils.data import DataLoader
+import itertools
 
-from mutualnet3d.data.annotations import read_kinetics_list
-from mutualnet3d.data.dataset import RandomClips, UniformClips, VideoDataset, collate
-from mutualnet3d.data.requests import TestRequests, TrainRequests
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mutualnet3d.data.requests import AllVideosBad, ClipOrder, TestRequests, TrainRequests
 from mutualnet3d.shapes import ClipShape
 
 SHAPE = ClipShape(4, 32)
@@ -16,39 +16,150 @@ def shapes_at(step):
     return (SHAPE, ClipShape(2, 16 + step))
 
 
-def requests(num_steps, start_step=0, num_videos=10, batch_size=3, seed=0):
-    made = TrainRequests(num_videos, batch_size, shapes_at, seed)
-    made.num_steps, made.start_step = num_steps, start_step
-    return made
+def requests(num_steps, num_videos=10, batch_size=3, seed=0, **where):
+    return TrainRequests(ClipOrder(num_videos, seed), batch_size, shapes_at, num_steps=num_steps, **where)
 
 
-def test_an_epoch_has_every_video_at_most_once_in_a_new_order():
-    batches = list(requests(6))
-    assert requests(6).steps_per_epoch == 3
-    assert len(batches) == len(requests(6)) == 6
-    epochs = [[request.index for batch in batches[3 * epoch : 3 * epoch + 3] for request in batch] for epoch in (0, 1)]
-    assert all(len(set(epoch)) == 9 for epoch in epochs)
-    assert epochs[0] != epochs[1]
-    assert [request.epoch for batch in batches for request in batch] == [0] * 9 + [1] * 9
+def handed_out(made):
+    """All lists up to the first empty one, if nothing is ever reported."""
+    return list(itertools.takewhile(bool, made))
 
 
-def test_requests_say_the_shapes_of_their_step():
-    for step, batch in enumerate(requests(5)):
-        assert {request.shapes for request in batch} == {shapes_at(step)}
+def test_the_stream_is_one_order_of_all_videos_after_the_other():
+    order = ClipOrder(10, seed=0)
+    stream = [order.at(position) for position in range(30)]
+    assert [epoch for epoch, _ in stream] == [0] * 10 + [1] * 10 + [2] * 10
+    orders = [[index for _, index in stream[start : start + 10]] for start in (0, 10, 20)]
+    assert all(sorted(each) == list(range(10)) for each in orders)
+    assert orders[0] != orders[1] != orders[2]
+    assert [order.at(position) for position in (3, 25, 14)] == [stream[3], stream[25], stream[14]]
+    assert [ClipOrder(10, seed=1).at(position) for position in range(10)] != stream[:10]
 
 
-@pytest.mark.parametrize("start", [0, 1, 3, 4, 5, 9])
+def test_steps_take_the_stream_as_it_comes_also_across_epochs():
+    batches = handed_out(requests(6))
+    assert [[request.position for request in batch] for batch in batches] == [
+        list(range(3 * step, 3 * step + 3)) for step in range(6)
+    ]
+    order = ClipOrder(10, 0)
+    assert all((r.epoch, r.index) == order.at(r.position) for batch in batches for r in batch)
+
+
+def test_requests_say_their_step_and_its_shapes():
+    for step, batch in enumerate(handed_out(requests(5))):
+        assert {(request.step, request.shapes) for request in batch} == {(step, shapes_at(step))}
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 4, 5, 8])
 def test_a_resumed_run_gets_the_batches_that_would_have_come(start):
-    assert list(requests(9, start_step=start)) == list(requests(9))[start:]
+    resumed = requests(9, start_step=start, start_position=3 * start)
+    assert handed_out(resumed) == handed_out(requests(9))[start:]
 
 
 def test_seeds_differ():
-    assert list(requests(3, seed=0)) != list(requests(3, seed=1))
+    assert handed_out(requests(3, seed=0)) != handed_out(requests(3, seed=1))
 
 
-def test_a_list_shorter_than_a_batch_is_refused():
-    with pytest.raises(ValueError, match=r"TRAIN\.BATCH_SIZE is 16, but the training list has only 10 videos"):
-        TrainRequests(10, 16, shapes_at, 0)
+def run(made, fails, in_flight):
+    """Play the workers: `in_flight` lists are handed out before the first is answered. What the steps got."""
+    lists, waiting, have, got = iter(made), [], {}, []
+    total = made.num_steps - made.next_step
+    while len(got) < total:
+        while len(waiting) < in_flight:
+            waiting.append(next(lists))
+        for request in waiting.pop(0):
+            if fails(request.index, request.position):
+                made.report_bad(request)
+            else:
+                have[request.step, request.position] = request
+        while (head := made.wanted()) and all((head[0], place) in have for place in head[1]):
+            got.append([have[head[0], place] for place in head[1]])
+            made.done()
+    return got
+
+
+def one_by_one(num_videos, batch_size, num_steps, fails, seed=0):
+    """What the steps get if one worker makes one clip after the other and never tries a bad video again."""
+    order, bad, position, steps = ClipOrder(num_videos, seed), set(), 0, []
+    for _ in range(num_steps):
+        step = []
+        while len(step) < batch_size:
+            _, index = order.at(position)
+            if index not in bad:
+                if fails(index, position):
+                    bad.add(index)
+                else:
+                    step.append(position)
+            position += 1
+        steps.append(step)
+    return steps
+
+
+@given(
+    bad=st.sets(st.integers(0, 9), max_size=8),
+    later=st.dictionaries(st.integers(0, 9), st.integers(0, 40), max_size=3),
+    batch_size=st.integers(1, 6),
+    in_flight=st.integers(1, 9),
+    seed=st.integers(0, 3),
+)
+def test_what_steps_get_does_not_depend_on_how_far_workers_run_ahead(bad, later, batch_size, in_flight, seed):
+    """Some videos never decode, some not behind a place of the stream."""
+
+    def fails(index, position):
+        return index in bad or (index in later and position >= later[index])
+
+    if len(bad | later.keys()) == 10:
+        return
+    made = requests(7, batch_size=batch_size, seed=seed)
+    got = run(made, fails, in_flight)
+    assert [[request.position for request in step] for step in got] == one_by_one(10, batch_size, 7, fails, seed)
+    for number, step in enumerate(got):
+        assert all(request.shapes == shapes_at(number) for request in step)
+
+
+def test_each_good_video_is_seen_once_in_an_order_with_bad_ones():
+    bad = {0, 3, 7, 8}
+    got = run(requests(8, num_videos=20, batch_size=4), lambda index, position: index in bad, in_flight=4)
+    for epoch in (0, 1):
+        seen = [request.index for step in got for request in step if request.epoch == epoch]
+        assert sorted(seen) == sorted(set(range(20)) - bad)
+    assert all(len(step) == 4 for step in got)
+
+
+def test_a_bad_video_is_reported_once_and_not_asked_for_again():
+    made = requests(40)
+    reports = []
+    lists = iter(made)
+    for _ in range(40):
+        for request in next(lists):
+            if request.index == 4:
+                reports.append(made.report_bad(request))
+    assert reports == [True]
+    assert made.bad_since.keys() == {4}
+
+
+def test_what_is_known_when_a_run_goes_on_is_left_out():
+    made = requests(4, bad_since={4: 0, 5: 17})
+    positions = [request.position for batch in handed_out(made) for request in batch if request.index in (4, 5)]
+    order = ClipOrder(10, 0)
+    assert all(order.at(position)[1] == 5 and position < 17 for position in positions)
+    assert positions
+
+
+def test_nothing_to_do_is_an_empty_list():
+    lists = iter(requests(2))
+    assert [len(next(lists)) for _ in range(4)] == [3, 3, 0, 0]
+
+
+def test_no_video_left_is_an_error():
+    made = requests(5, num_videos=3, batch_size=2)
+    first = next(iter(made)) + next(iter(made))
+    of_video = {request.index: request for request in first}
+    assert len(of_video) == 3
+    made.report_bad(of_video[0])
+    made.report_bad(of_video[1])
+    with pytest.raises(AllVideosBad, match="none of 3 videos can be decoded"):
+        made.report_bad(of_video[2])
 
 
 def test_testing_takes_every_view_once():
@@ -56,27 +167,3 @@ def test_testing_takes_every_view_once():
     assert [len(batch) for batch in batches] == [4, 4, 4, 3]
     assert len(TestRequests(3, 5, 4, [SHAPE])) == 4
     assert [(r.index, r.view) for batch in batches for r in batch] == [(v, k) for v in range(3) for k in range(5)]
-
-
-def clips_of(tiny_data, num_workers, sampler, batch_sampler):
-    videos = read_kinetics_list(str(tiny_data / "train.csv"), 2)
-    dataset = VideoDataset(videos, sampler, num_frames=4, sampling_rate=2, target_fps=24)
-    return list(DataLoader(dataset, batch_sampler=batch_sampler, num_workers=num_workers, collate_fn=collate))
-
-
-def test_workers_make_the_same_clips(tiny_data):
-    sampler = RandomClips((32, 40), 32, flip=True)
-    made = [clips_of(tiny_data, workers, sampler, requests(5, num_videos=16, batch_size=4)) for workers in (0, 2)]
-    for alone, shared in zip(*made, strict=True):
-        assert alone.video_B.tolist() == shared.video_B.tolist()
-        assert all(torch.equal(clip, shared.clips[shape]) for shape, clip in alone.clips.items())
-
-
-def test_views_differ_and_repeat(tiny_data):
-    sampler = UniformClips(scale=40, crop_size=32, num_spans=2, num_crops=3)
-    assert sampler.num_views == 6
-    first, second = (clips_of(tiny_data, 0, sampler, TestRequests(2, 6, 6, [SHAPE])) for _ in range(2))
-    assert torch.equal(first[0].clips[SHAPE], second[0].clips[SHAPE])
-    views = first[0].clips[SHAPE]
-    assert first[0].video_B.tolist() == [0] * 6
-    assert all(not torch.equal(views[i], views[j]) for i in range(6) for j in range(i))

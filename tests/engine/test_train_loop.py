@@ -63,16 +63,16 @@ def test_learning_rate_is_set_before_every_step():
 
 def test_checkpoints_at_epochs_and_at_the_end():
     saved = []
-    save = lambda step, epoch: saved.append((step, epoch)) or "path"  # noqa: E731
+    save = lambda step, position, epoch: saved.append((step, position, epoch)) or "path"  # noqa: E731
     run([Checkpointing(save, steps_per_epoch=2, period_epochs=2, period_seconds=0)])
-    assert saved == [(2, None), (4, 2), (6, 3)]
+    assert saved == [(2, 7, None), (4, 7, 2), (6, 7, 3)]
 
 
 def test_checkpoints_within_an_epoch_by_time(monkeypatch):
     clock = iter(range(0, 1000, 10))  # ten seconds pass whenever it is asked
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     saved = []
-    save = lambda step, epoch: saved.append((step, epoch)) or "path"  # noqa: E731
+    save = lambda step, position, epoch: saved.append((step, epoch)) or "path"  # noqa: E731
     run([Checkpointing(save, steps_per_epoch=4, period_epochs=1, period_seconds=20)])
     assert saved == [(1, None), (3, None), (4, 1), (6, None)]
 

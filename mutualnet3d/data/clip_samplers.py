@@ -1,0 +1,149 @@
+"""Which clip of a video a data set gives: the choices of training and testing, over the arithmetic of clip_sampling.
+
+A frame sampler chooses the frames of the full network's clip, a crop sampler the part of the picture. Those for
+training draw from the generator that they are handed; those for testing go by the number of the span or crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mutualnet3d.data.clip_sampling import (
+    CropBox,
+    random_crop,
+    random_resized_crop,
+    random_span,
+    segments,
+    span_length,
+    uniform_crop,
+    uniform_span,
+)
+from mutualnet3d.data.decode import VideoInfo
+
+
+class FrameSampler(Protocol):
+    """Chooses the `num_frames` frames of the full network's clip."""
+
+    @property
+    def num_frames(self) -> int: ...
+
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
+        """Indices of the frames, int64, not descending."""
+        ...
+
+
+class CropSampler(Protocol):
+    """Chooses the part of the picture."""
+
+    def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox: ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much of a video a clip spans: `num_frames` frames, every `sampling_rate`-th of a video of `target_fps` frames
+    per second. In a video of another rate the same time; in one that does not tell its rate, as if it were that."""
+
+    num_frames: int
+    sampling_rate: int
+    target_fps: float
+
+    def length(self, info: VideoInfo) -> float:
+        """Frames of the video that the clip spans."""
+        fps = self.target_fps if info.fps is None else info.fps
+        return span_length(self.num_frames, self.sampling_rate, self.target_fps, fps)
+
+
+@dataclass(frozen=True)
+class RandomSpans:
+    """Training: any span."""
+
+    pace: Pace
+
+    @property
+    def num_frames(self) -> int:
+        return self.pace.num_frames
+
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
+        return random_span(rng, self.pace.length(info), info.num_frames).frame_indices(self.num_frames)
+
+
+@dataclass(frozen=True)
+class UniformSpans:
+    """Validation and testing: `num_spans` spans over the video, the same every time."""
+
+    pace: Pace
+    num_spans: int = 1
+
+    @property
+    def num_frames(self) -> int:
+        return self.pace.num_frames
+
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
+        length = self.pace.length(info)
+        return uniform_span(span, self.num_spans, length, info.num_frames).frame_indices(self.num_frames)
+
+
+@dataclass(frozen=True)
+class RandomSegments:
+    """Training on Something-Something: a random frame of each of `num_frames` segments of the video."""
+
+    num_frames: int
+
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
+        first, last = segments(info.num_frames, self.num_frames)
+        return rng.integers(first, last, endpoint=True)
+
+
+@dataclass(frozen=True)
+class UniformSegments:
+    """Validation and testing on Something-Something: one frame of each segment, the middle one; of several spans each
+    has another, evenly spread (PySlowFast repeats the middle one)."""
+
+    num_frames: int
+    num_spans: int = 1
+
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
+        first, last = segments(info.num_frames, self.num_frames)
+        return first + (2 * span + 1) * (last - first) // (2 * self.num_spans)
+
+
+@dataclass(frozen=True)
+class RandomCrops:
+    """Training: short-side jitter, any square, mirrored half the time where `flip` says so. Sizes in pixels;
+    `inverse_uniform`: the short side is drawn so that its inverse is uniform."""
+
+    jitter_scales: tuple[int, int]
+    crop_size: int
+    flip: bool
+    inverse_uniform: bool = False
+
+    def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox:
+        return random_crop(rng, height, width, self.jitter_scales, self.crop_size, self.flip, self.inverse_uniform)
+
+
+@dataclass(frozen=True)
+class RandomResizedCrops:
+    """Training: a rectangle whose area is a fraction in `scale` of the picture's and whose width over height is in
+    `aspect`; mirrored half the time where `flip` says so."""
+
+    scale: tuple[float, float]
+    aspect: tuple[float, float]
+    flip: bool
+
+    def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox:
+        return random_resized_crop(rng, height, width, self.scale, self.aspect, self.flip)
+
+
+@dataclass(frozen=True)
+class UniformCrops:
+    """Validation and testing: `num_crops` (1 or 3) squares along the longer side. Sizes in pixels."""
+
+    scale: int
+    crop_size: int
+    num_crops: int = 1
+
+    def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox:
+        return uniform_crop(height, width, self.scale, self.crop_size, crop, self.num_crops)

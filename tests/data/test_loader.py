@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from mutualnet3d.data.annotations import Video, read_kinetics_list
+from mutualnet3d.data.augment import Augment
+from mutualnet3d.data.clip_samplers import Pace, RandomCrops, RandomSpans, UniformCrops, UniformSpans
+from mutualnet3d.data.dataset import VideoDataset
+from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
+from mutualnet3d.data.requests import ClipOrder, TestRequests, TrainRequests
+from mutualnet3d.shapes import ClipShape
+
+FULL = ClipShape(4, 32)
+BAD = (1, 6, 9)
+
+
+def shapes_at(step):
+    return (FULL, ClipShape(2, (16, 24)[step % 2]))
+
+
+@pytest.fixture(scope="module")
+def mixed_videos(tiny_data, tmp_path_factory):
+    """16 videos, of which 3 are broken in different ways."""
+    videos = read_kinetics_list(str(tiny_data / "train.csv"), 2)
+    folder = tmp_path_factory.mktemp("broken")
+    contents = (b"", b"no video", Path(videos[0].path).read_bytes()[:200])
+    for index, content in zip(BAD, contents, strict=True):
+        path = folder / f"{index}.mp4"
+        path.write_bytes(content)
+        videos[index] = Video(str(path), videos[index].label, f"list:{index + 1}")
+    return videos
+
+
+def dataset_of(videos, seed=0):
+    return VideoDataset(
+        videos,
+        RandomSpans(Pace(4, 2, 24.0)),
+        RandomCrops((32, 40), 32, flip=True),
+        augment=Augment(erase_probability=0.5),
+        seed=seed,
+    )
+
+
+def load(videos, num_steps, workers, reports=None, batch_size=4, **where):
+    requests = TrainRequests(ClipOrder(len(videos), 0), batch_size, shapes_at, num_steps=num_steps, **where)
+    loader = TrainLoader(
+        dataset_of(videos), requests, Workers(workers), (reports if reports is not None else []).append
+    )
+    return list(loader)
+
+
+def same(one, other):
+    return (
+        one.next_position == other.next_position
+        and one.video_B.tolist() == other.video_B.tolist()
+        and one.label_B.tolist() == other.label_B.tolist()
+        and one.clips.keys() == other.clips.keys()
+        and all(torch.equal(clip, other.clips[shape]) for shape, clip in one.clips.items())
+    )
+
+
+def test_an_epoch_with_bad_videos_shows_each_good_one_once(mixed_videos):
+    reports = []
+    batches = load(mixed_videos, 7, 0, reports)
+    assert [len(batch) for batch in batches] == [4] * 7
+    seen = torch.cat([batch.video_B for batch in batches]).tolist()
+    good = sorted(set(range(16)) - set(BAD))
+    assert sorted(seen[:13]) == sorted(seen[13:26]) == good
+    assert sorted(report.request.index for report in reports) == list(BAD)
+    labels = torch.cat([batch.label_B for batch in batches]).tolist()
+    assert labels == [mixed_videos[index].label for index in seen]
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_number_of_workers_changes_nothing(mixed_videos, workers):
+    alone, shared = load(mixed_videos, 7, 0), load(mixed_videos, 7, workers)
+    assert all(same(one, other) for one, other in zip(alone, shared, strict=True))
+
+
+@pytest.mark.parametrize("start", [1, 3, 5])
+def test_a_resumed_run_gets_the_same_batches(mixed_videos, start):
+    whole = load(mixed_videos, 7, 0)
+    order = ClipOrder(16, 0)
+    position = whole[start - 1].next_position
+    found = {order.at(place)[1]: place for place in range(position - 1, -1, -1) if order.at(place)[1] in BAD}
+    for known in ({}, found):
+        rest = load(mixed_videos, 7, 0, start_step=start, start_position=position, bad_since=dict(known))
+        assert all(same(one, other) for one, other in zip(whole[start:], rest, strict=True))
+
+
+def test_joined_batches_have_the_layout_of_others(mixed_videos):
+    batches = load(mixed_videos, 7, 0)
+    assert {tuple(batch.clips[FULL].stride()) for batch in batches} == {(12288, 3072, 1, 96, 3)}
+
+
+def test_a_loader_without_steps_is_empty(mixed_videos):
+    assert load(mixed_videos, 3, 0, start_step=3) == []
+
+
+def test_testing_leaves_bad_videos_out_and_lists_them(mixed_videos):
+    frames, crops = UniformSpans(Pace(4, 2, 24.0), 2), UniformCrops(40, 32, 1)
+    reports = []
+    loader = TestLoader(
+        VideoDataset(mixed_videos, frames, crops), TestRequests(16, 2, 2, [FULL]), Workers(0), reports.append
+    )
+    assert len(loader) == 16
+    seen = torch.cat([batch.video_B for batch in loader]).tolist()
+    assert seen == [index for index in range(16) if index not in BAD for _ in range(2)]
+    assert loader.failed == set(BAD)
+    assert len(reports) == 6  # every view; who is told keeps them apart
+
+
+def test_a_worker_that_dies_is_an_error_that_says_what_to_do(mixed_videos, monkeypatch):
+    parent = os.getpid()
+
+    class Deadly(VideoDataset):
+        def __getitem__(self, request):
+            assert os.getpid() != parent
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    dataset = Deadly(mixed_videos, RandomSpans(Pace(4, 2, 24.0)), RandomCrops((32, 40), 32, flip=True))
+    requests = TrainRequests(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
+    with pytest.raises(RuntimeError, match=r"(?s)DataLoader worker.*a video crashed the decoder; tools/check_videos"):
+        list(TrainLoader(dataset, requests, Workers(1), print))
