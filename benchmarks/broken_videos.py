@@ -26,7 +26,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mutualnet3d.data.check import Lost, run_apart
+from mutualnet3d.data.apart import Lost, run_apart
 from mutualnet3d.data.decode import FrameCountCorrected, VideoDecodeError, VideoFile
 
 DECODED, REFUSED, OTHER, CRASH, HANG = "decoded", "VideoDecodeError", "other exception", "crash", "hang"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from mutualnet3d.atomic import write_text
 from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build import (
     Split,
@@ -25,7 +26,6 @@ from mutualnet3d.data.build import (
 )
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
-from mutualnet3d.engine.atomic import write_text
 from mutualnet3d.engine.checkpoint import (
     CheckpointFolder,
     file_hash,

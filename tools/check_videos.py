@@ -11,7 +11,8 @@ import argparse
 import logging
 import sys
 
-from mutualnet3d.data.check import check_list, num_cores
+from mutualnet3d.data.apart import num_cores
+from mutualnet3d.data.check import check_list
 from mutualnet3d.log import logger
 
 

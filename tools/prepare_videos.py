@@ -11,7 +11,7 @@ import argparse
 import logging
 import sys
 
-from mutualnet3d.data.check import num_cores
+from mutualnet3d.data.apart import num_cores
 from mutualnet3d.data.prepare import PRESETS, Encoding, prepare_videos
 from mutualnet3d.log import logger
 

@@ -170,7 +170,7 @@ def read_label_names(label_file: str) -> dict[str, int]:
     names: dict[str, int] = {}
     owners: dict[int, str] = {}
     for raw, number in pairs:
-        name = raw.strip().strip('"').strip()
+        name = _unquoted(raw)
         if not name or name in names:
             raise ValueError(f"{label_file}: names must differ and not be empty, got {name!r} for the id {number}")
         if number in owners or not 0 <= number < len(pairs):

@@ -17,6 +17,7 @@ from typing import NoReturn
 import numpy as np
 from iopath.common.file_io import g_pathmgr
 
+from mutualnet3d.atomic import write_text
 from mutualnet3d.data.annotations import read_text
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv")  # any case
@@ -153,7 +154,7 @@ def lists_of_kinetics(csv_paths: Sequence[str], videos: str, output: str) -> lis
     _write_lists(output, {split: entries for split, entries in lists.items() if entries}, labels)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([KINETICS_COLUMNS, *missing])
-    write_whole(os.path.join(output, "missing.csv"), text.getvalue())
+    write_text(os.path.join(output, "missing.csv"), text.getvalue())
     return counts
 
 
@@ -293,7 +294,7 @@ def _write_lists(output: str, lists: dict[str, list[tuple[str, int]]], labels: d
         write_list(
             os.path.join(output, f"{split}.csv"), [(path_in_list(path, output), label) for path, label in entries]
         )
-    write_whole(os.path.join(output, "labels.json"), json.dumps(labels, indent=1, ensure_ascii=False) + "\n")
+    write_text(os.path.join(output, "labels.json"), json.dumps(labels, indent=1, ensure_ascii=False) + "\n")
 
 
 def path_in_list(path: str, folder: str) -> str:
@@ -310,7 +311,7 @@ def write_list(path: str, entries: Iterable[tuple[str, int]]) -> None:
     Raises:
         ValueError: a path has a line break or is not UTF-8; no list can hold it.
     """
-    write_whole(path, "".join(_line(video, label) for video, label in entries))
+    write_text(path, "".join(_line(video, label) for video, label in entries))
 
 
 def _line(path: str, label: int) -> str:
@@ -323,17 +324,3 @@ def _line(path: str, label: int) -> str:
     if any(character.isspace() or character in ',;"' for character in path):
         path = '"' + path.replace('"', '""') + '"'
     return f"{path} {label}\n"
-
-
-def write_whole(path: str, text: str) -> None:
-    """Write a UTF-8 text file that is whole or absent: under a name beside it, then renamed. Local folders only."""
-    folder = os.path.dirname(path) or "."
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.part")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)

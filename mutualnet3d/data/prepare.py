@@ -20,10 +20,12 @@ from av.stream import Disposition
 from av.video.frame import PictureType
 from iopath.common.file_io import g_pathmgr
 
+from mutualnet3d.atomic import write_text
 from mutualnet3d.data.annotations import Video, read_kinetics_list
-from mutualnet3d.data.check import ANY_LABEL, Lost, run_apart
+from mutualnet3d.data.apart import Lost, run_apart
+from mutualnet3d.data.check import ANY_LABEL
 from mutualnet3d.data.decode import VideoDecodeError, VideoFile
-from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS, find_video_files, path_in_list, write_list, write_whole
+from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS, find_video_files, path_in_list, write_list
 from mutualnet3d.log import logger, progress
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -158,7 +160,7 @@ def prepare_videos(
     text = io.StringIO()
     failed = [(source, reasons[source]) for source, _ in to_do if source in reasons]
     csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *failed])
-    write_whole(os.path.join(output, "failed.csv"), text.getvalue())
+    write_text(os.path.join(output, "failed.csv"), text.getvalue())
     for path, entries in new_lists.items():
         there = [(target, label) for target, label in entries if os.path.isfile(target)]
         write_list(path, [(path_in_list(target, output), label) for target, label in there])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.engine.atomic import write_atomically
+from mutualnet3d.atomic import write_atomically
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.torch_file import FORMAT, VERSION, is_checkpoint, read_torch_file
 

@@ -11,7 +11,7 @@ from typing import Any
 import simplejson
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.engine.atomic import write_text
+from mutualnet3d.atomic import write_text
 from mutualnet3d.shapes import SubnetConfig
 
 SCHEMA = "mutualnet3d.query_table"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutualnet3d.engine.atomic import write_atomically
+from mutualnet3d.atomic import write_atomically
 from mutualnet3d.engine.query_table import QueryTable
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualnet3d.data import make_lists
 from mutualnet3d.data.annotations import read_kinetics_list, read_label_names
 from mutualnet3d.data.make_lists import (
     SplitCount,
@@ -18,7 +17,6 @@ from mutualnet3d.data.make_lists import (
     path_in_list,
     read_kinetics_csv,
     write_list,
-    write_whole,
 )
 
 
@@ -313,16 +311,3 @@ def test_names_that_no_list_can_hold(tmp_path):
     with pytest.raises(ValueError, match=r"'\\udcff\.mp4': a list is UTF-8, and this name is not; rename the file"):
         write_list(str(tmp_path / "a.csv"), [("\udcff.mp4", 0)])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
-    path = tmp_path / "new" / "a.csv"
-    write_whole(str(path), "first\n")
-
-    def fail(source, target):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(make_lists.os, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
-        write_whole(str(path), "second\n")
-    assert [(file.name, file.read_text()) for file in path.parent.iterdir()] == [("a.csv", "first\n")]

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from mutualnet3d.engine.atomic import write_atomically
+from mutualnet3d.atomic import write_atomically
 from mutualnet3d.engine.checkpoint import (
     CheckpointFolder,
     file_hash,
