@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,10 @@ from mutualnet3d.data.frame_folder import FrameFolder
 from mutualnet3d.data.requests import ClipRequest
 from mutualnet3d.data.transforms import Room, crop_frames, resize_frames
 from mutualnet3d.shapes import ClipBatch, ClipShape
+
+# Clips after which a worker gives freed memory back to the system. glibc keeps it in pieces that large pictures do not
+# fit into: without this two workers grew by 110 MB over 3,000 clips of mixed sizes.
+_CLIPS_A_TRIM = 32
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,16 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
         self.videos, self.frame_sampler, self.crop_sampler = list(videos), frame_sampler, crop_sampler
         self.num_crops, self.augment, self.seed, self.timeout = num_crops, augment or Augment(), seed, timeout
         self._crop_room, self._choice_room = Room(), Room()
+        self._num_made = 0
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def __getitem__(self, request: ClipRequest) -> Clip | Failure:
         """The clip; a `Failure` if the video cannot give it."""
+        self._num_made += 1
+        if self._num_made % _CLIPS_A_TRIM == 0 and torch.utils.data.get_worker_info() is not None:
+            _give_memory_back()
         video = self.videos[request.index]
         try:
             with self._open(video) as file:
@@ -106,6 +116,11 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
         clips_TCHW = {shape: clip_THWC.permute(0, 3, 1, 2) for shape, clip_THWC in clips.items()}
         augmented = self.augment(clips_TCHW, rng)
         return {shape: clip_TCHW.permute(0, 2, 3, 1).contiguous() for shape, clip_TCHW in augmented.items()}
+
+
+def _give_memory_back() -> None:
+    with contextlib.suppress(AttributeError, OSError):  # a C library that is not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass

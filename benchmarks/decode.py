@@ -1,0 +1,421 @@
+#!/usr/bin/env python3
+"""What reading a training clip costs: ours against torchcodec, decord, plain PyAV and libav's own decoding.
+
+    pip install torchcodec decord
+    python benchmarks/decode.py
+    python benchmarks/decode.py --videos data/kinetics/train --as-they-are --spans 2 --rounds 5
+
+A clip is X3D-M's, 16 frames, every 5th at 30 fps, from random places that are the same for all. It begins with opening
+the file and ends with an uint8 array of whole RGB pictures. Every reader has one thread; all take turns at each clip;
+what is timed is the process's CPU time. A place's cost is the median, and the best, of its rounds; a video's is the
+mean over its places. The garbage collector is frozen before, as in our loader's workers. Numbers are ratios of clips
+per second: 1.5 means that ours reads three clips while the other reads two.
+
+    torchcodec e, a   get_frames_at with seek_mode exact and approximate
+    decord            get_batch; it carries an older FFmpeg of its own
+    PyAV              decode everything from the file's start, convert the wanted frames
+    raw, needed       our decoding, of the packets that we choose, without conversion to RGB
+    raw, all          libav's decoding of all packets from the keyframe on to the last wanted frame, likewise
+
+Before that each reader's pictures are compared with ours; where plain PyAV's are not the same the exit status is 1.
+torchcodec's approximate mode takes frames for evenly spaced; where they are not, it gives others. The last table is of
+a step of mutual training: making all its four shapes over making the full network's alone, crops and resizing included.
+
+torchcodec looks for FFmpeg's libraries under their plain names. PyAV brings them under names of its own, so the program
+starts itself again with a folder of links to them on LD_LIBRARY_PATH: both then use the very same FFmpeg.
+
+Videos: of folders those in H.264 that last 7 to 20 s at 15 frames per second or more; files whatever they are. Each is
+measured as it is and re-encoded at a short side of 256 in two ways: with x264's defaults (up to 250 frames from a
+keyframe to the next), as training sets often are, and as tools/prepare_videos.py does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.data.annotations import Video
+from mutualnet3d.data.clip_samplers import Pace, RandomCrops, RandomSpans
+from mutualnet3d.data.dataset import Clip, VideoDataset
+from mutualnet3d.data.decode import VideoDecodeError, VideoFile
+from mutualnet3d.data.make_lists import find_video_files
+from mutualnet3d.data.prepare import Encoding, encode_video
+from mutualnet3d.data.requests import ClipRequest
+from mutualnet3d.shapes import ClipShape
+
+SPANS = RandomSpans(Pace(num_frames=16, sampling_rate=5, target_fps=30.0))
+CROPS = RandomCrops((256, 320), 224, flip=True)
+FULL = ClipShape(16, 224)
+STEP = (FULL, ClipShape(13, 192), ClipShape(10, 160), ClipShape(6, 128))
+SEED = 0
+VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos" / "diverse"
+
+OURS, PYAV = "ours", "PyAV"
+RAW_NEEDED, RAW_ALL = "raw, needed", "raw, all"
+TORCHCODEC = {"exact": "torchcodec e", "approximate": "torchcodec a"}
+
+# Reads the frames at the indices of a file: (T, H, W, C); None from one that only decodes.
+Reader = Callable[[str, "list[int]"], "np.ndarray | None"]
+# Seconds by what was timed, each (spans, rounds).
+Seconds = dict[str, np.ndarray]
+
+_LINKS = "MUTUALNET3D_BENCHMARK_LINKS"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A video, one of a group of alike encoded ones."""
+
+    group: str
+    name: str
+    path: str
+
+
+class X264Defaults(Encoding):
+    """What x264 does when it is told nothing: keyframes at cuts and after 250 frames, three B-frames, open pictures."""
+
+    def options(self) -> dict[str, str]:
+        return {"crf": str(self.crf), "preset": self.preset}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", nargs="+", default=[str(VIDEOS)], help="files or folders; %(default)s")
+    parser.add_argument("--as-they-are", action="store_true", help="do not re-encode")
+    parser.add_argument("--spans", type=int, default=5, help="places in each video; %(default)s")
+    parser.add_argument("--rounds", type=int, default=9, help="timed runs of each reader at each place; %(default)s")
+    parser.add_argument("--wall", action="store_true", help="time by the clock on the wall instead of CPU time")
+    args = parser.parse_args()
+    if _LINKS not in os.environ:
+        _start_again()
+    try:
+        sys.exit(_run(args))
+    finally:
+        shutil.rmtree(os.environ[_LINKS])
+
+
+def _run(args: argparse.Namespace) -> int:
+    torch.set_num_threads(1)
+    readers = _readers()
+    clock = time.perf_counter if args.wall else time.process_time
+    with tempfile.TemporaryDirectory() as folder:
+        found = [
+            (os.path.splitext(os.path.basename(path))[0], path) for given in args.videos for path in _videos(given)
+        ]
+        if not found:
+            print(f"no video to read in {' '.join(args.videos)}: nothing is measured")
+            return 0
+        videos = [Measured("as they are", name, path) for name, path in found]
+        if not args.as_they_are:
+            videos += _encoded(found, folder)
+        print(
+            f"torch {torch.__version__}, {_libraries()}; one thread, {'wall' if args.wall else 'CPU'} time, "
+            f"{args.spans} places a video, {args.rounds} rounds"
+        )
+        gc.collect()
+        gc.freeze()
+        spans = [_spans(video, args.spans) for video in videos]
+        same = _compare(readers, videos, spans)
+        _compare_speed(readers, videos, spans, args.rounds, clock)
+        _compare_shapes(videos, args.spans, args.rounds, clock)
+    return 0 if same else 1
+
+
+# ---- the tables ------------------------------------------------------------------------------------------------------
+
+
+def _compare(readers: dict[str, Reader], videos: Sequence[Measured], spans: Sequence[list[list[int]]]) -> bool:
+    """Print how far the readers' pictures are from ours; whether plain PyAV's are the same."""
+    others = [name for name in readers if name not in (OURS, RAW_NEEDED, RAW_ALL)]
+    print("\nlargest difference of a pixel from ours; 0: the same bits")
+    print(_row("", others))
+    same = True
+    for video, places in zip(videos, spans, strict=True):
+        differences = dict.fromkeys(others, 0)
+        for indices in places:
+            ours = readers[OURS](video.path, indices)
+            for name in others:
+                differences[name] = max(differences[name], _difference(ours, readers[name](video.path, indices)))
+        same &= not differences[PYAV]
+        print(_row(f"{video.group}: {video.name}", [str(value) for value in differences.values()]), flush=True)
+    return same
+
+
+def _compare_speed(
+    readers: dict[str, Reader],
+    videos: Sequence[Measured],
+    spans: Sequence[list[list[int]]],
+    rounds: int,
+    clock: Callable[[], float],
+) -> None:
+    measured: list[Seconds] = []
+    for video, places in zip(videos, spans, strict=True):
+        runs = [
+            {name: functools.partial(read, video.path, indices) for name, read in readers.items()} for indices in places
+        ]
+        measured.append(_take_turns(runs, rounds, clock))
+    for statistic in (np.median, np.min):
+        over = "median" if statistic is np.median else "best"
+        others = [name for name in readers if name != OURS]
+        print(f"\nour clips per second over theirs, by the {over} of {rounds} rounds")
+        print(_row("", [*others, "our ms"]))
+        ratios = []
+        for video, seconds in zip(videos, measured, strict=True):
+            cost = {name: float(statistic(seconds[name], axis=1).mean()) for name in readers}
+            ratios.append([cost[name] / cost[OURS] for name in others])
+            figures = [*(f"{ratio:.2f}" for ratio in ratios[-1]), f"{1e3 * cost[OURS]:.1f}"]
+            print(_row(f"{video.group}: {video.name}", figures))
+        means = _print_means(videos, np.array(ratios))
+        peers = {name: mean for name, mean in zip(others, means, strict=True) if name in TORCHCODEC.values()}
+        if peers:
+            faster = min(peers, key=lambda name: peers[name])
+            print(f"over the faster torchcodec ({faster}): {peers[faster]:.2f}")
+
+
+def _compare_shapes(videos: Sequence[Measured], num_spans: int, rounds: int, clock: Callable[[], float]) -> None:
+    listed = [Video(video.path, 0, video.name) for video in videos]
+    dataset = VideoDataset(listed, SPANS, CROPS, seed=SEED)
+    print(f"\ntime to make {', '.join(map(str, STEP))} over {FULL} alone, of {rounds} rounds")
+    print(_row("", ["median", "best"]))
+    ratios = []
+    for index, video in enumerate(videos):
+        runs = []
+        for epoch in range(num_spans):
+            full, four = ClipRequest(index, (FULL,), epoch), ClipRequest(index, STEP, epoch)
+            assert torch.equal(_full(dataset[full]), _full(dataset[four]))
+            runs.append(
+                {
+                    "full": functools.partial(dataset.__getitem__, full),
+                    "four": functools.partial(dataset.__getitem__, four),
+                }
+            )
+        seconds = _take_turns(runs, rounds, clock)
+        median, best = (
+            statistic(seconds["four"], axis=1).mean() / statistic(seconds["full"], axis=1).mean()
+            for statistic in (np.median, np.min)
+        )
+        ratios.append([median, best])
+        print(_row(f"{video.group}: {video.name}", [f"{median:.3f}", f"{best:.3f}"]), flush=True)
+    _print_means(videos, np.array(ratios), digits=3)
+
+
+def _full(clip: object) -> torch.Tensor:
+    assert isinstance(clip, Clip), clip
+    return clip.clips[FULL]
+
+
+def _take_turns(runs: Sequence[dict[str, Callable[[], object]]], rounds: int, clock: Callable[[], float]) -> Seconds:
+    """Seconds of each function, (places, rounds): `runs` has for each place what is to be timed there, by name."""
+    names = list(runs[0])
+    seconds = {name: np.empty((len(runs), rounds)) for name in names}
+    for turn in range(-1, rounds):  # the first is for warming up
+        for place, functions in enumerate(runs):
+            # In another order each time: what ran before leaves its traces in the caches.
+            for number in range(len(names)):
+                name = names[(number + turn) % len(names)]
+                started = clock()
+                functions[name]()
+                elapsed = clock() - started
+                if turn >= 0:
+                    seconds[name][place, turn] = elapsed
+    return seconds
+
+
+def _print_means(videos: Sequence[Measured], ratios: np.ndarray, digits: int = 2) -> np.ndarray:
+    """Geometric means by group and over all; returns the last."""
+    groups = list(dict.fromkeys(video.group for video in videos))
+    for group in [*groups, None]:
+        rows = [number for number, video in enumerate(videos) if group in (video.group, None)]
+        means = np.exp(np.log(ratios[rows]).mean(axis=0))
+        if group is None or len(groups) > 1:
+            title = f"geometric mean, {group or 'all'}"
+            print(_row(title, [f"{mean:.{digits}f}" for mean in means]), flush=True)
+    return means
+
+
+def _row(title: str, figures: Sequence[str]) -> str:
+    return f"{title:56}" + "".join(f"{figure:>14}" for figure in figures)
+
+
+def _difference(ours: np.ndarray | None, theirs: np.ndarray | None) -> int:
+    assert ours is not None
+    assert theirs is not None
+    if np.array_equal(ours, theirs):
+        return 0
+    return int(np.abs(ours.astype(np.int16) - theirs).max()) if ours.shape == theirs.shape else 255
+
+
+# ---- the readers -----------------------------------------------------------------------------------------------------
+
+
+def _readers() -> dict[str, Reader]:
+    """All that are installed, ours first."""
+    readers: dict[str, Reader] = {OURS: _read_ours}
+    try:
+        from torchcodec.decoders import VideoDecoder
+
+        for mode, name in TORCHCODEC.items():
+            readers[name] = functools.partial(_read_torchcodec, VideoDecoder, mode)
+    except (ImportError, RuntimeError) as error:  # the latter where it finds no FFmpeg
+        print(f"torchcodec is left out ({str(error).splitlines()[0]}): pip install torchcodec")
+    try:
+        from decord import VideoReader
+
+        readers["decord"] = functools.partial(_read_decord, VideoReader)
+    except ImportError as error:
+        print(f"decord is left out ({error}): pip install decord")
+    return {**readers, PYAV: _read_pyav, RAW_NEEDED: _decode_needed, RAW_ALL: _decode_all}
+
+
+def _read_ours(path: str, indices: list[int]) -> np.ndarray:
+    with VideoFile(path) as video:
+        frames = video.frames(indices)
+        first = next(frames)
+        frames_THWC = np.empty((len(indices), *first.shape), np.uint8)
+        frames_THWC[0] = first
+        for number, frame_HWC in enumerate(frames, start=1):
+            frames_THWC[number] = frame_HWC
+    return frames_THWC
+
+
+def _read_torchcodec(decoder: Callable[..., object], mode: str, path: str, indices: list[int]) -> np.ndarray:
+    video = decoder(path, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode=mode)
+    return video.get_frames_at(indices).data.numpy()  # type: ignore[attr-defined]
+
+
+def _read_decord(reader: Callable[..., object], path: str, indices: list[int]) -> np.ndarray:
+    return reader(path, num_threads=1).get_batch(indices).asnumpy()  # type: ignore[attr-defined]
+
+
+def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
+    wanted, last = set(indices), indices[-1]
+    frames = []
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for number, frame in enumerate(container.decode(stream)):
+            if number in wanted:
+                frames.append(frame.to_ndarray(format="rgb24"))
+            if number == last:
+                break
+    return np.stack(frames)
+
+
+def _decode_needed(path: str, indices: list[int]) -> None:
+    with VideoFile(path) as video:
+        for _ in video._wanted_frames(indices):
+            pass
+
+
+def _decode_all(path: str, indices: list[int]) -> None:
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        codec = stream.codec_context
+        codec.thread_count = 1
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        shown = sorted(packet.pts for packet in packets if not packet.is_discard)
+        wanted = {shown[index] for index in indices}
+        places = [place for place, packet in enumerate(packets) if packet.pts in wanted]
+        before = [place for place, packet in enumerate(packets[: places[0] + 1]) if packet.is_keyframe]
+        start = max((place for place in before if packets[place].pts <= shown[indices[0]]), default=0)
+        for packet in packets[start : places[-1] + 1]:
+            codec.decode(packet)
+        codec.decode(None)
+
+
+# ---- the videos ------------------------------------------------------------------------------------------------------
+
+
+def _videos(given: str) -> Iterator[str]:
+    """Local paths of the videos that a file or folder stands for; says which file cannot be used."""
+    if g_pathmgr.isdir(given):
+        folder = g_pathmgr.get_local_path(given)
+        for name in find_video_files(folder):
+            path = os.path.join(folder, name)
+            try:
+                with VideoFile(path) as video:
+                    num_frames, fps = video.info.num_frames, video.info.fps or 30.0
+                    is_usual = video._codec.name == "h264" and video._shown and fps >= 15.0
+                if is_usual and 7.0 <= num_frames / fps <= 20.0:
+                    yield path
+            except VideoDecodeError:
+                continue
+    elif g_pathmgr.isfile(given):
+        path = g_pathmgr.get_local_path(given)
+        try:
+            with VideoFile(path) as video:
+                has_times = bool(video._shown)
+            if has_times:
+                yield path
+            else:
+                print(f"{given} is left out: it has no timestamps to choose frames by")
+        except VideoDecodeError as error:
+            print(f"{given} is left out: {error}")
+    else:
+        print(f"{given} is left out: there is no such file or folder")
+
+
+def _encoded(found: Sequence[tuple[str, str]], folder: str) -> Iterator[Measured]:
+    for group, encoding in (("x264's defaults", X264Defaults()), ("prepare_videos", Encoding())):
+        for number, (name, path) in enumerate(found):
+            target = os.path.join(folder, f"{number}_{type(encoding).__name__}.mp4")
+            encode_video(path, target, encoding)
+            yield Measured(group, name, target)
+
+
+def _spans(video: Measured, count: int) -> list[list[int]]:
+    """The frames of `count` random clips, each once, as readers want them."""
+    with VideoFile(video.path) as file:
+        info = file.info
+    rng = np.random.default_rng(SEED)
+    return [np.unique(SPANS.frames(rng, 0, info)).tolist() for _ in range(count)]
+
+
+# ---- FFmpeg ----------------------------------------------------------------------------------------------------------
+
+
+def _start_again() -> None:
+    """Start this program anew, with PyAV's FFmpeg under plain names and without other threads. Does not return."""
+    libraries = Path(av.__file__).parents[1] / "av.libs"
+    folder = tempfile.mkdtemp()
+    for path in libraries.glob("lib*.so.*") if libraries.is_dir() else ():
+        match = re.fullmatch(r"(lib(?:av|sw)\w+)-\w+\.so\.(\d+)\..*", path.name)
+        if match:
+            os.symlink(path, os.path.join(folder, f"{match[1]}.so.{match[2]}"))
+    # The second folder is for the libraries that these need.
+    paths = [folder, str(libraries), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    environment = {_LINKS: folder, "LD_LIBRARY_PATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **environment})
+
+
+def _libraries() -> str:
+    """Versions, and which files of libavcodec the process has loaded: torchcodec's shall be PyAV's."""
+    versions = []
+    for name in ("av", "torchcodec", "decord"):
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    maps = Path("/proc/self/maps")
+    loaded = set(re.findall(r"libavcodec\S+", maps.read_text())) if maps.exists() else set()
+    return ", ".join([*versions, *sorted(loaded)])
+
+
+if __name__ == "__main__":
+    main()
