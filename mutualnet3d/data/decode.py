@@ -1,7 +1,8 @@
 """Video files to frames, by PyAV: exactly the frames that were asked for, and as little decoding as that takes.
 
 All packets of the video stream are read first; they say which frames there are and when each is shown, whatever the
-headers claim. Decoding then begins at the keyframe before a wanted frame and ends with the last wanted packet, and
+headers claim. (Of an MP4 file with evenly spaced frames only those around the wanted ones, which must agree with the
+file's index.) Decoding then begins at the keyframe before a wanted frame and ends with the last wanted packet, and
 H.264 frames between them to which no other refers are skipped. Where timestamps are missing or contradict what the
 decoder gives, the video is decoded from its start and its frames are counted as they come.
 """
@@ -12,6 +13,7 @@ import itertools
 import os
 import stat
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -39,6 +41,9 @@ _FPS_RANGE = (0.1, 1000.0)
 # takes it as long as a tenth of a clip.
 _STATED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _NO_PROBING = {"probesize": "5000", "analyzeduration": "1", "fpsprobesize": "0"}
+
+# Flag of an entry of a file's index: decoding can begin there. Any other flag says that there is something about it.
+_KEYFRAME = 1
 
 # Packets between two looks at the clock.
 _PACKETS_A_LOOK = 32
@@ -84,10 +89,14 @@ class VideoFile:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._reformatter = VideoReformatter()
         self._container: av.container.InputContainer | None = None
+        self._shown: list[int] | None = None
+        # Times of decoding by the file's index, where it took the place of the packets.
+        self._index_times: list[int] | None = None
         try:
             self._local_path = _regular_file(path)
             self._open(probe=False)
-            self._read_packets()
+            if not self._read_index():
+                self._read_packets()
         except _DECODER_ERRORS as error:
             self.close()
             raise self._failure(error) from error
@@ -102,7 +111,7 @@ class VideoFile:
 
     def close(self) -> None:
         """Let go of the file and of all packets."""
-        self._packets: list[av.Packet] | None = None
+        self._packets: Sequence[av.Packet | None] | None = None
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -181,6 +190,62 @@ class VideoFile:
             num_read += len(some)
             yield [packet for packet in some if packet.size]
 
+    def _read_index(self) -> bool:
+        """Learn what frames there are from the index that an MP4 file has at its start, so that only the packets around
+        the wanted frames have to be read: where all frames last equally long and none is cut away. `_read_groups` then
+        checks it against those packets. Whether it could be done."""
+        assert self._container is not None
+        stream, entries = self._stream, self._stream.index_entries
+        num_frames = len(entries)
+        if self._container.format.name != _STATED[0] or num_frames != stream.frames or stream.start_time is None:
+            return False
+        times = [entry.timestamp for entry in entries]
+        step = times[1] - times[0] if num_frames > 1 else 0
+        flags = [entry.flags for entry in entries]
+        keyframes = [position for position, flag in enumerate(flags) if flag == _KEYFRAME]
+        if (
+            step <= 0
+            or times != list(range(times[0], times[0] + num_frames * step, step))
+            or len(keyframes) < 3  # most packets would be read anyway
+            or keyframes[0] != 0
+            or any(flag & ~_KEYFRAME for flag in flags)
+            or max([entry.pos + entry.size for entry in entries]) > os.path.getsize(self._local_path)
+        ):
+            return False
+        self._index_times, self._num_packets = times, num_frames
+        self._index = PacketIndex([None] * num_frames, keyframes)
+        self._shown = list(range(stream.start_time, stream.start_time + num_frames * step, step))
+        self.info = VideoInfo(num_frames, self._frame_rate())
+        return True
+
+    def _read_groups(self, indices: Sequence[int]) -> bool:
+        """Read the packets from the keyframe before each frame at `indices` up to the next keyframe. Whether they are
+        what the file's index said: each group shows the frames of its place, and no others."""
+        times = self._index_times
+        assert self._container is not None
+        assert self._shown is not None
+        assert times is not None
+        keyframes = [*self._index.keyframes, self._num_packets]
+        groups = sorted({bisect_right(keyframes, index) - 1 for index in indices})
+        pts: list[int | None] = [None] * self._num_packets
+        packets: list[av.Packet | None] = [None] * self._num_packets
+        reader: Iterator[av.Packet] = iter(())
+        end = -1
+        for group in groups:
+            start, stop = keyframes[group : group + 2]
+            if start != end:
+                self._container.seek(times[start], stream=self._stream)
+                reader = self._container.demux(self._stream)
+            end = stop
+            self._check_time()
+            some = list(itertools.islice(reader, stop - start))
+            shown = [packet.pts for packet in some if packet.pts is not None and not packet.is_discard]
+            if sorted(shown) != self._shown[start:stop] or some[0].dts != times[start]:
+                return False
+            pts[start:stop], packets[start:stop] = shown, some
+        self._index, self._packets = PacketIndex(pts, self._index.keyframes), packets
+        return True
+
     def _read_packets(self) -> None:
         kept: list[av.Packet] | None = []
         kept_bytes = 0
@@ -198,6 +263,7 @@ class VideoFile:
                 kept_bytes += sum([packet.size for packet in packets])
                 if kept_bytes > _MAX_KEPT_BYTES:
                     kept = None
+        self._index_times = None
         num_frames = len(pts) - len(hidden)
         if num_frames < 1:
             raise VideoDecodeError(f"{self.path}: the video has no frame")
@@ -223,7 +289,7 @@ class VideoFile:
     def _packets_of(self, start: int, stop: int) -> Iterator[av.Packet]:
         """Packets `start` to `stop`, from memory, or from the file once more."""
         if self._packets is not None:
-            yield from self._packets[start:stop]
+            yield from filter(None, self._packets[start:stop])
             return
         self._open(self._probed)
         yield from itertools.islice(itertools.chain.from_iterable(self._demux()), start, stop)
@@ -232,6 +298,8 @@ class VideoFile:
 
     def _wanted_frames(self, indices: Sequence[int]) -> Iterator[av.VideoFrame]:
         """The frames at `indices`, as far as they come, in order."""
+        if self._index_times is not None and not self._read_groups(indices):
+            self._read_all_packets()
         if self._shown is None:
             yield from self._by_counting(indices)
             return
@@ -239,6 +307,11 @@ class VideoFile:
         for frame in self._by_timestamp(indices):
             yield frame
             delivered += 1
+        if delivered < len(indices) and self._index_times is not None:
+            self._read_all_packets()
+            for frame in self._by_timestamp(indices[delivered:]):
+                yield frame
+                delivered += 1
         if delivered < len(indices) and not self._probed:
             # A decoder that was not told how far frames are reordered may drop the first ones.
             self._open(probe=True)
@@ -249,6 +322,16 @@ class VideoFile:
         if delivered < len(indices) and self._codec.name == "h264":
             # H.264 may mark a frame as a keyframe from which the picture only builds up, over the next ones.
             yield from self._by_timestamp(indices[delivered:], from_start=True)
+
+    def _read_all_packets(self) -> None:
+        """The file's index does not tell all; the packets do."""
+        promised = self.info.num_frames
+        self._open(probe=False)
+        self._read_packets()
+        if self.info.num_frames != promised:
+            raise FrameCountCorrected(
+                f"{self.path}: the file's index has {promised} frames, its packets have {self.info.num_frames}"
+            )
 
     def _by_timestamp(self, indices: Sequence[int], from_start: bool = False) -> Iterator[av.VideoFrame]:
         """The wanted frames, as far as they come, in order."""

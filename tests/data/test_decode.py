@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks import broken_videos
 from mutualnet3d.data import decode
-from mutualnet3d.data.decode import FrameCountCorrected, VideoDecodeError, VideoFile
+from mutualnet3d.data.decode import FrameCountCorrected, VideoDecodeError, VideoFile, VideoInfo
 from tests.conftest import SHARED, numbered_frames, write_video
 
 NUM_FRAMES, FPS, HEIGHT, WIDTH = 60, 24, 48, 64
@@ -195,6 +195,8 @@ def test_frames_are_those_of_reading_from_start_to_end(video_named, name):
 def test_these_videos_do_have_leading_pictures(video_named, name):
     """Frames that follow a keyframe in the file, are shown before it, and refer to what came before it."""
     with VideoFile(str(video_named(name)[0])) as video:
+        if video._index_times is not None:
+            video._read_packets()
         pts, keyframes = video._index.pts, video._index.keyframes
         assert any(pts[position] < pts[key] for key in keyframes for position in range(key + 1, len(pts)))
 
@@ -448,11 +450,90 @@ class Stumbling:
     def close(self): ...
 
 
+def packets_read(path, indices, monkeypatch):
+    """How many packets are read for the frames at `indices`, those at the opening included, and the frames."""
+    counts = []
+
+    class Counting:
+        def __init__(self, container):
+            self.container = container
+
+        def __getattr__(self, name):
+            return getattr(self.container, name)
+
+        def demux(self, stream):
+            for packet in self.container.demux(stream):
+                counts.append(packet.size > 0)
+                yield packet
+
+    opening = av.open
+    with monkeypatch.context() as patch:
+        patch.setattr(decode.av, "open", lambda *args, **options: Counting(opening(*args, **options)))
+        with VideoFile(str(path)) as video:
+            frames = list(video.frames(indices))
+    return sum(counts), frames
+
+
+@pytest.fixture(scope="module")
+def groups_of_12(tmp_path_factory):
+    """100 numbered frames, B-frames among them, a keyframe every 12; the index stands at the file's start."""
+    path = tmp_path_factory.mktemp("groups") / "groups.mp4"
+    options = {"qp": "0", "preset": "medium", "x264-params": "keyint=12:min-keyint=12:scenecut=0:open-gop=0:bframes=3"}
+    made = write_video(path.with_name("index_last.mp4"), numbered_frames(100), **options)
+    with av.open(str(made)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    return path
+
+
+def test_of_an_mp4_file_only_the_groups_of_the_wanted_frames_are_read(groups_of_12, monkeypatch):
+    for indices, groups in (([0], 1), ([50], 1), ([23, 24], 2), ([3, 40, 99], 3), ([47, 48, 59, 60], 3)):
+        count, frames = packets_read(groups_of_12, indices, monkeypatch)
+        assert [int(frame[0, 0, 0]) // 2 for frame in frames] == indices
+        assert count <= 12 * groups
+    with VideoFile(str(groups_of_12)) as video:
+        assert (video.info.num_frames, video.info.fps) == (100, 24.0)
+        for indices in ([70], [3, 90], [50, 51]):  # forwards and back again
+            assert [int(frame[0, 0, 0]) // 2 for frame in video.frames(indices)] == indices
+
+
+def test_an_index_that_does_not_agree_with_the_packets_is_not_used(video_named, monkeypatch):
+    """With leading pictures a group shows frames of the one before it."""
+    path, expected = video_named("open.mp4")
+    count, frames = packets_read(path, [30], monkeypatch)
+    assert count > NUM_FRAMES
+    assert_same_frames(frames, expected, [30])
+
+
+def test_an_index_of_another_number_of_frames_is_corrected(groups_of_12, monkeypatch):
+    with VideoFile(str(groups_of_12)) as video:
+        monkeypatch.setattr(VideoFile, "_read_groups", lambda self, indices: False)
+        video.info = VideoInfo(103, 24.0)
+        with pytest.raises(
+            FrameCountCorrected, match=r"groups\.mp4: the file's index has 103 frames, its packets .* 100"
+        ):
+            list(video.frames([50]))
+        assert [int(frame[0, 0, 0]) // 2 for frame in video.frames([50])] == [50]
+
+
+def test_an_index_whose_end_is_cut_off_is_not_believed(groups_of_12, tmp_path):
+    whole = groups_of_12.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    with VideoFile(str(cut)) as video:
+        assert 40 < video.info.num_frames < 90
+        assert [int(frame[0, 0, 0]) // 2 for frame in video.frames([5, 30])] == [5, 30]
+
+
 @pytest.mark.parametrize("num_packets", [1, 31, 32, 33, 50])
 @pytest.mark.parametrize("error", [av.InvalidDataError(-1094995529, "broken"), IndexError("list index out of range")])
 def test_packets_before_an_error_are_not_lost(video_named, num_packets, error):
     """IndexError is what PyAV raises at the end of a file in which streams have appeared since it was opened."""
     with VideoFile(str(video_named("closed.mp4")[0])) as video:
+        video._read_packets()
         packets = video._packets
         video._container.close()
         video._container = Stumbling(packets[:num_packets], error)
