@@ -220,7 +220,7 @@ class VideoFile:
 
     def _read_groups(self, indices: Sequence[int]) -> bool:
         """Read the packets from the keyframe before each frame at `indices` up to the next keyframe. Whether they are
-        what the file's index said: each group shows the frames of its place, and no others."""
+        what the file's index said: each group shows the frames of its place, and no others, the keyframe first."""
         times = self._index_times
         assert self._container is not None
         assert self._shown is not None
@@ -234,13 +234,16 @@ class VideoFile:
         for group in groups:
             start, stop = keyframes[group : group + 2]
             if start != end:
-                self._container.seek(times[start], stream=self._stream)
+                # The keyframe's time of being shown, not of decoding: libav goes to the keyframe at or before that.
+                self._container.seek(self._shown[start], stream=self._stream)
                 reader = self._container.demux(self._stream)
             end = stop
             self._check_time()
             some = list(itertools.islice(reader, stop - start))
             shown = [packet.pts for packet in some if packet.pts is not None and not packet.is_discard]
             if sorted(shown) != self._shown[start:stop] or some[0].dts != times[start]:
+                return False
+            if shown[0] != self._shown[start]:  # an open group: its first frames need the group before it
                 return False
             pts[start:stop], packets[start:stop] = shown, some
         self._index, self._packets = PacketIndex(pts, self._index.keyframes), packets
