@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from iopath.common.file_io import PathHandler, g_pathmgr
 from PIL import Image
 
 import mutualnet3d as m3
@@ -218,6 +219,33 @@ def test_labels_may_be_names(tiny_overrides, tiny_data, tmp_path):
     by_number = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1, OUTPUT_DIR=str(tmp_path / "by_number")))
     states = [load_checkpoint(run_train(cfg))["model_state"] for cfg in (by_name, by_number)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_lists_and_videos_may_be_where_a_path_handler_knows(tiny_overrides, tiny_data):
+    """As with s3:// or manifold://, once a handler is registered with iopath."""
+
+    class Elsewhere(PathHandler):
+        def _get_supported_prefixes(self):
+            return ["elsewhere://"]
+
+        def _get_local_path(self, path, force=False, **options):
+            return str(tiny_data / path.removeprefix("elsewhere://tiny/"))
+
+        def _isfile(self, path, **options):
+            return os.path.isfile(self._get_local_path(path))
+
+        def _open(self, path, mode="r", buffering=-1, **options):
+            return open(self._get_local_path(path), mode, encoding=None if "b" in mode else "utf-8")
+
+    handler = Elsewhere()
+    g_pathmgr.register_handler(handler)
+    try:
+        cfg = make_cfg(tiny_overrides(DATA__PATH_TO_DATA_DIR="elsewhere://tiny", SOLVER__MAX_EPOCH=1))
+        run_train(cfg)
+    finally:
+        g_pathmgr._path_handlers.pop("elsewhere://")
+    (trained,) = records_of(cfg, "trained")
+    assert (trained["listed"], trained["found"], trained["bad"]) == (16, 16, 0)
 
 
 @pytest.mark.parametrize(

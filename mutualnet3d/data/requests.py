@@ -8,6 +8,7 @@ of these move up by a clip. What a step gets is therefore the same as if one wor
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ class TrainRequests:
             elif self.next_step < self.num_steps:
                 self._steps.append(_Step(self.next_step))
                 self.next_step += 1
-                self._assign()
+                self._assign(first=len(self._steps) - 1)
                 yield self._ask(self._steps[-1])
             else:
                 yield []
@@ -145,10 +146,10 @@ class TrainRequests:
         self._start = self._steps.popleft().wanted[-1] + 1
         return self._start
 
-    def _assign(self) -> None:
-        """Deal the stream out to the steps that are not done, anew."""
-        position = self._start
-        for step in self._steps:
+    def _assign(self, first: int = 0) -> None:
+        """Deal the stream out anew to the steps that are not done, from the `first` of them on."""
+        position = self._steps[first - 1].wanted[-1] + 1 if first else self._start
+        for step in itertools.islice(self._steps, first, None):
             step.wanted = []
             while len(step.wanted) < self.batch_size:
                 if not self.is_bad(self.order.at(position)[1], position):
