@@ -19,7 +19,8 @@ per second: 1.5 means that ours reads three clips while the other reads two.
 
 Before that each reader's pictures are compared with ours; where plain PyAV's are not the same the exit status is 1.
 torchcodec's approximate mode takes frames for evenly spaced; where they are not, it gives others. The last table is of
-a step of mutual training: making all its four shapes over making the full network's alone, crops and resizing included.
+a step of mutual training: making all its shapes over making the full network's alone, crops and resizing included, for
+steps as training draws them and for one in which all four sub-networks differ in size and frames.
 
 torchcodec looks for FFmpeg's libraries under their plain names. PyAV brings them under names of its own, so the program
 starts itself again with a folder of links to them on LD_LIBRARY_PATH: both then use the very same FFmpeg.
@@ -50,6 +51,7 @@ import numpy as np
 import torch
 from iopath.common.file_io import g_pathmgr
 
+import mutualnet3d as m3
 from mutualnet3d.data.annotations import Video
 from mutualnet3d.data.clip_samplers import Pace, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Clip, VideoDataset
@@ -57,11 +59,12 @@ from mutualnet3d.data.decode import VideoDecodeError, VideoFile
 from mutualnet3d.data.make_lists import find_video_files
 from mutualnet3d.data.prepare import Encoding, encode_video
 from mutualnet3d.data.requests import ClipRequest
-from mutualnet3d.shapes import ClipShape
+from mutualnet3d.shapes import ClipShape, union_of_shapes
 
 SPANS = RandomSpans(Pace(num_frames=16, sampling_rate=5, target_fps=30.0))
 CROPS = RandomCrops((256, 320), 224, flip=True)
 FULL = ClipShape(16, 224)
+SPACE = m3.SubnetSpace(width_range=(0.63, 1.0), sizes=(224, 192, 160, 128), frames=(16, 13, 10, 6))
 STEP = (FULL, ClipShape(13, 192), ClipShape(10, 160), ClipShape(6, 128))
 SEED = 0
 VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos" / "diverse"
@@ -100,6 +103,7 @@ def main() -> None:
     parser.add_argument("--as-they-are", action="store_true", help="do not re-encode")
     parser.add_argument("--spans", type=int, default=5, help="places in each video; %(default)s")
     parser.add_argument("--rounds", type=int, default=9, help="timed runs of each reader at each place; %(default)s")
+    parser.add_argument("--only-shapes", action="store_true", help="the last table alone")
     parser.add_argument("--wall", action="store_true", help="time by the clock on the wall instead of CPU time")
     args = parser.parse_args()
     if _LINKS not in os.environ:
@@ -131,8 +135,10 @@ def _run(args: argparse.Namespace) -> int:
         gc.collect()
         gc.freeze()
         spans = [_spans(video, args.spans) for video in videos]
-        same = _compare(readers, videos, spans)
-        _compare_speed(readers, videos, spans, args.rounds, clock)
+        same = True
+        if not args.only_shapes:
+            same = _compare(readers, videos, spans)
+            _compare_speed(readers, videos, spans, args.rounds, clock)
         _compare_shapes(videos, args.spans, args.rounds, clock)
     return 0 if same else 1
 
@@ -191,27 +197,31 @@ def _compare_speed(
 def _compare_shapes(videos: Sequence[Measured], num_spans: int, rounds: int, clock: Callable[[], float]) -> None:
     listed = [Video(video.path, 0, video.name) for video in videos]
     dataset = VideoDataset(listed, SPANS, CROPS, seed=SEED)
-    print(f"\ntime to make {', '.join(map(str, STEP))} over {FULL} alone, of {rounds} rounds")
-    print(_row("", ["median", "best"]))
+    print(f"\ntime to make all shapes of a step over {FULL} alone, of {rounds} rounds")
+    print(f"steps: as mutual training draws them, another for each place; all differ: {', '.join(map(str, STEP))}")
+    print(_row("", ["steps, median", "steps, best", "all differ, median", "all differ, best"]))
     ratios = []
     for index, video in enumerate(videos):
         runs = []
         for epoch in range(num_spans):
-            full, four = ClipRequest(index, (FULL,), epoch), ClipRequest(index, STEP, epoch)
-            assert torch.equal(_full(dataset[full]), _full(dataset[four]))
-            runs.append(
-                {
-                    "full": functools.partial(dataset.__getitem__, full),
-                    "four": functools.partial(dataset.__getitem__, four),
-                }
-            )
+            drawn = SPACE.at_step(SEED, index * num_spans + epoch)
+            requests = {
+                "full": ClipRequest(index, (FULL,), epoch),
+                "step": ClipRequest(index, union_of_shapes([[config.clip_shape] for config in drawn]), epoch),
+                "differ": ClipRequest(index, STEP, epoch),
+            }
+            for request in requests.values():
+                assert torch.equal(_full(dataset[request]), _full(dataset[requests["full"]]))
+            runs.append({name: functools.partial(dataset.__getitem__, request) for name, request in requests.items()})
         seconds = _take_turns(runs, rounds, clock)
-        median, best = (
-            statistic(seconds["four"], axis=1).mean() / statistic(seconds["full"], axis=1).mean()
-            for statistic in (np.median, np.min)
+        ratios.append(
+            [
+                statistic(seconds[name], axis=1).mean() / statistic(seconds["full"], axis=1).mean()
+                for name in ("step", "differ")
+                for statistic in (np.median, np.min)
+            ]
         )
-        ratios.append([median, best])
-        print(_row(f"{video.group}: {video.name}", [f"{median:.3f}", f"{best:.3f}"]), flush=True)
+        print(_row(f"{video.group}: {video.name}", [f"{ratio:.3f}" for ratio in ratios[-1]]), flush=True)
     _print_means(videos, np.array(ratios), digits=3)
 
 
@@ -384,7 +394,7 @@ def _spans(video: Measured, count: int) -> list[list[int]]:
     with VideoFile(video.path) as file:
         info = file.info
     rng = np.random.default_rng(SEED)
-    return [np.unique(SPANS.frames(rng, 0, info)).tolist() for _ in range(count)]
+    return [np.unique(SPANS.frames(rng, 0, info).frame_indices(SPANS.pace.num_frames)).tolist() for _ in range(count)]
 
 
 # ---- FFmpeg ----------------------------------------------------------------------------------------------------------

@@ -155,7 +155,9 @@ def _dataset_of(cfg: CfgNode, split: str) -> str:
 
 
 def _pace(cfg: CfgNode) -> Pace:
-    return Pace(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS)
+    # Slow's frames are some of Fast's, as in PySlowFast.
+    among_full = cfg.MODEL.ARCH == "slowfast"
+    return Pace(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS, among_full)
 
 
 def _uniform_frames(cfg: CfgNode, split: Split, num_spans: int) -> FrameSampler:

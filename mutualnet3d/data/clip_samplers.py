@@ -13,6 +13,8 @@ import numpy as np
 
 from mutualnet3d.data.clip_sampling import (
     CropBox,
+    FullClip,
+    Span,
     random_crop,
     random_resized_crop,
     random_span,
@@ -24,15 +26,18 @@ from mutualnet3d.data.clip_sampling import (
 from mutualnet3d.data.decode import VideoInfo
 
 
-class FrameSampler(Protocol):
-    """Chooses the `num_frames` frames of the full network's clip."""
+class Frames(Protocol):
+    """The frames of a clip, for shapes of any number of frames."""
 
-    @property
-    def num_frames(self) -> int: ...
-
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
-        """Indices of the frames, int64, not descending."""
+    def frame_indices(self, count: int) -> np.ndarray:
+        """Indices of `count` frames, int64, not descending."""
         ...
+
+
+class FrameSampler(Protocol):
+    """Chooses the frames of a clip."""
+
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames: ...
 
 
 class CropSampler(Protocol):
@@ -44,11 +49,19 @@ class CropSampler(Protocol):
 @dataclass(frozen=True)
 class Pace:
     """How much of a video a clip spans: `num_frames` frames, every `sampling_rate`-th of a video of `target_fps` frames
-    per second. In a video of another rate the same time; in one that does not tell its rate, as if it were that."""
+    per second. In a video of another rate the same time; in one that does not tell its rate, as if it were that.
+
+    Shapes of fewer frames have frames of their own, evenly spread over the span; `among_full`: some of the full clip's.
+    """
 
     num_frames: int
     sampling_rate: int
     target_fps: float
+    among_full: bool = False
+
+    def frames(self, span: Span) -> Frames:
+        """The clip of a span."""
+        return FullClip(span.frame_indices(self.num_frames)) if self.among_full else span
 
     def length(self, info: VideoInfo) -> float:
         """Frames of the video that the clip spans."""
@@ -62,12 +75,8 @@ class RandomSpans:
 
     pace: Pace
 
-    @property
-    def num_frames(self) -> int:
-        return self.pace.num_frames
-
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
-        return random_span(rng, self.pace.length(info), info.num_frames).frame_indices(self.num_frames)
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
+        return self.pace.frames(random_span(rng, self.pace.length(info), info.num_frames))
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,8 @@ class UniformSpans:
     pace: Pace
     num_spans: int = 1
 
-    @property
-    def num_frames(self) -> int:
-        return self.pace.num_frames
-
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
-        length = self.pace.length(info)
-        return uniform_span(span, self.num_spans, length, info.num_frames).frame_indices(self.num_frames)
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
+        return self.pace.frames(uniform_span(span, self.num_spans, self.pace.length(info), info.num_frames))
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,9 @@ class RandomSegments:
 
     num_frames: int
 
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
         first, last = segments(info.num_frames, self.num_frames)
-        return rng.integers(first, last, endpoint=True)
+        return FullClip(rng.integers(first, last, endpoint=True))
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,9 @@ class UniformSegments:
     num_frames: int
     num_spans: int = 1
 
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> np.ndarray:
+    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
         first, last = segments(info.num_frames, self.num_frames)
-        return first + (2 * span + 1) * (last - first) // (2 * self.num_spans)
+        return FullClip(first + (2 * span + 1) * (last - first) // (2 * self.num_spans))
 
 
 @dataclass(frozen=True)

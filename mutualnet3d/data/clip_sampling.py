@@ -28,6 +28,17 @@ class Span:
         return np.clip(_floors(np.linspace(self.start, self.start + self.length - 1, count)), 0, self.num_frames - 1)
 
 
+@dataclass(frozen=True)
+class FullClip:
+    """The frames `indices` of the full network's clip, of which shapes of fewer frames take some."""
+
+    indices: np.ndarray
+
+    def frame_indices(self, count: int) -> np.ndarray:
+        """`count` of the frames, evenly chosen, int64."""
+        return self.indices[some_of(len(self.indices), count)]
+
+
 def some_of(among: int, count: int) -> np.ndarray:
     """Which `count` of a clip's `among` frames a shape of fewer frames takes, int64: evenly spread, both ends included.
 

@@ -14,7 +14,6 @@ import torch
 from mutualnet3d.data.annotations import Video
 from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
-from mutualnet3d.data.clip_sampling import some_of
 from mutualnet3d.data.decode import FrameCountCorrected, VideoDecodeError, VideoFile
 from mutualnet3d.data.frame_folder import FrameFolder
 from mutualnet3d.data.requests import ClipRequest
@@ -50,7 +49,7 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
 
     Args:
         videos: the list.
-        frame_sampler: chooses the frames of the full network's clip; a shape of fewer frames gets some of them.
+        frame_sampler: chooses the frames.
         crop_sampler: chooses the part of the picture.
         num_crops: views that show the same frames: view v is crop v % num_crops of span v // num_crops.
         augment: changes of the pixels.
@@ -99,9 +98,8 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
     def _read(self, file: VideoFile | FrameFolder, request: ClipRequest) -> dict[ClipShape, torch.Tensor]:
         span, crop = divmod(request.view, self.num_crops)
         rng = np.random.default_rng((self.seed, request.epoch, request.index))
-        full_T = self.frame_sampler.frames(rng, span, file.info)
-        counts = {shape.frames for shape in request.shapes}
-        wanted = {frames: full_T[some_of(len(full_T), frames)] for frames in counts}
+        choice = self.frame_sampler.frames(rng, span, file.info)
+        wanted = {count: choice.frame_indices(count) for count in {shape.frames for shape in request.shapes}}
         needed = np.unique(np.concatenate(list(wanted.values())))
         frames: Iterator[np.ndarray] = iter(file.frames(needed.tolist()))
         first = next(frames)

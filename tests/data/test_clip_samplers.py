@@ -12,7 +12,7 @@ from mutualnet3d.data.clip_samplers import (
     UniformSegments,
     UniformSpans,
 )
-from mutualnet3d.data.clip_sampling import CropBox
+from mutualnet3d.data.clip_sampling import CropBox, Span
 from mutualnet3d.data.decode import VideoInfo
 
 
@@ -30,22 +30,31 @@ def test_a_pace_keeps_the_seconds(fps, length):
 
 def test_random_spans_are_spans_of_the_video():
     sampler = RandomSpans(Pace(8, 4, 24.0))
-    drawn = [sampler.frames(rng(seed), 0, VideoInfo(100, 24.0)) for seed in range(50)]
-    assert sampler.num_frames == 8
+    drawn = [sampler.frames(rng(seed), 0, VideoInfo(100, 24.0)).frame_indices(8) for seed in range(50)]
     assert all(indices[-1] - indices[0] == 31 for indices in drawn)
     assert len({int(indices[0]) for indices in drawn}) > 20
-    assert sampler.frames(rng(), 0, VideoInfo(3, 24.0)).tolist() == [0, 2, 2, 2, 2, 2, 2, 2]  # shorter than the span
+    short = sampler.frames(rng(), 0, VideoInfo(3, 24.0))
+    assert short.frame_indices(8).tolist() == [0, 2, 2, 2, 2, 2, 2, 2]  # shorter than the span
+
+
+@pytest.mark.parametrize("among_full", [False, True])
+def test_fewer_frames_are_spread_evenly_or_are_some_of_the_full_clips(among_full):
+    frames = Pace(8, 1, 24.0, among_full).frames(Span(3.0, 69.0, 100))
+    full = [3, 12, 22, 32, 41, 51, 61, 71]
+    assert frames.frame_indices(8).tolist() == full
+    few = frames.frame_indices(6).tolist()
+    assert few == ([full[place] for place in (0, 1, 2, 4, 5, 7)] if among_full else [3, 16, 30, 43, 57, 71])
 
 
 def test_uniform_spans_ignore_the_generator():
     sampler = UniformSpans(Pace(4, 2, 24.0), num_spans=3)
-    spans = [sampler.frames(rng(seed), span, VideoInfo(32, 24.0)).tolist() for seed, span in enumerate([0, 1, 2])]
-    assert spans == [[0, 2, 4, 7], [8, 10, 12, 15], [16, 18, 20, 23]]
+    spans = [sampler.frames(rng(seed), span, VideoInfo(32, 24.0)) for seed, span in enumerate([0, 1, 2])]
+    assert [each.frame_indices(4).tolist() for each in spans] == [[0, 2, 4, 7], [8, 10, 12, 15], [16, 18, 20, 23]]
 
 
 def test_random_segments_draw_from_borders_that_neighbours_share():
     sampler = RandomSegments(4)
-    drawn = np.stack([sampler.frames(rng(seed), 0, VideoInfo(41, None)) for seed in range(500)])
+    drawn = np.stack([sampler.frames(rng(seed), 0, VideoInfo(41, None)).frame_indices(4) for seed in range(500)])
     assert [sorted(set(column)) for column in drawn.T.tolist()] == [list(range(10 * k, 10 * k + 11)) for k in range(4)]
     assert (np.diff(drawn) >= 0).all()
 
@@ -67,7 +76,9 @@ def test_random_segments_draw_from_borders_that_neighbours_share():
 )
 def test_uniform_segments(num_frames, num_spans, span, expected):
     sampler = UniformSegments(4, num_spans)
-    assert sampler.frames(rng(), span, VideoInfo(num_frames, 12.0)).tolist() == expected
+    frames = sampler.frames(rng(), span, VideoInfo(num_frames, 12.0))
+    assert frames.frame_indices(4).tolist() == expected
+    assert frames.frame_indices(2).tolist() == [expected[0], expected[-1]]
 
 
 def test_crops():

@@ -10,7 +10,7 @@ from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.log import JsonLines
 from mutualnet3d.shapes import ClipBatch
 
-BATCH = ClipBatch({}, torch.zeros(3), torch.zeros(3))
+BATCH = ClipBatch({}, torch.zeros(3), torch.zeros(3), next_position=7)
 
 
 def run(hooks, start=0, steps=6, losses=lambda step: {"w1.0-s32-t4": torch.tensor(1.0)}):
