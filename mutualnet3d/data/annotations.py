@@ -13,7 +13,7 @@ from typing import Any
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.log import logger
+from mutualnet3d.log import logger, progress
 
 SEPARATORS = (",", " ", "\t", ";")
 _HEADER_WORDS = {"label", "labels", "class", "class_id", "label_id", "category"}
@@ -60,20 +60,17 @@ class FoundVideos:
         return text
 
 
-def find_videos(videos: Sequence[Video], progress: Callable[[int, int], None] | None = None) -> FoundVideos:
+def find_videos(videos: Sequence[Video]) -> FoundVideos:
     """Look which videos exist: the file of each, or the first picture of its folder.
 
-    Many at a time, since on a network's disk each look is a wait. `progress` is called with (videos done, videos in
-    all) now and then.
+    Many at a time, since on a network's disk each look is a wait; shows how far it is.
     """
     size = max(1, min(_VIDEOS_A_CALL, -(-len(videos) // _THREADS)))
     parts = [videos[start : start + size] for start in range(0, len(videos), size)]
     exists: list[bool] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        for some in pool.map(_exist, parts):
+        for some in progress(pool.map(_exist, parts), len(parts), "looking for the videos"):
             exists += some
-            if progress:
-                progress(len(exists), len(videos))
     return FoundVideos(
         [video for video, there in zip(videos, exists, strict=True) if there],
         [video for video, there in zip(videos, exists, strict=True) if not there],

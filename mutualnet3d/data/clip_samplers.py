@@ -1,6 +1,6 @@
 """Which clip of a video a data set gives: the choices of training and testing, over the arithmetic of clip_sampling.
 
-A frame sampler chooses the frames of the full network's clip, a crop sampler the part of the picture. Those for
+A frame sampler chooses the frames of a clip, a crop sampler the part of the picture. Those for
 training draw from the generator that they are handed; those for testing go by the number of the span or crop.
 """
 

@@ -1,7 +1,7 @@
 """Which frames and which part of the picture a clip shows: index arithmetic only, as PySlowFast does it.
 
-The full network's clip is chosen first: frames spread over a *span*, a stretch of the video, or one frame of each
-*segment* of all of it. Every other shape takes some of those frames, and the same rectangle of the picture.
+A clip is a *span*, a stretch of the video over which every shape's frames are evenly spread; or one frame of each
+*segment* of all of it, of which shapes of fewer frames take some. All shapes show the same rectangle of the picture.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def some_of(among: int, count: int) -> np.ndarray:
     """Which `count` of a clip's `among` frames a shape of fewer frames takes, int64: evenly spread, both ends included.
 
     PySlowFast's rule for the Slow pathway, whose frames are some of the Fast one's (4 of 32: the 0th, 10th, 20th,
-    31st). A clip of any length is thus decoded with the full one.
+    31st). Not for others, where it saves decoding but costs accuracy: 6 of 8 frames are unevenly spaced
+    (docs/RESULTS.md).
     """
     return _floors(np.linspace(0, among - 1, count))
 
