@@ -1,0 +1,598 @@
+"""Several processes as one job: where this one stands (torchrun, SLURM or alone), how they meet, what they exchange.
+
+A rank that does not come, that runs something else, or that cannot be reached ends a job within minutes and with its
+name, instead of a hang without a word:
+
+    python tools/run_net.py ...                                            one process
+    torchrun --nproc_per_node 4 tools/run_net.py ...                       one node, four processes
+    srun --nodes 2 --ntasks-per-node 4 python tools/run_net.py ...         two nodes, in a SLURM job
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+# How long an exchange may wait for the slowest rank once all have met: one may write a checkpoint or read a validation
+# clip from a slow disk while the others wait.
+GROUP_TIMEOUT = timedelta(minutes=30)
+# How long a process that leaves waits for the others, and how long rank 0 keeps the store open for those that read in
+# it why the preflight failed.
+_LEAVING_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+# Below the range that Linux takes the ports of outgoing connections from.
+_FIRST_PORT, _NUM_PORTS = 12000, 20000
+
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_TORCHRUN_NEEDS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_SLURM_NEEDS = (
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+    "SLURM_NODEID",
+    "SLURM_STEP_NODELIST",
+    "SLURM_STEP_TASKS_PER_NODE",
+)
+
+# What gloo says (an ordinary RuntimeError) when another process has ended or answers no more; the last is a wait with a
+# time limit.
+_LOST_PEER = re.compile(
+    r"gloo.*(Connection closed by peer|Connection reset by peer|Connection refused|Read error|Write error|Broken pipe"
+    r"|Timed out waiting)|NCCL.*remote|^Operation timed out!",
+    re.DOTALL,
+)
+
+
+class PreflightError(RuntimeError):
+    """The processes of a job did not come together; the message names who is missing, differs or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where this process stands in its job.
+
+    Args:
+        rank: number of this process, 0..world-1.
+        world: number of processes.
+        local_rank: number of this process on its node.
+        local_world: number of processes on this node.
+        host: of rank 0, where all meet; "" when alone.
+        port: there; 0 when alone.
+        started_by: "alone", "torchrun" or "SLURM".
+        attempt: how often torchrun has started the job again, where its agent keeps the store open at host:port; None
+            where rank 0 opens it.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+    host: str = ""
+    port: int = 0
+    started_by: str = "alone"
+    attempt: int | None = None
+
+    @property
+    def hosts_store(self) -> bool:
+        """Whether this process opens the store where all meet."""
+        return self.rank == 0 and self.attempt is None
+
+
+def find_launch(environ: Mapping[str, str]) -> Launch:
+    """Read a process's place from its environment: torchrun's, else that of a task of srun, else alone.
+
+    torchrun wins, since srun often starts it. A batch script of SLURM's and a step of one task are alone. An empty
+    variable counts as none.
+
+    Raises:
+        ValueError: the variables are there in part, are no numbers or contradict each other, or `scontrol`, which knows
+            the hosts behind a SLURM node list, fails.
+    """
+    environ = {name: value for name, value in environ.items() if value}
+    if any(name in environ for name in _TORCHRUN):
+        return _torchrun_launch(environ)
+    if "SLURM_STEP_ID" in environ:
+        return _slurm_launch(environ)
+    return Launch()
+
+
+def forgotten_srun(environ: Mapping[str, str]) -> int:
+    """Number of tasks of the SLURM job in whose batch script this process was started without srun, so that it is alone
+    where more were asked for; 0 when that is not so."""
+    if environ.get("SLURM_STEP_ID") or any(environ.get(name) for name in _TORCHRUN) or not environ.get("SLURM_NTASKS"):
+        return 0
+    tasks = _number(environ, "SLURM_NTASKS", 1)
+    return tasks if tasks > 1 else 0
+
+
+def _torchrun_launch(environ: Mapping[str, str]) -> Launch:
+    _need(environ, _TORCHRUN_NEEDS, _TORCHRUN, "torchrun")
+    world = _number(environ, "WORLD_SIZE", 1)
+    rank = _number(environ, "RANK", 0, world - 1)
+    local_rank = _number(environ, "LOCAL_RANK", 0, world - 1)
+    # Where nobody says how many are on this node, as many as are known of.
+    local_world = local_rank + 1
+    if "LOCAL_WORLD_SIZE" in environ:
+        local_world = _number(environ, "LOCAL_WORLD_SIZE", local_rank + 1, world)
+    attempt = None
+    if environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        attempt = _number({"TORCHELASTIC_RESTART_COUNT": "0", **environ}, "TORCHELASTIC_RESTART_COUNT", 0)
+    port = _number(environ, "MASTER_PORT", 1, 65535)
+    return Launch(rank, world, local_rank, local_world, environ["MASTER_ADDR"], port, "torchrun", attempt)
+
+
+def _slurm_launch(environ: Mapping[str, str]) -> Launch:
+    if environ.get("SLURM_STEP_NUM_TASKS") == "1":
+        return Launch()
+    _need(environ, _SLURM_NEEDS, ("SLURM_STEP_ID",), "srun")
+    world = _number(environ, "SLURM_STEP_NUM_TASKS", 1)
+    rank = _number(environ, "SLURM_PROCID", 0, world - 1)
+    tasks = tasks_per_node(environ["SLURM_STEP_TASKS_PER_NODE"])
+    if sum(tasks) != world:
+        raise ValueError(
+            f"SLURM_STEP_TASKS_PER_NODE={environ['SLURM_STEP_TASKS_PER_NODE']!r} are {sum(tasks)} tasks, "
+            f"but SLURM_STEP_NUM_TASKS={world}"
+        )
+    local_world = tasks[_number(environ, "SLURM_NODEID", 0, len(tasks) - 1)]
+    local_rank = _number(environ, "SLURM_LOCALID", 0, local_world - 1)
+    job, step = _number(environ, "SLURM_JOB_ID", 0), _number(environ, "SLURM_STEP_ID", 0)
+    # Two jobs, or two steps of one, that share a node rarely get the same. 1009: far from the neighbours' numbers.
+    port = _FIRST_PORT + (job + 1009 * step) % _NUM_PORTS
+    if "MASTER_PORT" in environ:
+        port = _number(environ, "MASTER_PORT", 1, 65535)
+    host = environ.get("MASTER_ADDR") or _first_host(environ["SLURM_STEP_NODELIST"])
+    return Launch(rank, world, local_rank, local_world, host, port, "SLURM")
+
+
+def _need(environ: Mapping[str, str], names: Sequence[str], signs: Sequence[str], starter: str) -> None:
+    missing = [name for name in names if name not in environ]
+    if missing:
+        there = [f"{name}={environ[name]}" for name in dict.fromkeys((*signs, *names)) if name in environ]
+        raise ValueError(
+            f"{', '.join(there)} in the environment says that {starter} started this process, but {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing; {starter} sets them all: start with torchrun or srun, or "
+            f"alone, without {', '.join(name for name in signs if name in environ)}"
+        )
+
+
+def _number(environ: Mapping[str, str], name: str, least: int, most: int | None = None) -> int:
+    text = environ[name]
+    number = int(text) if text.isascii() and text.isdecimal() else -1
+    if number < least or (most is not None and number > most):
+        allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"environment variable {name}={text!r}: expected a whole number {allowed}")
+    return number
+
+
+def tasks_per_node(text: str) -> list[int]:
+    """SLURM's short form of the tasks on each node, one number a node: "2(x3),1" is [2, 2, 2, 1].
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    tasks = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([0-9]+)(?:\(x([0-9]+)\))?", part)
+        if not match:
+            raise ValueError(f"SLURM_STEP_TASKS_PER_NODE={text!r}: expected tasks on each node, like '2(x3),1'")
+        tasks += [int(match[1])] * int(match[2] or 1)
+    return tasks
+
+
+def _first_host(nodes: str) -> str:
+    # One plain name needs no scontrol, which containers often lack.
+    if re.fullmatch(r"[^][,]+", nodes):
+        return nodes
+    command = ["scontrol", "show", "hostnames", nodes]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        said = (
+            "" if done.returncode == 0 and done.stdout.strip() else done.stderr.strip() or f"status {done.returncode}"
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
+    if said:
+        raise ValueError(
+            f"cannot tell the first host of SLURM_STEP_NODELIST={nodes!r}: {' '.join(command)}: {said}; "
+            "export MASTER_ADDR, the name of that host, if scontrol does not run here"
+        )
+    return done.stdout.split()[0]
+
+
+def device_of(launch: Launch) -> torch.device:
+    """The device of this process: its own GPU, or the CPU where torch sees none.
+
+    A process that sees a single GPU (SLURM's --gpus-per-task=1) takes that.
+
+    Raises:
+        ValueError: there are fewer GPUs than processes on this node.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    visible = torch.cuda.device_count()
+    if visible == 1:
+        return torch.device("cuda", 0)
+    if launch.local_rank >= visible:
+        raise ValueError(
+            f"local rank {launch.local_rank} on {socket.gethostname()} needs a GPU of its own, but {visible} are "
+            f"visible, for local ranks 0..{visible - 1}: start at most {visible} processes on this node"
+        )
+    return torch.device("cuda", launch.local_rank)
+
+
+def threads_of(launch: Launch, environ: Mapping[str, str]) -> int:
+    """Number of CPU cores that this process may use, at least 1.
+
+    The cores that it is bound to; its share of them where it is bound to none. SLURM_CPUS_PER_TASK limits a task of
+    srun. (It may stand there from the batch script though srun has bound the task to fewer.)
+
+    Raises:
+        ValueError: SLURM_CPUS_PER_TASK is no number.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if launch.started_by == "SLURM" and environ.get("SLURM_CPUS_PER_TASK"):
+        return min(cores, _number(environ, "SLURM_CPUS_PER_TASK", 1))
+    if cores == os.cpu_count():
+        cores //= launch.local_world
+    return max(cores, 1)
+
+
+@contextmanager
+def joined(launch: Launch, timeout_seconds: float = 300.0, fingerprint: str = "") -> Iterator[None]:
+    """Be one of the job's processes: meet the others, see that data goes around, and leave at the end.
+
+    Alone it does nothing. Where there is a GPU it becomes torch's current one.
+
+    Args:
+        launch: this process's place.
+        timeout_seconds: how long all may take to come, and then to exchange a first number.
+        fingerprint: what must be the same everywhere, such as the versions and a hash of the config; short, since an
+            error quotes it.
+
+    Raises:
+        PreflightError: a rank did not come in time, has another fingerprint, or cannot exchange data.
+        ValueError: `device_of` finds no GPU for this process.
+    """
+    if launch.world == 1:
+        yield
+        return
+    device = device_of(launch)
+    store, came = _meet(launch, timeout_seconds, fingerprint)
+    in_order = False
+    try:
+        _connect(launch, device, store, came, timeout_seconds)
+        yield
+        in_order = True
+    finally:
+        _leave(in_order)
+
+
+@dataclass(frozen=True)
+class _Came:
+    """What a rank writes down when it comes."""
+
+    host: str
+    address: str
+    fingerprint: str
+
+
+def _meet(launch: Launch, timeout_seconds: float, fingerprint: str) -> tuple[dist.Store, dict[int, _Came]]:
+    """Wait until every rank has written into the store who it is."""
+    deadline = time.monotonic() + timeout_seconds
+    me = _Came(socket.gethostname(), _own_address(launch.host, launch.port), fingerprint)
+    i_am, there = _who(launch, me), f"{launch.host}:{launch.port}"
+    timeout = timedelta(seconds=timeout_seconds)
+    try:
+        store: dist.Store = dist.TCPStore(
+            launch.host, launch.port, launch.world, launch.hosts_store, timeout, wait_for_workers=False
+        )
+    except RuntimeError as error:
+        what = "cannot open the store where all meet," if launch.hosts_store else "cannot reach rank 0 at"
+        raise PreflightError(f"{i_am} {what} {there} within {timeout_seconds:g} s: {_said(error)}") from error
+    if launch.attempt is not None:
+        store = dist.PrefixStore(f"mutualnet3d/attempt_{launch.attempt}", store)
+    try:
+        if store.add(f"taken/{launch.rank}", 1) > 1:
+            other = _Came(**json.loads(store.get(f"rank/{launch.rank}")))
+            raise PreflightError(f"{i_am}: another process is this rank too, on {other.host} ({other.address})")
+        store.set(f"rank/{launch.rank}", json.dumps(vars(me)))
+        missing = _missing(store, launch.world, deadline)
+        came = {
+            rank: _Came(**json.loads(store.get(f"rank/{rank}"))) for rank in range(launch.world) if rank not in missing
+        }
+        problem = ""
+        if missing:
+            problem = (
+                f"{_ranks(missing)} of {launch.world} did not come to {there} within {timeout_seconds:g} s; "
+                f"there were {_hosts(came)}"
+            )
+        else:
+            others = {rank: one for rank, one in came.items() if one.fingerprint != came[0].fingerprint}
+            if others:
+                each = [f"rank {rank} {one.fingerprint!r}" for rank, one in list(others.items())[:4]]
+                problem = (
+                    f"{_ranks(others)} of {launch.world} ({_hosts(others)}) run another config or other versions than "
+                    f"rank 0 on {came[0].host}: rank 0 {came[0].fingerprint!r}, {', '.join(each)}"
+                )
+        if problem:
+            _let_others_read(store, launch, came)
+    except dist.DistError as error:
+        raise PreflightError(f"{i_am} lost rank 0 at {there} before all had come: {_said(error)}") from error
+    if problem:
+        raise PreflightError(f"{i_am}: {problem}")
+    return store, came
+
+
+def _missing(store: dist.Store, world: int, deadline: float) -> list[int]:
+    """Wait for all ranks; those that were not there when the first rank gave up."""
+    rank = 0
+    while rank < world or store.check(["given up"]):
+        if rank < world and store.check([f"rank/{rank}"]):
+            rank += 1
+        elif store.check(["given up"]):
+            # One list for all, also for a rank that came just now.
+            return [int(one) for one in json.loads(store.get("given up"))]
+        elif time.monotonic() > deadline:
+            missing = [one for one in range(rank, world) if not store.check([f"rank/{one}"])]
+            store.set("given up", json.dumps(missing))
+        else:
+            time.sleep(_POLL_SECONDS)
+    return []
+
+
+def _let_others_read(store: dist.Store, launch: Launch, came: Iterable[int]) -> None:
+    """The store ends with the process that opened it: this one waits until all that came know why."""
+    store.set(f"knows/{launch.rank}", "")
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while launch.hosts_store and time.monotonic() < deadline and not store.check([f"knows/{rank}" for rank in came]):
+        time.sleep(_POLL_SECONDS)
+
+
+def _connect(
+    launch: Launch, device: torch.device, store: dist.Store, came: Mapping[int, _Came], timeout_seconds: float
+) -> None:
+    """Make the process group and send a first number around, on the CPU and on the GPU."""
+    timeout = timedelta(seconds=timeout_seconds)
+
+    def send(device: torch.device) -> None:
+        total = torch.full((1,), launch.rank + 1.0, dtype=torch.float64, device=device)
+        work = dist.all_reduce(total, async_op=True)
+        assert work is not None, "this rank is in the group"
+        work.wait(timeout)
+        expected = launch.world * (launch.world + 1) / 2
+        if total.item() != expected:
+            raise RuntimeError(f"the sum over the ranks is {total.item():g} and should be {expected:g}")
+
+    try:
+        backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.world, timeout=timeout)
+        # Before the first exchange: NCCL's watchdog kills a process at the group's timeout, before it can say why.
+        _set_timeout(GROUP_TIMEOUT)
+        for each in dict.fromkeys((torch.device("cpu"), device)):
+            # NCCL connects in its first call and knows no time limit there.
+            if not _within(timeout_seconds, partial(send, each)):
+                raise RuntimeError(f"no answer within {timeout_seconds:g} s on {each}")
+    except RuntimeError as error:
+        others = {rank: one for rank, one in came.items() if rank != launch.rank}
+        raise PreflightError(
+            f"{_who(launch, came[launch.rank])}: all {launch.world} ranks came to {launch.host}:{launch.port} but "
+            f"cannot exchange data: {_said(error)}; the others: {_hosts(others)}. Where a machine has several "
+            "networks, GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME (such as eth0) choose the one that joins them all"
+        ) from error
+
+
+def _set_timeout(timeout: timedelta) -> None:
+    # Public since torch 2.15.
+    set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+    set_timeout(timeout, dist.group.WORLD)
+
+
+def _leave(in_order: bool) -> None:
+    """Take the process group down, which waits without a limit for exchanges that another rank never answers: in a
+    thread that the end of the process ends. In order, the ranks wait for each other, so that none closes a connection
+    from which another still reads."""
+    if not dist.is_initialized():
+        return
+
+    def leave() -> None:
+        if in_order:
+            with contextlib.suppress(RuntimeError):
+                barrier()
+        dist.destroy_process_group()
+
+    with contextlib.suppress(RuntimeError):
+        _within(_LEAVING_SECONDS, leave)
+
+
+def _within(seconds: float, work: Callable[[], None]) -> bool:
+    """Do work that may hang, in a thread; whether it was done in time. What it raises is raised here."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    return not thread.is_alive()
+
+
+def _own_address(host: str, port: int) -> str:
+    """This machine's address on the way to `host`; no packet is sent."""
+    try:
+        family, kind, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(target)
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        return f"no way to {host}: {error.strerror or error}"
+
+
+def _who(launch: Launch, me: _Came) -> str:
+    return f"rank {launch.rank} of {launch.world} on {me.host} ({me.address})"
+
+
+def _ranks(ranks: Iterable[int]) -> str:
+    """`rank 1` or `ranks 1, 3-5`."""
+    spans: list[list[int]] = []
+    for rank in sorted(ranks):
+        if spans and rank == spans[-1][1] + 1:
+            spans[-1][1] = rank
+        else:
+            spans.append([rank, rank])
+    texts = [str(first) if first == last else f"{first}-{last}" for first, last in spans]
+    return f"rank{'s' if len(spans) > 1 or '-' in texts[0] else ''} {', '.join(texts)}"
+
+
+def _hosts(came: Mapping[int, _Came]) -> str:
+    """`node1 (10.0.0.1): ranks 0-3; node2 (10.0.0.2): ranks 4-7`."""
+    ranks_at: dict[str, list[int]] = {}
+    for rank, one in came.items():
+        ranks_at.setdefault(f"{one.host} ({one.address})", []).append(rank)
+    return "; ".join(f"{host}: {_ranks(ranks)}" for host, ranks in ranks_at.items())
+
+
+def _said(error: BaseException) -> str:
+    # torch adds its own stack of C++ calls below.
+    return " ".join(str(error).split("\nException raised from")[0].split()) or repr(error)
+
+
+def rank() -> int:
+    """Number of this process in the job it has joined; 0 alone."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world() -> int:
+    """Number of processes of the job that this one has joined; 1 alone."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and speaks."""
+    return rank() == 0
+
+
+def gather(value: Any) -> list[Any]:
+    """The values (anything that pickles) of all ranks, in their order, on every rank."""
+    if world() == 1:
+        return [value]
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def broadcast(value: Any) -> Any:
+    """Rank 0's value (anything that pickles), on every rank."""
+    if world() == 1:
+        return value
+    values = [value if is_main() else None]
+    dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+    return values[0]
+
+
+def barrier() -> None:
+    """Wait until every rank has come here. (Through the CPU: what a GPU still computes is not waited for.)"""
+    sum_over_ranks(torch.zeros(1))
+
+
+def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """Add up a tensor of the same shape and kind on every rank, in place; the tensor."""
+    if world() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
+    """Make the tensors, in their order, those of rank 0, in place."""
+    if world() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
+def group_of(size: int) -> dist.ProcessGroup | None:
+    """This process's group, of `size` processes with neighbouring ranks; None if it is alone in it. All processes call
+    this.
+
+    Raises:
+        ValueError: the job does not divide into such groups.
+    """
+    if size < 1 or world() % size:
+        raise ValueError(f"a job of {world()} processes has no groups of {size}")
+    if size == 1:
+        return None
+    return dist.group.WORLD if size == world() else dist.new_subgroups(size)[0]
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether an exception, or one that it came from, says that another process of the job is gone or silent."""
+    to_do: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while to_do:
+        one = to_do.pop()
+        if one is None or id(one) in seen:
+            continue
+        if isinstance(one, dist.DistError) or (isinstance(one, RuntimeError) and _LOST_PEER.search(str(one))):
+            return True
+        seen.add(id(one))
+        to_do += [one.__cause__, one.__context__]
+    return False
+
+
+def torchrun_command(
+    init_method: str, shard_id: int, num_shards: int, processes: int, script: Sequence[str]
+) -> list[str]:
+    """What PySlowFast's `--init_method tcp://HOST:PORT --shard_id I --num_shards N` amounts to: torchrun's command line
+    for one node.
+
+    Args:
+        init_method: where all meet, on node 0.
+        shard_id: number of this node, 0..num_shards-1.
+        num_shards: number of nodes.
+        processes: on each node.
+        script: the script and its arguments.
+
+    Raises:
+        ValueError: `init_method` is of another form, or a number is out of range.
+    """
+    match = re.fullmatch(r"tcp://(?:\[([^\]/]+)\]|([^\[\]:/]+)):([0-9]{1,5})/?", init_method)
+    if not match or not 1 <= int(match[3]) <= 65535:
+        raise ValueError(f"init_method {init_method!r}: expected tcp://HOST:PORT, with a port from 1 to 65535")
+    for name, number in (("num_shards", num_shards), ("processes", processes)):
+        if number < 1:
+            raise ValueError(f"{name} {number}: expected at least 1")
+    if not 0 <= shard_id < num_shards:
+        raise ValueError(f"shard_id {shard_id}: expected 0..{num_shards - 1}, since num_shards is {num_shards}")
+    options = {
+        "--nnodes": num_shards,
+        "--node_rank": shard_id,
+        "--nproc_per_node": processes,
+        "--master_addr": match[1] or match[2],
+        "--master_port": match[3],
+    }
+    words = [str(word) for option in options.items() for word in option]
+    return [sys.executable, "-m", "torch.distributed.run", *words, *script]
