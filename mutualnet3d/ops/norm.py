@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import distributed as dist
 from torch import nn
+
+from mutualnet3d.ops.sync_norm import synced_batch_norm
 
 
 class Moments:
@@ -49,8 +52,13 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
     normalises with batch statistics in training, leaving the tracked ones as they are, and in evaluation with
     `statistics`, the (mean, variance) of that sub-network, float tensors of the sub-network's channels. With `moments`
     set it normalises with batch statistics in either mode and adds them there: calibration.
+
+    With `sync_group` set, training's batch is the joined batch of the group's processes, tracked statistics included;
+    all of them then call the layer together, with inputs of one shape. Evaluation and calibration never communicate. A
+    copy of the layer, deep or pickled, is of no group.
     """
 
+    sync_group: dist.ProcessGroup | None = None
     in_subnet: bool = False
     statistics: tuple[torch.Tensor, torch.Tensor] | None = None
     moments: Moments | None = None
@@ -64,8 +72,12 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         slim.num_batches_tracked = norm.num_batches_tracked
         return slim
 
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "sync_group"}  # it cannot be copied
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.in_subnet and self.moments is None:
+        group = self._group(x)
+        if not self.in_subnet and self.moments is None and group is None:
             return super().forward(x)
         channels = x.shape[1]
         if channels > self.num_features:
@@ -79,8 +91,34 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
             count = x.numel() // channels
             self.moments.add(mean_C, variance_C * ((count - 1) / count), count)
             return y
+        if group is not None:
+            self._check_input_dim(x)
+            y, mean_C, variance_C = synced_batch_norm(x, weight, bias, self.eps, group)
+            if not self.in_subnet:
+                self._track(mean_C, variance_C, x.numel() // channels * dist.get_world_size(group))
+            return y
         if self.training:
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
         if self.statistics is None:
             raise ValueError("this batch norm has no statistics for the active sub-network: calibrate it first")
         return F.batch_norm(x, *self.statistics, weight, bias, False, 0.0, self.eps)
+
+    def _group(self, x: torch.Tensor) -> dist.ProcessGroup | None:
+        """The processes to share this forward's statistics with, None if there is nobody."""
+        if self.sync_group is None or not self.training or self.moments is not None:
+            return None
+        if x.is_meta:  # a dry run: one process alone may ask for shapes
+            return None
+        return self.sync_group if dist.get_world_size(self.sync_group) > 1 else None
+
+    def _track(self, mean_C: torch.Tensor, variance_C: torch.Tensor, count: int) -> None:
+        """Update the tracked statistics as BatchNorm3d does, from a batch's mean and biased variance over `count`."""
+        if not self.track_running_stats or self.running_mean is None:
+            return
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        # As a tensor: BatchNorm3d makes it a number, for which a GPU's host has to wait.
+        share = self.num_batches_tracked.to(mean_C.dtype).reciprocal() if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean_C, share)
+        self.running_var.lerp_(variance_C * (count / (count - 1)), share)

@@ -1,0 +1,384 @@
+"""Two gloo processes run every case once and store what came out; the tests compare it with the joined batch here."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing, nn
+
+from mutualnet3d.ops import Moments, SlimBatchNorm3d
+from mutualnet3d.ops.sync_norm import _local_statistics
+
+PROCESSES = 2
+LIMIT_SECONDS = 120
+FEATURES = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One layer, and the joined batches that it trains on; each process takes its half of their videos."""
+
+    channels: int = FEATURES
+    in_subnet: bool = False
+    affine: bool = True
+    momentum: float | None = 0.1
+    steps: int = 1
+    dtype: torch.dtype = torch.float64
+    center: float = 1.0
+    deviation: float = 3.0
+    shape_THW: tuple[int, int, int] = (3, 5, 4)
+    videos: int = 2
+    channels_last: bool = True
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """The full layer's state, of the width `FEATURES`."""
+        generator = torch.Generator().manual_seed(0)
+        draw = torch.rand(4, FEATURES, generator=generator, dtype=torch.float64) + 0.5
+        names = (
+            ("weight", "bias", "running_mean", "running_var")
+            if self.affine
+            else ("", "", "running_mean", "running_var")
+        )
+        return {name: values for name, values in zip(names, draw, strict=True) if name}
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The joined batch, and the weights of its outputs in the loss: both (PROCESSES * videos, C, T, H, W)."""
+        generator = torch.Generator().manual_seed(step + 1)
+        shape = (PROCESSES * self.videos, self.channels, *self.shape_THW)
+        x, weights = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+        # Halves that differ, and no channel like another.
+        x = x + torch.linspace(-1, 1, len(x), dtype=x.dtype).view(-1, 1, 1, 1, 1)
+        x = self.center + self.deviation * x * torch.linspace(1, 2, self.channels).view(-1, 1, 1, 1)
+        layout = torch.channels_last_3d if self.channels_last else torch.contiguous_format
+        return x.to(self.dtype).contiguous(memory_format=layout), weights.to(self.dtype)
+
+
+FLOAT32 = Case(dtype=torch.float32, shape_THW=(4, 28, 28))
+BFLOAT16 = Case(dtype=torch.bfloat16, shape_THW=(4, 28, 28), center=0.5, deviation=1.0)
+CASES = {
+    "full width": Case(),
+    "full width, channels first": Case(channels_last=False),
+    "full width, many pieces": Case(shape_THW=(8, 40, 36)),
+    "slimmed in a sub-network": Case(channels=7, in_subnet=True),
+    "full width in a sub-network": Case(in_subnet=True),
+    "no weight, no bias": Case(affine=False),
+    "two steps": Case(steps=2),
+    "two steps, cumulative average": Case(steps=2, momentum=None),
+    "one value per channel and process": Case(videos=1, shape_THW=(1, 1, 1)),
+    "float32": FLOAT32,
+    "float32, far from zero": dataclasses.replace(FLOAT32, center=1e3, deviation=1.0),
+    "float32, far from zero, channels first": dataclasses.replace(
+        FLOAT32, center=1e3, deviation=1.0, channels_last=False
+    ),
+    "bfloat16": BFLOAT16,
+    "bfloat16, no weight, no bias": dataclasses.replace(BFLOAT16, affine=False),
+}
+DOUBLE = [name for name, case in CASES.items() if case.dtype == torch.float64]
+
+
+# --- in the two processes -------------------------------------------------------------------------------------------
+
+
+def slim_layer(case: Case) -> SlimBatchNorm3d:
+    layer = SlimBatchNorm3d(FEATURES, affine=case.affine, momentum=case.momentum)
+    layer.to(torch.float64 if case.dtype == torch.float64 else torch.float32)
+    layer.load_state_dict(case.parameters(), strict=False)
+    layer.in_subnet = case.in_subnet
+    return layer
+
+
+def train(case: Case, rank: int) -> dict[str, object]:
+    layer = slim_layer(case)
+    layer.sync_group = dist.group.WORLD
+    results: dict[str, object] = {"outputs": [], "gradients": []}
+    for step in range(case.steps):
+        x, weights = (tensor.chunk(PROCESSES)[rank] for tensor in case.batch(step))
+        x = x.clone().requires_grad_()  # keeps the layout
+        with torch.autocast("cpu", torch.bfloat16, enabled=case.dtype == torch.bfloat16):
+            y = layer(x)
+        (y * weights).mean(dtype=torch.promote_types(y.dtype, torch.float32)).backward()
+        results["outputs"].append(y.detach())
+        results["gradients"].append(x.grad)
+    results["parameters"] = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    results["buffers"] = dict(layer.named_buffers())
+    return results
+
+
+def train_behind_convolution(rank: int) -> torch.Tensor:
+    """A convolution's weight gradient, averaged over the processes as DistributedDataParallel does."""
+    layer = slim_layer(Case())
+    layer.sync_group = dist.group.WORLD
+    x, weights = (tensor.chunk(PROCESSES)[rank] for tensor in Case().batch(0))
+    convolution = first_convolution()
+    (layer(convolution(x)) * weights).mean().backward()
+    dist.all_reduce(convolution.weight.grad)
+    return convolution.weight.grad / PROCESSES
+
+
+def first_convolution() -> nn.Conv3d:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Conv3d(FEATURES, FEATURES, 1, bias=False).double()
+
+
+def frozen_input(rank: int) -> dict[str, torch.Tensor]:
+    """The parameters' gradients where x needs none, and outputs without any gradient."""
+    layer = slim_layer(Case())
+    layer.sync_group = dist.group.WORLD
+    x, weights = (tensor.chunk(PROCESSES)[rank] for tensor in Case().batch(0))
+    (layer(x) * weights).mean().backward()
+    with torch.no_grad():
+        return {"weight": layer.weight.grad, "bias": layer.bias.grad, "no_grad": layer(x)}
+
+
+def alone(rank: int) -> dict[str, torch.Tensor]:
+    """What one process may call while the other does not: a collective would wait until its time limit."""
+    groups = [dist.new_group([member]) for member in range(PROCESSES)]
+    if rank != 0:
+        dist.barrier()
+        return {}
+    x = Case().batch(0)[0]
+    layer = slim_layer(Case())
+    layer.sync_group = dist.group.WORLD
+    results = {"copy": copy.deepcopy(layer)(x)}
+    meta_layer = slim_layer(Case()).to("meta")
+    meta_layer.sync_group = dist.group.WORLD
+    results["meta"] = meta_layer(x.to("meta"))
+    results["evaluation"] = layer.eval()(x)
+    layer.train().moments = Moments()
+    results["calibration"] = layer(x)
+    layer.moments, layer.in_subnet, layer.statistics = None, True, (torch.zeros(7).double(), torch.ones(7).double())
+    results["sub-network's evaluation"] = layer.eval()(x[:, :7])
+    layer = slim_layer(Case())
+    layer.sync_group = groups[0]
+    results["group of one"] = layer(x)
+    results["group of one, mean"] = layer.running_mean
+    dist.barrier()
+    return results
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=(Path(folder) / "rendezvous").as_uri(),
+        rank=rank,
+        world_size=PROCESSES,
+        timeout=timedelta(seconds=LIMIT_SECONDS // 2),
+    )
+    results: dict[str, object] = {name: train(case, rank) for name, case in CASES.items()}
+    results["behind a convolution"] = train_behind_convolution(rank)
+    results["frozen input"] = frozen_input(rank)
+    results["alone"] = alone(rank)
+    torch.save(results, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+# --- in the test's own process --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> list[dict]:
+    folder = tmp_path_factory.mktemp("two_processes")
+    processes = multiprocessing.start_processes(work, (str(folder),), PROCESSES, join=False, start_method="spawn")
+    end = time.monotonic() + LIMIT_SECONDS
+    try:
+        while not processes.join(timeout=1):
+            assert time.monotonic() < end, f"two processes were not done after {LIMIT_SECONDS} s"
+    finally:
+        for process in processes.processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+
+
+def joined(results: list[dict], name: str, key: str, step: int) -> torch.Tensor:
+    return torch.cat([of_process[name][key][step] for of_process in results])
+
+
+def reference(case: Case) -> dict[str, object]:
+    """nn.BatchNorm3d of the case's width, in float64, on the joined batches."""
+    layer = nn.BatchNorm3d(case.channels, affine=case.affine, momentum=case.momentum).double()
+    small = {name: values[: case.channels] for name, values in case.parameters().items()}
+    if case.dtype != torch.float64:
+        small = {name: values.float().double() for name, values in small.items()}
+    layer.load_state_dict(small, strict=False)
+    expected: dict[str, object] = {"outputs": [], "gradients": []}
+    for step in range(case.steps):
+        x, weights = (tensor.double() for tensor in case.batch(step))
+        x = x.clone().requires_grad_()
+        y = layer(x)
+        (y * weights).mean().backward()
+        expected["outputs"].append(y.detach())
+        expected["gradients"].append(x.grad)
+    expected["parameters"] = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    expected["buffers"] = dict(layer.named_buffers())
+    return expected
+
+
+def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference, as a part of the largest value expected."""
+    assert got.shape == expected.shape
+    return float((got.double() - expected).abs().max() / expected.abs().max())
+
+
+def averaged(results: list[dict], name: str) -> dict[str, torch.Tensor]:
+    gradients = [of_process[name]["parameters"] for of_process in results]
+    return {key: torch.stack([of_one[key] for of_one in gradients]).mean(0) for key in gradients[0]}
+
+
+@pytest.mark.parametrize("name", DOUBLE)
+def test_two_processes_equal_the_joined_batch(results, name):
+    case, expected = CASES[name], reference(CASES[name])
+    for step in range(case.steps):
+        assert relative_error(joined(results, name, "outputs", step), expected["outputs"][step]) < 1e-12
+        # The gradient of both processes' losses, each a mean over half the batch: twice that of the joined mean.
+        gradients = joined(results, name, "gradients", step)
+        # Two values become -1 and 1 but for eps, whatever they are: hardly a gradient is left.
+        bound = 1e-9 if case.shape_THW == (1, 1, 1) else 1e-12
+        assert relative_error(gradients / PROCESSES, expected["gradients"][step]) < bound
+    averages = averaged(results, name)
+    assert set(averages) == ({"weight", "bias"} if case.affine else set())
+    for key, gradient in averages.items():
+        assert relative_error(gradient[: case.channels], expected["parameters"][key]) < 1e-12
+        assert gradient[case.channels :].abs().sum() == 0
+
+
+@pytest.mark.parametrize("name", DOUBLE)
+def test_tracked_statistics_are_the_joined_batchs_and_untouched_in_a_subnet(results, name):
+    case, expected = CASES[name], reference(CASES[name])["buffers"]
+    for of_process in results:
+        buffers = of_process[name]["buffers"]
+        if case.in_subnet:
+            assert buffers["num_batches_tracked"] == 0
+            for key in ("running_mean", "running_var"):
+                assert torch.equal(buffers[key], case.parameters()[key])
+        else:
+            assert buffers["num_batches_tracked"] == case.steps
+            for key in ("running_mean", "running_var"):
+                assert relative_error(buffers[key], expected[key]) < 1e-12
+    for key in ("running_mean", "running_var"):
+        assert torch.equal(*(of_process[name]["buffers"][key] for of_process in results))
+
+
+@pytest.mark.parametrize(
+    ("name", "output_bound", "gradient_bound"),
+    [
+        ("float32", 1e-6, 1e-6),
+        ("float32, far from zero", 1e-4, 1e-4),
+        ("float32, far from zero, channels first", 1e-4, 1e-4),
+    ],
+)
+def test_float32_is_sound_far_from_zero(results, name, output_bound, gradient_bound):
+    expected = reference(CASES[name])
+    assert relative_error(joined(results, name, "outputs", 0), expected["outputs"][0]) < output_bound
+    gradients = joined(results, name, "gradients", 0)
+    assert relative_error(gradients / PROCESSES, expected["gradients"][0]) < gradient_bound
+    for key, gradient in averaged(results, name).items():
+        assert relative_error(gradient, expected["parameters"][key]) < gradient_bound * 10
+    buffers = results[0][name]["buffers"]
+    assert relative_error(buffers["running_mean"], expected["buffers"]["running_mean"]) < 1e-5
+    assert relative_error(buffers["running_var"], expected["buffers"]["running_var"]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "bfloat16, no weight, no bias"])
+def test_bfloat16_is_rounded_once(results, name):
+    expected = reference(CASES[name])
+    y, gradients = joined(results, name, "outputs", 0), joined(results, name, "gradients", 0)
+    assert y.dtype == gradients.dtype == torch.bfloat16
+    assert relative_error(y, expected["outputs"][0]) < 2**-8
+    assert relative_error(gradients / PROCESSES, expected["gradients"][0]) < 2**-7  # the loss's own product is rounded
+    for key, gradient in averaged(results, name).items():
+        assert gradient.dtype == torch.float32
+        assert relative_error(gradient, expected["parameters"][key]) < 2**-7
+    buffers = results[0][name]["buffers"]
+    assert buffers["running_var"].dtype == torch.float32
+    assert relative_error(buffers["running_mean"], expected["buffers"]["running_mean"]) < 1e-5
+    assert relative_error(buffers["running_var"], expected["buffers"]["running_var"]) < 1e-5
+    # Batch norm takes a channel's mean out of the gradient; in bfloat16 all the way it would stay in.
+    means = gradients.double().mean((0, 2, 3, 4)).abs() / gradients.double().abs().mean((0, 2, 3, 4))
+    assert means.max() < 1e-4
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_the_memory_format_stays(results, name):
+    layout = torch.channels_last_3d if CASES[name].channels_last else torch.contiguous_format
+    for of_process in results:
+        for tensor in of_process[name]["outputs"] + of_process[name]["gradients"]:
+            assert tensor.is_contiguous(memory_format=layout)
+
+
+def test_averaged_gradients_behind_the_norm_are_the_joined_batchs(results):
+    layer, convolution = nn.BatchNorm3d(FEATURES).double(), first_convolution()
+    layer.load_state_dict(Case().parameters(), strict=False)
+    x, weights = Case().batch(0)
+    (layer(convolution(x)) * weights).mean().backward()
+    for of_process in results:
+        assert relative_error(of_process["behind a convolution"], convolution.weight.grad) < 1e-12
+
+
+def test_an_input_that_needs_no_gradient(results):
+    expected = reference(Case())
+    for key in ("weight", "bias"):
+        gradient = torch.stack([of_process["frozen input"][key] for of_process in results]).mean(0)
+        assert relative_error(gradient, expected["parameters"][key]) < 1e-12
+    y = torch.cat([of_process["frozen input"]["no_grad"] for of_process in results])
+    assert relative_error(y, expected["outputs"][0]) < 1e-12
+
+
+def test_one_process_alone_may_evaluate_calibrate_and_dry_run(results):
+    got, x = results[0]["alone"], Case().batch(0)[0]
+    plain = nn.BatchNorm3d(FEATURES).double()
+    plain.load_state_dict(Case().parameters(), strict=False)
+    assert torch.equal(got["evaluation"], plain.eval()(x))
+    assert torch.equal(got["group of one"], plain.train()(x))
+    assert torch.equal(got["group of one, mean"], plain.running_mean)
+    torch.testing.assert_close(got["calibration"], plain(x), rtol=1e-12, atol=1e-12)
+    slim = slim_layer(Case())
+    weight_C, bias_C = slim.weight[:7, None, None, None], slim.bias[:7, None, None, None]
+    by_hand = x[:, :7] / (1 + slim.eps) ** 0.5 * weight_C + bias_C
+    torch.testing.assert_close(got["sub-network's evaluation"], by_hand, rtol=1e-12, atol=1e-12)
+    assert got["meta"].shape == x.shape
+
+
+def test_a_deep_copy_is_of_no_group(results):
+    plain = nn.BatchNorm3d(FEATURES).double()
+    plain.load_state_dict(Case().parameters(), strict=False)
+    assert torch.equal(results[0]["alone"]["copy"], plain(Case().batch(0)[0]))
+
+
+@pytest.mark.parametrize("center", [0, 1000])
+def test_long_sums_in_float32_are_sound(center):
+    """Added up one after the other in float32, so many values give a variance that is off by 6e-5."""
+    x = torch.randn(4, 8, 16, 64, 64, generator=torch.Generator().manual_seed(0)) + center
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    variance, mean = torch.var_mean(x.double(), (0, 2, 3, 4), correction=0)
+    got_mean, got_variance = _local_statistics(x)
+    assert got_mean.dtype == got_variance.dtype == torch.float32
+    assert (got_mean - mean).abs().max() < 1e-6 + center * 2**-24
+    assert relative_error(got_variance, variance) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_a_group_it_is_torchs_own(dtype):
+    case = Case(dtype=dtype)
+    slim, plain = slim_layer(case), nn.BatchNorm3d(FEATURES).to(dtype)
+    plain.load_state_dict(slim.state_dict())
+    assert SlimBatchNorm3d.sync_group is None
+    x, weights = case.batch(0)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    for _ in range(2):
+        ya, yb = slim(a), plain(b)
+        (ya * weights).mean().backward()
+        (yb * weights).mean().backward()
+        assert torch.equal(ya, yb)
+    assert torch.equal(a.grad, b.grad)
+    assert torch.equal(slim.weight.grad, plain.weight.grad)
+    assert torch.equal(slim.bias.grad, plain.bias.grad)
+    assert all(torch.equal(p, q) for p, q in zip(slim.state_dict().values(), plain.state_dict().values(), strict=True))
