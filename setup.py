@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PLOT = ["matplotlib>=3.7"]
+TENSORBOARD = ["tensorboard>=2.16"]
+GPU = ["nvidia-ml-py>=12"]
 DEV = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6"]
 
 setup(
@@ -29,5 +31,5 @@ setup(
         "pillow>=10",
         "tqdm>=4.66",
     ],
-    extras_require={"plot": PLOT, "dev": DEV + PLOT},
+    extras_require={"plot": PLOT, "tensorboard": TENSORBOARD, "gpu": GPU, "dev": DEV + PLOT + TENSORBOARD},
 )

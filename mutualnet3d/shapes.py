@@ -1,4 +1,5 @@
-"""The values that cross borders: what is run (SubnetConfig), what it eats (ClipShape), what a loader gives (ClipBatch).
+"""The values that cross borders: what is run (SubnetConfig), what it eats (ClipShape), what a loader gives (ClipBatch),
+which part of a job a process does (Share).
 
 A leaf: it imports nothing of ours, so that `data`, `models`, `mutual` and `engine` can speak of the same things without
 knowing each other.
@@ -84,6 +85,22 @@ class SubnetConfig:
         return ClipShape(frames=self.frames, size=self.size)
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which part of a job's work a process does: the `rank`-th of `world` equal ones.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise ValueError(f"Share: rank must be in 0 to {self.world - 1}, got {self.rank}")
+
+
 @dataclass
 class ClipBatch:
     """Clips of the same videos in several shapes, with their labels.
@@ -117,6 +134,26 @@ class ClipBatch:
             self.video_B,
             self.next_position,
         )
+
+    def parts(self, number: int) -> list[ClipBatch]:
+        """The batch in so many parts of equal size.
+
+        Raises:
+            ValueError: it does not divide.
+        """
+        if len(self) % number:
+            raise ValueError(f"a batch of {len(self)} clips has no {number} equal parts")
+        size = len(self) // number
+        rows = [slice(start, start + size) for start in range(0, len(self), size)]
+        return [
+            ClipBatch(
+                {shape: clip[row] for shape, clip in self.clips.items()},
+                self.label_B[row],
+                self.video_B[row],
+                self.next_position,
+            )
+            for row in rows
+        ]
 
     def __len__(self) -> int:
         return len(self.label_B)

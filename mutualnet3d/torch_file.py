@@ -40,7 +40,23 @@ def read_torch_file(path: str, what: str) -> Any:
     """
     if not g_pathmgr.isfile(path):
         raise FileNotFoundError(f"no file at {path}, which should be {what}")
+    local = g_pathmgr.get_local_path(path)
     try:
-        return torch.load(g_pathmgr.get_local_path(path), map_location="cpu", weights_only=True)
+        content = torch.load(local, map_location="cpu", weights_only=True)
+        if isinstance(content, dict) and content.get("format") == FORMAT:
+            _check_sums(local)
+        return content
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise ValueError(f"{path}: cannot be read as {what}, it may be truncated or damaged: {error}") from error
+
+
+def _check_sums(path: str) -> None:
+    """torch.load leaves out the check sums that torch.save has written.
+
+    Raises:
+        ValueError: a part of the file is not what was written.
+    """
+    with zipfile.ZipFile(path) as file:
+        damaged = file.testzip()
+    if damaged is not None:
+        raise ValueError(f"the check sum of {damaged} in it is wrong")

@@ -15,11 +15,12 @@ ALLOWED = {
     "ops": set(),
     "torch_file": set(),
     "atomic": set(),
+    "distributed": set(),
     "data": {"log", "atomic"},
     "models": {"ops", "torch_file"},
     "mutual": {"ops"},
-    "engine": {"mutual", "ops", "log", "torch_file", "atomic"},
-    "runner": {"config", "data", "models", "mutual", "engine", "ops", "log", "atomic"},
+    "engine": {"mutual", "ops", "log", "torch_file", "atomic", "distributed"},
+    "runner": {"config", "data", "models", "mutual", "engine", "ops", "log", "atomic", "distributed"},
     "__init__": {"config", "data", "models", "mutual", "engine", "runner"},
 }
 READS_CFG = {"config", "runner", "data/build.py", "models/build.py"}

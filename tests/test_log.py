@@ -45,3 +45,30 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_otherwise(monkeypatch, capsys
         assert list(progress(range(4), 4, "counting", period_seconds=0.0)) == [0, 1, 2, 3]
     assert ("counting: 2 of 4" in caplog.text) is not terminal
     assert ("counting:" in capsys.readouterr().err) is terminal
+
+
+def test_of_a_jobs_processes_one_speaks(tmp_path, capsys):
+    try:
+        setup_logging(str(tmp_path / "other"), rank=3)
+        logger.info("not for everyone")
+        logger.warning("a warning")
+        JsonLines(str(tmp_path / "log.jsonl")).write({"a": 1})
+        assert list(progress([1, 2], 2, "going", period_seconds=0)) == [1, 2]
+        shown = capsys.readouterr()
+        assert (shown.out, shown.err) == ("", "[rank 3] a warning\n")
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        setup_logging(str(tmp_path / "main"))
+
+
+def test_records_go_where_they_are_wanted_too(tmp_path):
+    also = []
+
+    class Sink:
+        def write(self, record):
+            also.append(record)
+
+    records = JsonLines(str(tmp_path / "log.jsonl"))
+    records.also.append(Sink())
+    records.write({"a": 1})
+    assert also == [{"a": 1}]

@@ -23,6 +23,9 @@ def check_cfg(cfg: CfgNode) -> None:
         ("RESNET.DEPTH", (50, 101, 152)),
         ("TEST.NUM_SPATIAL_CROPS", (1, 3)),
         ("TRAIN.DATASET", _DATASETS),
+        ("TRAIN.MIXED_PRECISION_TYPE", ("fp16", "bf16")),
+        ("MUTUAL.TEACHER", ("full", "ema")),
+        ("BN.NORM_TYPE", ("batchnorm", "sync_batchnorm")),
         ("TEST.DATASET", _DATASETS),
     ):
         _require(cfg, key, _get(cfg, key) in allowed, " or ".join(map(repr, allowed)))
@@ -48,6 +51,7 @@ def check_cfg(cfg: CfgNode) -> None:
         cfg.TEST.NUM_SPATIAL_CROPS == 3 or scales[0] >= cfg.DATA.TEST_CROP_SIZE,
         f"with TEST.NUM_SPATIAL_CROPS 1, at most DATA.TRAIN_JITTER_SCALES[0], which is {scales[0]}",
     )
+    _check_averages(cfg)
     _check_steps(cfg)
     _check_space(cfg)
     _check_clips(cfg)
@@ -69,7 +73,9 @@ def _check_numbers(cfg: CfgNode) -> None:
         "DATA.TRAIN_CROP_SIZE",
         "DATA.TEST_CROP_SIZE",
         "TRAIN.BATCH_SIZE",
+        "TRAIN.ACCUMULATION_STEPS",
         "TRAIN.CHECKPOINT_PERIOD",
+        "TRAIN.CHECKPOINTS_KEPT",
         "SOLVER.MAX_EPOCH",
         "BN.NUM_BATCHES_PRECISE",
         "TEST.BATCH_SIZE",
@@ -88,14 +94,35 @@ def _check_numbers(cfg: CfgNode) -> None:
         "DATA.DECODE_TIMEOUT",
         "DATA_LOADER.NUM_WORKERS",
         "TRAIN.EVAL_PERIOD",
+        "TRAIN.CHECKPOINT_STEPS",
         "TRAIN.CHECKPOINT_SECONDS",
+        "SOLVER.LR_BATCH_SIZE",
+        "BN.NUM_SYNC_DEVICES",
+        "PROFILE_STEPS",
         "SOLVER.WARMUP_EPOCHS",
         "SOLVER.WEIGHT_DECAY",
         "RNG_SEED",
     ):
         _require(cfg, key, _get(cfg, key) >= 0, "at least 0")
+    for key in ("SOLVER.CLIP_GRAD_L2NORM", "SOLVER.CLIP_GRAD_VAL"):
+        _require(cfg, key, (_get(cfg, key) or 0) >= 0, "at least 0, or PySlowFast's None, which means 0")
     for key in ("DATA.TARGET_FPS", "SOLVER.BASE_LR"):
         _require(cfg, key, _get(cfg, key) > 0, "above 0")
+
+
+def _check_averages(cfg: CfgNode) -> None:
+    """The averaged weights, and what needs them."""
+    decay = cfg.SOLVER.EMA_DECAY
+    _require(cfg, "SOLVER.EMA_DECAY", 0 <= decay < 1, "in [0, 1)")
+    _require(
+        cfg, "MUTUAL.TEACHER", cfg.MUTUAL.TEACHER == "full" or decay > 0, "'full' unless SOLVER.EMA_DECAY is above 0"
+    )
+    _require(
+        cfg,
+        "TEST.USE_EMA",
+        not (cfg.TEST.USE_EMA and cfg.TRAIN.ENABLE and not decay),
+        "False unless SOLVER.EMA_DECAY is above 0",
+    )
 
 
 def _check_clips(cfg: CfgNode) -> None:

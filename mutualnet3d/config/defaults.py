@@ -62,6 +62,9 @@ _C.MUTUAL.SIZES = []
 _C.MUTUAL.FRAMES = []
 # Widths that a test's grid is made of, fractions of channels. []: both ends of WIDTH_RANGE.
 _C.MUTUAL.TEST_WIDTHS = []
+# Whose outputs the sub-networks learn: full, the full network's of the same step; or ema, those of the averaged weights
+# (SOLVER.EMA_DECAY).
+_C.MUTUAL.TEACHER = "full"
 # Put the important channels of TRAIN.CHECKPOINT_FILE_PATH's weights first, where narrow sub-networks have them. The
 # full network's function stays as it is.
 _C.MUTUAL.SORT_CHANNELS = False
@@ -154,14 +157,25 @@ _C.TRAIN.DATASET = "kinetics"
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Those weights are of images: repeat their kernels over time.
 _C.TRAIN.CHECKPOINT_INFLATE = False
-# Clips a step, of the whole job.
+# Clips a step, of the whole job; each of its processes has an equal share.
 _C.TRAIN.BATCH_SIZE = 64
+# Equal parts in which each process goes through its share of a step's clips: the gradients of the whole batch with the
+# memory of a part. Batch norm sees a part at a time.
+_C.TRAIN.ACCUMULATION_STEPS = 1
+# Compute convolutions and products in MIXED_PRECISION_TYPE (torch.autocast); weights and losses stay float32.
+_C.TRAIN.MIXED_PRECISION = False
+# fp16, with its losses scaled; or bf16, which needs no scaling, for GPUs that have it.
+_C.TRAIN.MIXED_PRECISION_TYPE = "fp16"
 # Epochs between two evaluations of the full and the smallest network on val.csv. 0: never.
 _C.TRAIN.EVAL_PERIOD = 10
-# Epochs between two checkpoints that are kept. Every epoch ends with one; the last epoch's is always kept.
+# Every epoch ends with a checkpoint; those of every so many epochs, and the last, count as an epoch's.
 _C.TRAIN.CHECKPOINT_PERIOD = 10
-# Seconds after which a checkpoint is written within an epoch too; only the newest of these is kept. 0: never.
+# Steps between two checkpoints within epochs. 0: none by steps.
+_C.TRAIN.CHECKPOINT_STEPS = 0
+# Seconds after which a checkpoint is written within an epoch. 0: none by time.
 _C.TRAIN.CHECKPOINT_SECONDS = 60.0
+# How many are kept: so many newest ones, so many newest ones of epochs, and the best of those that were validated.
+_C.TRAIN.CHECKPOINTS_KEPT = 3
 # Go on from the newest checkpoint of OUTPUT_DIR. False: refuse an OUTPUT_DIR that has one.
 _C.TRAIN.AUTO_RESUME = True
 
@@ -170,6 +184,15 @@ _C.SOLVER = CfgNode()
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"
 # Learning rate at the peak; never scaled behind your back.
 _C.SOLVER.BASE_LR = 0.1
+# The batch size that BASE_LR, WARMUP_START_LR and COSINE_END_LR are meant for: they are multiplied by TRAIN.BATCH_SIZE
+# over it (Goyal et al. 2017), and the log says so. 0: they are taken as they are.
+_C.SOLVER.LR_BATCH_SIZE = 0
+# Largest L2 norm of all gradients together; larger ones are scaled down to it. 0: any.
+_C.SOLVER.CLIP_GRAD_L2NORM = 0.0
+# Largest absolute value of a gradient's element. 0: any.
+_C.SOLVER.CLIP_GRAD_VAL = 0.0
+# Average the weights over the steps with this decay (0.9999 is usual; less over the first steps). 0: not.
+_C.SOLVER.EMA_DECAY = 0.0
 # cosine, or steps_with_relative_lrs.
 _C.SOLVER.LR_POLICY = "cosine"
 # Steps: the epochs from which the learning rate is BASE_LR times the value at the same place of LRS.
@@ -191,6 +214,10 @@ _C.SOLVER.NESTEROV = True
 _C.SOLVER.WEIGHT_DECAY = 1e-4
 
 _C.BN = CfgNode()
+# batchnorm, each process by its own clips; or sync_batchnorm, in training by those of several.
+_C.BN.NORM_TYPE = "batchnorm"
+# With sync_batchnorm: how many processes share their statistics. 0: all of the job.
+_C.BN.NUM_SYNC_DEVICES = 0
 # Calibrate the full network too before it is tested. Sub-networks always are.
 _C.BN.USE_PRECISE_STATS = False
 # Training batches that a calibration averages over (at most an epoch of them).
@@ -210,6 +237,8 @@ _C.TEST.NUM_SPATIAL_CROPS = 3
 _C.TEST.SUBNETS = ["grid"]
 # Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": the newest checkpoint of OUTPUT_DIR.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
+# Test (and validate) the averaged weights of SOLVER.EMA_DECAY instead of the last step's.
+_C.TEST.USE_EMA = False
 # Timed runs per sub-network; milliseconds are their median.
 _C.TEST.LATENCY_RUNS = 10
 
@@ -220,6 +249,14 @@ _C.OUTPUT_DIR = "."
 _C.RNG_SEED = 1
 # Steps between two lines of the log.
 _C.LOG_PERIOD = 10
+# Profile so many training steps, from the fourth on, into OUTPUT_DIR/profile. 0: none.
+_C.PROFILE_STEPS = 0
+
+_C.TENSORBOARD = CfgNode()
+# Write the numbers of the log for TensorBoard too; needs the extra [tensorboard].
+_C.TENSORBOARD.ENABLE = False
+# Folder for them. "": OUTPUT_DIR/tensorboard.
+_C.TENSORBOARD.LOG_DIR = ""
 
 
 def default_cfg() -> CfgNode:

@@ -60,21 +60,30 @@ class FoundVideos:
         return text
 
 
-def find_videos(videos: Sequence[Video]) -> FoundVideos:
+def find_videos(videos: Sequence[Video], look: Callable[[Callable[[], bytes]], bytes] | None = None) -> FoundVideos:
     """Look which videos exist: the file of each, or the first picture of its folder.
 
     Many at a time, since on a network's disk each look is a wait; shows how far it is.
+
+    Args:
+        look: is given what looks, a byte for each video, and gives its result: the processes of a job let one of them
+            look for all.
     """
+    exists = look(lambda: _look(videos)) if look else _look(videos)
+    return FoundVideos(
+        [video for video, there in zip(videos, exists, strict=True) if there],
+        [video for video, there in zip(videos, exists, strict=True) if not there],
+    )
+
+
+def _look(videos: Sequence[Video]) -> bytes:
     size = max(1, min(_VIDEOS_A_CALL, -(-len(videos) // _THREADS)))
     parts = [videos[start : start + size] for start in range(0, len(videos), size)]
     exists: list[bool] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for some in progress(pool.map(_exist, parts), len(parts), "looking for the videos"):
             exists += some
-    return FoundVideos(
-        [video for video, there in zip(videos, exists, strict=True) if there],
-        [video for video, there in zip(videos, exists, strict=True) if not there],
-    )
+    return bytes(exists)
 
 
 def _exist(videos: Sequence[Video]) -> list[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mutualnet3d.data.annotations import Video
@@ -42,10 +42,14 @@ class BadVideoFile:
     """A CSV file, `split,path,reason,listed_at,position`, with a line for every bad video, also of earlier runs.
 
     A line is written at once and whole; one that a killed process left unfinished is dropped.
+
+    Args:
+        path: of the file.
+        is_writer: of the processes of a job one writes; the others have in memory what they add.
     """
 
-    def __init__(self, path: str):
-        self.path = path
+    def __init__(self, path: str, is_writer: bool = True):
+        self.path, self.is_writer = path, is_writer
         self._entries = {(entry.split, entry.path): entry for entry in self._read()}
 
     def entries(self, split: str) -> list[BadVideo]:
@@ -57,6 +61,8 @@ class BadVideoFile:
         if (entry.split, entry.path) in self._entries:
             return
         self._entries[entry.split, entry.path] = entry
+        if not self.is_writer:
+            return
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         if not os.path.exists(self.path):
@@ -68,10 +74,11 @@ class BadVideoFile:
     def _read(self) -> list[BadVideo]:
         if not os.path.exists(self.path):
             return []
-        with open(self.path, "rb+") as file:
+        with open(self.path, "rb+" if self.is_writer else "rb") as file:
             whole = file.read()
             whole = whole[: whole.rfind(b"\n") + 1]
-            file.truncate(len(whole))
+            if self.is_writer:
+                file.truncate(len(whole))
         rows = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
         if rows and tuple(rows[0]) != _COLUMNS:
             raise ValueError(f"{self.path}:1: expected the header {','.join(_COLUMNS)}, got {','.join(rows[0])!r}")
@@ -116,17 +123,30 @@ class BadVideos:
         """Videos that exist but could not be decoded, so far."""
         return len(self._bad)
 
-    def known_before(self, position: int) -> dict[int, int]:
-        """Videos that an earlier run found bad before the stream of training clips had come to `position`, and where:
-        what a run that goes on from there has to know. They count as bad from now on."""
-        places = {entry.path: entry for entry in self._file.entries(self.split) if entry.position.isdecimal()}
-        known = {}
-        for index, video in enumerate(self.found):
-            entry = places.get(video.path)
-            if entry and int(entry.position) < position:
-                known[index] = int(entry.position)
-                self._bad[video.path] = entry.reason
-        return known
+    def recall(self, indices: Iterable[int]) -> None:
+        """Videos that the run found bad before it went on from a checkpoint: they count from now on."""
+        reasons = {entry.path: entry.reason for entry in self._file.entries(self.split)}
+        for index in indices:
+            path = self.found[index].path
+            self._bad[path] = reasons.get(path, "found bad before the run went on from a checkpoint")
+
+    def findings(self) -> list[BadVideo]:
+        """The videos that this process has found bad."""
+        return [entry for entry in self._file.entries(self.split) if entry.path in self._bad]
+
+    def take(self, findings: Iterable[BadVideo]) -> None:
+        """Count, and write down, what the processes of the job have found, this one among them.
+
+        Raises:
+            TooManyBadVideos: together they are too many.
+        """
+        last = ""
+        for entry in findings:
+            if entry.path not in self._bad:
+                self._bad[entry.path] = last = entry.reason
+                self._file.add(entry)
+        if last:
+            self._check(f"the last: {last}")
 
     def report(self, failure: Failure, position: int | None = None) -> None:
         """A clip could not be had.

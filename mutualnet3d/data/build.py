@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from fvcore.common.config import CfgNode
@@ -30,7 +32,7 @@ from mutualnet3d.data.mix import Mix
 from mutualnet3d.data.requests import ClipOrder, TestRequests, TrainRequests
 from mutualnet3d.data.ssv2 import read_ssv2
 from mutualnet3d.log import logger
-from mutualnet3d.shapes import ClipShape
+from mutualnet3d.shapes import ClipShape, Share
 
 ShapesAtStep = Callable[[int], tuple[ClipShape, ...]]
 
@@ -43,12 +45,23 @@ class Split:
     videos: list[Video]
     bad: BadVideos
 
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that stand for these videos in this order."""
+        paths = "\n".join(f"{video.path} {video.label}" for video in self.videos)
+        return hashlib.sha256(paths.encode("utf-8", errors="backslashreplace")).hexdigest()[:16]
+
     def __str__(self) -> str:
         return f"{self.name}: found {len(self.videos)} of {self.bad.num_listed} videos"
 
 
-def read_split(cfg: CfgNode, name: str, bad_videos: BadVideoFile) -> Split:
+def read_split(
+    cfg: CfgNode, name: str, bad_videos: BadVideoFile, look: Callable[[Callable[[], bytes]], bytes] | None = None
+) -> Split:
     """The videos of the split `name` (train, val or test) that are there; says how many, and writes the others down.
+
+    Args:
+        look: as of `find_videos`.
 
     Raises:
         FileNotFoundError, ValueError: as `read_kinetics_list` and `read_ssv2`.
@@ -65,7 +78,7 @@ def read_split(cfg: CfgNode, name: str, bad_videos: BadVideoFile) -> Split:
             label_file=cfg.DATA.LABEL_FILE,
             skip_rows=cfg.DATA.SKIP_ROWS,
         )
-    found = find_videos(videos)
+    found = find_videos(videos, look)
     logger.info("%s: %s", name, found)
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
     return Split(name, found.found, BadVideos(name, found.found, found.missing, bad_videos, max_fraction))
@@ -85,44 +98,76 @@ def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
     return steps
 
 
+def batch_size_of(cfg: CfgNode, share: Share) -> int:
+    """Clips of a training step that each process has, in `TRAIN.ACCUMULATION_STEPS` equal parts.
+
+    Raises:
+        ValueError: the job's batch does not divide.
+    """
+    whole, number = cfg.TRAIN.BATCH_SIZE, share.world * cfg.TRAIN.ACCUMULATION_STEPS
+    if whole % number:
+        raise ValueError(
+            f"TRAIN.BATCH_SIZE is {whole}, the whole job's; it must be a multiple of {number}: "
+            f"{share.world} processes with TRAIN.ACCUMULATION_STEPS {cfg.TRAIN.ACCUMULATION_STEPS} each"
+        )
+    return whole // share.world
+
+
 def build_train_loader(
-    cfg: CfgNode, split: Split, shapes_at_step: ShapesAtStep, num_steps: int, start_step: int = 0, position: int = 0
+    cfg: CfgNode,
+    split: Split,
+    shapes_at_step: ShapesAtStep,
+    num_steps: int,
+    share: Share,
+    start_step: int = 0,
+    position: int = 0,
+    bad_since: dict[int, int] | None = None,
 ) -> TrainLoader:
-    """Random clips for the steps `start_step` up to `num_steps`, from `position` of the stream of training clips on."""
+    """Random clips for the steps `start_step` up to `num_steps`: this process's share of them, from `position` of its
+    part of the stream of training clips on."""
     requests = TrainRequests(
         ClipOrder(len(split.videos), cfg.RNG_SEED),
-        cfg.TRAIN.BATCH_SIZE,
+        batch_size_of(cfg, share),
         shapes_at_step,
         num_steps=num_steps,
         start_step=start_step,
         start_position=position,
-        bad_since=split.bad.known_before(position),
+        bad_since=bad_since,
+        share=share,
     )
     dataset = _train_dataset(cfg, split)
     return TrainLoader(
-        dataset, requests, _workers(cfg), lambda failure: split.bad.report(failure, failure.request.position)
+        dataset,
+        requests,
+        _workers(cfg),
+        lambda failure: split.bad.report(failure, requests.order.place(failure.request.position)),
     )
 
 
-def build_calibration_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...]) -> TrainLoader:
-    """The first `BN.NUM_BATCHES_PRECISE` training batches, at most an epoch of them, in `shapes`."""
+def build_calibration_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], share: Share) -> TrainLoader:
+    """The first `BN.NUM_BATCHES_PRECISE` training batches, at most an epoch of them, in `shapes`: this process's share
+    of each."""
     num_steps = min(cfg.BN.NUM_BATCHES_PRECISE, steps_per_epoch(cfg, split))
     # What an earlier training learned of bad videos is found out anew: the statistics depend on the videos alone.
     requests = TrainRequests(
-        ClipOrder(len(split.videos), cfg.RNG_SEED), cfg.TRAIN.BATCH_SIZE, lambda step: shapes, num_steps=num_steps
+        ClipOrder(len(split.videos), cfg.RNG_SEED),
+        batch_size_of(cfg, share),
+        lambda step: shapes,
+        num_steps=num_steps,
+        share=share,
     )
     return TrainLoader(_train_dataset(cfg, split), requests, _workers(cfg), split.bad.report)
 
 
-def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...]) -> TestLoader:
+def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], share: Share) -> TestLoader:
     """One clip of each video, from its middle, the centre crop of the training's size."""
     crops = UniformCrops(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
     dataset = _dataset(cfg, split, _uniform_frames(cfg, split, num_spans=1), crops)
-    requests = TestRequests(len(split.videos), 1, cfg.TEST.BATCH_SIZE, shapes)
+    requests = TestRequests(len(split.videos), 1, _test_batch_size(cfg, share), shapes, share)
     return TestLoader(dataset, requests, _workers(cfg), split.bad.report)
 
 
-def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...]) -> TestLoader:
+def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], share: Share) -> TestLoader:
     """Every view of each video: `TEST.NUM_ENSEMBLE_VIEWS` spans x `TEST.NUM_SPATIAL_CROPS` crops."""
     num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
     crops = UniformCrops(
@@ -132,8 +177,12 @@ def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...])
         num_crops=num_crops,
     )
     dataset = _dataset(cfg, split, _uniform_frames(cfg, split, num_spans), crops, num_crops=num_crops)
-    requests = TestRequests(len(split.videos), num_spans * num_crops, cfg.TEST.BATCH_SIZE, shapes)
+    requests = TestRequests(len(split.videos), num_spans * num_crops, _test_batch_size(cfg, share), shapes, share)
     return TestLoader(dataset, requests, _workers(cfg), split.bad.report)
+
+
+def _test_batch_size(cfg: CfgNode, share: Share) -> int:
+    return -(-cfg.TEST.BATCH_SIZE // share.world)
 
 
 def build_mix(cfg: CfgNode) -> Mix | None:

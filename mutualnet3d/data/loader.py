@@ -4,6 +4,7 @@ those that failed."""
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,6 +51,9 @@ class Workers:
 
 
 def _start_worker(number: int) -> None:
+    # A cluster signals all processes of a job; what it means is the training's to decide, and it needs its workers.
+    for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
     # What the process begins with is never collected again: packets and frames make the collector run often.
     gc.collect()
     gc.freeze()

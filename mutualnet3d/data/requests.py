@@ -4,6 +4,10 @@ The training clips are a stream without end: the videos in a random order, again
 next ones whose videos are not known to be bad, so that within one order every good video is seen exactly once. Workers
 run ahead of the training, and may find out that a video is bad when the steps behind it have been handed out; then all
 of these move up by a clip. What a step gets is therefore the same as if one worker had made one clip after the other.
+
+The processes of a job share the stream: each has its rows of every step's batch, so that without bad videos they train
+together on what one process would. A bad video drops out of the part of the stream of the process that meets it; no
+process has to know what the others have met.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mutualnet3d.shapes import ClipShape
+from mutualnet3d.shapes import ClipShape, Share
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class ClipRequest:
         shapes: what to deliver.
         epoch: with the index, what the clip's random choices depend on.
         view: which of the views of the video, for a data set that has several.
-        step, position: of training clips: the step that it is for, and its place in the stream.
+        step, position: of training clips: the step that it is for, and its place in the process's part of the stream.
     """
 
     index: int
@@ -57,6 +61,35 @@ class ClipOrder:
         return epoch, int(self._permutations[epoch][place])
 
 
+@dataclass(frozen=True)
+class OrderShare:
+    """The part of the stream that one process of a job has: of every `world * batch_size` places the `batch_size` of
+    its rank.
+
+    Args:
+        order: the stream.
+        batch_size: clips of a step that this process has.
+        share: which process.
+    """
+
+    order: ClipOrder
+    batch_size: int
+    share: Share = Share()  # noqa: RUF009 - frozen
+
+    @property
+    def num_videos(self) -> int:
+        return self.order.num_videos
+
+    def place(self, position: int) -> int:
+        """Where in the whole stream a place of this part is."""
+        step, row = divmod(position, self.batch_size)
+        return (step * self.share.world + self.share.rank) * self.batch_size + row
+
+    def at(self, position: int) -> tuple[int, int]:
+        """Epoch and video at a place of this part."""
+        return self.order.at(self.place(position))
+
+
 class AllVideosBad(RuntimeError):
     """No video of the list can be decoded."""
 
@@ -78,11 +111,12 @@ class TrainRequests:
 
     Args:
         order: the stream.
-        batch_size: clips a step.
+        batch_size: clips a step, of this process.
         shapes_at_step: the shapes that a step trains with.
         start_step, num_steps: which steps: `start_step` up to `num_steps`.
-        start_position: where in the stream the first of them begins.
-        bad_since: videos known to be bad, and since which place of the stream; grows.
+        start_position: where in this process's part of the stream the first of them begins.
+        bad_since: videos known to be bad, and since which place of that part; grows.
+        share: which process this is.
     """
 
     def __init__(
@@ -95,8 +129,10 @@ class TrainRequests:
         start_step: int = 0,
         start_position: int = 0,
         bad_since: dict[int, int] | None = None,
+        share: Share | None = None,
     ):
-        self.order, self.batch_size, self.shapes_at_step = order, batch_size, shapes_at_step
+        self.order = OrderShare(order, batch_size, share or Share())
+        self.batch_size, self.shapes_at_step = batch_size, shapes_at_step
         self.next_step, self.num_steps = start_step, num_steps
         self.bad_since = {} if bad_since is None else bad_since
         self._start = start_position  # of the first step that is not done
@@ -114,6 +150,11 @@ class TrainRequests:
                 yield self._ask(self._steps[-1])
             else:
                 yield []
+
+    def bad_before(self, position: int) -> dict[int, int]:
+        """The videos that were found bad before this process's part of the stream had come to `position`, and where:
+        what a run that goes on from there has to know."""
+        return {index: place for index, place in self.bad_since.items() if place < position}
 
     def is_bad(self, index: int, position: int) -> bool:
         """Whether a video was known to be bad when the stream had come to `position`."""
@@ -168,19 +209,24 @@ class TrainRequests:
 
 
 class TestRequests:
-    """Every view of every video once, in order; the last batch may be smaller.
+    """Every view of every video of a process's share once, in order; the last batch may be smaller.
 
     Args:
         num_videos: in the list.
         num_views: of each video.
         batch_size: clips a batch.
         shapes: what every clip is delivered in.
+        share: the process has every `world`-th video, from the `rank`-th on.
     """
 
     __test__ = False  # not a test case, whatever its name starts with
 
-    def __init__(self, num_videos: int, num_views: int, batch_size: int, shapes: Sequence[ClipShape]):
-        self.num_clips, self.num_views = num_videos * num_views, num_views
+    def __init__(
+        self, num_videos: int, num_views: int, batch_size: int, shapes: Sequence[ClipShape], share: Share | None = None
+    ):
+        share = share or Share()
+        self._videos = range(share.rank, num_videos, share.world)
+        self.num_clips, self.num_views = len(self._videos) * num_views, num_views
         self.batch_size, self.shapes = batch_size, tuple(shapes)
 
     def __len__(self) -> int:
@@ -189,4 +235,7 @@ class TestRequests:
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         for start in range(0, self.num_clips, self.batch_size):
             clips = range(start, min(start + self.batch_size, self.num_clips))
-            yield [ClipRequest(clip // self.num_views, self.shapes, view=clip % self.num_views) for clip in clips]
+            yield [
+                ClipRequest(self._videos[clip // self.num_views], self.shapes, view=clip % self.num_views)
+                for clip in clips
+            ]

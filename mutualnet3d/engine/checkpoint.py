@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.atomic import write_atomically
+from mutualnet3d.log import logger
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.torch_file import FORMAT, VERSION, is_checkpoint, read_torch_file
+
+Loaded = TypeVar("Loaded")
 
 
 def save_checkpoint(path: str, content: Mapping[str, Any]) -> None:
@@ -66,25 +71,57 @@ def file_hash(path: str) -> str:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, in `output_dir`/checkpoints: those of epochs, which stay, and the newest in between.
+    """The checkpoints of one run, in `output_dir`/checkpoints: the newest ones, the newest ones of epochs, and
+    `best.pyth`.
 
     The name carries the step (`checkpoint_epoch_00002_step_00000216.pyth`, `checkpoint_step_00000250.pyth`), so that
     the newest is found without opening any.
+
+    Args:
+        num_kept: how many newest ones are kept, and how many of epochs.
     """
 
+    BEST = "best.pyth"
     _NAME = re.compile(r"checkpoint_(?:epoch_\d+_)?step_(\d+)\.pyth")
 
-    def __init__(self, output_dir: str):
-        self.folder = os.path.join(output_dir, "checkpoints")
+    def __init__(self, output_dir: str, num_kept: int = 3):
+        self.folder, self.num_kept = os.path.join(output_dir, "checkpoints"), num_kept
+
+    def newest_first(self) -> list[str]:
+        """Paths of all checkpoints by their steps, without the best one, which is one of them or was."""
+        names = self._names()
+        return [os.path.join(self.folder, name) for name in sorted(names, key=lambda name: (-names[name], name))]
 
     def newest(self) -> str | None:
         """Path of the checkpoint with the highest step, or None."""
-        names = self._names()
-        return os.path.join(self.folder, max(names, key=lambda name: (names[name], name))) if names else None
+        return next(iter(self.newest_first()), None)
 
-    def save(self, content: Mapping[str, Any], step: int, epoch: int | None) -> str:
-        """Write the checkpoint after `step` steps, `epoch` epochs if it ends one; then drop what it supersedes: older
-        checkpoints from within epochs. Returns its path."""
+    def newest_usable(self, load: Callable[[str], Loaded]) -> Loaded | None:
+        """What `load` makes of the newest checkpoint that it takes, with a warning for each newer one that it refuses
+        by a `ValueError`; None if there are none.
+
+        Raises:
+            ValueError: it takes none of them; the newest one's.
+        """
+        refused: list[ValueError] = []
+        for path in self.newest_first():
+            try:
+                loaded = load(path)
+            except ValueError as error:
+                refused.append(error)
+                continue
+            for reason in refused:
+                logger.warning("refused: %s", reason)
+            if refused:
+                logger.warning("using the one before: %s", path)
+            return loaded
+        if refused:
+            raise refused[0]
+        return None
+
+    def save(self, content: Mapping[str, Any], step: int, epoch: int | None, is_best: bool = False) -> str:
+        """Write the checkpoint after `step` steps, `epoch` epochs if it is one of those, as the best if it is that;
+        then drop what it supersedes. Returns its path."""
         name = (
             f"checkpoint_step_{step:08d}.pyth"
             if epoch is None
@@ -92,10 +129,32 @@ class CheckpointFolder:
         )
         path = os.path.join(self.folder, name)
         save_checkpoint(path, content)
-        for old, old_step in self._names().items():
-            if "epoch" not in old and old != name and old_step <= step:
-                os.remove(os.path.join(self.folder, old))
+        if is_best:
+            self._link(path, os.path.join(self.folder, self.BEST))
+        newest = [os.path.basename(each) for each in self.newest_first()]
+        of_epochs = [each for each in newest if "_epoch_" in each]
+        for old in set(newest) - set(newest[: self.num_kept]) - set(of_epochs[: self.num_kept]):
+            os.remove(os.path.join(self.folder, old))
         return path
+
+    def remove_unfinished(self) -> None:
+        """Remove what killed processes left of files that they had not finished. To be called while no one writes."""
+        if os.path.isdir(self.folder):
+            for name in os.listdir(self.folder):
+                if name.endswith(".tmp"):
+                    os.remove(os.path.join(self.folder, name))
+
+    @staticmethod
+    def _link(path: str, link: str) -> None:
+        """A second name for a file, put in place whole; a copy where the disk knows no links."""
+        temporary = f"{link}.{os.getpid()}.tmp"
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, link)
 
     def _names(self) -> dict[str, int]:
         if not os.path.isdir(self.folder):

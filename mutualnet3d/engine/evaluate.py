@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mutualnet3d.engine.train_loop import Prepare
+from mutualnet3d import distributed
+from mutualnet3d.engine.train_step import Prepare
 from mutualnet3d.mutual.calibrate import Calibratable
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 
@@ -30,21 +31,23 @@ def evaluate(
     device: torch.device,
     num_videos: int,
     num_views: int,
+    num_classes: int,
     could_not_be_had: Collection[int] = (),
 ) -> dict[SubnetConfig, Accuracy]:
-    """Accuracy of each of `configs`.
+    """Accuracy of each of `configs`, the same on all processes of a job, which have a share of the videos each.
 
     Args:
         model: able to evaluate all of them (calibrated).
-        batches: every view of every video once, in all shapes that the configs need.
-        num_videos: in the list; num_views: of each video.
-        could_not_be_had: videos of which a view is missing; looked at behind the last batch. They do not count.
+        batches: every view of every video of this process's share once, in all shapes that the configs need.
+        num_videos: in the whole list; num_views: of each video; num_classes: of the network.
+        could_not_be_had: videos of the share of which a view is missing; looked at behind the last batch. They do not
+            count.
 
     Raises:
         ValueError: a video that came with more or fewer views; or no video is left.
     """
-    scores: dict[SubnetConfig, torch.Tensor] = {}
-    label_V = torch.full((num_videos,), -1)
+    scores = {config: torch.zeros(num_videos, num_classes, dtype=torch.float64) for config in configs}
+    label_V = torch.zeros(num_videos, dtype=torch.int64)
     views_V = torch.zeros(num_videos, dtype=torch.int64)
     was_training = model.training
     model.train(False)
@@ -56,13 +59,15 @@ def evaluate(
             for config in configs:
                 with model.active(config):
                     score_BK = model(prepare(on_device, config)).float().softmax(dim=1).cpu()
-                if config not in scores:
-                    scores[config] = torch.zeros(num_videos, score_BK.shape[1], dtype=torch.float64)
                 scores[config].index_add_(0, batch.video_B, score_BK.double())
     finally:
         model.train(was_training)
-    counts_V = torch.ones(num_videos, dtype=torch.bool)
-    counts_V[sorted(could_not_be_had)] = False
+    failed_V = torch.zeros(num_videos, dtype=torch.int64)
+    failed_V[sorted(could_not_be_had)] = 1
+    # A video is one process's; the others add zeros, which changes no bit.
+    for tensor in (label_V, views_V, failed_V, *scores.values()):
+        distributed.sum_over_ranks(tensor)
+    counts_V = failed_V == 0
     odd = (counts_V & (views_V != num_views)).nonzero().flatten().tolist()
     if odd:
         raise ValueError(f"video {odd[0]} came with {int(views_V[odd[0]])} views, expected {num_views}")

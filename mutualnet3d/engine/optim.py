@@ -30,14 +30,31 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 def build_sgd(
     model: nn.Module, *, base_lr: float, momentum: float, dampening: float, nesterov: bool, weight_decay: float
 ) -> torch.optim.SGD:
-    """SGD over `parameter_groups`."""
-    return torch.optim.SGD(
+    """SGD over `parameter_groups`, torch's fused one: on a CPU it took 0.3 times as long as the others for X3D-M, and
+    on a GPU it leaves out a step whose losses are not finite without the host's looking.
+
+    Momentum starts at zero, where torch's starts at the first gradient (the same without dampening): torch leaves the
+    buffers of a first step that is left out unset.
+    """
+    optimizer = torch.optim.SGD(
         parameter_groups(model, weight_decay),
         lr=base_lr,
         momentum=momentum,
         dampening=dampening,
         nesterov=nesterov,
+        fused=True,
     )
+    if momentum:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def linear_scaling(batch_size: int, reference_batch_size: int) -> float:
+    """What a learning rate that suits batches of `reference_batch_size` is multiplied by for batches of `batch_size`
+    (Goyal et al. 2017, section 2.1); 1 without a reference."""
+    return batch_size / reference_batch_size if reference_batch_size else 1.0
 
 
 def cosine(*, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float = 0.0) -> Callable[[float], float]:

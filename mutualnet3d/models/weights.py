@@ -48,7 +48,9 @@ class LoadedWeights:
         return f"weights of {self.path} ({'this project' if self.ours else self.source}'s)"
 
 
-def load_weights(model: SlimmableNet, path: str, new_classifier: bool = True, inflate: bool = False) -> LoadedWeights:
+def load_weights(
+    model: SlimmableNet, path: str, new_classifier: bool = True, inflate: bool = False, averaged: bool = False
+) -> LoadedWeights:
     """Load the weights of `path` into `model`, and the calibrated statistics if the file has any.
 
     Understood are checkpoints of this project, of pytorchvideo's model zoo and of PySlowFast (its own networks and
@@ -59,6 +61,7 @@ def load_weights(model: SlimmableNet, path: str, new_classifier: bool = True, in
             started, and log a line that says so. False: refuse the file.
         inflate: where the file's kernels are of one frame and the model's of several, repeat them over time, divided by
             how many there are: weights of images (Carreira and Zisserman, arXiv 1705.07750, section 2.4).
+        averaged: of a checkpoint of this project, its averaged weights (SOLVER.EMA_DECAY).
 
     Raises:
         FileNotFoundError: there is none.
@@ -67,6 +70,10 @@ def load_weights(model: SlimmableNet, path: str, new_classifier: bool = True, in
     """
     content = read_weights_file(path)
     ours = is_checkpoint(content, path)
+    if averaged:
+        if not content.get("averaged"):
+            raise ValueError(f"{path}: has no averaged weights; those are of trainings with SOLVER.EMA_DECAY")
+        content = {**content, "model_state": content["averaged"]["model_state"]}
     state = _state_dict(content, path)
     source = "PySlowFast" if any(re.match(r"s\d+\.pathway\d", name) for name in state) else "pytorchvideo"
     renamed = _from_pyslowfast(state, model, path) if source == "PySlowFast" else dict(state)

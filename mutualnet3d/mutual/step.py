@@ -1,15 +1,16 @@
 """The paper's training step (Yang et al., TPAMI 2022, algorithm 1), without the optimizer.
 
 full, *subnets = space.at_step(seed, step)
-losses = mutual_step(model, clips_for, labels, full, subnets)
+result = mutual_step(model, clips_for, labels, full, subnets)
 optimizer.step()
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
@@ -27,13 +28,30 @@ class Switchable(Protocol):
     def same_batch(self) -> AbstractContextManager[None]: ...
 
 
+@dataclass(frozen=True)
+class StepResult:
+    """What each network of a step gave, by its key, the full network's first.
+
+    Args:
+        losses: detached, without dimensions.
+        top1: fraction of the clips whose label had the largest logit (of mixed clips: the label of most weight).
+    """
+
+    losses: dict[str, torch.Tensor]
+    top1: dict[str, torch.Tensor]
+
+
 def mutual_step(
     model: Switchable,
     clips_for: Callable[[SubnetConfig], Sequence[torch.Tensor]],
     labels: torch.Tensor,
     full: SubnetConfig,
     subnets: Sequence[SubnetConfig],
-) -> dict[str, torch.Tensor]:
+    *,
+    teacher: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None,
+    backward: Callable[[torch.Tensor], Any] = torch.Tensor.backward,
+    gradients_stay: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> StepResult:
     """Add the gradients of one mutual step to the parameters' `.grad`.
 
     The full network learns from the labels; each sub-network learns the full one's softmax, from the same clips at its
@@ -47,21 +65,26 @@ def mutual_step(
         labels: classes, int64 (B,), or their probabilities, float (B, K), of mixed clips.
         full: the config of the full network.
         subnets: the configs that distil it.
-
-    Returns:
-        The loss of each network, detached, by its key; the full network's first.
+        teacher: the full network's clips to the logits (B, K) that are distilled; None: the full network's own.
+        backward: how a loss is backpropagated.
+        gradients_stay: inside its context a forward and its backward leave their gradients on this process. Only the
+            last network's, and what `same_batch` does at its end, are outside: one exchange for the whole step.
     """
+    classes_B = labels if labels.ndim == 1 else labels.argmax(dim=1)
+    losses, top1 = {}, {}
     with model.same_batch():
-        logits_BK = model(clips_for(full))
-        loss = label_loss(logits_BK, labels)
-        loss.backward()
-        teacher_BK = logits_BK.detach()
-        losses = {str(full): loss.detach()}
-        del logits_BK, loss
-        for config in subnets:
-            with model.active(config):
-                loss = distillation_loss(model(clips_for(config)), teacher_BK)
-                loss.backward()
+        for place, config in enumerate((full, *subnets)):
+            is_full, is_last = place == 0, place == len(subnets)
+            with nullcontext() if is_full else model.active(config), nullcontext() if is_last else gradients_stay():
+                clips = clips_for(config)
+                logits_BK = model(clips)
+                if is_full:
+                    loss = label_loss(logits_BK, labels)
+                    teacher_BK = logits_BK.detach() if teacher is None or is_last else teacher(clips)
+                else:
+                    loss = distillation_loss(logits_BK, teacher_BK)
+                backward(loss)
             losses[str(config)] = loss.detach()
-            del loss
-    return losses
+            top1[str(config)] = (logits_BK.detach().argmax(dim=1) == classes_B).float().mean()
+            del clips, logits_BK, loss
+    return StepResult(losses, top1)

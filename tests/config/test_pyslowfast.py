@@ -63,8 +63,8 @@ def test_its_file_loads_with_one_warning(load, caplog):
     assert set(keys.split(", ")) == {
         "DATA.INPUT_CHANNEL_NUM", "RESNET.NUM_GROUPS", "RESNET.TRANS_FUNC", "RESNET.STRIDE_1X1",
         "RESNET.SPATIAL_STRIDES", "RESNET.SPATIAL_DILATIONS", "NONLOCAL.LOCATION", "NONLOCAL.INSTANTIATION",
-        "BN.NORM_TYPE", "BN.NUM_SYNC_DEVICES", "SOLVER.BASE_LR_SCALE_NUM_SHARDS", "MODEL.MODEL_NAME",
-        "MODEL.LOSS_FUNC", "TENSORBOARD.ENABLE", "TENSORBOARD.MODEL_VIS.GRAD_CAM.ENABLE", "NUM_GPUS", "NUM_SHARDS",
+        "SOLVER.BASE_LR_SCALE_NUM_SHARDS", "MODEL.MODEL_NAME",
+        "MODEL.LOSS_FUNC", "TENSORBOARD.MODEL_VIS.GRAD_CAM.ENABLE", "NUM_GPUS", "NUM_SHARDS",
     }  # fmt: skip
 
 
@@ -99,7 +99,11 @@ def test_its_overrides_work_too(load, caplog):
         ),
         ("RESNET", {"NUM_GROUPS": 32}, r"RESNET\.NUM_GROUPS .* is 32; here it must be 1"),
         ("MODEL", {"LOSS_FUNC": "bce"}, r"MODEL\.LOSS_FUNC .* is 'bce'; here it must be 'cross_entropy'"),
-        ("BN", {"NORM_TYPE": "sub_batchnorm"}, r"NORM_TYPE .* here it must be 'batchnorm' or 'sync_batchnorm'"),
+        (
+            "BN",
+            {"NORM_TYPE": "sub_batchnorm"},
+            r"NORM_TYPE is 'sub_batchnorm'; it must be 'batchnorm' or 'sync_batchnorm'",
+        ),
         ("DATA", {"INPUT_CHANNEL_NUM": [1]}, r"INPUT_CHANNEL_NUM .* is \[1\]; here it must be \[3\] or \[3, 3\]"),
         ("TRAIN", {"BATCHSIZE": 3}, r"theirs\.yaml: unknown key TRAIN\.BATCHSIZE"),
         ("TENSORBOARD", {"ENABEL": True}, r"theirs\.yaml: unknown key TENSORBOARD"),

@@ -54,12 +54,39 @@ def test_a_later_run_adds_what_is_new(tmp_path):
 def test_a_run_that_goes_on_knows_what_was_found_before(tmp_path):
     path = str(tmp_path / "bad_videos.csv")
     first = BadVideos("train", VIDEOS, [], BadVideoFile(path))
-    for index, position in ((3, 17), (4, 30), (5, None)):
+    for index, position in ((3, 17), (4, 30)):
         first.report(failure(index), position)
     again = BadVideos("train", VIDEOS, [], BadVideoFile(path))
-    assert again.known_before(20) == {3: 17}
-    assert again.num_bad == 1
-    assert again.known_before(31) == {3: 17, 4: 30}
+    assert again.num_bad == 0  # what the file has of a killed run may be found again
+    again.recall([3, 5])
+    assert again.num_bad == 2
+    assert [entry.path for entry in again.findings()] == ["v3.mp4"]  # of 5 the file knows nothing
+    again.report(failure(3))
+    assert again.num_bad == 2
+
+
+def test_what_the_processes_of_a_job_find_is_put_together(tmp_path, monkeypatch):
+    path = str(tmp_path / "bad_videos.csv")
+    ranks = [
+        BadVideos("train", VIDEOS, [], BadVideoFile(path, is_writer=rank == 0), max_fraction=0.2) for rank in range(2)
+    ]
+    ranks[0].report(failure(3), position=4)
+    ranks[1].report(failure(7), position=9)
+    assert [row[1] for row in lines(path)[1:]] == ["v3.mp4"]  # rank 0 alone writes
+    found = [entry for each in ranks for entry in each.findings()]
+    for each in ranks:
+        each.take(found)
+        assert each.num_bad == 2
+    assert [row[1:] for row in lines(path)[1:]] == [
+        ["v3.mp4", "v3.mp4: broken", "train.csv:4", "4"],
+        ["v7.mp4", "v7.mp4: broken", "train.csv:8", "9"],
+    ]
+    monkeypatch.setattr(ranks[1], "_max_fraction", 0.3)
+    ranks[1].report(failure(8))
+    more = ranks[1].findings()
+    assert len(more) == 3
+    with pytest.raises(TooManyBadVideos, match="3 so far cannot be decoded"):
+        ranks[0].take(more)
 
 
 def test_a_line_that_a_killed_run_left_unfinished_is_dropped(tmp_path):

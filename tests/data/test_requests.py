@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualnet3d.data.requests import AllVideosBad, ClipOrder, TestRequests, TrainRequests
-from mutualnet3d.shapes import ClipShape
+from mutualnet3d.data.requests import AllVideosBad, ClipOrder, OrderShare, TestRequests, TrainRequests
+from mutualnet3d.shapes import ClipShape, Share
 
 SHAPE = ClipShape(4, 32)
 
@@ -167,3 +167,64 @@ def test_testing_takes_every_view_once():
     assert [len(batch) for batch in batches] == [4, 4, 4, 3]
     assert len(TestRequests(3, 5, 4, [SHAPE])) == 4
     assert [(r.index, r.view) for batch in batches for r in batch] == [(v, k) for v in range(3) for k in range(5)]
+
+
+@pytest.mark.parametrize("world", [2, 3, 6])
+def test_the_shares_of_a_step_are_the_step_of_one_process(world):
+    """In rank order, row by row; and so from any step on."""
+    whole = [[(r.epoch, r.index) for r in batch] for batch in handed_out(requests(7, num_videos=10, batch_size=6))]
+    for start in (0, 4):
+        shares = [
+            handed_out(
+                requests(
+                    7,
+                    num_videos=10,
+                    batch_size=6 // world,
+                    share=Share(rank, world),
+                    start_step=start,
+                    start_position=start * 6 // world,
+                )
+            )
+            for rank in range(world)
+        ]
+        joined = [[(r.epoch, r.index) for part in parts for r in part] for parts in zip(*shares, strict=True)]
+        assert joined == whole[start:]
+
+
+def test_a_bad_video_moves_the_share_that_met_it_alone():
+    def batches(rank, bad=()):
+        made = requests(6, num_videos=12, batch_size=2, share=Share(rank, 2))
+        lists, found = iter(made), []
+        for _ in range(6):
+            step = next(lists)
+            while any(request.index in bad for request in step):
+                for request in [request for request in step if request.index in bad]:
+                    made.report_bad(request)
+                step = [request for request in step if request.index not in bad] + next(lists)
+            found.append([request.index for request in step])
+            made.done()
+        return found, made
+
+    plain = [batches(rank)[0] for rank in range(2)]
+    (bad,) = set(plain[0][0]) - set(plain[0][1]) - {plain[0][0][1]}
+    moved, made = batches(0, {bad})
+    assert moved[0] == [plain[0][0][1], plain[0][1][0]]
+    assert made.bad_before(1) == {bad: 0}
+    assert made.bad_before(0) == {}
+    assert made.order.place(0) == 0
+    assert [OrderShare(ClipOrder(12, 0), 2, Share(1, 2)).place(position) for position in range(4)] == [2, 3, 6, 7]
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_testing_in_shares_takes_every_view_once(world):
+    views = []
+    for rank in range(world):
+        made = TestRequests(num_videos=4, num_views=3, batch_size=2, shapes=[SHAPE], share=Share(rank, world))
+        assert len(list(made)) == len(made)
+        views += [(r.index, r.view) for batch in made for r in batch]
+    assert sorted(views) == [(video, view) for video in range(4) for view in range(3)]
+
+
+def test_a_share_that_is_none():
+    with pytest.raises(ValueError, match="rank must be in 0 to 1, got 2"):
+        Share(2, 2)

@@ -37,7 +37,7 @@ def test_trains_mutually_then_calibrates_evaluates_and_extracts(model):
         optimizer.zero_grad()
         losses = mutual_step(
             model, lambda config: [batch[shape] for shape in model.input_shapes(config)], label_B, full, subnets
-        )
+        ).losses
         assert len(losses) == 4
         assert all(torch.isfinite(loss) for loss in losses.values())
         full_losses.append(losses[str(full)].item())

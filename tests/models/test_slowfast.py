@@ -177,7 +177,7 @@ def test_sharing_fast_features_gives_the_papers_gradients(model):
         model.zero_grad()
         count = []
         hook = stem.register_forward_hook(lambda *_, count=count: count.append(1))
-        losses = mutual_step(model if shared else _NotShared(model), clips_for, label_B, model.full, subnets)
+        losses = mutual_step(model if shared else _NotShared(model), clips_for, label_B, model.full, subnets).losses
         hook.remove()
         assert len(losses) == 4
         calls.append(len(count))

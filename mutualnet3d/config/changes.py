@@ -1,0 +1,32 @@
+"""Telling two configs apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+
+
+def hash_of(dump: str) -> str:
+    """8 hexadecimal digits that stand for a config, given as YAML."""
+    return hashlib.sha256(dump.encode("utf-8")).hexdigest()[:8]
+
+
+def changed_keys(then: str, now: str, free: Sequence[str] = ()) -> list[str]:
+    """What differs between two configs, given as YAML, as `KEY: old -> new`; keys that begin like one of `free` may."""
+    before, after = dict(_flat(yaml.safe_load(then))), dict(_flat(yaml.safe_load(now)))
+    return [
+        f"{key}: {before.get(key, 'not there')!r} -> {after.get(key, 'not there')!r}"
+        for key in sorted({*before, *after})
+        if before.get(key, "not there") != after.get(key, "not there") and not key.startswith(tuple(free))
+    ]
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,71 @@
+"""An exponential moving average of a network's weights."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from mutualnet3d.mutual.step import Switchable
+
+
+class AveragedWeights:
+    """Weights and tracked statistics averaged over the steps of a training, and the network that has them.
+
+    After step n (from 0) an average is `d * average + (1 - d) * weight`, with d the smaller of `decay` and
+    (1 + n) / (10 + n): a fixed decay would carry the random weights of the start for 1 / (1 - decay) steps.
+
+    Args:
+        model: the network that is trained; it is copied.
+        decay: in [0, 1).
+
+    Raises:
+        ValueError: a decay outside.
+    """
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"the decay of averaged weights must be in [0, 1), got {decay!r}")
+        self.decay, self.num_steps = decay, 0
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
+        self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]  # batches tracked
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights of the network that was copied, after a step of its training."""
+        decay = min(self.decay, (1 + self.num_steps) / (10 + self.num_steps))
+        averages, weights = map(list, zip(*self._floats, strict=True))
+        torch._foreach_lerp_(averages, weights, 1.0 - decay)
+        for average, count in self._counts:
+            average.copy_(count)
+        self.num_steps += 1
+
+    @torch.no_grad()
+    def logits(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What the full network with these weights makes of training clips: normalised as in training, by the batch's
+        statistics, but without dropout. Nothing is tracked."""
+        self.model.train()
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                module.eval()
+        network: Switchable = self.model  # type: ignore[assignment]
+        with network.active(self.model.full):  # type: ignore[arg-type]
+            return network(clips)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages by the network's own names, and how many steps they are over."""
+        return {"model_state": self.model.state_dict(), "num_steps": self.num_steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.model.load_state_dict(state["model_state"])
+        self.num_steps = int(state["num_steps"])
+
+
+def _tensors(model: torch.nn.Module) -> itertools.chain[torch.Tensor]:
+    return itertools.chain(model.parameters(), model.buffers())

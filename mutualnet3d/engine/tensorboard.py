@@ -1,0 +1,56 @@
+"""Records as TensorBoard's scalars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The networks of a step by their place; random widths would make a curve of each point.
+_PLACES = ("full", "narrowest")
+
+
+class TensorBoardRecords:
+    """Writes the numbers of records to a folder that TensorBoard reads.
+
+    Losses and accuracies of training are by the network's place in its step: full, narrowest, random_1, random_2.
+
+    Args:
+        folder: where to.
+        start_step: a run that goes on from there replaces what a killed one had written behind it.
+
+    Raises:
+        ModuleNotFoundError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: str, start_step: int = 0):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"TENSORBOARD.ENABLE needs tensorboard: pip install 'mutualnet3d[tensorboard]' ({error})"
+            ) from error
+        self.writer = SummaryWriter(folder, purge_step=start_step or None)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Write a record of training or validation; others are left out."""
+        step = record.get("step")
+        if step is None or record["kind"] not in ("train", "validation"):
+            return
+        for name, value in record.items():
+            if isinstance(value, dict):
+                for place, (key, number) in enumerate(value.items()):
+                    curve = _place(place) if record["kind"] == "train" else key
+                    self._add(f"{record['kind']}/{name}/{curve}", number, step)
+            elif name not in ("kind", "step") and isinstance(value, int | float):
+                self._add(f"{record['kind']}/{name}", value, step)
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.writer.close()
+
+    def _add(self, tag: str, value: float, step: int) -> None:
+        self.writer.add_scalar(tag, value, step)
+
+
+def _place(place: int) -> str:
+    return _PLACES[place] if place < len(_PLACES) else f"random_{place - len(_PLACES) + 1}"

@@ -1,0 +1,58 @@
+"""The network as a training step calls it: over the processes of a job, in the precision that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from mutualnet3d import distributed
+from mutualnet3d.mutual.step import Switchable
+from mutualnet3d.shapes import SubnetConfig
+
+
+class TrainNetwork:
+    """`model` in training: its gradients averaged over all processes of the job, its forward pass in autocast.
+
+    Args:
+        model: a slimmable network on its device.
+        autocast: the type that its convolutions and products compute in; None: float32.
+        gradient_as_bucket_view: as torch's DDP has it; saves the memory of one set of gradients.
+
+    torch's DistributedDataParallel exchanges gradients while the last backward pass of a step runs; those before it run
+    in `gradients_stay`, so that there is one exchange a step. Each process keeps the statistics of its own clips; those
+    of rank 0 count.
+    """
+
+    def __init__(self, model: torch.nn.Module, autocast: torch.dtype | None = None):
+        self.model = model
+        self.device_type = next(model.parameters()).device.type
+        self.autocast = autocast
+        self.parallel: DistributedDataParallel | None = None
+        if distributed.world() > 1:
+            self.parallel = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def __call__(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        network = self.model if self.parallel is None else self.parallel
+        if self.autocast is None:
+            return network(clips)
+        # Around the forward pass alone: losses and backward passes are outside, as torch recommends.
+        with torch.autocast(self.device_type, dtype=self.autocast):
+            return network(clips).float()
+
+    def active(self, config: SubnetConfig) -> AbstractContextManager[object]:
+        return self._switchable.active(config)
+
+    def same_batch(self) -> AbstractContextManager[None]:
+        return self._switchable.same_batch()
+
+    def gradients_stay(self) -> AbstractContextManager[Any]:
+        """Forwards and backwards inside leave their gradients on this process."""
+        return nullcontext() if self.parallel is None else self.parallel.no_sync()
+
+    @property
+    def _switchable(self) -> Switchable:
+        return self.model  # type: ignore[return-value]

@@ -1,0 +1,184 @@
+"""What a training leaves in a checkpoint, and how it goes on from one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mutualnet3d import distributed
+from mutualnet3d.config.changes import changed_keys, hash_of
+from mutualnet3d.data.build import Split, batch_size_of, steps_per_epoch
+from mutualnet3d.data.loader import TrainLoader
+from mutualnet3d.engine.averaged import AveragedWeights
+from mutualnet3d.engine.checkpoint import CheckpointFolder, load_checkpoint, load_model_state
+from mutualnet3d.engine.hooks import Validation
+from mutualnet3d.engine.update import Update
+from mutualnet3d.log import logger
+from mutualnet3d.runner.session import Session
+
+# Settings that change nothing that is trained; a resumed run may have others without a word.
+_FREE = ("OUTPUT_DIR", "LOG_PERIOD", "PROFILE_STEPS", "TENSORBOARD", "TEST", "DATA_LOADER", "TRAIN.CHECKPOINT")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run goes on.
+
+    Args:
+        step: steps done.
+        position: place in this process's part of the stream of training clips.
+        bad_since: videos that this process knows to be bad, and since which place.
+    """
+
+    step: int = 0
+    position: int = 0
+    bad_since: dict[int, int] = field(default_factory=dict)
+
+
+class TrainState:
+    """Everything that a training needs to go on as if it had not been interrupted.
+
+    The learning rate is a function of the step. Weights, averages, optimizer and scaler are the same on all processes;
+    each has its own random numbers for dropout and its own place in the data.
+
+    Attributes:
+        loader: to be set before `capture`.
+    """
+
+    def __init__(
+        self, session: Session, split: Split, update: Update, averaged: AveragedWeights | None, validation: Validation
+    ):
+        self.session, self.split, self.update = session, split, update
+        self.averaged, self.validation = averaged, validation
+        self.loader: TrainLoader | None = None
+
+    def capture(self, step: int, position: int) -> dict[str, Any]:
+        """The content of a checkpoint after `step` steps, at `position` of this process's part of the stream. A
+        collective: all processes call it.
+
+        Raises:
+            TooManyBadVideos: the processes have found too many together.
+        """
+        assert self.loader is not None
+        cfg = self.session.cfg
+        own = {"rng": _rng_state(), "position": position, "bad_since": self.loader.requests.bad_before(position)}
+        processes = distributed.gather(own)
+        self.session.exchange_findings(self.split)
+        update = self.update.state_dict()
+        return {
+            "step": step,
+            **self._what_must_fit(),
+            "model_state": self.session.model.state_dict(),
+            "optimizer_state": update["optimizer"],
+            "scaler_state": update["scaler"],
+            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "validation": self.validation.state_dict(),
+            "processes": processes,
+            "cfg": cfg.dump(),
+            "cfg_hash": hash_of(cfg.dump()),
+        }
+
+    def resume(self, folder: CheckpointFolder) -> Start:
+        """Load the newest usable checkpoint of the run, if there is one.
+
+        Raises:
+            ValueError: there are some and none is usable, or TRAIN.AUTO_RESUME is False.
+        """
+        if distributed.is_main():
+            folder.remove_unfinished()
+        path = folder.newest()
+        if path is not None and not self.session.cfg.TRAIN.AUTO_RESUME:
+            raise ValueError(f"{path} is there, but TRAIN.AUTO_RESUME is False; choose another OUTPUT_DIR or resume")
+        # One process chooses; all read what it has chosen.
+        chosen = folder.newest_usable(self._checked) if distributed.is_main() else None
+        path = distributed.broadcast(chosen and chosen[0])
+        if path is None:
+            return Start()
+        content = chosen[1] if chosen is not None else self._checked(path)[1]
+        return self._take(path, content)
+
+    def _checked(self, path: str) -> tuple[str, dict[str, Any]]:
+        """A checkpoint's content; its weights are in the model.
+
+        Raises:
+            ValueError: it is damaged, or not of this training.
+        """
+        content = load_checkpoint(path)
+        if "model_state" not in content or "processes" not in content:
+            raise ValueError(f"{path}: not a checkpoint of a training; it has {', '.join(content)}")
+        for key, now in self._what_must_fit().items():
+            if content[key] != now:
+                raise ValueError(
+                    f"{path}: written with {key.replace('_', ' ')} {content[key]}, this run has {now}; "
+                    "resume with the same training list, the same videos found and the same TRAIN.BATCH_SIZE"
+                )
+        load_model_state(self.session.model, content["model_state"], path)
+        return path, content
+
+    def _what_must_fit(self) -> dict[str, Any]:
+        return {
+            "steps_per_epoch": steps_per_epoch(self.session.cfg, self.split),
+            "num_videos": len(self.split.videos),
+            "videos": self.split.digest,
+            "batch_size": self.session.cfg.TRAIN.BATCH_SIZE,
+        }
+
+    def _take(self, path: str, content: dict[str, Any]) -> Start:
+        self.update.load_state_dict({"optimizer": content["optimizer_state"], "scaler": content["scaler_state"]})
+        if self.averaged is not None:
+            if content["averaged"]:
+                self.averaged.load_state_dict(content["averaged"])
+            else:
+                logger.warning("%s has no averaged weights; the average begins here", path)
+                self.averaged.model.load_state_dict(content["model_state"])
+        self.validation.load_state_dict(content["validation"])
+        step, processes = int(content["step"]), content["processes"]
+        self.session.records.write({"kind": "resumed", "step": step, "checkpoint": path})
+        logger.info("resumed from %s, %d steps done (config %s)", path, step, content["cfg_hash"])
+        changed = changed_keys(content["cfg"], self.session.cfg.dump(), _FREE)
+        if changed:
+            logger.warning("the config is another one than the checkpoint's: %s", "; ".join(changed))
+        share = self.session.share
+        if len(processes) == share.world:
+            own = processes[share.rank]
+            _set_rng_state(own["rng"])
+            start = Start(step, int(own["position"]), dict(own["bad_since"]))
+        else:
+            start = self._start_of_another_job(step, processes)
+        self.split.bad.recall({index for each in processes for index in each["bad_since"]})
+        return start
+
+    def _start_of_another_job(self, step: int, processes: list[dict[str, Any]]) -> Start:
+        """Go on with another number of processes than the checkpoint's."""
+        share, batch_size = self.session.share, self.session.cfg.TRAIN.BATCH_SIZE
+        done = sum(int(each["position"]) for each in processes)
+        if share.rank < len(processes):
+            _set_rng_state(processes[share.rank]["rng"])
+        same_clips = all(int(each["position"]) == step * (batch_size // len(processes)) for each in processes)
+        logger.info(
+            "the checkpoint is of %d processes, here are %d: %s; what dropout draws differs",
+            len(processes),
+            share.world,
+            "every step has the clips that it would have had"
+            if same_clips
+            else "bad videos had moved their clips apart, so that some near this place come twice or not at all",
+        )
+        if same_clips:
+            return Start(step, step * batch_size_of(self.session.cfg, share))
+        bad_since = {index: -1 for each in processes for index in each["bad_since"]}
+        return Start(step, done // share.world, bad_since)
+
+
+def _rng_state() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_rng_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"])
+    elif torch.cuda.is_available() or state["cuda"] is not None:
+        logger.warning("the checkpoint is of another kind of device: dropout goes on from another state")

@@ -1,0 +1,170 @@
+"""What training and testing of one config share: the network on its device, and how it is fed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+
+from mutualnet3d import distributed
+from mutualnet3d.atomic import write_text
+from mutualnet3d.data.bad_videos import BadVideoFile
+from mutualnet3d.data.build import Split, build_calibration_loader, read_split
+from mutualnet3d.data.loader import TestLoader
+from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.distributed import Launch
+from mutualnet3d.engine.evaluate import Accuracy, evaluate
+from mutualnet3d.log import JsonLines, logger, progress, setup_logging
+from mutualnet3d.models import build_model, native_clip
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.mutual import SubnetConfig, SubnetSpace, calibrate
+from mutualnet3d.shapes import ClipBatch, ClipShape, Share, union_of_shapes
+
+# oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
+# again makes the demo's training step 1.2 times as long. Read when the first convolution runs.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
+
+
+class Session:
+    """What training and testing of one config share, in one process of a job.
+
+    Attributes:
+        launch: this process; share: its part of the work; device: where it computes.
+        model: the network; space: its sub-networks.
+        records: the JSON lines of the run.
+        bad_videos: where missing and bad videos are written down.
+    """
+
+    def __init__(self, cfg: CfgNode, launch: Launch):
+        self.cfg, self.launch = cfg, launch
+        self.share = Share(distributed.rank(), distributed.world())
+        setup_logging(cfg.OUTPUT_DIR, self.share.rank)
+        self.records = JsonLines(os.path.join(cfg.OUTPUT_DIR, "log.jsonl"))
+        is_main = self.share.rank == 0
+        self.bad_videos = BadVideoFile(os.path.join(cfg.OUTPUT_DIR, "bad_videos.csv"), is_writer=is_main)
+        if is_main:
+            write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
+        self.space = build_space(cfg)
+        self.device = distributed.device_of(launch)
+        memory_format = torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
+        self.normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format, cfg.DATA.REVERSE_INPUT_CHANNEL)
+        torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
+        self.model = build_model(cfg).to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if self.share.rank:  # each process drops other features
+            torch.manual_seed(int(np.random.SeedSequence((cfg.RNG_SEED, self.share.rank)).generate_state(1)[0]))
+
+    @contextmanager
+    def sharing_the_cores(self) -> Iterator[None]:
+        """On a CPU, leave a core to each loader worker, but at most half of them: threads that wait for a worker's core
+        spin, and took twice as long for a training step as half the threads do."""
+        before = torch.get_num_threads()
+        if self.device.type == "cpu":
+            cores = distributed.threads_of(self.launch, os.environ)
+            free = max(cores - self.cfg.DATA_LOADER.NUM_WORKERS, cores // 2, 1)
+            torch.set_num_threads(min(before, free))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def shapes(self, configs: Iterable[SubnetConfig]) -> tuple[ClipShape, ...]:
+        """The clip shapes that `configs` need between them."""
+        return union_of_shapes(self.model.input_shapes(config) for config in configs)
+
+    def prepare(self, batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
+        """A batch on the device to the network's input under `config`."""
+        return [self.normalize(batch.clips[shape].to(self.device)) for shape in self.model.input_shapes(config)]
+
+    def read_split(self, name: str) -> Split:
+        """The videos of train, val or test; one process looks which of them are there."""
+        return read_split(self.cfg, name, self.bad_videos, look=on_main)
+
+    def calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], train_split: Split) -> None:
+        """Recompute the statistics of `configs` over training batches."""
+        loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.share)
+        batches = progress(loader, len(loader), "calibrating")
+        num_clips = calibrate(model, configs, batches, self.prepare, distributed.sum_over_ranks)
+        logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
+
+    def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
+        """Those of `configs` that need calibration: the full network has its tracked statistics, unless `precise` ones
+        are asked for."""
+        return [
+            config
+            for config in configs
+            if config not in model.statistics and (precise or not model.can_evaluate(config))
+        ]
+
+    def evaluate(
+        self, model: SlimmableNet, configs: Sequence[SubnetConfig], loader: TestLoader, split: Split, num_views: int
+    ) -> dict[SubnetConfig, Accuracy]:
+        """Accuracy of `configs` over the videos of `split` that the processes' loaders can give; says how many these
+        are."""
+        batches = progress(loader, len(loader), "evaluating")
+        results = evaluate(
+            model,
+            configs,
+            batches,
+            self.prepare,
+            self.device,
+            len(split.videos),
+            num_views,
+            self.cfg.MODEL.NUM_CLASSES,
+            could_not_be_had=loader.failed,
+        )
+        self.exchange_findings(split)
+        tested = next(iter(results.values())).num_videos
+        if tested < split.bad.num_listed:
+            logger.warning(
+                "%s: the accuracy is over %d of %d listed videos: %d are missing, %d could not be decoded (%s)",
+                split.name,
+                tested,
+                split.bad.num_listed,
+                split.bad.num_missing,
+                len(split.videos) - tested,
+                self.bad_videos.path,
+            )
+        return results
+
+    def exchange_findings(self, split: Split) -> None:
+        """Let all processes know which videos of `split` any of them has found bad."""
+        for findings in distributed.gather(split.bad.findings()):
+            split.bad.take(findings)
+
+
+def on_main(make: Callable[[], bytes]) -> bytes:
+    """What `make` gives on rank 0, on all processes."""
+    return distributed.broadcast(make() if distributed.is_main() else None)
+
+
+def build_space(cfg: CfgNode) -> SubnetSpace:
+    """The sub-networks that `cfg` trains and tests; empty lists mean the full network's own value."""
+    native = native_clip(cfg)
+    return SubnetSpace(
+        width_range=tuple(cfg.MUTUAL.WIDTH_RANGE),
+        sizes=tuple(cfg.MUTUAL.SIZES) or (native.size,),
+        frames=tuple(cfg.MUTUAL.FRAMES) or (native.frames,),
+    )
+
+
+def configs_to_test(cfg: CfgNode, space: SubnetSpace) -> tuple[SubnetConfig, ...]:
+    """What `TEST.SUBNETS` names, each once.
+
+    Raises:
+        ValueError: nothing is named, a key is none, or the space does not have its sub-network.
+    """
+    configs: list[SubnetConfig] = []
+    for entry in cfg.TEST.SUBNETS:
+        if entry == "grid":
+            configs += space.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)
+        elif entry == "full":
+            configs.append(space.full)
+        else:
+            configs.append(space.check(SubnetConfig.parse(entry)))
+    if not configs:
+        raise ValueError("TEST.SUBNETS is empty; name 'grid', 'full' or keys such as 'w0.63-s160-t10'")
+    return tuple(dict.fromkeys(configs))
