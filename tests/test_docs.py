@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -17,7 +18,12 @@ from mutualnet3d.models import build_model
 from mutualnet3d.runner import build_space, configs_to_test
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "INSTALL.md", ROOT / "docs" / "RESULTS.md"]
+DOCUMENTS = [ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md")]
+
+
+# Behind a printed line of X3D-M, with tiny_overrides.
+SMALLER_X3D_M = ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
+SMALLER_X3D_M += ["TEST.NUM_ENSEMBLE_VIEWS", "2"]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -49,6 +55,8 @@ def test_every_printed_command_is_of_a_kind_that_is_tested_here():
         "python tools/prepare_videos.py",
         "python benchmarks/",
         "python -m pip",
+        "torchrun --nproc_per_node",
+        "sbatch ",
     )
     assert commands()
     assert [line for _, line in commands() if not line.startswith((*known, "git clone", "cd "))] == []
@@ -61,7 +69,11 @@ def test_make_targets_exist(line):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("line", of_kind("python tools/run_net.py"))
+def run_net_lines() -> list[str]:
+    return [line for line in of_kind("python tools/run_net.py") if "--num_shards" not in line]
+
+
+@pytest.mark.parametrize("line", run_net_lines())
 def test_run_net_lines_run(line, tiny_overrides, tmp_path, run_tool):
     """The line itself, with what makes it small behind it."""
     words = shlex.split(line)[2:]
@@ -83,12 +95,53 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path, run_tool):
     if "TEST.SUBNETS" in words:
         small += ["TEST.SUBNETS", "['full','w0.5-s32-t2']"]
     if "X3D_M" in line:
-        small += ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
-        small += ["TEST.NUM_ENSEMBLE_VIEWS", "2"]
+        small += SMALLER_X3D_M
     status, printed, errors = run_tool("tools/run_net.py", *words, *small)
     assert status == 0, errors
     assert "on the Pareto front" in printed
     assert (tmp_path / "output" / "query_table.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", of_kind("torchrun"))
+def test_torchrun_lines_run(line, tiny_overrides, tmp_path):
+    """The line itself, by two processes, with what makes it small behind it."""
+    words = shlex.split(line)[1:]
+    assert words[:3] == ["--nproc_per_node", "8", "tools/run_net.py"]
+    small = tiny_overrides(TRAIN__CHECKPOINT_SECONDS=0, SOLVER__MAX_EPOCH=1) + SMALLER_X3D_M
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, *words[2:], *map(str, small)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "2 processes started by torchrun" in done.stdout
+    assert (tmp_path / "output" / "query_table.json").exists()
+
+
+@pytest.mark.parametrize("line", of_kind("sbatch"))
+def test_sbatch_lines_name_a_script_and_a_config(line):
+    """tests/test_slurm.py submits the script to a real SLURM."""
+    words = shlex.split(line)
+    place = words.index("tools/slurm/train.sbatch")
+    subprocess.run(["bash", "-n", words[place]], cwd=ROOT, check=True)
+    assert words[place + 1] == "--cfg"
+    m3.load_cfg(words[place + 2], words[place + 3 :])
+
+
+@pytest.mark.parametrize("line", [line for line in of_kind("python tools/run_net.py") if "--num_shards" in line])
+def test_pyslowfasts_lines_become_torchrun(line, monkeypatch, run_tool):
+    commands = []
+
+    def instead(path, command):
+        commands.append(command)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", instead)
+    run_tool(*shlex.split(line)[1:])
+    (command,) = commands
+    assert command[1:3] == ["-m", "torch.distributed.run"]
+    place = command.index("--cfg")
+    m3.load_cfg(command[place + 1], command[place + 2 :])
 
 
 @pytest.mark.parametrize("line", of_kind("python tools/make_demo_data.py"))

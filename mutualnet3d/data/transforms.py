@@ -79,9 +79,15 @@ class Normalize:
         self.shift = 255.0 * torch.tensor(mean[order]).view(1, -1, 1, 1, 1)
         self.scale = 1.0 / (255.0 * torch.tensor(std[order])).view(1, -1, 1, 1, 1)
         self.memory_format, self.reverse_channels = memory_format, reverse_channels
+        # Copied to a GPU once: such a copy waits for all that the GPU has to do.
+        self._on: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __call__(self, clip_BTCHW: torch.Tensor) -> torch.Tensor:
         if self.reverse_channels:
             clip_BTCHW = clip_BTCHW.flip(2)
         clip_BCTHW = clip_BTCHW.transpose(1, 2).to(torch.float32, memory_format=self.memory_format)
-        return clip_BCTHW.sub_(self.shift.to(clip_BCTHW.device)).mul_(self.scale.to(clip_BCTHW.device))
+        device = clip_BCTHW.device
+        if device not in self._on:
+            self._on[device] = self.shift.to(device), self.scale.to(device)
+        shift, scale = self._on[device]
+        return clip_BCTHW.sub_(shift).mul_(scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -20,7 +21,6 @@ class TrainNetwork:
     Args:
         model: a slimmable network on its device.
         autocast: the type that its convolutions and products compute in; None: float32.
-        gradient_as_bucket_view: as torch's DDP has it; saves the memory of one set of gradients.
 
     torch's DistributedDataParallel exchanges gradients while the last backward pass of a step runs; those before it run
     in `gradients_stay`, so that there is one exchange a step. Each process keeps the statistics of its own clips; those
@@ -33,6 +33,9 @@ class TrainNetwork:
         self.autocast = autocast
         self.parallel: DistributedDataParallel | None = None
         if distributed.world() > 1:
+            # Of pointwise kernels, whose strides over a picture of one pixel can be written in two ways.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            # Gradients lie where they are exchanged from: without it there is a second set of them.
             self.parallel = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def __call__(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:

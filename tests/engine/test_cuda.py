@@ -1,0 +1,99 @@
+"""What only a GPU can show. benchmarks/step.py measures there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.engine.averaged import AveragedWeights
+from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
+from mutualnet3d.engine.optim import build_sgd
+from mutualnet3d.engine.train_network import TrainNetwork
+from mutualnet3d.engine.train_step import TrainStep
+from mutualnet3d.engine.update import Update
+from mutualnet3d.models.x3d import build_x3d
+from mutualnet3d.mutual import SubnetConfig, SubnetSpace
+from mutualnet3d.shapes import ClipBatch, ClipShape, union_of_shapes
+
+pytestmark = [
+    pytest.mark.needs_cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+SPACE = SubnetSpace((0.5, 1.0), (64, 48), (4, 2))
+SOLVER = {"base_lr": 0.01, "momentum": 0.9, "dampening": 0.0, "nesterov": True, "weight_decay": 1e-4}
+
+
+def make_step(device, precision=None, scale_losses=False):
+    torch.manual_seed(0)
+    model = build_x3d(
+        native=ClipShape(4, 64), num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32, dropout_rate=0.0
+    )
+    model = model.to(device, memory_format=torch.channels_last_3d).train()
+    every = [SubnetConfig(1.0, size, frames) for size in SPACE.sizes for frames in SPACE.frames]
+    shapes = union_of_shapes(model.input_shapes(config) for config in every)
+    clips = {
+        shape: torch.randint(0, 256, (4, shape.frames, 3, shape.size, shape.size), dtype=torch.uint8)
+        for shape in shapes
+    }
+    batch = ClipBatch(clips, torch.arange(4), torch.arange(4)).pin_memory()
+    normalize = Normalize((0.45,) * 3, (0.225,) * 3, torch.channels_last_3d)
+    averaged = AveragedWeights(model, 0.9)
+    run = TrainStep(
+        TrainNetwork(model, precision),
+        Update(build_sgd(model, **SOLVER), scale_losses=scale_losses, clip_norm=1.0),
+        lambda step: SPACE.at_step(0, step),
+        lambda batch, config: [normalize(batch.clips[shape]) for shape in model.input_shapes(config)],
+        torch.device(device),
+        averaged=averaged,
+    )
+    return model, batch, run
+
+
+@pytest.mark.parametrize(("precision", "scale_losses"), [(None, False), (torch.bfloat16, False), (torch.float16, True)])
+def test_a_step_does_not_wait_for_the_device(precision, scale_losses):
+    _, batch, run = make_step("cuda", precision, scale_losses)
+    run(0, batch, {})  # the first one sets up: constants, workspaces
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        outcomes = [run(step, batch, {}) for step in (1, 2)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(0 <= fraction <= 1 for outcome in outcomes for fraction in outcome.top1.values())
+
+
+def test_losses_are_those_of_the_cpu():
+    losses = []
+    for device in ("cpu", "cuda"):
+        _, batch, run = make_step(device)
+        losses.append([run(step, batch, {}).losses for step in range(3)])
+    for one, two in zip(*losses, strict=True):
+        assert two == pytest.approx(one, rel=2e-3, abs=1e-5)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_without_the_hosts_looking():
+    model, batch, run = make_step("cuda")
+    run(0, batch, {})
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    broken = ClipBatch(batch.clips, batch.label_B, batch.video_B)
+    prepare = run.prepare
+    run.prepare = lambda batch, config: [clip * float("nan") for clip in prepare(batch, config)]
+    outcome = run(1, broken, {})
+    run.prepare = prepare
+    run(2, batch, {})  # what the host does before it looks
+    assert all(torch.equal(one, two) for one, two in zip(before, model.parameters(), strict=True))
+    with pytest.raises(FloatingPointError, match="step 2: the loss of"):
+        outcome.check_finite()
+
+
+def test_the_writer_copies_what_is_there_when_it_is_called():
+    written = []
+    weights = torch.ones(1000, device="cuda")
+    with BackgroundWriter(lambda content: written.append(content["w"]) or "path") as writer:
+        writer.save({"w": weights})
+        weights.zero_()
+    (copy,) = written
+    assert copy.device.type == "cpu"
+    assert torch.equal(copy, torch.ones(1000))
