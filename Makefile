@@ -1,12 +1,13 @@
 # make demo: data, training, evaluation and the cost-accuracy table of a small network, in minutes on two cores.
 # make test: formatting, lint, types and tests. Both install what they need into .venv first.
+# make test-slurm: training on a SLURM cluster of two nodes that is started on this machine, where it can be.
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-slurm lint clean
 
 install: $(INSTALLED)
 
@@ -26,7 +27,11 @@ lint: $(INSTALLED)
 
 # One process per core, one thread each: the tests' networks are too small for more.
 test: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slurm"
+
+# One after the other: the jobs take all cores.
+test-slurm: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m slurm tests/test_slurm.py
 
 clean:
 	rm -rf data/moving_shapes output/demo
