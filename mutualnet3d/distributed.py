@@ -62,7 +62,15 @@ _LOST_PEER = re.compile(
 
 
 class PreflightError(RuntimeError):
-    """The processes of a job did not come together; the message names who is missing, differs or cannot be reached."""
+    """The processes of a job did not come together; the message names who is missing, differs or cannot be reached.
+
+    Args:
+        is_lost: a process is not there, which may be so because its node died: the job may be tried again.
+    """
+
+    def __init__(self, message: str, is_lost: bool = False):
+        super().__init__(message)
+        self.is_lost = is_lost
 
 
 @dataclass(frozen=True)
@@ -306,7 +314,8 @@ def _meet(launch: Launch, timeout_seconds: float, fingerprint: str) -> tuple[dis
         )
     except RuntimeError as error:
         what = "cannot open the store where all meet," if launch.hosts_store else "cannot reach rank 0 at"
-        raise PreflightError(f"{i_am} {what} {there} within {timeout_seconds:g} s: {_said(error)}") from error
+        text = f"{i_am} {what} {there} within {timeout_seconds:g} s: {_said(error)}"
+        raise PreflightError(text, is_lost=not launch.hosts_store) from error
     if launch.attempt is not None:
         store = dist.PrefixStore(f"mutualnet3d/attempt_{launch.attempt}", store)
     try:
@@ -335,9 +344,11 @@ def _meet(launch: Launch, timeout_seconds: float, fingerprint: str) -> tuple[dis
         if problem:
             _let_others_read(store, launch, came)
     except dist.DistError as error:
-        raise PreflightError(f"{i_am} lost rank 0 at {there} before all had come: {_said(error)}") from error
+        raise PreflightError(
+            f"{i_am} lost rank 0 at {there} before all had come: {_said(error)}", is_lost=True
+        ) from error
     if problem:
-        raise PreflightError(f"{i_am}: {problem}")
+        raise PreflightError(f"{i_am}: {problem}", is_lost=bool(missing))
     return store, came
 
 

@@ -311,6 +311,11 @@ def failures(
     return {rank: told[rank].replace(str(port), "PORT") for rank in sorted(told)}
 
 
+def test_who_may_come_when_the_job_is_tried_again_is_told_apart():
+    assert distributed.PreflightError("rank 1 did not come", is_lost=True).is_lost
+    assert not distributed.PreflightError("rank 1 runs another config").is_lost
+
+
 def test_missing_ranks_are_named():
     start = time.monotonic()
     told = failures(6, 1.0, {0: "", 2: ""})

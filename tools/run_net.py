@@ -7,7 +7,7 @@
 
 TRAIN.ENABLE and TEST.ENABLE say which of the two run. Words behind the options are KEY VALUE overrides. SIGTERM and
 SIGUSR1 end the step, write a checkpoint and leave with status 75; the same command goes on from there. Status 76 says
-that another process of the job was lost.
+that another process of the job was lost, or did not come.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main() -> int:
     ) as error:
         logger.debug("stopped", exc_info=True)  # where it came from, for the log file
         print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
+        return EXIT_LOST_PEER if isinstance(error, PreflightError) and error.is_lost else EXIT_ERROR
     except Interrupted as left:
         print(f"stopped by {left}", file=sys.stderr)
         raise

@@ -35,6 +35,8 @@ class TrainNetwork:
         if distributed.world() > 1:
             # Of pointwise kernels, whose strides over a picture of one pixel can be written in two ways.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            # torch 2.15 has another name for it, which 2.6 does not know.
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
             # Gradients lie where they are exchanged from: without it there is a second set of them.
             self.parallel = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
@@ -55,6 +57,22 @@ class TrainNetwork:
     def gradients_stay(self) -> AbstractContextManager[Any]:
         """Forwards and backwards inside leave their gradients on this process."""
         return nullcontext() if self.parallel is None else self.parallel.no_sync()
+
+    def fix_order(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> None:
+        """Let DDP arrange its exchange now, as it does behind its first backward pass: in another arrangement gradients
+        of more than two processes are added up in another order, and the first step of a run that goes on would not be
+        the uninterrupted run's to the last bit. Leaves weights, gradients, statistics and random numbers as they were.
+
+        Args:
+            config: a sub-network, which tracks nothing.
+            clips: its input, the same shapes on all processes.
+        """
+        if self.parallel is None:
+            return
+        gpus = [clip.device for clip in clips if clip.is_cuda]
+        with torch.random.fork_rng(devices=gpus[:1]), self.same_batch(), self.active(config):
+            self(clips).sum().backward()
+        self.model.zero_grad(set_to_none=True)
 
     @property
     def _switchable(self) -> Switchable:

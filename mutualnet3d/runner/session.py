@@ -79,6 +79,11 @@ class Session:
         """A batch on the device to the network's input under `config`."""
         return [self.normalize(batch.clips[shape].to(self.device)) for shape in self.model.input_shapes(config)]
 
+    def blank_clips(self, config: SubnetConfig, num_clips: int = 1) -> list[torch.Tensor]:
+        """The network's input under `config`, black clips."""
+        shapes = [(num_clips, each.frames, 3, each.size, each.size) for each in self.model.input_shapes(config)]
+        return [self.normalize(torch.zeros(shape, dtype=torch.uint8, device=self.device)) for shape in shapes]
+
     def read_split(self, name: str) -> Split:
         """The videos of train, val or test; one process looks which of them are there."""
         return read_split(self.cfg, name, self.bad_videos, look=on_main)

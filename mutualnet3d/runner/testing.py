@@ -101,14 +101,11 @@ def _plot(table: QueryTable, path: str, title: str) -> None:
 
 
 def _tabulate(session: Session, results: dict[SubnetConfig, Accuracy], split: Split, checkpoint: str) -> QueryTable:
-    def make_clips(config: SubnetConfig) -> list[torch.Tensor]:
-        shapes = session.model.input_shapes(config)
-        blank = [torch.zeros(1, each.frames, 3, each.size, each.size, dtype=torch.uint8) for each in shapes]
-        return [session.normalize(clip.to(session.device)) for clip in blank]
-
     cfg, model = session.cfg, session.model
     cost = {config: costs(model, config) for config in results}
-    milliseconds = measure_milliseconds(model, list(results), make_clips, session.device, cfg.TEST.LATENCY_RUNS)
+    milliseconds = measure_milliseconds(
+        model, list(results), session.blank_clips, session.device, cfg.TEST.LATENCY_RUNS
+    )
     rows = [
         Row(
             config=config,

@@ -87,9 +87,14 @@ def _train(session: Session, signals: Signals) -> str:
         start.bad_since,
     )
     state.loader = loader
+    session.model.train()
+    network = TrainNetwork(
+        session.model, _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
+    )
+    network.fix_order(session.space.smallest, session.blank_clips(session.space.smallest, num_clips=2))
     mix = build_mix(cfg)
     run_step = TrainStep(
-        TrainNetwork(session.model, _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None),
+        network,
         update,
         configs_at,
         session.prepare,
@@ -100,7 +105,6 @@ def _train(session: Session, signals: Signals) -> str:
         is_teacher=cfg.MUTUAL.TEACHER == "ema",
     )
     _say_what_is_trained(session, split, start.step, num_steps, loader)
-    session.model.train()
     started = time.monotonic()
     writer = BackgroundWriter(folder.save)
     hooks: list[Hook] = [
