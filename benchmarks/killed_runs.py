@@ -12,6 +12,7 @@ while they train. Network and videos are the demo's, smaller; dropout, averaged 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -53,8 +54,24 @@ def start(folder: Path, output: Path, processes: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "ignore", *(torchrun if processes > 1 else []), *script]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with open(folder / "said.txt", "a") as said:
-        # A session of its own, so that a kill reaches all processes of the job, as the end of a node does.
-        return subprocess.Popen(command, env=environment, stdout=said, stderr=said, text=True, start_new_session=True)
+        return subprocess.Popen(command, env=environment, stdout=said, stderr=said, text=True)
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the process and all that it has started, as the end of a node does (torchrun's outlive torchrun)."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    family = [process.pid]
+    for pid in family:
+        family += [child for child, parent in parents.items() if parent == pid]
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    while any((Path("/proc") / str(pid) / "exe").exists() for pid in family):
+        time.sleep(0.01)
 
 
 def steps_logged(output: Path) -> int:
@@ -123,8 +140,7 @@ def main() -> int:
             if process.poll() is not None:
                 print((folder / "said.txt").read_text()[-4000:], file=sys.stderr)
                 return 1
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            kill_all(process)
             num_read += read_all(killed)
         if start(folder, killed, args.processes).wait():
             print((folder / "said.txt").read_text()[-4000:], file=sys.stderr)

@@ -15,12 +15,13 @@ ALLOWED = {
     "ops": set(),
     "torch_file": set(),
     "atomic": set(),
-    "distributed": set(),
+    "launch": set(),
+    "distributed": {"launch"},
     "data": {"log", "atomic"},
     "models": {"ops", "torch_file"},
     "mutual": {"ops"},
     "engine": {"mutual", "ops", "log", "torch_file", "atomic", "distributed"},
-    "runner": {"config", "data", "models", "mutual", "engine", "ops", "log", "atomic", "distributed"},
+    "runner": {"config", "data", "models", "mutual", "engine", "ops", "log", "atomic", "distributed", "launch"},
     "__init__": {"config", "data", "models", "mutual", "engine", "runner"},
 }
 READS_CFG = {"config", "runner", "data/build.py", "models/build.py"}

@@ -22,16 +22,9 @@ from mutualnet3d.config import load_cfg
 from mutualnet3d.config.changes import hash_of
 from mutualnet3d.data.bad_videos import TooManyBadVideos
 from mutualnet3d.data.requests import AllVideosBad
-from mutualnet3d.distributed import (
-    Launch,
-    PreflightError,
-    find_launch,
-    forgotten_srun,
-    is_lost_peer,
-    joined,
-    torchrun_command,
-)
+from mutualnet3d.distributed import PreflightError, is_lost_peer, joined
 from mutualnet3d.engine.interruption import Interrupted
+from mutualnet3d.launch import Launch, find_launch, forgotten_srun, torchrun_command
 from mutualnet3d.log import logger
 from mutualnet3d.runner import test, train
 

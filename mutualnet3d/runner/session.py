@@ -16,8 +16,8 @@ from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build import Split, build_calibration_loader, read_split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
-from mutualnet3d.distributed import Launch
 from mutualnet3d.engine.evaluate import Accuracy, evaluate
+from mutualnet3d.launch import Launch, device_of, threads_of
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model, native_clip
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -49,7 +49,7 @@ class Session:
         if is_main:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         self.space = build_space(cfg)
-        self.device = distributed.device_of(launch)
+        self.device = device_of(launch)
         memory_format = torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
         self.normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format, cfg.DATA.REVERSE_INPUT_CHANNEL)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
@@ -63,7 +63,7 @@ class Session:
         spin, and took twice as long for a training step as half the threads do."""
         before = torch.get_num_threads()
         if self.device.type == "cpu":
-            cores = distributed.threads_of(self.launch, os.environ)
+            cores = threads_of(self.launch, os.environ)
             free = max(cores - self.cfg.DATA_LOADER.NUM_WORKERS, cores // 2, 1)
             torch.set_num_threads(min(before, free))
         try:

@@ -9,13 +9,13 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
 from mutualnet3d.data.build import Split, build_test_loader
-from mutualnet3d.distributed import Launch
 from mutualnet3d.engine.checkpoint import CheckpointFolder, file_hash, save_checkpoint, statistics_to_state
 from mutualnet3d.engine.evaluate import Accuracy
 from mutualnet3d.engine.interruption import Signals
 from mutualnet3d.engine.latency import measure_milliseconds
 from mutualnet3d.engine.query_table import QueryTable, Row
 from mutualnet3d.engine.tradeoff_plot import save_tradeoff_plot
+from mutualnet3d.launch import Launch
 from mutualnet3d.log import logger
 from mutualnet3d.models import costs, load_weights
 from mutualnet3d.models.weights import LoadedWeights

@@ -12,7 +12,6 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.data.build import Split, build_mix, build_train_loader, build_val_loader, steps_per_epoch
 from mutualnet3d.data.loader import TrainLoader
-from mutualnet3d.distributed import Launch
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
@@ -26,6 +25,7 @@ from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.engine.update import Update
+from mutualnet3d.launch import Launch
 from mutualnet3d.log import logger
 from mutualnet3d.models import load_weights, sort_channels
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -87,23 +87,7 @@ def _train(session: Session, signals: Signals) -> str:
         start.bad_since,
     )
     state.loader = loader
-    session.model.train()
-    network = TrainNetwork(
-        session.model, _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
-    )
-    network.fix_order(session.space.smallest, session.blank_clips(session.space.smallest, num_clips=2))
-    mix = build_mix(cfg)
-    run_step = TrainStep(
-        network,
-        update,
-        configs_at,
-        session.prepare,
-        session.device,
-        mixing_at=(lambda step: mix.at_step(cfg.RNG_SEED, step)) if mix else None,
-        num_parts=cfg.TRAIN.ACCUMULATION_STEPS,
-        averaged=averaged,
-        is_teacher=cfg.MUTUAL.TEACHER == "ema",
-    )
+    run_step = _train_step(session, update, averaged, configs_at)
     _say_what_is_trained(session, split, start.step, num_steps, loader)
     started = time.monotonic()
     writer = BackgroundWriter(folder.save)
@@ -126,13 +110,44 @@ def _train(session: Session, signals: Signals) -> str:
     with writer:
         TrainLoop(run_step, loader, hooks, start.step, num_steps).train()
     session.exchange_findings(split)
-    account = {"listed": split.bad.num_listed, "found": len(split.videos), "bad": split.bad.num_bad}
-    session.records.write({"kind": "trained", "step": num_steps, "seconds": time.monotonic() - started, **account})
-    if split.bad.num_bad:
-        logger.warning("%d of %d videos could not be decoded", split.bad.num_bad, len(split.videos))
+    _account_for(session, split, num_steps, time.monotonic() - started)
     newest = distributed.broadcast(folder.newest())
     assert newest is not None  # the last step wrote one, in this run or in the one that it goes on from
     return newest
+
+
+def _train_step(
+    session: Session,
+    update: Update,
+    averaged: AveragedWeights | None,
+    configs_at: Callable[[int], tuple[SubnetConfig, ...]],
+) -> TrainStep:
+    cfg = session.cfg
+    session.model.train()
+    network = TrainNetwork(
+        session.model, _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
+    )
+    network.fix_order(session.space.smallest, session.blank_clips(session.space.smallest, num_clips=2))
+    mix = build_mix(cfg)
+    return TrainStep(
+        network,
+        update,
+        configs_at,
+        session.prepare,
+        session.device,
+        mixing_at=(lambda step: mix.at_step(cfg.RNG_SEED, step)) if mix else None,
+        num_parts=cfg.TRAIN.ACCUMULATION_STEPS,
+        averaged=averaged,
+        is_teacher=cfg.MUTUAL.TEACHER == "ema",
+    )
+
+
+def _account_for(session: Session, split: Split, num_steps: int, seconds: float) -> None:
+    """What became of the listed videos, at the end of a training."""
+    account = {"listed": split.bad.num_listed, "found": len(split.videos), "bad": split.bad.num_bad}
+    session.records.write({"kind": "trained", "step": num_steps, "seconds": seconds, **account})
+    if split.bad.num_bad:
+        logger.warning("%d of %d videos could not be decoded", split.bad.num_bad, len(split.videos))
 
 
 def _share_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
