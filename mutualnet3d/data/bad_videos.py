@@ -110,6 +110,7 @@ class BadVideos:
         self.split, self.found, self.num_missing = split, found, len(missing)
         self._file, self._max_fraction = file, max_fraction
         self._bad: dict[str, str] = {}
+        self._known_to_all: set[str] = set()  # of the processes of a job
         for video in missing:
             file.add(BadVideo(split, video.path, "missing", video.source))
         self._check(f"the first that is missing is {missing[0].path}, listed at {missing[0].source}" if missing else "")
@@ -129,10 +130,15 @@ class BadVideos:
         for index in indices:
             path = self.found[index].path
             self._bad[path] = reasons.get(path, "found bad before the run went on from a checkpoint")
+            self._known_to_all.add(path)
 
     def findings(self) -> list[BadVideo]:
-        """The videos that this process has found bad."""
-        return [entry for entry in self._file.entries(self.split) if entry.path in self._bad]
+        """The videos that this process has found bad since the last `take`."""
+        return [
+            entry
+            for entry in self._file.entries(self.split)
+            if entry.path in self._bad and entry.path not in self._known_to_all
+        ]
 
     def take(self, findings: Iterable[BadVideo]) -> None:
         """Count, and write down, what the processes of the job have found, this one among them.
@@ -142,6 +148,7 @@ class BadVideos:
         """
         last = ""
         for entry in findings:
+            self._known_to_all.add(entry.path)
             if entry.path not in self._bad:
                 self._bad[entry.path] = last = entry.reason
                 self._file.add(entry)

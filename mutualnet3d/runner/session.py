@@ -137,8 +137,7 @@ class Session:
 
     def exchange_findings(self, split: Split) -> None:
         """Let all processes know which videos of `split` any of them has found bad."""
-        for findings in distributed.gather(split.bad.findings()):
-            split.bad.take(findings)
+        split.bad.take(finding for findings in distributed.gather(split.bad.findings()) for finding in findings)
 
 
 def on_main(make: Callable[[], bytes]) -> bytes:
