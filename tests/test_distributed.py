@@ -20,6 +20,7 @@ import torch
 from mutualnet3d import distributed, launch
 from mutualnet3d.distributed import PreflightError, joined
 from mutualnet3d.launch import _SLURM_NEEDS, _TORCHRUN, Launch
+from tests.gloo import in_processes
 
 
 def test_alone_there_is_nothing_to_exchange():
@@ -276,6 +277,37 @@ def two_processes(tmp_path: Path, body: str) -> Iterator[list[subprocess.Popen[s
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def in_groups() -> dict[str, object]:
+    """In each of four processes."""
+    pair = distributed.group_of(2)
+    assert pair is not None
+    summed = torch.tensor([float(distributed.rank())])
+    torch.distributed.all_reduce(summed, group=pair)
+    tensors = [torch.full((2,), float(distributed.rank())), torch.tensor(distributed.rank())]
+    distributed.broadcast_tensors(tensors)
+    with pytest.raises(ValueError, match="a job of 4 processes has no groups of 3"):
+        distributed.group_of(3)
+    return {
+        "pair": torch.distributed.get_process_group_ranks(pair),
+        "sum": summed.item(),
+        "alone": distributed.group_of(1),
+        "whole": distributed.group_of(4) is torch.distributed.group.WORLD,
+        "broadcast": [tensor.sum().item() for tensor in tensors],
+    }
+
+
+def test_groups_and_tensors_of_rank_0():
+    for rank, found in enumerate(in_processes("tests.test_distributed", "in_groups", world=4)):
+        first = rank - rank % 2
+        assert found == {
+            "pair": [first, first + 1],
+            "sum": 2.0 * first + 1.0,
+            "alone": None,
+            "whole": True,
+            "broadcast": [0.0, 0],
+        }
 
 
 def environment() -> dict[str, str]:

@@ -154,7 +154,12 @@ def _share_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
     """Let batch norms see the clips of several processes, if that is asked for."""
     if cfg.BN.NORM_TYPE != "sync_batchnorm" or distributed.world() == 1:
         return
-    group = distributed.group_of(cfg.BN.NUM_SYNC_DEVICES or distributed.world())
+    size = cfg.BN.NUM_SYNC_DEVICES or distributed.world()
+    if distributed.world() % size:
+        raise ValueError(
+            f"BN.NUM_SYNC_DEVICES is {size}; the job's {distributed.world()} processes are no multiple of it"
+        )
+    group = distributed.group_of(size)
     for network in networks:
         for _, norm in network.norms():
             norm.sync_group = group
