@@ -324,6 +324,34 @@ def test_a_batch_that_does_not_divide(tiny_overrides):
         run_train(make_cfg(tiny_overrides(TRAIN__ACCUMULATION_STEPS=3)))
 
 
+def test_a_training_goes_on_where_its_data_was_moved(tiny_overrides, tiny_data, tmp_path):
+    run_train(make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1)))
+    shutil.copytree(tiny_data, tmp_path / "faster_disk")
+    moved = {"DATA__PATH_TO_DATA_DIR": str(tmp_path / "faster_disk")}
+    cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=2, **moved))
+    run_train(cfg)
+    assert records_of(cfg.OUTPUT_DIR, "resumed")[0]["step"] == 4
+    lines = (tmp_path / "faster_disk" / "train.csv").read_text().splitlines()
+    (tmp_path / "faster_disk" / "train.csv").write_text("\n".join(lines[::-1]) + "\n")
+    with pytest.raises(
+        ValueError, match=r"written with videos \w+, this run has \w+; resume with the same training list"
+    ):
+        run_train(make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=3, **moved)))
+
+
+@pytest.mark.slow
+def test_three_processes_test_what_one_trained(tiny_overrides, tmp_path):
+    """Neither the batch of 4 nor the 6 videos' views divide evenly; the full network's accuracy is one process's."""
+    cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=4))
+    run_train(cfg)
+    one = run_test(cfg)
+    run(tiny_overrides(SOLVER__MAX_EPOCH=4, TRAIN__ENABLE=False), num_processes=3)
+    three = m3.QueryTable.load(os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
+    assert [row.config for row in three.rows] == [row.config for row in one.rows]
+    assert three.context["num_videos"] == 6
+    assert three.rows[0].top1 == one.rows[0].top1
+
+
 def test_testing_averages_that_are_not_there(tiny_overrides):
     run_train(make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1)))
     with pytest.raises(ValueError, match=r"\.pyth: has no averaged weights; those are of trainings with SOLVER\.EMA"):

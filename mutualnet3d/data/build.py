@@ -47,9 +47,10 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits that stand for these videos in this order."""
-        paths = "\n".join(f"{video.path} {video.label}" for video in self.videos)
-        return hashlib.sha256(paths.encode("utf-8", errors="backslashreplace")).hexdigest()[:16]
+        """16 hexadecimal digits that stand for these videos in this order, wherever their folders are: data may be
+        copied to a faster disk in the middle of a training."""
+        names = "\n".join(f"{os.path.basename(video.path)} {video.label}" for video in self.videos)
+        return hashlib.sha256(names.encode("utf-8", errors="backslashreplace")).hexdigest()[:16]
 
     def __str__(self) -> str:
         return f"{self.name}: found {len(self.videos)} of {self.bad.num_listed} videos"
@@ -146,12 +147,13 @@ def build_train_loader(
 
 def build_calibration_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], share: Share) -> TrainLoader:
     """The first `BN.NUM_BATCHES_PRECISE` training batches, at most an epoch of them, in `shapes`: this process's share
-    of each."""
+    of each. Testing may have a number of processes that training's batch does not divide into: what is left over of a
+    batch then is not used."""
     num_steps = min(cfg.BN.NUM_BATCHES_PRECISE, steps_per_epoch(cfg, split))
     # What an earlier training learned of bad videos is found out anew: the statistics depend on the videos alone.
     requests = TrainRequests(
         ClipOrder(len(split.videos), cfg.RNG_SEED),
-        batch_size_of(cfg, share),
+        max(cfg.TRAIN.BATCH_SIZE // share.world, 1),
         lambda step: shapes,
         num_steps=num_steps,
         share=share,
