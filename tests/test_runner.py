@@ -112,7 +112,7 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(tiny_overrides, tmp_pa
     whole = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "whole"), **common))
     expected = load_checkpoint(run_train(whole))
 
-    halves = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "halves"), TRAIN__CHECKPOINT_SECONDS=1e-9, **common))
+    halves = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "halves"), TRAIN__CHECKPOINT_STEPS=1, **common))
     with monkeypatch.context() as patch:
         patch.setattr("mutualnet3d.engine.hooks.Validation.after_step", lambda self, loop: None)
         patch.setattr("mutualnet3d.engine.train_log.TrainLog.after_step", _stop_at(6))

@@ -83,7 +83,7 @@ def test_a_run_with_broken_videos_goes_on_as_if_it_had_not_been_killed(tiny_over
     settings = {"DATA__PATH_TO_DATA_DIR": str(broken_data), "DATA__MAX_BAD_FRACTION": 0.3, "SOLVER__MAX_EPOCH": 2}
     whole = make_cfg(tiny_overrides(**settings, OUTPUT_DIR=str(tmp_path / "whole")))
     expected = load_checkpoint(run_train(whole))
-    cfg = make_cfg(tiny_overrides(**settings, TRAIN__CHECKPOINT_SECONDS=1e-9, LOG_PERIOD=100))
+    cfg = make_cfg(tiny_overrides(**settings, TRAIN__CHECKPOINT_STEPS=1, LOG_PERIOD=100))
 
     class Killed(Exception):
         pass
