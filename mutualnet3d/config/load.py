@@ -40,11 +40,34 @@ def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
             done here, a value of another type than the default's or out of range, overrides that do not pair up.
     """
     found = find_cfg(path)
-    cfg = default_cfg()
     try:
         values = CfgNode.load_yaml_with_base(found)
     except yaml.YAMLError as error:
         raise ValueError(f"{found}: not a YAML file: {error}") from error
+    return _made_of(values, found, overrides)
+
+
+def parse_cfg(text: str, source: str) -> CfgNode:
+    """The config of a YAML text without `_BASE_`, as a checkpoint holds it.
+
+    Args:
+        source: where the text is from, for errors.
+
+    Raises:
+        ValueError: as `load_cfg`.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{source}: expected keys and values, got {text[:50]!r}")
+    return _made_of(values, source)
+
+
+def _made_of(values: dict[str, Any], found: str, overrides: Sequence[Any] = ()) -> CfgNode:
+    """The defaults with `values`, then `overrides`, in their place; checked and frozen."""
+    cfg = default_cfg()
     without_effect: list[str] = []
     _merge(cfg, values, found, without_effect)
     if len(overrides) % 2:

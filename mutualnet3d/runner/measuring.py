@@ -1,0 +1,111 @@
+"""measure_latency(table, checkpoint): a query table's times on the device at hand, by blank clips; no data needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+
+from mutualnet3d.config import parse_cfg
+from mutualnet3d.engine.checkpoint import file_hash, load_checkpoint
+from mutualnet3d.engine.latency import device_name, measure_milliseconds
+from mutualnet3d.engine.query_table import QueryTable
+from mutualnet3d.models import build_model, load_weights
+from mutualnet3d.runner.session import blank_clips, build_normalize, memory_format_of
+
+_WHICH = "give the calibrated.pyth that a test run wrote beside its query table"
+
+
+def measure_latency(
+    table: QueryTable,
+    checkpoint: str,
+    *,
+    device: torch.device,
+    threads: int | None,
+    batch_size: int,
+    num_runs: int,
+) -> QueryTable:
+    """The table with the milliseconds of this machine: accuracy and multiply-adds are the same everywhere, times not.
+
+    A row's milliseconds are the time of one forward pass, of the whole batch: what a caller waits for, not what a clip
+    costs. The context says on what: device, threads, batch_size, latency_runs.
+
+    Args:
+        table: of a test run.
+        checkpoint: the calibrated.pyth that the run wrote beside it: the network's config, weights and statistics.
+        device: where the network runs.
+        threads: of PyTorch, while it is measured; None: as many as it has.
+        batch_size: clips of a forward pass.
+        num_runs: how often each sub-network is timed; the median counts.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: a number is below 1; torch sees no GPU and one is asked for; the checkpoint is not the table's,
+            holds no config that this release can read, or no statistics of one of the table's sub-networks.
+    """
+    for name, number in (("threads", threads), ("batch_size", batch_size), ("num_runs", num_runs)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}; allowed: 1 or more")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device}, but torch sees no GPU here; allowed: cpu")
+    content = load_checkpoint(checkpoint)
+    _check_same(table, checkpoint)
+    cfg = _cfg_of(content, checkpoint)
+    model = build_model(cfg)
+    load_weights(model, checkpoint, new_classifier=False)
+    model.to(device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
+    missing = [str(row.config) for row in table.rows if not model.can_evaluate(row.config)]
+    if missing:
+        raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {_WHICH}")
+    make_clips = partial(blank_clips, model, build_normalize(cfg), device, num_clips=batch_size)
+    with _threads(threads):
+        milliseconds = measure_milliseconds(model, [row.config for row in table.rows], make_clips, device, num_runs)
+        return table.with_milliseconds(
+            milliseconds,
+            device=device_name(device),
+            threads=torch.get_num_threads(),
+            batch_size=batch_size,
+            latency_runs=num_runs,
+            milliseconds_of="one forward pass of the whole batch",
+        )
+
+
+def _check_same(table: QueryTable, checkpoint: str) -> None:
+    """Refuse a table of other weights.
+
+    Raises:
+        ValueError: the table says another hash than the file has, or none.
+    """
+    wanted, found = table.context.get("checkpoint"), file_hash(checkpoint)
+    if wanted is None:
+        raise ValueError("the table does not say which checkpoint it is of: its context has no 'checkpoint'")
+    if wanted != found:
+        raise ValueError(f"{checkpoint} is checkpoint {found}, the table is of checkpoint {wanted}; {_WHICH}")
+
+
+def _cfg_of(content: Mapping[str, Any], checkpoint: str) -> CfgNode:
+    """The config in a checkpoint.
+
+    Raises:
+        ValueError: it holds none, or one that is not of this release.
+    """
+    text = content.get("cfg")
+    if not isinstance(text, str):
+        raise ValueError(f"{checkpoint}: no config in it; {_WHICH}")
+    return parse_cfg(text, f"{checkpoint}: its config")
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """So many threads inside the block."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
