@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PLOT = ["matplotlib>=3.7"]
+PLOT = ["matplotlib>=3.7", "plotly>=6.3"]
 TENSORBOARD = ["tensorboard>=2.16"]
 GPU = ["nvidia-ml-py>=12"]
 DEV = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6"]
@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["mutualnet3d", "mutualnet3d.*"]),
-    package_data={"mutualnet3d": ["py.typed"]},
+    package_data={"mutualnet3d": ["py.typed", "mutual/*.json"]},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

@@ -11,8 +11,6 @@ results on Kinetics-400 instead, beside its figures.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,19 +18,12 @@ import torch
 
 from mutualnet3d.config import load_cfg
 from mutualnet3d.models import SlimmableNet, build_model, costs
+from mutualnet3d.mutual.paper import paper_results, results_of
 from mutualnet3d.runner import build_space
 from mutualnet3d.shapes import SubnetConfig
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
-
-PAPER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs/paper/kinetics_tradeoff.json")
-# The paper's networks: key in its table -> what a config of it has.
-PAPERS = {
-    "x3d_m": {"ARCH": "x3d", "NUM_FRAMES": 16, "SAMPLING_RATE": 5},
-    "slow_8x8": {"ARCH": "slow", "DEPTH": 50, "NUM_FRAMES": 8, "SAMPLING_RATE": 8},
-    "slowfast_4x16": {"ARCH": "slowfast", "DEPTH": 50, "ALPHA": 8, "NUM_FRAMES": 32, "SAMPLING_RATE": 2},
-}
 
 
 def main() -> int:
@@ -60,27 +51,25 @@ def _grid_table(cfg: CfgNode, model: SlimmableNet) -> str:
 
 
 def _paper_table(cfg: CfgNode, model: SlimmableNet, source: str) -> str:
-    with open(PAPER) as file:
-        paper = json.load(file)
-    found = {
-        "ARCH": cfg.MODEL.ARCH,
-        "DEPTH": cfg.RESNET.DEPTH,
-        "ALPHA": cfg.SLOWFAST.ALPHA,
-        "NUM_FRAMES": cfg.DATA.NUM_FRAMES,
-        "SAMPLING_RATE": cfg.DATA.SAMPLING_RATE,
-    }
-    keys = [key for key, wanted in PAPERS.items() if all(found[name] == value for name, value in wanted.items())]
-    if not keys:
-        raise ValueError(f"{source}: the paper has no results of this network; it has them of {', '.join(PAPERS)}")
+    paper = results_of(
+        arch=cfg.MODEL.ARCH,
+        depth=cfg.RESNET.DEPTH,
+        alpha=cfg.SLOWFAST.ALPHA,
+        num_frames=cfg.DATA.NUM_FRAMES,
+        sampling_rate=cfg.DATA.SAMPLING_RATE,
+        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+    )
+    if paper is None:
+        networks = ", ".join(paper_results())
+        raise ValueError(f"{source}: the paper has no results of this network; it has them of {networks}")
     lines = [
         _input(cfg, model),
-        f"paper: MutualNet, TPAMI 2022, arXiv 2105.07085, read off its figures; {paper[keys[0]]['views']}",
+        f"paper: MutualNet, TPAMI 2022, arXiv 2105.07085, read off its figures; {paper.views}",
         f"{'sub-network':18} {'GFLOPs':>9} {'params (M)':>11} {'paper':>8} {'difference':>11} {'top-1':>7}",
     ]
-    for width, size, frames, gflops, top1 in paper[keys[0]]["rows"]:
-        config = SubnetConfig(width, size, frames)
-        counted, line = _costs(model, config)
-        lines.append(f"{line} {gflops:8.3f} {counted / gflops - 1:+11.2%} {top1:7.2f}")
+    for row in paper.rows:
+        counted, line = _costs(model, row.config)
+        lines.append(f"{line} {row.gflops:8.3f} {counted / row.gflops - 1:+11.2%} {row.top1:7.2f}")
     return "\n".join(lines)
 
 

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Accuracy over cost of several query tables in one picture: PNG, SVG and an interactive HTML page.
+
+    python tools/plot_tradeoff.py --output output/tradeoff --tables mutual=output/demo/query_table.json \\
+        --separate static=output/demo_static/query_table.json
+    python tools/plot_tradeoff.py --output output/x3d_m --tables ours=output/x3d_m/query_table.json --paper x3d_m --log
+
+--tables draws the Pareto front of each table as a line; --separate draws the rows of tables as points, for networks
+trained one by one, each of which has a table of its own; --paper adds the paper's results on Kinetics-400, in grey.
+The page shows GFLOPs and milliseconds, if all tables were measured on one device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mutualnet3d.engine.query_table import COSTS, QueryTable
+from mutualnet3d.engine.tradeoff_curves import Curve, curve_of_tables, curves_of_paper, title_of_milliseconds
+from mutualnet3d.engine.tradeoff_page import save_tradeoff_page
+from mutualnet3d.engine.tradeoff_plot import save_tradeoff_plot
+from mutualnet3d.mutual.paper import PaperResults, paper_results
+
+Tables = dict[str, dict[str, QueryTable]]  # name of the curve -> path -> table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", required=True, metavar="PATH", help="the files' path without its suffix")
+    parser.add_argument(
+        "--tables", nargs="+", action="extend", default=[], metavar="NAME=PATH", help="query tables, each a front"
+    )
+    parser.add_argument(
+        "--separate",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=PATH[,PATH...]",
+        help="query tables, those of one name together, as points",
+    )
+    parser.add_argument("--cost", default="gflops", choices=COSTS, help="the cost axis; default: gflops")
+    parser.add_argument("--log", action="store_true", help="a logarithmic cost axis")
+    parser.add_argument("--paper", default="", metavar="NETWORK", help=f"one of {', '.join(paper_results())}")
+    parser.add_argument("--title", default="Accuracy over cost", help="above the picture")
+    parser.add_argument(
+        "--formats", nargs="+", default=["png", "svg", "html"], choices=["png", "svg", "html"], help="default: all"
+    )
+    args = parser.parse_args()
+    try:
+        _write_pictures(args)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _write_pictures(args: argparse.Namespace) -> None:
+    tables, separate = _load("--tables", args.tables), _load("--separate", args.separate)
+    paper = _paper(args.paper) if args.paper else None
+    if not (tables or separate or paper):
+        raise ValueError("nothing to draw; give --tables, --separate or --paper")
+    curves_by_cost = {args.cost: _curves(tables, separate, paper, args.cost)}
+    of_path = {path: table for each in (*tables.values(), *separate.values()) for path, table in each.items()}
+    views = _views(of_path, paper)
+    times = title_of_milliseconds(of_path) if args.cost == "milliseconds" else "milliseconds per clip"
+    if "html" in args.formats and of_path:  # the paper alone has no milliseconds
+        (other,) = (cost for cost in COSTS if cost != args.cost)
+        try:
+            times = title_of_milliseconds(of_path)
+            curves_by_cost[other] = _curves(tables, separate, None, other)
+        except ValueError as error:
+            print(f"the page has no {other}: {error}")
+    for suffix in dict.fromkeys(args.formats):
+        path = f"{args.output}.{suffix}"
+        if suffix == "html":
+            save_tradeoff_page(curves_by_cost, path, args.title, args.log, views, times)
+        else:
+            save_tradeoff_plot(curves_by_cost[args.cost], path, args.title, args.cost, args.log, views, times)
+        print(f"wrote {path}")
+
+
+def _load(option: str, words: Sequence[str]) -> Tables:
+    """The tables that words NAME=PATH or NAME=PATH,PATH name; the words of one name are put together."""
+    tables: Tables = {}
+    for word in words:
+        name, equals, paths = word.partition("=")
+        if not (name and equals and paths):
+            raise ValueError(f"{option}: {word!r} is not NAME=PATH")
+        if option == "--tables" and name in tables:
+            raise ValueError(f"{option}: the name {name!r} is given twice")
+        for path in [paths] if option == "--tables" else paths.split(","):
+            tables.setdefault(name, {})[path] = QueryTable.load(path)
+    return tables
+
+
+def _paper(network: str) -> PaperResults:
+    results = paper_results()
+    if network not in results:
+        raise ValueError(f"--paper: no results of {network!r}; the paper has them of {', '.join(results)}")
+    return results[network]
+
+
+def _curves(tables: Tables, separate: Tables, paper: PaperResults | None, cost: str) -> list[Curve]:
+    curves = [curve_of_tables(name, list(each.values()), cost) for name, each in tables.items()]
+    curves += [curve_of_tables(name, list(each.values()), cost, "points") for name, each in separate.items()]
+    return curves + (curves_of_paper(paper, cost) if paper else [])
+
+
+def _views(tables: dict[str, QueryTable], paper: PaperResults | None) -> str:
+    """Over which views all tables are averaged; nothing if they differ, which is worth a line."""
+    views = {path: str(table.context.get("views", "?")) for path, table in tables.items()}
+    if len(set(views.values())) > 1:
+        each = "; ".join(f"{path}: {words}" for path, words in views.items())
+        print(f"warning: accuracies over different views do not compare: {each}", file=sys.stderr)
+        return ""
+    return next(iter(views.values()), paper.views if paper else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
