@@ -15,7 +15,7 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.models import build_model
-from mutualnet3d.runner import build_space, configs_to_test
+from mutualnet3d.runner import configs_to_test
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md")]
@@ -78,7 +78,7 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path, run_tool):
     """The line itself, with what makes it small behind it."""
     words = shlex.split(line)[2:]
     as_printed = m3.load_cfg(words[1], words[2:])
-    assert configs_to_test(as_printed, build_space(as_printed))
+    assert configs_to_test(as_printed)
     small = tiny_overrides(TRAIN__CHECKPOINT_SECONDS=0)
     if as_printed.MODEL.ARCH == "slowfast":
         small += ["RESNET.WIDTH_PER_GROUP", 8, "SLOWFAST.BETA_INV", 4, "SLOWFAST.ALPHA", 2, "DATA.NUM_FRAMES", 8]

@@ -38,8 +38,10 @@ def test_train_and_test_write_all_they_promise(tiny_overrides):
     checkpoint = run_train(cfg)
     table = run_test(cfg)
     assert sorted(os.listdir(cfg.OUTPUT_DIR)) == [
-        "calibrated.pyth", "checkpoints", "config.yaml", "log.jsonl", "log.txt",
-        "query_table.csv", "query_table.json", "tradeoff.png",
+        "calibrated.pyth", "checkpoints", "class_accuracy.csv", "config.yaml",
+        "confusion_w0.5-s32-t2.csv", "confusion_w0.5-s32-t2.png", "confusion_w1.0-s32-t4.csv",
+        "confusion_w1.0-s32-t4.png", "log.jsonl", "log.txt",
+        "query_table.csv", "query_table.json", "query_table.md", "scores.npz", "tradeoff.png",
     ]  # fmt: skip
     assert os.path.basename(checkpoint) == "checkpoint_epoch_00006_step_00000024.pyth"
     assert m3.load_cfg(os.path.join(cfg.OUTPUT_DIR, "config.yaml")) == cfg
@@ -65,7 +67,7 @@ def test_train_and_test_write_all_they_promise(tiny_overrides):
     with open(os.path.join(cfg.OUTPUT_DIR, "query_table.csv")) as file:
         assert len(list(csv.DictReader(file))) == 4
     calibrated = load_checkpoint(os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth"))
-    assert set(calibrated["statistics"]) == {"w1.0-s32-t2", "w0.5-s32-t4", "w0.5-s32-t2"}
+    assert set(calibrated["statistics"]) == {"w1.0-s32-t4", "w1.0-s32-t2", "w0.5-s32-t4", "w0.5-s32-t2"}
 
 
 def test_a_calibrated_checkpoint_is_tested_as_it_is(tiny_overrides, tmp_path):
@@ -87,7 +89,8 @@ def test_without_matplotlib_there_is_a_table_and_a_word(tiny_overrides, monkeypa
     assert "query_table.json" in os.listdir(cfg.OUTPUT_DIR)
     assert "tradeoff.png" not in os.listdir(cfg.OUTPUT_DIR)
     log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
-    assert "no tradeoff.png: the picture needs matplotlib: pip install 'mutualnet3d[plot]'" in log
+    for name in ("tradeoff.png", "confusion_w1.0-s32-t4.png"):
+        assert f"no {name}: the picture needs matplotlib: pip install 'mutualnet3d[plot]'" in log
 
 
 def test_static_training_runs_through_the_same_loop(tiny_overrides):

@@ -22,6 +22,8 @@ def check_cfg(cfg: CfgNode) -> None:
         ("SOLVER.LR_POLICY", ("cosine", "steps_with_relative_lrs")),
         ("RESNET.DEPTH", (50, 101, 152)),
         ("TEST.NUM_SPATIAL_CROPS", (1, 3)),
+        ("TEST.STATISTICS", ("calibrate", "interpolate")),
+        ("DATA.ENSEMBLE_METHOD", ("sum", "logits", "max")),
         ("TRAIN.DATASET", _DATASETS),
         ("TRAIN.MIXED_PRECISION_TYPE", ("fp16", "bf16")),
         ("MUTUAL.TEACHER", ("full", "ema")),
@@ -51,6 +53,18 @@ def check_cfg(cfg: CfgNode) -> None:
         cfg.TEST.NUM_SPATIAL_CROPS == 3 or scales[0] >= cfg.DATA.TEST_CROP_SIZE,
         f"with TEST.NUM_SPATIAL_CROPS 1, at most DATA.TRAIN_JITTER_SCALES[0], which is {scales[0]}",
     )
+    _require(
+        cfg,
+        "TRAIN.SUBNET",
+        not (cfg.TRAIN.SUBNET and cfg.MUTUAL.ENABLE),
+        "'' with MUTUAL.ENABLE, which trains all sub-networks together",
+    )
+    _require(
+        cfg,
+        "TEST.SAVE_RESULTS_PATH",
+        not cfg.TEST.SAVE_RESULTS_PATH or cfg.TEST.SAVE_RESULTS_PATH.endswith(".npz"),
+        "'' or the name of a NumPy file (.npz)",
+    )
     _check_averages(cfg)
     _check_steps(cfg)
     _check_space(cfg)
@@ -78,6 +92,7 @@ def _check_numbers(cfg: CfgNode) -> None:
         "TRAIN.CHECKPOINTS_KEPT",
         "SOLVER.MAX_EPOCH",
         "BN.NUM_BATCHES_PRECISE",
+        "BN.BATCH_SIZE_PRECISE",
         "TEST.BATCH_SIZE",
         "TEST.NUM_ENSEMBLE_VIEWS",
         "TEST.LATENCY_RUNS",
@@ -93,6 +108,8 @@ def _check_numbers(cfg: CfgNode) -> None:
         "DATA.SKIP_ROWS",
         "DATA.DECODE_TIMEOUT",
         "DATA_LOADER.NUM_WORKERS",
+        "TEST.NUM_VIDEOS",
+        "TEST.MAX_INTERPOLATION_LOSS",
         "TRAIN.EVAL_PERIOD",
         "TRAIN.CHECKPOINT_STEPS",
         "TRAIN.CHECKPOINT_SECONDS",
@@ -181,6 +198,14 @@ def _check_space(cfg: CfgNode) -> None:
     ):
         values = _get(cfg, key)
         _require(cfg, key, not values or max(values) == full, f"with {full_key}, which is {full}, as the largest")
+    trained = cfg.MUTUAL.SIZES or [cfg.DATA.TRAIN_CROP_SIZE]
+    _require(
+        cfg,
+        "TEST.SIZES",
+        not cfg.TEST.SIZES
+        or (len(set(cfg.TEST.SIZES)) == len(trained) and all(isinstance(size, int) for size in cfg.TEST.SIZES)),
+        f"a size in pixels for each of MUTUAL.SIZES, {trained}, or [] for those in proportion",
+    )
     widths = cfg.MUTUAL.WIDTH_RANGE
     _require(
         cfg,

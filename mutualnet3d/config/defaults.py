@@ -109,6 +109,9 @@ _C.DATA.TEST_CROP_SIZE = 256
 _C.DATA.INV_UNIFORM_SAMPLE = False
 # Hand the network blue, green, red instead of red, green, blue: for weights that were trained so.
 _C.DATA.REVERSE_INPUT_CHANNEL = False
+# How the views of a test video are put together: sum (the mean of their softmax), logits (the mean of their logits), or
+# max (the largest softmax of each class).
+_C.DATA.ENSEMBLE_METHOD = "sum"
 # Mirror half of the training clips. Must be False for Something-Something, whose classes tell left from right.
 _C.DATA.RANDOM_FLIP = True
 # Fraction of the training clips that are made grey.
@@ -150,6 +153,9 @@ _C.DATA_LOADER.PIN_MEMORY = True
 # ---- Training --------------------------------------------------------------------------------------------------------
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENABLE = True
+# Without MUTUAL.ENABLE: the one sub-network to train, such as "w0.63-s160-t10", on its own clips and with the labels:
+# what mutual training is compared with. "": the full network.
+_C.TRAIN.SUBNET = ""
 # kinetics (or ptvkinetics): train.csv and val.csv list videos and labels; clips are spans of them. ssv2: its JSON files
 # over .webm videos, or PySlowFast's frame lists; clips are one frame from each of NUM_FRAMES segments.
 _C.TRAIN.DATASET = "kinetics"
@@ -220,8 +226,11 @@ _C.BN.NORM_TYPE = "batchnorm"
 _C.BN.NUM_SYNC_DEVICES = 0
 # Calibrate the full network too before it is tested. Sub-networks always are.
 _C.BN.USE_PRECISE_STATS = False
-# Training batches that a calibration averages over (at most an epoch of them).
+# Batches of training clips that a calibration averages over (at most an epoch of them).
 _C.BN.NUM_BATCHES_PRECISE = 200
+# Clips of such a batch (TRAIN.BATCH_SIZE, if that is smaller). One process runs all of it, so that the statistics do
+# not depend on the number of processes.
+_C.BN.BATCH_SIZE_PRECISE = 64
 
 # ---- Testing ---------------------------------------------------------------------------------------------------------
 _C.TEST = CfgNode()
@@ -233,8 +242,28 @@ _C.TEST.BATCH_SIZE = 8
 # Spans of a video times crops of a span (1 or 3); softmax is averaged over all of them.
 _C.TEST.NUM_ENSEMBLE_VIEWS = 10
 _C.TEST.NUM_SPATIAL_CROPS = 3
-# Which sub-networks to test: "grid" (TEST_WIDTHS x SIZES x FRAMES), "full", keys such as "w0.63-s160-t10".
+# Size at which each of MUTUAL.SIZES is tested, pixels, in the same order: the paper tests what was trained at
+# 224/192/160/128 at 256/224/182/144. The crop shows the same part of the picture at all of them (DATA.TEST_CROP_SIZE).
+# []: DATA.TEST_CROP_SIZE over DATA.TRAIN_CROP_SIZE times the sizes of training.
+_C.TEST.SIZES = []
+# Which sub-networks to test: "grid" (MUTUAL.TEST_WIDTHS x TEST.SIZES x MUTUAL.FRAMES), "full", "paper" (those of the
+# paper's results), "pareto" (the Pareto fronts of TEST.QUERY_TABLE), keys such as "w0.63-s160-t10".
 _C.TEST.SUBNETS = ["grid"]
+# Table of an earlier test, perhaps on TEST.NUM_VIDEOS videos, that "pareto" chooses from. "": query_table.json of
+# OUTPUT_DIR.
+_C.TEST.QUERY_TABLE = ""
+# Test on so many videos of the list only, chosen by RNG_SEED. 0: on all.
+_C.TEST.NUM_VIDEOS = 0
+# Where sub-networks get their batch-norm statistics: "calibrate", on training clips; or "interpolate", from calibrated
+# ones of the same size and frames in TEST.CHECKPOINT_FILE_PATH, without training clips.
+_C.TEST.STATISTICS = "calibrate"
+# Test also how much accuracy interpolated statistics cost, at every width of the grid that lies between two others. The
+# checkpoint keeps it.
+_C.TEST.MEASURE_INTERPOLATION = False
+# Most points of top-1 that interpolated statistics may have cost where that was measured.
+_C.TEST.MAX_INTERPOLATION_LOSS = 0.5
+# File of all scores of all videos, in OUTPUT_DIR (.npz, for numpy.load). "": none.
+_C.TEST.SAVE_RESULTS_PATH = "scores.npz"
 # Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": the newest checkpoint of OUTPUT_DIR.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Test (and validate) the averaged weights of SOLVER.EMA_DECAY instead of the last step's.

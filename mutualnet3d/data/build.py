@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from fvcore.common.config import CfgNode
+from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.annotations import Video, find_videos, read_kinetics_list
+from mutualnet3d.data.annotations import Video, find_videos, read_kinetics_list, read_label_names
 from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos
 from mutualnet3d.data.clip_samplers import (
@@ -29,7 +31,7 @@ from mutualnet3d.data.clip_samplers import (
 from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
 from mutualnet3d.data.mix import Mix
-from mutualnet3d.data.requests import ClipOrder, TestRequests, TrainRequests
+from mutualnet3d.data.requests import CalibrationRequests, ClipOrder, TestRequests, TrainRequests
 from mutualnet3d.data.ssv2 import read_ssv2
 from mutualnet3d.log import logger
 from mutualnet3d.shapes import ClipShape, Share
@@ -39,11 +41,16 @@ ShapesAtStep = Callable[[int], tuple[ClipShape, ...]]
 
 @dataclass(frozen=True)
 class Split:
-    """The videos of a list that are there, and the account of those that are not or cannot be used."""
+    """The videos of a list that are there, and the account of those that are not or cannot be used.
+
+    Args:
+        num_in_list: how many the list has; `TEST.NUM_VIDEOS` may take some of them, of which `bad` speaks.
+    """
 
     name: str
     videos: list[Video]
     bad: BadVideos
+    num_in_list: int
 
     @cached_property
     def digest(self) -> str:
@@ -79,10 +86,16 @@ def read_split(
             label_file=cfg.DATA.LABEL_FILE,
             skip_rows=cfg.DATA.SKIP_ROWS,
         )
+    num_in_list = len(videos)
+    if name == "test" and 0 < cfg.TEST.NUM_VIDEOS < num_in_list:
+        chosen = np.random.default_rng(cfg.RNG_SEED).permutation(num_in_list)[: cfg.TEST.NUM_VIDEOS]
+        videos = [videos[index] for index in sorted(chosen.tolist())]
+        logger.info("test: %d of the list's %d videos (TEST.NUM_VIDEOS)", len(videos), num_in_list)
     found = find_videos(videos, look)
     logger.info("%s: %s", name, found)
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
-    return Split(name, found.found, BadVideos(name, found.found, found.missing, bad_videos, max_fraction))
+    bad = BadVideos(name, found.found, found.missing, bad_videos, max_fraction)
+    return Split(name, found.found, bad, num_in_list)
 
 
 def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
@@ -145,20 +158,20 @@ def build_train_loader(
     )
 
 
-def build_calibration_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], share: Share) -> TrainLoader:
-    """The first `BN.NUM_BATCHES_PRECISE` training batches, at most an epoch of them, in `shapes`: this process's share
-    of each. Testing may have a number of processes that training's batch does not divide into: what is left over of a
-    batch then is not used."""
-    num_steps = min(cfg.BN.NUM_BATCHES_PRECISE, steps_per_epoch(cfg, split))
-    # What an earlier training learned of bad videos is found out anew: the statistics depend on the videos alone.
-    requests = TrainRequests(
-        ClipOrder(len(split.videos), cfg.RNG_SEED),
-        max(cfg.TRAIN.BATCH_SIZE // share.world, 1),
-        lambda step: shapes,
-        num_steps=num_steps,
-        share=share,
-    )
-    return TrainLoader(_train_dataset(cfg, split), requests, _workers(cfg), split.bad.report)
+def build_calibration_loader(
+    cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], share: Share, crop_scale: float = 1.0
+) -> TestLoader:
+    """The first `BN.NUM_BATCHES_PRECISE` batches of training clips, at most an epoch of them, in `shapes`: this
+    process's share. Which clips make a batch does not depend on the number of processes.
+
+    Args:
+        crop_scale: sides of the crops over training's: larger where testing shows more of the picture.
+    """
+    batch_size = min(cfg.BN.BATCH_SIZE_PRECISE, cfg.TRAIN.BATCH_SIZE)
+    num_batches = min(cfg.BN.NUM_BATCHES_PRECISE, steps_per_epoch(cfg, split) * cfg.TRAIN.BATCH_SIZE // batch_size)
+    order = ClipOrder(len(split.videos), cfg.RNG_SEED)
+    requests = CalibrationRequests(order, batch_size, num_batches, shapes, share)
+    return TestLoader(_train_dataset(cfg, split, crop_scale), requests, _workers(cfg), split.bad.report)
 
 
 def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], share: Share) -> TestLoader:
@@ -201,6 +214,15 @@ def build_mix(cfg: CfgNode) -> Mix | None:
     )
 
 
+def read_class_names(cfg: CfgNode) -> list[str]:
+    """Names of the classes, for people to read: of `DATA.LABEL_FILE`, or of classes.json beside the lists, or else
+    their numbers."""
+    path = cfg.DATA.LABEL_FILE or os.path.join(cfg.DATA.PATH_TO_DATA_DIR, "classes.json")
+    ids = read_label_names(path) if cfg.DATA.LABEL_FILE or g_pathmgr.isfile(path) else {}
+    names = {number: name for name, number in ids.items()}
+    return [names.get(number, str(number)) for number in range(cfg.MODEL.NUM_CLASSES)]
+
+
 def _dataset_of(cfg: CfgNode, split: str) -> str:
     return cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
 
@@ -217,7 +239,7 @@ def _uniform_frames(cfg: CfgNode, split: Split, num_spans: int) -> FrameSampler:
     return UniformSpans(_pace(cfg), num_spans)
 
 
-def _train_dataset(cfg: CfgNode, split: Split) -> VideoDataset:
+def _train_dataset(cfg: CfgNode, split: Split, crop_scale: float = 1.0) -> VideoDataset:
     is_ssv2 = _dataset_of(cfg, split.name) == "ssv2"
     frames: FrameSampler = RandomSegments(cfg.DATA.NUM_FRAMES) if is_ssv2 else RandomSpans(_pace(cfg))
     crops: CropSampler
@@ -230,7 +252,7 @@ def _train_dataset(cfg: CfgNode, split: Split) -> VideoDataset:
     else:
         crops = RandomCrops(
             jitter_scales=tuple(cfg.DATA.TRAIN_JITTER_SCALES),
-            crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+            crop_size=round(cfg.DATA.TRAIN_CROP_SIZE * crop_scale),
             flip=cfg.DATA.RANDOM_FLIP,
             inverse_uniform=cfg.DATA.INV_UNIFORM_SAMPLE,
         )

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mutualnet3d.data.dataset import Failure, Loaded, VideoDataset, collate
-from mutualnet3d.data.requests import ClipRequest, TestRequests, TrainRequests
+from mutualnet3d.data.requests import CalibrationRequests, ClipRequest, TestRequests, TrainRequests
 from mutualnet3d.shapes import ClipBatch
 
 
@@ -138,7 +138,8 @@ def _join(rows: list[tuple[Loaded, int]]) -> ClipBatch:
 
 
 class TestLoader:
-    """Every view of every video, in order. A video that cannot give one is left out of its batch.
+    """The clips of a list of requests (every view of every video; calibration's), in order. A video that cannot give
+    one is left out of its batch.
 
     Args:
         report_bad: called with every clip that cannot be had.
@@ -152,7 +153,7 @@ class TestLoader:
     def __init__(
         self,
         dataset: VideoDataset,
-        requests: TestRequests,
+        requests: TestRequests | CalibrationRequests,
         workers: Workers,
         report_bad: Callable[[Failure], None],
     ):

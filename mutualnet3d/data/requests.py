@@ -208,6 +208,40 @@ class TrainRequests:
         return requests
 
 
+class CalibrationRequests:
+    """The first training clips, in batches that are the same whatever the number of processes: each of these has every
+    `world`-th batch, whole. A clip whose video is bad is left out of its batch, and not replaced.
+
+    Args:
+        order: the stream of training clips.
+        batch_size: clips a batch.
+        num_batches: of the whole job.
+        shapes: what every clip is delivered in.
+        share: which process this is.
+    """
+
+    def __init__(
+        self,
+        order: ClipOrder,
+        batch_size: int,
+        num_batches: int,
+        shapes: Sequence[ClipShape],
+        share: Share | None = None,
+    ):
+        share = share or Share()
+        self.order, self.batch_size, self.shapes = order, batch_size, tuple(shapes)
+        self._batches = range(share.rank, num_batches, share.world)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[ClipRequest]]:
+        for batch in self._batches:
+            places = range(batch * self.batch_size, (batch + 1) * self.batch_size)
+            clips = [self.order.at(place) for place in places]
+            yield [ClipRequest(index, self.shapes, epoch) for epoch, index in clips]
+
+
 class TestRequests:
     """Every view of every video of a process's share once, in order; the last batch may be smaller.
 
@@ -217,6 +251,9 @@ class TestRequests:
         batch_size: clips a batch.
         shapes: what every clip is delivered in.
         share: the process has every `world`-th video, from the `rank`-th on.
+
+    Attributes:
+        videos: those of the process.
     """
 
     __test__ = False  # not a test case, whatever its name starts with
@@ -225,8 +262,8 @@ class TestRequests:
         self, num_videos: int, num_views: int, batch_size: int, shapes: Sequence[ClipShape], share: Share | None = None
     ):
         share = share or Share()
-        self._videos = range(share.rank, num_videos, share.world)
-        self.num_clips, self.num_views = len(self._videos) * num_views, num_views
+        self.videos = range(share.rank, num_videos, share.world)
+        self.num_clips, self.num_views = len(self.videos) * num_views, num_views
         self.batch_size, self.shapes = batch_size, tuple(shapes)
 
     def __len__(self) -> int:
@@ -236,6 +273,6 @@ class TestRequests:
         for start in range(0, self.num_clips, self.batch_size):
             clips = range(start, min(start + self.batch_size, self.num_clips))
             yield [
-                ClipRequest(self._videos[clip // self.num_views], self.shapes, view=clip % self.num_views)
+                ClipRequest(self.videos[clip // self.num_views], self.shapes, view=clip % self.num_views)
                 for clip in clips
             ]

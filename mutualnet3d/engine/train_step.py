@@ -40,6 +40,7 @@ class TrainStep:
             whole batch's: for batches that memory does not hold. Batch norm sees a part at a time.
         averaged: takes in the weights after every step.
         is_teacher: the averaged weights are distilled, instead of the full network as it is.
+        alone: the one sub-network that is trained, with the labels, in place of the full network.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class TrainStep:
         num_parts: int = 1,
         averaged: AveragedWeights | None = None,
         is_teacher: bool = False,
+        alone: SubnetConfig | None = None,
     ):
         self.network, self.update, self.device = network, update, device
         self.configs_at, self.prepare, self.mixing_at, self.num_parts = configs_at, prepare, mixing_at, num_parts
-        self.averaged = averaged
+        self.averaged, self.alone = averaged, alone
         self.teacher = averaged.logits if averaged is not None and is_teacher else None
 
     def __call__(self, step: int, batch: ClipBatch, votes: Mapping[str, bool]) -> Outcome:
@@ -81,13 +83,14 @@ class TrainStep:
             clips = self.prepare(part, config)
             return [mixing.clips(clip) for clip in clips] if mixing else clips
 
-        return mutual_step(
-            self.network,
-            clips_for,
-            mixing.targets(part.label_B) if mixing else part.label_B,
-            full=full,
-            subnets=subnets,
-            teacher=self.teacher,
-            backward=lambda loss: self.update.backward(loss / self.num_parts if self.num_parts > 1 else loss),
-            gradients_stay=self.network.gradients_stay,
-        )
+        with self.network.active(self.alone) if self.alone else nullcontext():
+            return mutual_step(
+                self.network,
+                clips_for,
+                mixing.targets(part.label_B) if mixing else part.label_B,
+                full=full,
+                subnets=subnets,
+                teacher=self.teacher,
+                backward=lambda loss: self.update.backward(loss / self.num_parts if self.num_parts > 1 else loss),
+                gradients_stay=self.network.gradients_stay,
+            )

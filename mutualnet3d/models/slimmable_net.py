@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mutualnet3d.models.extract import extract
+from mutualnet3d.models.interpolate import interpolated
 from mutualnet3d.models.network import VideoNet
 from mutualnet3d.ops import Moments, SlimBatchNorm3d, SlimConv3d, SlimLinear, round_channels
 from mutualnet3d.shapes import ClipShape, SubnetConfig
@@ -37,6 +38,8 @@ class SlimmableNet(VideoNet):
         super().__init__(blocks)
         self.native, self.min_frames = native, min_frames
         self.statistics: dict[SubnetConfig, Statistics] = {}
+        # Points of top-1 that interpolated statistics were measured to cost, at most, by size and frames.
+        self.interpolation_losses: dict[ClipShape, float] = {}
         self._active: SubnetConfig | None = None
         self._collecting = False
         # Found once: a switch is a few hundred assignments, far under a millisecond.
@@ -133,6 +136,48 @@ class SlimmableNet(VideoNet):
     def extract(self, config: SubnetConfig, fold_norms: bool = False) -> VideoNet:
         """The sub-network `config` as an ordinary network of its own weights: `mutualnet3d.models.extract.extract`."""
         return extract(self, config, fold_norms)
+
+    def tracked_statistics(self) -> Statistics:
+        """The full network's own, tracked in training.
+
+        Raises:
+            ValueError: a batch norm tracks none.
+        """
+        statistics = {}
+        for name, norm in self._norms:
+            if norm.running_mean is None or norm.running_var is None:
+                raise ValueError(f"batch norm {name} tracks no statistics")
+            statistics[name] = (norm.running_mean.clone(), norm.running_var.clone())
+        return statistics
+
+    def interpolate_statistics(self, *configs: SubnetConfig, max_loss: float = 0.5) -> None:
+        """Give `configs` statistics without data, between those of the calibrated widths on the two sides of each, of
+        the same size and frames.
+
+        Args:
+            configs: sub-networks without statistics.
+            max_loss: most points of top-1 that this may have cost where it was measured: at the calibrated widths
+                between others of that size and frames, in a test run with TEST.MEASURE_INTERPOLATION.
+
+        Raises:
+            ValueError: it has cost more, was not measured, or there are no such widths.
+        """
+        statistics = {config: interpolated(self, config) for config in configs}
+        for config in configs:
+            loss = self.interpolation_losses.get(config.clip_shape)
+            if loss is None:
+                raise ValueError(
+                    f"what interpolated statistics of {config} cost has not been measured at size {config.size} with "
+                    f"{config.frames} frames: test with TEST.MEASURE_INTERPOLATION True and three widths or more, or "
+                    "calibrate"
+                )
+            if loss > max_loss:
+                raise ValueError(
+                    f"interpolated statistics cost {loss:.2f} points of top-1 at size {config.size} with "
+                    f"{config.frames} frames, more than the {max_loss:g} that are allowed: calibrate {config} instead"
+                )
+        for config, each in statistics.items():
+            self.set_statistics(config, each)
 
     def norms(self) -> Iterator[tuple[str, SlimBatchNorm3d]]:
         """All batch norms with their names."""

@@ -15,7 +15,7 @@ from pytorchvideo.models.net import MultiPathWayWithFuse
 from pytorchvideo.models.resnet import ResStage
 
 from mutualnet3d.models.slimmable_net import SlimmableNet
-from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.shapes import ClipShape, SubnetConfig
 from mutualnet3d.torch_file import is_checkpoint, read_torch_file
 
 logger = logging.getLogger("mutualnet3d")
@@ -84,9 +84,12 @@ def load_weights(
     _check_fit(renamed, model, path, left_out)
     model.load_state_dict(renamed, strict=False)
     model.statistics.clear()  # of the weights that were here before
+    model.interpolation_losses.clear()
     if not left_out:
         for key, of_norm in content.get("statistics", {}).items():
             model.set_statistics(SubnetConfig.parse(key), of_norm)
+        for frames, size, loss in content.get("interpolation_losses", []):
+            model.interpolation_losses[ClipShape(frames, size)] = loss
     step = content.get("step", 0)
     return LoadedWeights(
         path,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
 
 from mutualnet3d.mutual.step import Switchable
-from mutualnet3d.ops import Moments
+from mutualnet3d.ops import Moments, SlimBatchNorm3d
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 
 
@@ -19,6 +19,8 @@ class Calibratable(Switchable, Protocol):
     training: bool
 
     def train(self, mode: bool = True) -> object: ...
+
+    def norms(self) -> Iterator[tuple[str, SlimBatchNorm3d]]: ...
 
     def collecting(self, moments: dict[str, Moments]) -> AbstractContextManager[None]: ...
 
@@ -38,18 +40,19 @@ def calibrate(
     """Give each of `configs` the statistics of its own width, size and frames.
 
     One pass: every batch is decoded once and run by all configs. A batch is normalised with its own statistics, and
-    what a batch norm sees is averaged exactly over all batches (no momentum). Weights and tracked statistics stay.
+    what a batch norm sees is averaged exactly over all batches (no momentum): the mean of the variances plus the
+    variance of the means, weighted by count. Weights and tracked statistics stay.
 
     Args:
         model: the network; afterwards it can evaluate `configs`.
         configs: the sub-networks, the full network among them if it is to be calibrated too.
-        batches: training clips, in every shape that `configs` need.
+        batches: training clips, in every shape that `configs` need; of a job this process's batches, perhaps none. What
+            comes out depends on the batches alone, not on which process has which.
         prepare: a batch and a config to the network's input.
-        sum_over_processes: of a job whose processes have batches each, whose statistics are to be those of all batches:
-            gives the sum of a float64 tensor of theirs.
+        sum_over_processes: of a job: gives the sum of a float64 tensor of all its processes.
 
     Returns:
-        The number of clips that were used.
+        The number of clips that were used, of the whole job.
 
     Raises:
         ValueError: no batch came.
@@ -66,32 +69,43 @@ def calibrate(
                     model(prepare(batch, config))
     finally:
         model.train(was_training)
-    if not num_clips:
-        raise ValueError("calibration got no batch; it needs at least one of training clips")
     if sum_over_processes is not None:
         num_clips = int(sum_over_processes(torch.tensor(float(num_clips), dtype=torch.float64)))
-        for of_norm in moments.values():
-            _pool(list(of_norm.values()), sum_over_processes)
+    if not num_clips:
+        raise ValueError("calibration got no batch; it needs at least one of training clips")
+    full_channels = {name: norm.num_features for name, norm in model.norms()}
     for config, of_norm in moments.items():
+        if sum_over_processes is not None:
+            of_norm = _pool(of_norm, full_channels, sum_over_processes)
         model.set_statistics(config, {name: each.statistics() for name, each in of_norm.items()})
     return num_clips
 
 
-def _pool(moments: Sequence[Moments], sum_over_processes: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Make `moments` those of all processes' batches: the mean weighted by count, the squares about that mean."""
-    channels = [len(each.mean_C) for each in moments]
-    counts_N = torch.cat(
-        [
-            torch.full((length,), float(each.count), dtype=torch.float64)
-            for each, length in zip(moments, channels, strict=True)
-        ]
-    )
-    means_N = torch.cat([each.mean_C.cpu() for each in moments])
-    squares_N = torch.cat([each.squares_C.cpu() for each in moments])
-    totals_N = sum_over_processes(counts_N.clone())
-    joined_N = sum_over_processes(means_N * counts_N) / totals_N
-    squares_N = sum_over_processes(squares_N + counts_N * (means_N - joined_N).square())
-    places = zip(moments, totals_N.split(channels), joined_N.split(channels), squares_N.split(channels), strict=True)
-    for each, total_C, mean_C, squares_C in places:
-        device = each.mean_C.device
-        each.count, each.mean_C, each.squares_C = int(total_C[0]), mean_C.to(device), squares_C.to(device)
+def _pool(
+    moments: Mapping[str, Moments],
+    full_channels: Mapping[str, int],
+    sum_over_processes: Callable[[torch.Tensor], torch.Tensor],
+) -> dict[str, Moments]:
+    """Those of all processes' batches: the mean weighted by count, the squares about that mean.
+
+    All processes send as much as the full network has, whatever the sub-network: one without a batch does not know how
+    many channels it uses. Those are the ones that somebody has counted.
+    """
+    lengths = list(full_channels.values())
+    counts, means, squares = (torch.zeros(sum(lengths), dtype=torch.float64) for _ in range(3))
+    views = zip(full_channels, counts.split(lengths), means.split(lengths), squares.split(lengths), strict=True)
+    for name, count_C, mean_C, squares_C in views:
+        if name in moments:
+            own, used = moments[name], len(moments[name].mean_C)
+            count_C[:used], mean_C[:used], squares_C[:used] = own.count, own.mean_C, own.squares_C
+    totals = sum_over_processes(counts.clone())
+    joined = sum_over_processes(means * counts) / totals.clamp(min=1)
+    squares = sum_over_processes(squares + counts * (means - joined).square())
+    pooled: dict[str, Moments] = {}
+    views = zip(full_channels, totals.split(lengths), joined.split(lengths), squares.split(lengths), strict=True)
+    for name, total_C, mean_C, squares_C in views:
+        used = int((total_C > 0).sum())
+        pooled[name] = Moments()
+        pooled[name].count = int(total_C[0])
+        pooled[name].mean_C, pooled[name].squares_C = mean_C[:used], squares_C[:used]
+    return pooled

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import distributed as dist
 from torch import nn
 
-from mutualnet3d.ops.sync_norm import synced_batch_norm
+from mutualnet3d.ops.sync_norm import local_statistics, synced_batch_norm
 
 
 class Moments:
@@ -85,12 +85,9 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         weight = self.weight[:channels] if self.affine else None
         bias = self.bias[:channels] if self.affine else None
         if self.moments is not None:
-            # momentum 1 makes the call leave the batch's own mean and (unbiased) variance in the buffers.
-            mean_C, variance_C = torch.zeros_like(x[0, :, 0, 0, 0]), torch.ones_like(x[0, :, 0, 0, 0])
-            y = F.batch_norm(x, mean_C, variance_C, weight, bias, True, 1.0, self.eps)
-            count = x.numel() // channels
-            self.moments.add(mean_C, variance_C * ((count - 1) / count), count)
-            return y
+            mean_C, variance_C = local_statistics(x)
+            self.moments.add(mean_C, variance_C, x.numel() // channels)
+            return F.batch_norm(x, mean_C, variance_C, weight, bias, False, 0.0, self.eps)
         if group is not None:
             self._check_input_dim(x)
             y, mean_C, variance_C = synced_batch_norm(x, weight, bias, self.eps, group)

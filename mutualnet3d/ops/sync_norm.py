@@ -39,7 +39,7 @@ def synced_batch_norm(
 class _SyncedBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, eps, group):  # type: ignore[no-untyped-def]
-        local_2C = torch.stack(_local_statistics(x))
+        local_2C = torch.stack(local_statistics(x))
         of_all = local_2C.new_empty(dist.get_world_size(group) * 2, x.shape[1])
         dist.all_gather_into_tensor(of_all, local_2C, group=group)
         mean, variance = _pool(of_all[0::2], of_all[1::2])
@@ -76,7 +76,7 @@ class _SyncedBatchNorm(torch.autograd.Function):
         return grad_x, grad_weight if needs_weight else None, grad_bias if needs_bias else None, None, None
 
 
-def _local_statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def local_statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and biased variance per channel of this process's batch."""
     if not x.is_cpu:
         return torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)

@@ -16,12 +16,14 @@ from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build import Split, build_calibration_loader, read_split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
-from mutualnet3d.engine.evaluate import Accuracy, evaluate
+from mutualnet3d.engine.evaluate import Evaluation, evaluate
+from mutualnet3d.engine.query_table import COSTS, QueryTable
 from mutualnet3d.launch import Launch, device_of, threads_of
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model, native_clip
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace, calibrate
+from mutualnet3d.mutual.paper import paper_results, results_of
 from mutualnet3d.shapes import ClipBatch, ClipShape, Share, union_of_shapes
 
 # oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
@@ -34,7 +36,7 @@ class Session:
 
     Attributes:
         launch: this process; share: its part of the work; device: where it computes.
-        model: the network; space: its sub-networks.
+        model: the network; space: its sub-networks as they are trained.
         records: the JSON lines of the run.
         bad_videos: where missing and bad videos are written down.
     """
@@ -50,10 +52,9 @@ class Session:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         self.space = build_space(cfg)
         self.device = device_of(launch)
-        memory_format = torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
-        self.normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format, cfg.DATA.REVERSE_INPUT_CHANNEL)
+        self.normalize = build_normalize(cfg)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
-        self.model = build_model(cfg).to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.model = build_model(cfg).to(self.device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
         if self.share.rank:  # each process drops other features
             torch.manual_seed(int(np.random.SeedSequence((cfg.RNG_SEED, self.share.rank)).generate_state(1)[0]))
 
@@ -81,18 +82,24 @@ class Session:
 
     def blank_clips(self, config: SubnetConfig, num_clips: int = 1) -> list[torch.Tensor]:
         """The network's input under `config`, black clips."""
-        shapes = [(num_clips, each.frames, 3, each.size, each.size) for each in self.model.input_shapes(config)]
-        return [self.normalize(torch.zeros(shape, dtype=torch.uint8, device=self.device)) for shape in shapes]
+        return blank_clips(self.model, self.normalize, self.device, config, num_clips)
 
     def read_split(self, name: str) -> Split:
         """The videos of train, val or test; one process looks which of them are there."""
         return read_split(self.cfg, name, self.bad_videos, look=on_main)
 
-    def calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], train_split: Split) -> None:
-        """Recompute the statistics of `configs` over training batches."""
-        loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.share)
+    def calibrate(
+        self, model: SlimmableNet, configs: Sequence[SubnetConfig], train_split: Split, crop_scale: float = 1.0
+    ) -> None:
+        """Recompute the statistics of `configs` over training clips; all processes call it with the same configs.
+
+        Args:
+            crop_scale: as of `build_calibration_loader`.
+        """
+        loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.share, crop_scale)
         batches = progress(loader, len(loader), "calibrating")
         num_clips = calibrate(model, configs, batches, self.prepare, distributed.sum_over_ranks)
+        self.exchange_findings(train_split)
         logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
 
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
@@ -105,24 +112,33 @@ class Session:
         ]
 
     def evaluate(
-        self, model: SlimmableNet, configs: Sequence[SubnetConfig], loader: TestLoader, split: Split, num_views: int
-    ) -> dict[SubnetConfig, Accuracy]:
+        self,
+        model: SlimmableNet,
+        configs: Sequence[SubnetConfig],
+        loader: TestLoader,
+        split: Split,
+        num_views: int,
+        keep_scores: bool = False,
+    ) -> Evaluation:
         """Accuracy of `configs` over the videos of `split` that the processes' loaders can give; says how many these
         are."""
         batches = progress(loader, len(loader), "evaluating")
-        results = evaluate(
+        result = evaluate(
             model,
             configs,
             batches,
             self.prepare,
             self.device,
-            len(split.videos),
-            num_views,
-            self.cfg.MODEL.NUM_CLASSES,
+            videos=range(self.share.rank, len(split.videos), self.share.world),
+            num_videos=len(split.videos),
+            num_views=num_views,
+            num_classes=self.cfg.MODEL.NUM_CLASSES,
             could_not_be_had=loader.failed,
+            ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
+            keep_scores=keep_scores,
         )
         self.exchange_findings(split)
-        tested = next(iter(results.values())).num_videos
+        tested = len(result.video_V)
         if tested < split.bad.num_listed:
             logger.warning(
                 "%s: the accuracy is over %d of %d listed videos: %d are missing, %d could not be decoded (%s)",
@@ -133,7 +149,7 @@ class Session:
                 len(split.videos) - tested,
                 self.bad_videos.path,
             )
-        return results
+        return result
 
     def exchange_findings(self, split: Split) -> None:
         """Let all processes know which videos of `split` any of them has found bad."""
@@ -143,6 +159,24 @@ class Session:
 def on_main(make: Callable[[], bytes]) -> bytes:
     """What `make` gives on rank 0, on all processes."""
     return distributed.broadcast(make() if distributed.is_main() else None)
+
+
+def memory_format_of(cfg: CfgNode) -> torch.memory_format:
+    """How tensors of clips lie in memory."""
+    return torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
+
+
+def build_normalize(cfg: CfgNode) -> Normalize:
+    """From a loader's clips to a network's input."""
+    return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format_of(cfg), cfg.DATA.REVERSE_INPUT_CHANNEL)
+
+
+def blank_clips(
+    model: SlimmableNet, normalize: Normalize, device: torch.device, config: SubnetConfig, num_clips: int = 1
+) -> list[torch.Tensor]:
+    """The network's input under `config`, black clips, on `device`."""
+    shapes = [(num_clips, each.frames, 3, each.size, each.size) for each in model.input_shapes(config)]
+    return [normalize(torch.zeros(shape, dtype=torch.uint8, device=device)) for shape in shapes]
 
 
 def build_space(cfg: CfgNode) -> SubnetSpace:
@@ -155,20 +189,56 @@ def build_space(cfg: CfgNode) -> SubnetSpace:
     )
 
 
-def configs_to_test(cfg: CfgNode, space: SubnetSpace) -> tuple[SubnetConfig, ...]:
-    """What `TEST.SUBNETS` names, each once.
+def build_test_space(cfg: CfgNode) -> SubnetSpace:
+    """The sub-networks of `cfg` at the sizes that they are tested at: see `TEST.SIZES`."""
+    space = build_space(cfg)
+    scale = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
+    sizes = cfg.TEST.SIZES or [round(size * scale) for size in space.sizes]
+    return SubnetSpace(space.width_range, tuple(sizes), space.frames)
+
+
+def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:
+    """What `TEST.SUBNETS` names, each once, at the sizes that are tested. Keys may have training's sizes too.
 
     Raises:
-        ValueError: nothing is named, a key is none, or the space does not have its sub-network.
+        ValueError: nothing is named, a key is none, the spaces do not have its sub-network, or the paper has no results
+            of this network.
+        FileNotFoundError: "pareto" without an earlier table.
     """
+    space, tested = build_space(cfg), build_test_space(cfg)
+    both = SubnetSpace(space.width_range, tuple(dict.fromkeys([*tested.sizes, *space.sizes])), space.frames)
     configs: list[SubnetConfig] = []
     for entry in cfg.TEST.SUBNETS:
         if entry == "grid":
-            configs += space.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)
+            configs += tested.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)
         elif entry == "full":
-            configs.append(space.full)
+            configs.append(tested.full)
+        elif entry == "paper":
+            configs += [both.check(config) for config in _of_the_paper(cfg)]
+        elif entry == "pareto":
+            table = QueryTable.load(cfg.TEST.QUERY_TABLE or os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
+            configs += [both.check(row.config) for cost in COSTS for row in table.pareto(cost)]
         else:
-            configs.append(space.check(SubnetConfig.parse(entry)))
+            configs.append(both.check(SubnetConfig.parse(entry)))
     if not configs:
-        raise ValueError("TEST.SUBNETS is empty; name 'grid', 'full' or keys such as 'w0.63-s160-t10'")
+        raise ValueError(
+            "TEST.SUBNETS is empty; name 'grid', 'full', 'paper', 'pareto' or keys such as 'w0.63-s160-t10'"
+        )
     return tuple(dict.fromkeys(configs))
+
+
+def _of_the_paper(cfg: CfgNode) -> list[SubnetConfig]:
+    results = results_of(
+        arch=cfg.MODEL.ARCH,
+        depth=cfg.RESNET.DEPTH,
+        alpha=cfg.SLOWFAST.ALPHA,
+        num_frames=cfg.DATA.NUM_FRAMES,
+        sampling_rate=cfg.DATA.SAMPLING_RATE,
+        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+    )
+    if results is None:
+        raise ValueError(
+            f"TEST.SUBNETS: the paper has no results of this network ({cfg.MODEL.ARCH}, {cfg.DATA.NUM_FRAMES} frames "
+            f"at every {cfg.DATA.SAMPLING_RATE}th); it has them of {', '.join(paper_results())}"
+        )
+    return [row.config for row in results.rows]

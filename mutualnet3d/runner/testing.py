@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 from fvcore.common.config import CfgNode
@@ -10,24 +11,28 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.data.build import Split, build_test_loader
 from mutualnet3d.engine.checkpoint import CheckpointFolder, file_hash, save_checkpoint, statistics_to_state
-from mutualnet3d.engine.evaluate import Accuracy
+from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.engine.interruption import Signals
-from mutualnet3d.engine.latency import measure_milliseconds
+from mutualnet3d.engine.latency import device_name, measure_milliseconds
 from mutualnet3d.engine.query_table import QueryTable, Row
-from mutualnet3d.engine.tradeoff_plot import save_tradeoff_plot
 from mutualnet3d.launch import Launch
 from mutualnet3d.log import logger
 from mutualnet3d.models import costs, load_weights
+from mutualnet3d.models.interpolate import interpolated, neighbours
+from mutualnet3d.models.slimmable_net import Statistics
 from mutualnet3d.models.weights import LoadedWeights
 from mutualnet3d.mutual import SubnetConfig
-from mutualnet3d.runner.session import Session, configs_to_test
+from mutualnet3d.runner.reports import write_reports
+from mutualnet3d.runner.session import Session, build_test_space, configs_to_test
+from mutualnet3d.shapes import ClipShape
 
 
 def test(cfg: CfgNode, launch: Launch | None = None) -> QueryTable | None:  # noqa: PT028 - not a test case
-    """Calibrate, evaluate and measure the sub-networks of `TEST.SUBNETS`; write the query table and its picture.
+    """Calibrate, evaluate and measure the sub-networks of `TEST.SUBNETS`; write the query table and what is behind it.
 
-    Into `OUTPUT_DIR`: calibrated.pyth (weights and statistics), query_table.json, query_table.csv, tradeoff.png. The
-    processes of a job share clips and videos; the first of them measures, writes and has the table.
+    Into `OUTPUT_DIR`: calibrated.pyth (weights and statistics), query_table.json, .csv and .md, tradeoff.png,
+    class_accuracy.csv, confusion_*.csv and .png, and `TEST.SAVE_RESULTS_PATH`. The processes of a job share clips and
+    videos; the first of them measures, writes and has the table.
 
     Raises:
         Interrupted: a signal asked the process to leave.
@@ -41,21 +46,15 @@ test.__test__ = False  # type: ignore[attr-defined] # not a test case, whatever 
 
 def _test(session: Session) -> QueryTable | None:
     cfg = session.cfg
-    configs = configs_to_test(cfg, session.space)
+    configs = configs_to_test(cfg)
     loaded = _load(session)
     split = session.read_split("test")
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
-
-    # Foreign weights bring the full network's final statistics; testing them alone needs no training clips.
-    missing = session.to_calibrate(session.model, configs, precise=cfg.BN.USE_PRECISE_STATS and loaded.ours)
-    if missing:
-        with session.sharing_the_cores():
-            session.calibrate(session.model, missing, session.read_split("train"))
-    num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
-    loader = build_test_loader(cfg, split, session.shapes(configs), session.share)
-    with session.sharing_the_cores():
-        results = session.evaluate(session.model, configs, loader, split, num_views)
-    table = _write(session, results, split, loaded.step) if distributed.is_main() else None
+    _find_statistics(session, configs, loaded)
+    result = _evaluate(session, configs, split, keep_scores=distributed.is_main())
+    if cfg.TEST.MEASURE_INTERPOLATION:
+        _measure_interpolation(session, result, split)
+    table = _write(session, result, split, loaded.step) if distributed.is_main() else None
     distributed.barrier()  # the others wait while the first one measures
     return table
 
@@ -69,63 +68,123 @@ def _load(session: Session) -> LoadedWeights:
     return load_weights(session.model, path, new_classifier=False, averaged=cfg.TEST.USE_EMA)
 
 
-def _write(session: Session, results: dict[SubnetConfig, Accuracy], split: Split, step: int) -> QueryTable:
+def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: LoadedWeights) -> None:
+    """Give all of `configs` batch-norm statistics: calibrated, interpolated, or the full network's tracked ones."""
+    cfg, model = session.cfg, session.model
+    full = build_test_space(cfg).full
+    # Foreign weights bring the full network's final statistics; testing them alone needs no training clips. They are of
+    # training's size, and PySlowFast's tests of larger crops use them too.
+    precise = cfg.BN.USE_PRECISE_STATS and loaded.ours
+    tracked = model.tracked_statistics()
+    if precise and _same(model.statistics.get(full), tracked):
+        del model.statistics[full]  # an earlier test was content with them
+    if full in configs and full not in model.statistics and not precise and not cfg.TRAIN.SUBNET:
+        model.set_statistics(full, tracked)
+    missing = session.to_calibrate(model, configs, precise)
+    if not missing:
+        return
+    if cfg.TEST.STATISTICS == "interpolate":
+        model.interpolate_statistics(*missing, max_loss=cfg.TEST.MAX_INTERPOLATION_LOSS)
+        logger.info("interpolated the statistics of %d sub-networks", len(missing))
+        return
+    train_split = session.read_split("train")
+    # Clips like those of testing: where that shows more of the picture, at larger sizes, so does calibration.
+    larger = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
+    with session.sharing_the_cores():
+        session.calibrate(model, missing, train_split, crop_scale=larger)
+
+
+def _same(first: Statistics | None, second: Statistics) -> bool:
+    return first is not None and all(
+        torch.equal(mine.cpu(), other.cpu())
+        for name, pair in first.items()
+        for mine, other in zip(pair, second[name], strict=True)
+    )
+
+
+def _evaluate(session: Session, configs: Sequence[SubnetConfig], split: Split, keep_scores: bool = False) -> Evaluation:
+    num_views = session.cfg.TEST.NUM_ENSEMBLE_VIEWS * session.cfg.TEST.NUM_SPATIAL_CROPS
+    loader = build_test_loader(session.cfg, split, session.shapes(configs), session.share)
+    with session.sharing_the_cores():
+        return session.evaluate(session.model, configs, loader, split, num_views, keep_scores)
+
+
+def _measure_interpolation(session: Session, result: Evaluation, split: Split) -> None:
+    """Test once more, with interpolated statistics, what lies between two others, and remember what that costs."""
+    model, calibrated = session.model, session.model.statistics
+    inner = [config for config in result.accuracies if neighbours(config, calibrated)]
+    if not inner:
+        raise ValueError(
+            "TEST.MEASURE_INTERPOLATION needs three widths or more, of one size and frame count, among TEST.SUBNETS "
+            "(MUTUAL.TEST_WIDTHS)"
+        )
+    model.statistics = {**calibrated, **{config: interpolated(model, config) for config in inner}}
+    try:
+        again = _evaluate(session, inner, split)
+    finally:
+        model.statistics = calibrated
+    losses: dict[ClipShape, float] = {}
+    for config in inner:
+        loss = result.accuracies[config].top1 - again.accuracies[config].top1
+        losses[config.clip_shape] = max(loss, losses.get(config.clip_shape, loss))
+        logger.info("interpolated statistics cost %s %.2f points of top-1", config, loss)
+    model.interpolation_losses.update(losses)
+
+
+def _write(session: Session, result: Evaluation, split: Split, step: int) -> QueryTable:
     cfg = session.cfg
     calibrated = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
+    losses = [[shape.frames, shape.size, loss] for shape, loss in session.model.interpolation_losses.items()]
     save_checkpoint(
         calibrated,
         {
             "step": step,
             "model_state": session.model.state_dict(),
             "statistics": statistics_to_state(session.model.statistics),
+            "interpolation_losses": losses,
             "cfg": cfg.dump(),
         },
     )
-    table = _tabulate(session, results, split, file_hash(calibrated))
-    table.save(os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
-    table.save_csv(os.path.join(cfg.OUTPUT_DIR, "query_table.csv"))
-    _plot(table, os.path.join(cfg.OUTPUT_DIR, "tradeoff.png"), f"{cfg.MODEL.ARCH}, one checkpoint")
+    table = _tabulate(session, result, split, file_hash(calibrated))
+    write_reports(cfg, table, result, split)
     logger.info("wrote the query table to %s", cfg.OUTPUT_DIR)
     print(table.to_text())
-    print(f"over {table.context['num_videos']} of {split.bad.num_listed} listed videos, {table.context['views']}.")
-    print("* on the Pareto front. GFLOPs: 1e9 multiply-adds per clip of frames x size x size (config: w, s, t);")
-    print(f"ms: median forward pass of one clip, {session.device}, {torch.get_num_threads()} threads.")
+    print(table.legend())
     return table
 
 
-def _plot(table: QueryTable, path: str, title: str) -> None:
-    try:
-        save_tradeoff_plot(table, path, title)
-    except ModuleNotFoundError as error:  # an extra: the table is worth having without its picture
-        logger.warning("no tradeoff.png: %s", error)
-
-
-def _tabulate(session: Session, results: dict[SubnetConfig, Accuracy], split: Split, checkpoint: str) -> QueryTable:
+def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: str) -> QueryTable:
     cfg, model = session.cfg, session.model
-    cost = {config: costs(model, config) for config in results}
-    milliseconds = measure_milliseconds(
-        model, list(results), session.blank_clips, session.device, cfg.TEST.LATENCY_RUNS
-    )
-    rows = [
-        Row(
-            config=config,
-            gflops=cost[config][0] / 1e9,
-            params=cost[config][1],
-            milliseconds=milliseconds[config],
-            top1=result.top1,
-            top5=result.top5,
+    configs = list(result.accuracies)
+    milliseconds = measure_milliseconds(model, configs, session.blank_clips, session.device, cfg.TEST.LATENCY_RUNS)
+    rows = []
+    for config, accuracy in result.accuracies.items():
+        operations, params = costs(model, config)
+        rows.append(
+            Row(
+                config=config,
+                gflops=operations / 1e9,
+                params=params,
+                milliseconds=milliseconds[config],
+                top1=accuracy.top1,
+                top5=accuracy.top5,
+                clip_top1=accuracy.clip_top1,
+                clip_top5=accuracy.clip_top5,
+            )
         )
-        for config, result in results.items()
-    ]
     context = {
         "model": cfg.MODEL.ARCH,
-        "num_videos": next(iter(results.values())).num_videos,
+        "num_videos": len(result.video_V),
         "num_found": len(split.videos),
         "num_listed": split.bad.num_listed,
+        "num_in_list": split.num_in_list,
         "views": f"{cfg.TEST.NUM_ENSEMBLE_VIEWS} x {cfg.TEST.NUM_SPATIAL_CROPS} views",
-        "device": torch.cuda.get_device_name() if session.device.type == "cuda" else "cpu",
+        "ensemble": cfg.DATA.ENSEMBLE_METHOD,
+        "device": device_name(session.device),
         "threads": torch.get_num_threads(),
         "batch_size": 1,
+        "milliseconds_of": "one forward pass of the whole batch",
+        "latency_runs": cfg.TEST.LATENCY_RUNS,
         "checkpoint": checkpoint,
     }
     return QueryTable(tuple(rows), context)

@@ -11,7 +11,6 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
 from mutualnet3d.data.build import Split, build_mix, build_train_loader, build_val_loader, steps_per_epoch
-from mutualnet3d.data.loader import TrainLoader
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
@@ -54,9 +53,10 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
 def _train(session: Session, signals: Signals) -> str:
     cfg = session.cfg
     split = session.read_split("train")
+    alone = session.space.check(SubnetConfig.parse(cfg.TRAIN.SUBNET)) if cfg.TRAIN.SUBNET else None
 
     def configs_at(step: int) -> tuple[SubnetConfig, ...]:
-        return session.space.at_step(cfg.RNG_SEED, step) if cfg.MUTUAL.ENABLE else (session.space.full,)
+        return session.space.at_step(cfg.RNG_SEED, step) if cfg.MUTUAL.ENABLE else (alone or session.space.full,)
 
     averaged = AveragedWeights(session.model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
     networks: list[SlimmableNet] = [session.model]
@@ -87,8 +87,8 @@ def _train(session: Session, signals: Signals) -> str:
         start.bad_since,
     )
     state.loader = loader
-    run_step = _train_step(session, update, averaged, configs_at)
-    _say_what_is_trained(session, split, start.step, num_steps, loader)
+    run_step = _train_step(session, update, averaged, configs_at, alone)
+    _say_what_is_trained(session, split, start.step, num_steps)
     started = time.monotonic()
     writer = BackgroundWriter(folder.save)
     hooks: list[Hook] = [
@@ -121,6 +121,7 @@ def _train_step(
     update: Update,
     averaged: AveragedWeights | None,
     configs_at: Callable[[int], tuple[SubnetConfig, ...]],
+    alone: SubnetConfig | None,
 ) -> TrainStep:
     cfg = session.cfg
     session.model.train()
@@ -139,6 +140,7 @@ def _train_step(
         num_parts=cfg.TRAIN.ACCUMULATION_STEPS,
         averaged=averaged,
         is_teacher=cfg.MUTUAL.TEACHER == "ema",
+        alone=alone,
     )
 
 
@@ -197,12 +199,13 @@ def _start_from_weights(session: Session, averaged: AveragedWeights | None) -> N
         averaged.model.load_state_dict(session.model.state_dict())
 
 
-def _say_what_is_trained(session: Session, split: Split, start: int, num_steps: int, loader: TrainLoader) -> None:
+def _say_what_is_trained(session: Session, split: Split, start: int, num_steps: int) -> None:
     cfg = session.cfg
+    what = "mutually" if cfg.MUTUAL.ENABLE else f"{cfg.TRAIN.SUBNET or 'the full network'} alone"
     processes = session.share.world
     logger.info(
         "training %s on %s with %d threads%s: %d videos, steps %d to %d, %d clips each",
-        "mutually" if cfg.MUTUAL.ENABLE else "the full network alone",
+        what,
         session.device,
         torch.get_num_threads(),
         f", {processes} processes started by {session.launch.started_by}" if processes > 1 else "",
@@ -260,7 +263,10 @@ def _validation(session: Session, model: SlimmableNet, train_split: Split) -> Ca
     """Top-1 and top-5 of the full network and, in mutual training, of the smallest one, on val.csv; the score is the
     mean of their top-1."""
     cfg, space = session.cfg, session.space
-    configs = [space.full, space.smallest] if cfg.MUTUAL.ENABLE else [space.full]
+    if cfg.MUTUAL.ENABLE:
+        configs = [space.full, space.smallest]
+    else:
+        configs = [SubnetConfig.parse(cfg.TRAIN.SUBNET) if cfg.TRAIN.SUBNET else space.full]
     if not cfg.TRAIN.EVAL_PERIOD:
         return lambda epoch: 0.0
     val_split = session.read_split("val")
@@ -274,19 +280,19 @@ def _validation(session: Session, model: SlimmableNet, train_split: Split) -> Ca
             session.calibrate(model, missing, train_split)
         loader = build_val_loader(cfg, val_split, session.shapes(configs), session.share)
         results = session.evaluate(model, configs, loader, val_split, num_views=1)
-        for config, result in results.items():
+        for config, result in results.accuracies.items():
             logger.info("epoch %d: %s top-1 %.2f %%, top-5 %.2f %%", epoch, config, result.top1, result.top5)
         record = {
             "kind": "validation",
             "epoch": epoch,
             "step": epoch * epoch_steps,
-            "top1": {str(config): result.top1 for config, result in results.items()},
-            "top5": {str(config): result.top5 for config, result in results.items()},
+            "top1": {str(config): result.top1 for config, result in results.accuracies.items()},
+            "top5": {str(config): result.top5 for config, result in results.accuracies.items()},
             "listed": val_split.bad.num_listed,
             "found": len(val_split.videos),
             "bad": val_split.bad.num_bad,
         }
         session.records.write(record)
-        return sum(result.top1 for result in results.values()) / len(results)
+        return sum(result.top1 for result in results.accuracies.values()) / len(configs)
 
     return validate

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import nn
 
+from mutualnet3d import distributed
+from mutualnet3d.models.slimmable_net import Statistics
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import calibrate
-from mutualnet3d.ops import round_channels
+from mutualnet3d.ops import Moments, SlimBatchNorm3d, SlimConv3d, round_channels
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
+from tests.gloo import in_processes
 
 SUBNET = SubnetConfig(0.5, 32, 2)
 
@@ -84,3 +89,90 @@ def test_mode_and_weights_stay(model):
 def test_no_batch_is_refused(model):
     with pytest.raises(ValueError, match="calibration got no batch"):
         calibrate(model, [SUBNET], [], prepare)
+
+
+class OneNorm(nn.Module):
+    """A convolution and a batch norm behind it, as the networks have them; what the norm sees depends on no other."""
+
+    def __init__(self, groups: int):
+        super().__init__()
+        self.conv = SlimConv3d.from_conv(nn.Conv3d(16, 16, 3, padding=1, groups=groups, bias=False))
+        self.norm = SlimBatchNorm3d.from_norm(nn.BatchNorm3d(16))
+        self.statistics: dict[SubnetConfig, Statistics] = {}
+
+    def norms(self):
+        return iter([("norm", self.norm)])
+
+    @contextmanager
+    def active(self, config):
+        self.conv.out_width = round_channels(config.width, 16)
+        yield
+
+    @contextmanager
+    def collecting(self, moments):
+        self.norm.moments = moments.setdefault("norm", Moments())
+        yield
+        self.norm.moments = None
+
+    def set_statistics(self, config, statistics):
+        self.statistics[config] = statistics
+
+    def forward(self, clips):
+        return self.norm(self.conv(clips[0]))
+
+
+def one_norm(groups: int) -> tuple[OneNorm, torch.Tensor]:
+    """The layers, and ten clips of their sub-network's channels: some 100 around a mean of 30."""
+    torch.manual_seed(0)
+    channels = 8 if groups > 1 else 16  # what a narrow depthwise layer reads, it gives
+    clip = 30 + 100 * torch.randn(10, channels, 2, 9, 9)
+    return OneNorm(groups), clip.contiguous(memory_format=torch.channels_last_3d)
+
+
+BATCHES = (4, 1, 3, 2)  # of unequal size: each counts by its clips
+
+
+def share_of_one_norm() -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """Statistics by the number of groups, of this process's share of the batches."""
+    found = {}
+    for groups in (1, 16):
+        model, clip = one_norm(groups)
+        batches = batches_of(clip, list(BATCHES))[distributed.rank() :: distributed.world()]
+        assert calibrate(model, [SUBNET], batches, prepare, distributed.sum_over_ranks) == 10
+        found[groups] = model.statistics[SUBNET]["norm"]
+    return found
+
+
+def joined_batch_norm(groups: int) -> nn.BatchNorm3d:
+    """torch's own batch norm, in float64, over all clips as one batch."""
+    model, clip = one_norm(groups)
+    with torch.no_grad(), model.active(SUBNET):
+        values = model.conv(clip).double()
+    joined = nn.BatchNorm3d(8, momentum=1.0, dtype=torch.float64)
+    joined(values)
+    return joined
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_statistics_are_those_of_all_clips_joined(world):
+    """Dense and depthwise, in one process and in two; relative to the spread, which is what a norm divides by."""
+    results = [share_of_one_norm()] if world == 1 else in_processes("tests.mutual.test_calibrate", "share_of_one_norm")
+    for found in results:
+        for groups, (mean, variance) in found.items():
+            joined = joined_batch_norm(groups)
+            spread = joined.running_var.sqrt()
+            torch.testing.assert_close(
+                mean / spread, joined.running_mean / spread, rtol=1e-5, atol=1e-5, check_dtype=False
+            )
+            torch.testing.assert_close(variance, joined.running_var, rtol=1e-5, atol=0, check_dtype=False)
+
+
+def test_large_means_do_not_spoil_the_variance():
+    """torch's batch norm adds up channels_last values in float32, and gives a variance of some 8 here."""
+    model, _ = one_norm(1)
+    values = (1000 + torch.randn(4, 8, 16, 80, 80)).contiguous(memory_format=torch.channels_last_3d)
+    moments: dict[str, Moments] = {}
+    with torch.no_grad(), model.collecting(moments):
+        model.norm(values)
+    _, variance = moments["norm"].statistics()
+    torch.testing.assert_close(variance, torch.ones(8), rtol=0.01, atol=0)

@@ -14,7 +14,7 @@ from torch import distributed as dist
 from torch import multiprocessing, nn
 
 from mutualnet3d.ops import Moments, SlimBatchNorm3d
-from mutualnet3d.ops.sync_norm import _local_statistics
+from mutualnet3d.ops.sync_norm import local_statistics
 
 PROCESSES = 2
 LIMIT_SECONDS = 120
@@ -359,7 +359,7 @@ def test_long_sums_in_float32_are_sound(center):
     x = torch.randn(4, 8, 16, 64, 64, generator=torch.Generator().manual_seed(0)) + center
     x = x.contiguous(memory_format=torch.channels_last_3d)
     variance, mean = torch.var_mean(x.double(), (0, 2, 3, 4), correction=0)
-    got_mean, got_variance = _local_statistics(x)
+    got_mean, got_variance = local_statistics(x)
     assert got_mean.dtype == got_variance.dtype == torch.float32
     assert (got_mean - mean).abs().max() < 1e-6 + center * 2**-24
     assert relative_error(got_variance, variance) < 1e-5

@@ -1,0 +1,77 @@
+"""The files of a test run: the query table in its forms, scores, confusion of classes, pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+
+import torch
+from fvcore.common.config import CfgNode
+
+from mutualnet3d.atomic import write_text
+from mutualnet3d.data.build import Split, read_class_names
+from mutualnet3d.engine.confusion_plot import save_confusion_plot
+from mutualnet3d.engine.evaluate import Evaluation
+from mutualnet3d.engine.query_table import QueryTable
+from mutualnet3d.engine.scores import class_accuracy, confusion_matrix, save_scores
+from mutualnet3d.engine.tradeoff_plot import save_table_plot
+from mutualnet3d.log import logger
+from mutualnet3d.mutual import SubnetConfig
+
+
+def write_reports(cfg: CfgNode, table: QueryTable, result: Evaluation, split: Split) -> None:
+    """Write all of them into `OUTPUT_DIR`, each whole or not at all.
+
+    Confusion matrices are those of the most expensive and the cheapest sub-network; the scores hold all others'.
+    """
+
+    def at(name: str) -> str:
+        return os.path.join(cfg.OUTPUT_DIR, name)
+
+    table.save(at("query_table.json"))
+    table.save_csv(at("query_table.csv"))
+    table.save_markdown(at("query_table.md"))
+    if cfg.TEST.SAVE_RESULTS_PATH:
+        paths = [split.videos[index].path for index in result.video_V.tolist()]
+        scores = {str(config): score_VK for config, score_VK in result.scores.items()}
+        save_scores(at(cfg.TEST.SAVE_RESULTS_PATH), scores, result.label_V, paths, cfg.DATA.ENSEMBLE_METHOD)
+    names = read_class_names(cfg)
+    confusions = {row.config: confusion_matrix(result.scores[row.config], result.label_V).long() for row in table.rows}
+    _save_class_accuracy(at("class_accuracy.csv"), names, confusions)
+    for config in dict.fromkeys((table.rows[0].config, table.rows[-1].config)):
+        _save_confusion(at(f"confusion_{config}.csv"), names, confusions[config])
+        title = f"{cfg.MODEL.ARCH} {config}: {next(row.top1 for row in table.rows if row.config == config):.2f} % top-1"
+        _picture(save_confusion_plot, confusions[config], names, at(f"confusion_{config}.png"), title)
+    _picture(save_table_plot, table, at("tradeoff.png"), f"{cfg.MODEL.ARCH}, one checkpoint")
+
+
+def _save_class_accuracy(path: str, names: Sequence[str], confusions: dict[SubnetConfig, torch.Tensor]) -> None:
+    """A line for each class: how many videos it has, and each sub-network's top-1 on them, in percent."""
+    columns = {str(config): class_accuracy(confusion_KK).tolist() for config, confusion_KK in confusions.items()}
+    videos_K = next(iter(confusions.values())).sum(dim=1).tolist()
+    rows = [["class", "name", "videos", *columns]]
+    for number, (name, videos) in enumerate(zip(names, videos_K, strict=True)):
+        of_each = [f"{column[number]:.2f}" if videos else "" for column in columns.values()]
+        rows.append([str(number), name, str(videos), *of_each])
+    _save_csv(path, rows)
+
+
+def _save_confusion(path: str, names: Sequence[str], confusion_KK: torch.Tensor) -> None:
+    """Rows are the true classes, columns what they are taken for."""
+    rows = [[name, *row] for name, row in zip(names, confusion_KK.tolist(), strict=True)]
+    _save_csv(path, [["true class", *names], *rows])
+
+
+def _save_csv(path: str, rows: Sequence[Sequence[object]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _picture(draw: Callable[..., None], *args: object) -> None:
+    try:
+        draw(*args)
+    except ModuleNotFoundError as error:  # an extra: the numbers are worth having without their pictures
+        logger.warning("no %s: %s", os.path.basename(str(args[-2])), error)

@@ -1,0 +1,152 @@
+"""Evaluation: a case checked by hand, and the same numbers from any number of processes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from mutualnet3d import distributed
+from mutualnet3d.data.requests import TestRequests
+from mutualnet3d.engine.evaluate import evaluate
+from mutualnet3d.models.x3d import build_x3d
+from mutualnet3d.mutual import calibrate
+from mutualnet3d.shapes import ClipBatch, ClipShape, Share, SubnetConfig
+from tests.gloo import in_processes
+
+CPU = torch.device("cpu")
+CONFIG = SubnetConfig(1.0, 1, 1)
+
+# Five videos, two views each, three classes: logits of every view. Softmax grows with the logit, so sums of softmax can
+# be compared by hand where one view is nearly certain (a difference of 9: 0.9998 and less than 0.0002).
+VIEWS = {
+    0: ([9, 0, 0], [9, 0, 0]),  # both views say 0
+    1: ([0, 9, 0], [0, 9, 0]),  # both say 1
+    2: ([0, 0, 9], [1, 0, 0]),  # the certain one wins: 2; logits too: (1, 0, 9)
+    3: ([1, 0, 0], [0, 0, 9]),  # the certain one wins: 2
+    4: ([2, 0, 0], [2, 4, 0]),  # softmax .787 .107 .107 + .117 .867 .016 = .904 .974: 1; logits 4, 4, 0: a tie
+}
+LABELS = [0, 1, 2, 0, 1]
+
+
+class Told:
+    """A network whose clips say which logits to give: pixel (video * 2 + view)."""
+
+    training = True
+
+    def train(self, mode=True):
+        self.training = mode
+
+    def active(self, config):
+        assert config == CONFIG
+        return nullcontext()
+
+    def __call__(self, clips):
+        assert not self.training
+        return torch.tensor([VIEWS[number // 2][number % 2] for number in clips[0].flatten().int().tolist()]).float()
+
+
+def told_batches(batch_size, skip=()):
+    views = [(video, view) for video in VIEWS for view in (0, 1) if (video, view) not in skip]
+    for start in range(0, len(views), batch_size):
+        rows = views[start : start + batch_size]
+        pixels = torch.tensor([2 * video + view for video, view in rows], dtype=torch.uint8).view(-1, 1, 1, 1, 1)
+        video_B = torch.tensor([video for video, _ in rows])
+        yield ClipBatch({CONFIG.clip_shape: pixels}, torch.tensor(LABELS)[video_B], video_B)
+
+
+def told(batches, **changes):
+    settings = {"videos": range(5), "num_videos": 5, "num_views": 2, "num_classes": 3, "keep_scores": True, **changes}
+    return evaluate(Told(), [CONFIG], batches, lambda batch, config: [batch.clips[config.clip_shape]], CPU, **settings)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10])
+def test_five_videos_by_hand(batch_size):
+    result = told(told_batches(batch_size))
+    accuracy = result.accuracies[CONFIG]
+    assert result.scores[CONFIG].argmax(dim=1).tolist() == [0, 1, 2, 2, 1]
+    assert accuracy.top1 == 80.0  # video 3 is taken for 2
+    assert accuracy.top5 == 100.0  # of three classes all
+    # Right views: 2 of video 0, 2 of video 1, the first of 2, the first of 3, the second of 4.
+    assert accuracy.clip_top1 == 70.0
+    assert accuracy.num_videos == 5
+    assert result.label_V.tolist() == LABELS
+    assert result.video_V.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_ensembles_may_disagree():
+    """The largest softmax of each class: video 4 has .787 for class 0 and .867 for class 1."""
+    by_max = told(told_batches(4), ensemble="max")
+    torch.testing.assert_close(by_max.scores[CONFIG][4], torch.tensor([0.787, 0.867, 0.107]), atol=1e-3, rtol=0)
+    by_logits = told(told_batches(4), ensemble="logits")
+    assert by_logits.scores[CONFIG][2].tolist() == [0.5, 0.0, 4.5]
+
+
+def test_a_video_without_all_its_views_does_not_count():
+    result = told(told_batches(3, skip={(3, 1)}), could_not_be_had={3})
+    assert result.accuracies[CONFIG].top1 == 100.0
+    assert result.accuracies[CONFIG].clip_top1 == 75.0  # 6 of the other four videos' 8
+    assert result.video_V.tolist() == [0, 1, 2, 4]
+    with pytest.raises(ValueError, match="video 3 came with 1 views, expected 2"):
+        told(told_batches(3, skip={(3, 1)}))
+    with pytest.raises(ValueError, match="none of 5 videos could be decoded"):
+        told([], could_not_be_had=range(5))
+
+
+NATIVE, NUM_VIDEOS, NUM_VIEWS = ClipShape(4, 32), 7, 3
+CONFIGS = (SubnetConfig(1.0, 32, 4), SubnetConfig(0.5, 32, 2))
+
+
+def clip_of(video: int, view: int, shape: ClipShape) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1000 * video + 10 * view + shape.frames)
+    return torch.randint(0, 256, (shape.frames, 3, shape.size, shape.size), dtype=torch.uint8, generator=generator)
+
+
+def prepare(batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
+    return [batch.clips[config.clip_shape].transpose(1, 2).float() / 128 - 1]
+
+
+def batch_of(clips: list[tuple[int, int]]) -> ClipBatch:
+    shapes = [config.clip_shape for config in CONFIGS]
+    video_B = torch.tensor([video for video, _ in clips])
+    return ClipBatch(
+        {shape: torch.stack([clip_of(*clip, shape) for clip in clips]) for shape in shapes}, video_B % 5, video_B
+    )
+
+
+def share_of_a_test() -> tuple[dict, dict]:
+    """Accuracies and calibrated statistics of a small network: this process's share of seven videos, three views each,
+    and of two calibration batches of 6 and 4 clips."""
+    share = Share(distributed.rank(), distributed.world())
+    torch.manual_seed(0)
+    model = build_x3d(native=NATIVE, num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
+    batches = [[(20 + clip, 0) for clip in clips] for clips in (range(6), range(6, 10))]
+    mine = [batch_of(clips) for clips in batches[share.rank :: share.world]]
+    assert calibrate(model, CONFIGS, mine, prepare, distributed.sum_over_ranks) == 10
+    requests = TestRequests(NUM_VIDEOS, NUM_VIEWS, batch_size=4, shapes=[], share=share)
+    result = evaluate(
+        model,
+        CONFIGS,
+        (batch_of([(request.index, request.view) for request in batch]) for batch in requests),
+        prepare,
+        CPU,
+        videos=requests.videos,
+        num_videos=NUM_VIDEOS,
+        num_views=NUM_VIEWS,
+        num_classes=5,
+    )
+    return result.accuracies, model.statistics
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_any_number_of_processes_calibrates_and_evaluates_alike(world):
+    """Seven videos divide by neither; of three processes one has no calibration batch."""
+    accuracies, statistics = share_of_a_test()
+    assert len({one.top1 for one in accuracies.values()} | {one.clip_top1 for one in accuracies.values()}) > 1
+    for of_each, statistics_of_each in in_processes("tests.engine.test_evaluate", "share_of_a_test", world):
+        assert of_each == accuracies  # to the last digit
+        for config, of_norm in statistics.items():
+            for name, pair in of_norm.items():
+                for expected, found in zip(pair, statistics_of_each[config][name], strict=True):
+                    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
