@@ -9,7 +9,7 @@ its own for each of `SEPARATE`, with the labels, for as many epochs. Networks ar
 chosen by. Trainings run `--jobs` at a time with one thread each; one that is done is not done again, so a benchmark
 that was stopped goes on with the same command. `--only-train` and `--only-test` do half of it.
 
-Printed are means over the seeds with their standard deviations, and the time and multiply-adds of each training.
+Printed are means over the seeds with their standard deviations, and the time of each training; drawn is what they say.
 """
 
 import argparse
@@ -18,13 +18,15 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import mutualnet3d as m3
 from mutualnet3d.data.moving_shapes import MovingShapesStyle, make_data_set
-from mutualnet3d.engine.checkpoint import CheckpointFolder
+from mutualnet3d.engine.tradeoff_curves import Curve, Point
+from mutualnet3d.engine.tradeoff_plot import save_tradeoff_plot
 from mutualnet3d.runner import test
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +49,6 @@ STYLE = MovingShapesStyle(
     noise=0.03,
     flicker=0.04,
 )
-DATA = {"num_train": 128, "num_val": 1200, "seed": 11, "fps": 12, "height": 56, "width": 72}
 
 Overrides = dict[str, object]
 
@@ -76,14 +77,24 @@ def tested(name: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="output/evidence", help="folder of all runs")
-    parser.add_argument("--data", default="data/moving_shapes_hard", help="folder of the clips, made if it is not there")
+    parser.add_argument("--data", default="data/moving_shapes_hard", help="folder of the clips, made if need be")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time")
     parser.add_argument("--only-train", action="store_true")
     parser.add_argument("--only-test", action="store_true")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
     args = parser.parse_args()
-    make_data_set(args.data, num_workers=os.cpu_count() or 1, style=STYLE, **DATA)
+    make_data_set(
+        args.data,
+        num_train=128,
+        num_val=1200,
+        seed=11,
+        num_workers=os.cpu_count() or 1,
+        fps=12,
+        height=56,
+        width=72,
+        style=STYLE,
+    )
     if not args.only_test:
         todo = [(seed, name) for seed in range(args.seeds) for name in runs()]
         with ThreadPoolExecutor(args.jobs) as pool:
@@ -116,14 +127,87 @@ def train_run(args: argparse.Namespace, seed: int, name: str) -> str:
     return f"seed {seed}, {name}: {records_of(folder)['trained'][-1]['seconds']:.0f} s"
 
 
-def records_of(folder: str) -> dict[str, list[dict[str, object]]]:
+def records_of(folder: str) -> dict[str, list[dict[str, Any]]]:
     """The run's JSON lines by their kind."""
     path = Path(folder, "log.jsonl")
-    by_kind: dict[str, list[dict[str, object]]] = {}
+    by_kind: dict[str, list[dict[str, Any]]] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         record = json.loads(line)
         by_kind.setdefault(record["kind"], []).append(record)
     return by_kind
+
+
+def report(args: argparse.Namespace) -> None:
+    """Test every run, and print what all of them say together."""
+    tables = {(seed, name): table_of(args, seed, name) for seed in range(args.seeds) for name in runs()}
+    top1: dict[str, dict[str, list[float]]] = {}  # run ("separate" for all of those) -> sub-network -> by seed
+    gflops = {}
+    for (_, name), table in tables.items():
+        for row in table.rows:
+            top1.setdefault(name.split("/")[0], {}).setdefault(str(row.config), []).append(row.top1)
+            gflops[str(row.config)] = row.gflops
+    num_videos = next(iter(tables.values())).context["num_videos"]
+    print(f"top-1 in %, mean and standard deviation of {args.seeds} seeds, over {num_videos} videos not trained on")
+    print("sub-network   GFLOPs  one by one      mutual          mutual - one    width only      booster")
+    for key in SEPARATE:
+        alone = top1["separate"][key]
+        better = [ours - theirs for ours, theirs in zip(top1["mutual"][key], alone, strict=True)]
+        cells = [spread(alone), spread(top1["mutual"][key]), spread(better, "+.2f")]
+        cells += [spread(top1[name].get(key, [])) for name in ("width", "booster")]
+        print(f"{key:12} {gflops[key]:7.4f}  " + "  ".join(f"{cell:14}" for cell in cells))
+    print_times(args)
+    curves = [
+        Curve("one mutual network", points_of(top1["mutual"], gflops)),
+        Curve("width only (US-Net)", points_of(top1["width"], gflops)),
+        Curve("trained one by one", points_of(top1["separate"], gflops), "points"),
+        Curve("static booster, widths 0.9 to 1", points_of(top1["booster"], gflops), "points"),
+    ]
+    title = f"One network against many: hard moving shapes, mean and deviation of {args.seeds} seeds"
+    for suffix in ("png", "svg"):
+        path = os.path.join(args.output, f"mutual_vs_separate.{suffix}")
+        save_tradeoff_plot(curves, path, title, log=True, views="1 x 1 views")
+        print(f"wrote {path}")
+
+
+def table_of(args: argparse.Namespace, seed: int, name: str) -> m3.QueryTable:
+    """The run's query table, of a test that is made if it was not."""
+    path = os.path.join(folder_of(args, seed, name), "query_table.json")
+    if not os.path.exists(path):
+        subnets = ["TEST.SUBNETS", tested(name), "TEST.LATENCY_RUNS", 1, "TEST.SAVE_RESULTS_PATH", ""]
+        test(m3.load_cfg(CFG, [*settings(args, seed, name), *subnets]))
+    return m3.QueryTable.load(path)
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """`mean +- deviation`."""
+    if not values:
+        return "-"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):{form}} +- {deviation:.2f}"
+
+
+def print_times(args: argparse.Namespace) -> None:
+    """Seconds of training by run, as ratios to the mutual one's."""
+    seconds: dict[str, list[float]] = {}
+    for name in runs():
+        for seed in range(args.seeds):
+            (record,) = records_of(folder_of(args, seed, name))["trained"]
+            seconds.setdefault(name, []).append(record["seconds"])
+    mutual = statistics.mean(seconds["mutual"])
+    alone = {name: statistics.mean(each) for name, each in seconds.items() if name.startswith("separate/")}
+    full = alone[f"separate/{FULL}"]
+    print("training time over the mutual network's, means over the seeds:")
+    ratios = {f"all {len(alone)} one by one": sum(alone.values()), "the full one alone": full}
+    ratios |= {name: statistics.mean(seconds[name]) for name in ("width", "booster")}
+    print("  " + ", ".join(f"{name} {each / mutual:.2f}" for name, each in ratios.items()))
+
+
+def points_of(top1: Mapping[str, Sequence[float]], gflops: Mapping[str, float]) -> list[Point]:
+    """A point for each sub-network, at its mean."""
+    return [
+        Point(gflops[key], statistics.mean(each), key, statistics.stdev(each) if len(each) > 1 else None)
+        for key, each in top1.items()
+    ]
 
 
 if __name__ == "__main__":

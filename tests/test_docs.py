@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 import mutualnet3d as m3
 from mutualnet3d.models import build_model
 from mutualnet3d.runner import configs_to_test
+from tests.tools.test_measure_latency import write_tested
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md")]
@@ -50,6 +52,8 @@ def test_every_printed_command_is_of_a_kind_that_is_tested_here():
         "python tools/run_net.py",
         "python tools/make_demo_data.py",
         "python tools/complexity.py",
+        "python tools/measure_latency.py",
+        "python tools/plot_tradeoff.py",
         "python tools/make_annotations.py",
         "python tools/check_videos.py",
         "python tools/prepare_videos.py",
@@ -156,6 +160,30 @@ def test_complexity_lines_run(line, run_tool):
     status, printed, errors = run_tool(*shlex.split(line)[1:])
     assert (status, errors) == (0, "")
     assert "w0.63-s144-t" in printed
+
+
+@pytest.fixture
+def demos_folder(tmp_path, monkeypatch):
+    """Where what the demo's test runs write lies."""
+    for name in ("demo", "demo_static"):
+        (tmp_path / "output" / name).mkdir(parents=True)
+        write_tested(tmp_path / "output" / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", of_kind("python tools/measure_latency.py", "python tools/plot_tradeoff.py"))
+def test_lines_about_tables_run(line, demos_folder, monkeypatch, capsys):
+    words = shlex.split(line)[1:]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+    assert (left.value.code, capsys.readouterr().err) == (0, "")
+    output = demos_folder / words[words.index("--output") + 1]
+    if "plot_tradeoff" in line:
+        assert all(output.with_suffix(suffix).exists() for suffix in (".png", ".svg", ".html"))
+    else:
+        assert output.exists()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
 from mutualnet3d.data.mix import Mix
 from mutualnet3d.data.requests import CalibrationRequests, ClipOrder, TestRequests, TrainRequests
-from mutualnet3d.data.ssv2 import read_ssv2
+from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
 from mutualnet3d.log import logger
 from mutualnet3d.shapes import ClipShape, Share
 
@@ -215,10 +215,19 @@ def build_mix(cfg: CfgNode) -> Mix | None:
 
 
 def read_class_names(cfg: CfgNode) -> list[str]:
-    """Names of the classes, for people to read: of `DATA.LABEL_FILE`, or of classes.json beside the lists, or else
-    their numbers."""
-    path = cfg.DATA.LABEL_FILE or os.path.join(cfg.DATA.PATH_TO_DATA_DIR, "classes.json")
-    ids = read_label_names(path) if cfg.DATA.LABEL_FILE or g_pathmgr.isfile(path) else {}
+    """Names of the classes, for people to read: of `DATA.LABEL_FILE`, of Something-Something's file, of classes.json
+    beside the lists, or else their numbers.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_label_names`.
+    """
+    path = cfg.DATA.LABEL_FILE
+    if not path and _dataset_of(cfg, "test") == "ssv2":
+        path = label_file_of(cfg.DATA.PATH_TO_DATA_DIR)
+    beside = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, "classes.json")
+    if not path and g_pathmgr.isfile(beside):
+        path = beside
+    ids = read_label_names(path) if path else {}
     names = {number: name for name, number in ids.items()}
     return [names.get(number, str(number)) for number in range(cfg.MODEL.NUM_CLASSES)]
 

@@ -118,6 +118,11 @@ def read_ssv2_frames(folder: str, split: str, num_classes: int, path_prefix: str
     ]
 
 
+def label_file_of(folder: str) -> str:
+    """The file of class names in a folder of Something-Something's lists; "" if there is none."""
+    return _first_file(folder, _LABEL_FILES)
+
+
 def _check_split(split: str) -> None:
     if split not in _SPLIT_NAMES:
         raise ValueError(f"split must be one of {', '.join(_SPLIT_NAMES)}, got {split!r}")

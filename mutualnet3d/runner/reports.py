@@ -11,7 +11,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d.atomic import write_text
-from mutualnet3d.data.build import Split, read_class_names
+from mutualnet3d.data.build import Split
 from mutualnet3d.engine.confusion_plot import save_confusion_plot
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.engine.query_table import QueryTable
@@ -21,7 +21,9 @@ from mutualnet3d.log import logger
 from mutualnet3d.mutual import SubnetConfig
 
 
-def write_reports(cfg: CfgNode, table: QueryTable, result: Evaluation, split: Split) -> None:
+def write_reports(
+    cfg: CfgNode, table: QueryTable, result: Evaluation, split: Split, class_names: Sequence[str]
+) -> None:
     """Write all of them into `OUTPUT_DIR`, each whole or not at all.
 
     Confusion matrices are those of the most expensive and the cheapest sub-network; the scores hold all others'.
@@ -37,13 +39,12 @@ def write_reports(cfg: CfgNode, table: QueryTable, result: Evaluation, split: Sp
         paths = [split.videos[index].path for index in result.video_V.tolist()]
         scores = {str(config): score_VK for config, score_VK in result.scores.items()}
         save_scores(at(cfg.TEST.SAVE_RESULTS_PATH), scores, result.label_V, paths, cfg.DATA.ENSEMBLE_METHOD)
-    names = read_class_names(cfg)
     confusions = {row.config: confusion_matrix(result.scores[row.config], result.label_V).long() for row in table.rows}
-    _save_class_accuracy(at("class_accuracy.csv"), names, confusions)
+    _save_class_accuracy(at("class_accuracy.csv"), class_names, confusions)
     for config in dict.fromkeys((table.rows[0].config, table.rows[-1].config)):
-        _save_confusion(at(f"confusion_{config}.csv"), names, confusions[config])
+        _save_confusion(at(f"confusion_{config}.csv"), class_names, confusions[config])
         title = f"{cfg.MODEL.ARCH} {config}: {next(row.top1 for row in table.rows if row.config == config):.2f} % top-1"
-        _picture(save_confusion_plot, confusions[config], names, at(f"confusion_{config}.png"), title)
+        _picture(save_confusion_plot, confusions[config], class_names, at(f"confusion_{config}.png"), title)
     _picture(save_table_plot, table, at("tradeoff.png"), f"{cfg.MODEL.ARCH}, one checkpoint")
 
 

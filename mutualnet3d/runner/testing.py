@@ -9,7 +9,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.data.build import Split, build_test_loader
+from mutualnet3d.data.build import Split, build_test_loader, read_class_names
 from mutualnet3d.engine.checkpoint import CheckpointFolder, file_hash, save_checkpoint, statistics_to_state
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.engine.interruption import Signals
@@ -49,12 +49,13 @@ def _test(session: Session) -> QueryTable | None:
     configs = configs_to_test(cfg)
     loaded = _load(session)
     split = session.read_split("test")
+    class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not behind it
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
     _find_statistics(session, configs, loaded)
     result = _evaluate(session, configs, split, keep_scores=distributed.is_main())
     if cfg.TEST.MEASURE_INTERPOLATION:
         _measure_interpolation(session, result, split)
-    table = _write(session, result, split, loaded.step) if distributed.is_main() else None
+    table = _write(session, result, split, loaded.step, class_names) if distributed.is_main() else None
     distributed.barrier()  # the others wait while the first one measures
     return table
 
@@ -131,7 +132,7 @@ def _measure_interpolation(session: Session, result: Evaluation, split: Split) -
     model.interpolation_losses.update(losses)
 
 
-def _write(session: Session, result: Evaluation, split: Split, step: int) -> QueryTable:
+def _write(session: Session, result: Evaluation, split: Split, step: int, class_names: Sequence[str]) -> QueryTable:
     cfg = session.cfg
     calibrated = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
     losses = [[shape.frames, shape.size, loss] for shape, loss in session.model.interpolation_losses.items()]
@@ -146,7 +147,7 @@ def _write(session: Session, result: Evaluation, split: Split, step: int) -> Que
         },
     )
     table = _tabulate(session, result, split, file_hash(calibrated))
-    write_reports(cfg, table, result, split)
+    write_reports(cfg, table, result, split, class_names)
     logger.info("wrote the query table to %s", cfg.OUTPUT_DIR)
     print(table.to_text())
     print(table.legend())

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""How many training batches calibration needs, and what statistics interpolated over width cost.
+
+    make demo
+    python benchmarks/calibration.py --checkpoint output/demo/calibrated.pyth
+
+For each number of batches and each of three draws of training clips, sub-networks are calibrated and tested. Printed is
+top-1, its mean and standard deviation over the draws, and how far the layers' standard deviations are from those of all
+batches. Then, for widths between two others, top-1 with interpolated statistics less that with calibrated ones, by how
+far apart the two are.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+
+import torch
+
+import mutualnet3d as m3
+from mutualnet3d.data.build import build_val_loader
+from mutualnet3d.launch import Launch
+from mutualnet3d.models.interpolate import interpolated
+from mutualnet3d.mutual import SubnetConfig
+from mutualnet3d.runner.session import Session
+
+NUMBERS = (1, 2, 4, 8, 16, 60)
+DRAWS = 3
+NUM_WIDTHS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="of a mutual training")
+    parser.add_argument("--cfg", default="X3D_tiny_mutual.yaml", help="its config")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        how_many(args, folder)
+        how_interpolated(args, folder)
+
+
+def session_of(args: argparse.Namespace, folder: str, draw: int, num_batches: int) -> Session:
+    """A session with the checkpoint's weights, whose calibration has clips of its own draw."""
+    overrides = ["RNG_SEED", draw, "BN.NUM_BATCHES_PRECISE", num_batches, "OUTPUT_DIR", os.path.join(folder, "output")]
+    session = Session(m3.load_cfg(args.cfg, [*args.overrides, *overrides]), Launch())
+    m3.load_weights(session.model, args.checkpoint)
+    session.model.statistics.clear()
+    return session
+
+
+def top1_of(session: Session, configs: Sequence[SubnetConfig]) -> dict[SubnetConfig, float]:
+    split = session.read_split("val")
+    loader = build_val_loader(session.cfg, split, session.shapes(configs), session.share)
+    result = session.evaluate(session.model, configs, loader, split, num_views=1)
+    return {config: accuracy.top1 for config, accuracy in result.accuracies.items()}
+
+
+def how_many(args: argparse.Namespace, folder: str) -> None:
+    """Accuracy and error of the statistics over the number of batches."""
+    rows: dict[int, list[tuple[dict[SubnetConfig, float], float]]] = {}
+    configs: tuple[SubnetConfig, ...] = ()
+    for draw in range(DRAWS):
+        reference = None
+        for number in reversed(NUMBERS):
+            session = session_of(args, folder, draw, number)
+            space = session.space
+            middle = SubnetConfig(round(sum(space.width_range) / 2, 3), sorted(space.sizes)[-2], max(space.frames))
+            configs = (space.full, middle, space.smallest)
+            session.calibrate(session.model, configs, session.read_split("train"))
+            deviations = {config: deviations_of(session, config) for config in configs}
+            reference = reference or deviations
+            errors = [(deviations[config] / reference[config] - 1).abs().median().item() for config in configs]
+            rows.setdefault(number, []).append((top1_of(session, configs), statistics.mean(errors)))
+    print(f"top-1 in %, mean +- deviation of {DRAWS} draws of {session.cfg.TRAIN.BATCH_SIZE} clips a batch")
+    print(
+        "batches  " + "  ".join(f"{config!s:16}" for config in configs) + "  error of the layers' deviations (median)"
+    )
+    for number in NUMBERS:
+        cells = [[top1[config] for top1, _ in rows[number]] for config in configs]
+        error = statistics.mean(each for _, each in rows[number])
+        said = (f"{statistics.mean(cell):.2f} +- {statistics.stdev(cell):.2f}" for cell in cells)
+        print(f"{number:7}  " + "  ".join(f"{cell:16}" for cell in said) + f"  {error:.2%}")
+
+
+def deviations_of(session: Session, config: SubnetConfig) -> torch.Tensor:
+    """Standard deviations of all channels of all batch norms."""
+    return torch.cat([variance.sqrt() for _, variance in session.model.statistics[config].values()])
+
+
+def how_interpolated(args: argparse.Namespace, folder: str) -> None:
+    """Accuracy that interpolated statistics cost, by the distance of the widths that they lie between."""
+    session = session_of(args, folder, 0, max(NUMBERS))
+    model, space = session.model, session.space
+    low, high = space.width_range
+    widths = [round(low + (high - low) * place / (NUM_WIDTHS - 1), 3) for place in range(NUM_WIDTHS)]
+    shapes = [(max(space.sizes), max(space.frames)), (min(space.sizes), min(space.frames))]
+    configs = [SubnetConfig(width, size, frames) for size, frames in shapes for width in widths]
+    session.calibrate(model, configs, session.read_split("train"))
+    calibrated = dict(model.statistics)
+    exact = top1_of(session, configs)
+    print("top-1 with interpolated statistics less that with calibrated ones, points")
+    for gap in (2, 4):  # in steps of the grid
+        losses = {}
+        for size, frames in shapes:
+            for first in range(NUM_WIDTHS - gap):
+                ends = [SubnetConfig(widths[place], size, frames) for place in (first, first + gap)]
+                for place in range(first + 1, first + gap):
+                    config = SubnetConfig(widths[place], size, frames)
+                    model.statistics = {end: calibrated[end] for end in ends}
+                    model.statistics[config] = interpolated(model, config)
+                    losses[config] = top1_of(session, [config])[config] - exact[config]
+        apart = (high - low) * gap / (NUM_WIDTHS - 1)
+        said = ", ".join(f"{config} {loss:+.2f}" for config, loss in losses.items())
+        print(f"  between widths {apart:.3f} apart: {said}")
+
+
+if __name__ == "__main__":
+    main()
