@@ -74,10 +74,11 @@ def evaluate(
             label_V[batch.video_B] = batch.label_B
             views_V.index_add_(0, batch.video_B, torch.ones_like(batch.video_B))
             on_device = batch.to(device)
-            for config, scores in of_views.items():
-                with model.active(config):
-                    logits_BK = model(prepare(on_device, config)).cpu()
-                scores.add(batch.video_B, logits_BK, batch.label_B)
+            with model.same_batch():
+                for config, scores in of_views.items():
+                    with model.active(config):
+                        logits_BK = model(prepare(on_device, config)).cpu()
+                    scores.add(batch.video_B, logits_BK, batch.label_B)
     finally:
         model.train(was_training)
     failed_V = torch.zeros(num_videos, dtype=torch.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from pytorchvideo.models.slowfast import create_slowfast
@@ -13,6 +14,7 @@ from mutualnet3d.models.convert import make_slimmable
 from mutualnet3d.models.network import SlowFastNet
 from mutualnet3d.models.resnet import STAGE_DEPTHS, check_resnet, start_blocks, temporal_kernels
 from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.ops import Moments, SlimBatchNorm3d
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 # Temporal kernels of the four stages, frames.
@@ -55,6 +57,13 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         self.alpha = alpha
         self._sharing = False
         self._shared: _SharedFeatures | None = None
+        # Of one batch: features, what they are of, and Fast's statistics; moments by what they are of.
+        self._evaluated: list[tuple[list[torch.Tensor], tuple[object, ...], list[Any]]] = []
+        self._fast_moments: dict[tuple[object, SlimBatchNorm3d], Moments] = {}
+        stages, pool, _ = self._parts()
+        of_fast = [stage.multipathway_blocks[1] for stage in stages] + [stage.multipathway_fusion for stage in stages]
+        modules = {module for part in [*of_fast, pool.pool[1]] for module in part.modules()}
+        self._fast_norms = [(name, norm) for name, norm in self.norms() if norm in modules]
 
     @property
     def fast(self) -> ClipShape:
@@ -82,23 +91,56 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         at the block's end their summed gradient goes on through the Fast pathway, once. As nothing but Fast's clip
         enters that pathway, and batch norm takes the same batch's statistics whatever the sub-network, this is the
         gradient of separate passes in another order of additions (tests/models/test_slowfast.py;
-        benchmarks/shared_fast.py measures both). In evaluation nothing is shared: each sub-network has statistics of
-        its own.
+        benchmarks/shared_fast.py measures both).
+
+        In evaluation, features are those of a sub-network that came before, if Fast's clip has the same size and
+        Fast's statistics are the same numbers; in calibration, if its clip has the same size, and then its moments are
+        that one's too. The full network, which has other kernels, shares with none.
         """
-        self._sharing, self._shared = True, None
+        self._sharing = True
         try:
             yield
             if self._shared is not None:
                 self._shared.backward()
         finally:
             self._sharing, self._shared = False, None
+            self._evaluated.clear()
+            self._fast_moments.clear()
+
+    @contextmanager
+    def collecting(self, moments: dict[str, Moments]) -> Iterator[None]:
+        if self._sharing and self._active is not None:
+            kind = (self.input_shapes(self._active)[1], self._active == self.full)
+            for name, norm in self._fast_norms:
+                if name not in moments:
+                    moments[name] = self._fast_moments.setdefault((kind, norm), Moments())
+        with super().collecting(moments):
+            yield
 
     def fast_features(self, clip: torch.Tensor) -> list[torch.Tensor]:
-        if not (self._sharing and self.training):
+        if not self._sharing:
             return super().fast_features(clip)
-        if self._shared is None:
-            self._shared = _SharedFeatures(super().fast_features(clip))
-        return list(self._shared.leaves)
+        if self.training:
+            if self._shared is None:
+                self._shared = _SharedFeatures(super().fast_features(clip))
+            return list(self._shared.leaves)
+        if self._active is None:
+            return super().fast_features(clip)
+        kind = (tuple(clip.shape), self._active == self.full, self._collecting)
+        statistics = [] if self._collecting else [norm.statistics for _, norm in self._fast_norms]
+        for features, its_kind, its_statistics in self._evaluated:
+            if its_kind == kind and all(map(_same, its_statistics, statistics)):
+                return list(features)
+        features = super().fast_features(clip)
+        self._evaluated.append((features, kind, statistics))
+        return list(features)
+
+
+def _same(first: tuple[torch.Tensor, torch.Tensor] | None, second: tuple[torch.Tensor, torch.Tensor] | None) -> bool:
+    """Whether two pairs of statistics are the same numbers."""
+    if first is None or second is None:
+        return first is second
+    return first is second or (torch.equal(first[0], second[0]) and torch.equal(first[1], second[1]))
 
 
 def build_slowfast(

@@ -64,9 +64,10 @@ def calibrate(
     try:
         for batch in batches:
             num_clips += len(batch)
-            for config, of_norm in moments.items():
-                with model.active(config), model.collecting(of_norm):
-                    model(prepare(batch, config))
+            with model.same_batch():
+                for config, of_norm in moments.items():
+                    with model.active(config), model.collecting(of_norm):
+                        model(prepare(batch, config))
     finally:
         model.train(was_training)
     if sum_over_processes is not None:

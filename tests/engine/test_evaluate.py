@@ -42,6 +42,9 @@ class Told:
         assert config == CONFIG
         return nullcontext()
 
+    def same_batch(self):
+        return nullcontext()
+
     def __call__(self, clips):
         assert not self.training
         return torch.tensor([VIEWS[number // 2][number % 2] for number in clips[0].flatten().int().tolist()]).float()

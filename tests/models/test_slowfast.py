@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 import torch.nn.functional as F
 from pytorchvideo.models.slowfast import create_slowfast
 
+from mutualnet3d.engine.evaluate import evaluate
 from mutualnet3d.models.fusion import resize
 from mutualnet3d.models.slowfast import build_slowfast
-from mutualnet3d.mutual import mutual_step
+from mutualnet3d.mutual import calibrate, mutual_step
 from mutualnet3d.ops import round_channels
-from mutualnet3d.shapes import ClipShape, SubnetConfig
+from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
 from tests.models.families import NATIVE, calibrated, clips, randomise, tiny
 
 SUBNET = SubnetConfig(width=0.6, size=48, frames=3)
@@ -207,8 +210,65 @@ class _NotShared:
         return torch.enable_grad()  # a context that does nothing here
 
 
-def test_nothing_is_shared_in_evaluation(model):
-    """Every sub-network has statistics of its own, in the Fast pathway too."""
+@contextmanager
+def counted(model):
+    """Inside the block, how often the Fast pathway runs."""
+    count = []
+    hook = model.blocks[0].multipathway_blocks[1].conv.register_forward_hook(lambda *_: count.append(1))
+    yield count
+    hook.remove()
+
+
+SUBNETS = (SUBNET, SubnetConfig(0.8, 64, 2), SubnetConfig(1.0, 48, 4))
+
+
+def batches_for(model, configs, number):
+    torch.manual_seed(5)
+    shapes = {shape for config in configs for shape in model.input_shapes(config)}
+    return [
+        ClipBatch(
+            {shape: torch.randn(2, 3, shape.frames, shape.size, shape.size) for shape in shapes},
+            torch.zeros(2, dtype=torch.int64),
+            torch.tensor([2 * index, 2 * index + 1]),
+        )
+        for index in range(number)
+    ]
+
+
+def prepare(model):
+    return lambda batch, config: [batch.clips[shape].clone() for shape in model.input_shapes(config)]
+
+
+def test_calibration_runs_fast_once_for_all_subnets_and_once_for_the_full_network(model):
+    configs = [model.full, *SUBNETS, SubnetConfig(0.8, 80, 2)]  # the last one's Fast clip is larger
+    batches = batches_for(model, configs, 2)
+    with counted(model) as count:
+        calibrate(model, configs, batches, prepare(model))
+    assert len(count) == 2 * 3
+    shared = dict(model.statistics)
+    for config in configs:
+        calibrate(model, [config], batches, prepare(model))
+        for name, (mean, variance) in model.statistics[config].items():
+            assert torch.equal(mean, shared[config][name][0])
+            assert torch.equal(variance, shared[config][name][1])
+
+
+def test_evaluation_runs_fast_once_where_its_statistics_agree(model):
+    configs = [model.full, *SUBNETS]
+    batches = batches_for(model, configs, 2)
+    calibrate(model, configs, batches, prepare(model))
+    settings = {"videos": range(4), "num_videos": 4, "num_views": 1, "num_classes": 7, "keep_scores": True}
+    evaluating = (prepare(model), torch.device("cpu"))
+    with counted(model) as count:
+        together = evaluate(model, configs, batches, *evaluating, **settings)
+    assert len(count) == 2 * 2  # the full network's own, and one for all others
+    for config in configs:
+        alone = evaluate(model, [config], batches, *evaluating, **settings)
+        assert torch.equal(alone.scores[config], together.scores[config])
+
+
+def test_statistics_of_fast_that_differ_are_not_shared(model):
+    """As where sub-networks were calibrated on clips of their own."""
     configs = [SUBNET, SubnetConfig(0.8, 64, 2)]
     for config in configs:
         calibrated(model, config)  # on other clips each
