@@ -200,6 +200,12 @@ def test_interpolated_statistics_are_measured_used_and_refused(trained, tmp_path
     settings = {"TEST__CHECKPOINT_FILE_PATH": told, "TEST__STATISTICS": "interpolate"}
     table = run_test(trained("used", TEST__SUBNETS=["w0.6-s32-t4"], **settings))
     assert [str(row.config) for row in table.rows] == ["w0.6-s32-t4"]
+    assert table.context["statistics"] == "interpolated"
+    # They count as such wherever the checkpoint goes: a calibration replaces them.
+    used = trained("used").OUTPUT_DIR
+    again = {"TEST__CHECKPOINT_FILE_PATH": f"{used}/calibrated.pyth", "TEST__SUBNETS": ["w0.6-s32-t4"]}
+    calibrated_now = run_test(trained("calibrated", **again))
+    assert calibrated_now.context["statistics"] == "calibrated"
     with pytest.raises(ValueError, match=r"cost 0\.70 points of top-1 at size 32 with 2 frames, more than the 0\.5"):
         run_test(trained("refused", TEST__SUBNETS=["w0.6-s32-t2"], **settings))
     run_test(trained("allowed", TEST__SUBNETS=["w0.6-s32-t2"], TEST__MAX_INTERPOLATION_LOSS=0.7, **settings))

@@ -34,9 +34,9 @@ def interpolated(model: SlimmableNet, config: SubnetConfig) -> Statistics:
     Raises:
         ValueError: it has no neighbours.
     """
-    found = neighbours(config, model.statistics)
+    found = neighbours(config, model.calibrated)
     if found is None:
-        same = sorted(one.width for one in model.statistics if one.clip_shape == config.clip_shape)
+        same = sorted(one.width for one in model.calibrated if one.clip_shape == config.clip_shape)
         raise ValueError(
             f"statistics of {config} can be interpolated between a narrower and a wider calibrated sub-network of size "
             f"{config.size} and {config.frames} frames; calibrated widths: {', '.join(map(str, same)) or 'none'}"

@@ -38,6 +38,7 @@ class SlimmableNet(VideoNet):
         super().__init__(blocks)
         self.native, self.min_frames = native, min_frames
         self.statistics: dict[SubnetConfig, Statistics] = {}
+        self.interpolated: set[SubnetConfig] = set()  # those whose statistics are not from data
         # Points of top-1 that interpolated statistics were measured to cost, at most, by size and frames.
         self.interpolation_losses: dict[ClipShape, float] = {}
         self._active: SubnetConfig | None = None
@@ -178,6 +179,12 @@ class SlimmableNet(VideoNet):
                 )
         for config, each in statistics.items():
             self.set_statistics(config, each)
+            self.interpolated.add(config)
+
+    @property
+    def calibrated(self) -> list[SubnetConfig]:
+        """The sub-networks whose statistics are from data."""
+        return [config for config in self.statistics if config not in self.interpolated]
 
     def norms(self) -> Iterator[tuple[str, SlimBatchNorm3d]]:
         """All batch norms with their names."""
@@ -202,6 +209,7 @@ class SlimmableNet(VideoNet):
                     f"the layer has {norms[name].num_features}"
                 )
         device = next(self.parameters()).device
+        self.interpolated.discard(config)
         self.statistics[config] = {
             name: (mean.to(device), variance.to(device)) for name, (mean, variance) in statistics.items()
         }

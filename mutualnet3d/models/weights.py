@@ -85,9 +85,11 @@ def load_weights(
     model.load_state_dict(renamed, strict=False)
     model.statistics.clear()  # of the weights that were here before
     model.interpolation_losses.clear()
+    model.interpolated.clear()
     if not left_out:
         for key, of_norm in content.get("statistics", {}).items():
             model.set_statistics(SubnetConfig.parse(key), of_norm)
+        model.interpolated.update(map(SubnetConfig.parse, content.get("interpolated", [])))
         for frames, size, loss in content.get("interpolation_losses", []):
             model.interpolation_losses[ClipShape(frames, size)] = loss
     step = content.get("step", 0)

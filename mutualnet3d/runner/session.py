@@ -103,13 +103,10 @@ class Session:
         logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
 
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
-        """Those of `configs` that need calibration: the full network has its tracked statistics, unless `precise` ones
-        are asked for."""
-        return [
-            config
-            for config in configs
-            if config not in model.statistics and (precise or not model.can_evaluate(config))
-        ]
+        """Those of `configs` that have no statistics from data; the full network has its tracked ones, unless `precise`
+        ones are asked for."""
+        without = [config for config in configs if config not in model.calibrated]
+        return [config for config in without if precise or config != model.full]
 
     def evaluate(
         self,

@@ -52,6 +52,8 @@ def _test(session: Session) -> QueryTable | None:
     class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not behind it
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
     _find_statistics(session, configs, loaded)
+    if cfg.TEST.MEASURE_INTERPOLATION:
+        _check_neighbours(session, configs)
     result = _evaluate(session, configs, split, keep_scores=distributed.is_main())
     if cfg.TEST.MEASURE_INTERPOLATION:
         _measure_interpolation(session, result, split)
@@ -110,15 +112,18 @@ def _evaluate(session: Session, configs: Sequence[SubnetConfig], split: Split, k
         return session.evaluate(session.model, configs, loader, split, num_views, keep_scores)
 
 
-def _measure_interpolation(session: Session, result: Evaluation, split: Split) -> None:
-    """Test once more, with interpolated statistics, what lies between two others, and remember what that costs."""
-    model, calibrated = session.model, session.model.statistics
-    inner = [config for config in result.accuracies if neighbours(config, calibrated)]
-    if not inner:
+def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None:
+    if not any(neighbours(config, session.model.calibrated) for config in configs):
         raise ValueError(
             "TEST.MEASURE_INTERPOLATION needs three widths or more, of one size and frame count, among TEST.SUBNETS "
             "(MUTUAL.TEST_WIDTHS)"
         )
+
+
+def _measure_interpolation(session: Session, result: Evaluation, split: Split) -> None:
+    """Test once more, with interpolated statistics, what lies between two others, and remember what that costs."""
+    model, calibrated = session.model, session.model.statistics
+    inner = [config for config in result.accuracies if neighbours(config, model.calibrated)]
     model.statistics = {**calibrated, **{config: interpolated(model, config) for config in inner}}
     try:
         again = _evaluate(session, inner, split)
@@ -143,6 +148,7 @@ def _write(session: Session, result: Evaluation, split: Split, step: int, class_
             "model_state": session.model.state_dict(),
             "statistics": statistics_to_state(session.model.statistics),
             "interpolation_losses": losses,
+            "interpolated": [str(config) for config in session.model.interpolated],
             "cfg": cfg.dump(),
         },
     )
@@ -181,6 +187,7 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
         "num_in_list": split.num_in_list,
         "views": f"{cfg.TEST.NUM_ENSEMBLE_VIEWS} x {cfg.TEST.NUM_SPATIAL_CROPS} views",
         "ensemble": cfg.DATA.ENSEMBLE_METHOD,
+        "statistics": "interpolated" if any(config in model.interpolated for config in configs) else "calibrated",
         "device": device_name(session.device),
         "threads": torch.get_num_threads(),
         "batch_size": 1,
