@@ -187,19 +187,17 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
 
 
 def print_times(args: argparse.Namespace) -> None:
-    """Seconds of training by run, as ratios to the mutual one's."""
-    seconds: dict[str, list[float]] = {}
+    """Time of training by run, over the mutual one's: medians of the logged steps of all seeds, all runs having as many
+    steps, since what else the machine did in these hours falls on some of them."""
+    seconds = {}
     for name in runs():
-        for seed in range(args.seeds):
-            (record,) = records_of(folder_of(args, seed, name))["trained"]
-            seconds.setdefault(name, []).append(record["seconds"])
-    mutual = statistics.mean(seconds["mutual"])
-    alone = {name: statistics.mean(each) for name, each in seconds.items() if name.startswith("separate/")}
-    full = alone[f"separate/{FULL}"]
-    print("training time over the mutual network's, means over the seeds:")
-    ratios = {f"all {len(alone)} one by one": sum(alone.values()), "the full one alone": full}
-    ratios |= {name: statistics.mean(seconds[name]) for name in ("width", "booster")}
-    print("  " + ", ".join(f"{name} {each / mutual:.2f}" for name, each in ratios.items()))
+        records = [each for seed in range(args.seeds) for each in records_of(folder_of(args, seed, name))["train"]]
+        seconds[name] = statistics.median(each["data_seconds"] + each["compute_seconds"] for each in records)
+    alone = {name: each for name, each in seconds.items() if name.startswith("separate/")}
+    print("training time over the mutual network's:")
+    ratios = {f"all {len(alone)} one by one": sum(alone.values()), "the full one alone": alone[f"separate/{FULL}"]}
+    ratios |= {name: seconds[name] for name in ("width", "booster")}
+    print("  " + ", ".join(f"{name} {each / seconds['mutual']:.2f}" for name, each in ratios.items()))
 
 
 def points_of(top1: Mapping[str, Sequence[float]], gflops: Mapping[str, float]) -> list[Point]:

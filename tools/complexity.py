@@ -4,7 +4,7 @@
     python tools/complexity.py --cfg SLOW_8x8_R50_mutual.yaml
     python tools/complexity.py --cfg SLOWFAST_4x16_R50_mutual.yaml --paper
 
-Printed is the grid MUTUAL.TEST_WIDTHS x MUTUAL.SIZES x MUTUAL.FRAMES; with --paper the sub-networks of the paper's
+Printed is the grid MUTUAL.TEST_WIDTHS x TEST.SIZES x MUTUAL.FRAMES; with --paper the sub-networks of the paper's
 results on Kinetics-400 instead, beside its figures.
 """
 
@@ -19,7 +19,7 @@ import torch
 from mutualnet3d.config import load_cfg
 from mutualnet3d.models import SlimmableNet, build_model, costs
 from mutualnet3d.mutual.paper import paper_results, results_of
-from mutualnet3d.runner import build_space
+from mutualnet3d.runner import build_test_space
 from mutualnet3d.shapes import SubnetConfig
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def _grid_table(cfg: CfgNode, model: SlimmableNet) -> str:
-    space = build_space(cfg)
+    space = build_test_space(cfg)
     lines = [_input(cfg, model), f"{'sub-network':18} {'GFLOPs':>9} {'params (M)':>11}"]
     lines += [_costs(model, config)[1] for config in space.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)]
     return "\n".join(lines)
@@ -82,8 +82,8 @@ def _costs(model: SlimmableNet, config: SubnetConfig) -> tuple[float, str]:
 def _input(cfg: CfgNode, model: SlimmableNet) -> str:
     clips = " and ".join(str(shape) for shape in model.input_shapes(model.full))
     return (
-        f"{cfg.MODEL.ARCH}, full network at {clips}, {cfg.MODEL.NUM_CLASSES} classes. GFLOPs: 1e9 multiply-adds of "
-        "convolutions and linear layers per clip of frames x size x size (sub-network: w, s, t)"
+        f"{cfg.MODEL.ARCH}, full network trained at {clips}, {cfg.MODEL.NUM_CLASSES} classes. GFLOPs: 1e9 "
+        "multiply-adds of convolutions and linear layers per clip of frames x size x size (sub-network: w, s, t)"
     )
 
 

@@ -19,6 +19,7 @@ def save_confusion_plot(confusion_KK: torch.Tensor, names: Sequence[str], path: 
         ModuleNotFoundError: matplotlib is not installed; it says what to install.
     """
     try:
+        from matplotlib.colors import PowerNorm
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("the picture needs matplotlib: pip install 'mutualnet3d[plot]'") from error
@@ -28,7 +29,9 @@ def save_confusion_plot(confusion_KK: torch.Tensor, names: Sequence[str], path: 
     side = min(4.0 + 0.28 * num_classes, 14.0)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(share_KK.numpy(), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    # Of many classes each is confused with several by a little: the root of the fraction lets that be seen.
+    norm = PowerNorm(0.5 if num_classes > _MOST_NUMBERS else 1.0, vmin=0, vmax=1)
+    image = axes.imshow(share_KK.numpy(), cmap="Blues", norm=norm, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the class's videos")
     if num_classes <= _MOST_NAMES:
         axes.set_xticks(range(num_classes), names, rotation=90, fontsize=8)

@@ -12,14 +12,16 @@ def test_the_grid_of_a_config(run_tool):
         "[1.0, 0.63]",
         "MUTUAL.SIZES",
         "[224, 128]",
+        "TEST.SIZES",
+        "[256, 144]",
     )
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert "full network at 4 x 224 x 224 and 32 x 224 x 224, 400 classes. GFLOPs: 1e9 multiply-adds" in lines[0]
+    assert "full network trained at 4 x 224 x 224 and 32 x 224 x 224, 400 classes. GFLOPs" in lines[0]
     rows = [line.split() for line in lines[2:]]
     assert len(rows) == 2 * 2 * 3
-    assert rows[0] == ["w1.0-s224-t4", "27.639", "34.480"]
-    assert rows[-1][0] == "w0.63-s128-t2"
+    assert rows[0] == ["w1.0-s256-t4", "36.099", "34.480"]  # the paper: 36.1
+    assert rows[-1][0] == "w0.63-s144-t2"
 
 
 def test_beside_the_paper(run_tool):
