@@ -246,3 +246,12 @@ def test_one_subnet_is_trained_alone(tiny_overrides, tmp_path):
                 CFG, tiny_overrides(**{**alone, "TRAIN__SUBNET": "w0.4-s32-t2"}, OUTPUT_DIR=str(tmp_path / "no"))
             )
         )
+
+
+def test_a_mistake_in_the_subnets_is_found_before_the_training(tiny_overrides, tmp_path, run_tool):
+    words = tiny_overrides(TEST__SUBNETS=["w0.4-s32-t2"])
+    status, printed, errors = run_tool("tools/run_net.py", "--cfg", CFG, *words)
+    assert status == 2
+    assert "w0.4-s32-t2: width 0.4 is outside the space's 0.5 to 1.0" in errors
+    assert "step 1/" not in printed
+    assert not (tmp_path / "output").exists()

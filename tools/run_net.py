@@ -26,7 +26,7 @@ from mutualnet3d.distributed import PreflightError, is_lost_peer, joined
 from mutualnet3d.engine.interruption import Interrupted
 from mutualnet3d.launch import Launch, find_launch, forgotten_srun, torchrun_command
 from mutualnet3d.log import logger
-from mutualnet3d.runner import test, train
+from mutualnet3d.runner import configs_to_test, test, train
 
 EXIT_ERROR, EXIT_LOST_PEER = 2, 76
 
@@ -112,6 +112,8 @@ def _warn_of_idle_devices(launch: Launch) -> None:
 
 
 def _run(cfg: CfgNode, launch: Launch) -> int:
+    if cfg.TEST.ENABLE:
+        configs_to_test(cfg)  # a mistake in TEST.SUBNETS is found now, and not behind a training of days
     try:
         if cfg.TRAIN.ENABLE:
             train(cfg, launch)
