@@ -230,7 +230,7 @@ _C.BN.USE_PRECISE_STATS = False
 _C.BN.NUM_BATCHES_PRECISE = 200
 # Clips of such a batch (TRAIN.BATCH_SIZE, if that is smaller). One process runs all of it, so that the statistics do
 # not depend on the number of processes.
-_C.BN.BATCH_SIZE_PRECISE = 64
+_C.BN.BATCH_SIZE_PRECISE = 16
 
 # ---- Testing ---------------------------------------------------------------------------------------------------------
 _C.TEST = CfgNode()
