@@ -93,8 +93,8 @@ def prepared(args: argparse.Namespace, folder: str) -> tuple[Session, Split, Seq
     space = build_test_space(session.cfg)
     low, high = space.width_range
     widths = [high, high - (high - low) / 3, high - 2 * (high - low) / 3, low]
-    sizes, frames = sorted(space.sizes)[::-3], sorted(space.frames)[::-3]
-    configs = [SubnetConfig(*each) for each in itertools.product(widths, sizes[:2], frames[:2])]
+    ends = [(max(values), min(values)) for values in (space.sizes, space.frames)]
+    configs = [SubnetConfig(*each) for each in itertools.product(widths, *ends)]
     assert len(configs) == 16
     calibrate(session.model, configs, [noise(session.shapes(configs))], session.prepare)
     return session, session.read_split("test"), configs

@@ -100,6 +100,7 @@ def test_a_front_of_a_subset_is_tested_on_all(trained):
     some = trained("pareto", TEST__NUM_VIDEOS=4)
     first = run_test(some)
     assert (first.context["num_videos"], first.context["num_listed"], first.context["num_in_list"]) == (4, 4, 6)
+    assert "over 4 of 4 listed videos (some of 6), 1 x 1 views." in first.legend()
     front = {row.config for cost in ("gflops", "milliseconds") for row in first.pareto(cost)}
     second = run_test(trained("pareto", TEST__SUBNETS=["pareto"]))
     assert {row.config for row in second.rows} == front

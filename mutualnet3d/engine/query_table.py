@@ -240,7 +240,11 @@ class QueryTable:
             times += f" on {has['device']}"
         if "threads" in has:
             times += f", {has['threads']} {'thread' if has['threads'] == 1 else 'threads'}"
-        over = [f"{has['num_videos']} videos"] if "num_videos" in has else []
+        over = []
+        if "num_videos" in has:
+            listed = f" of {has['num_listed']} listed" if "num_listed" in has else ""
+            some = f" (some of {has['num_in_list']})" if has.get("num_in_list", 0) > has.get("num_listed", 0) else ""
+            over.append(f"{has['num_videos']}{listed} videos{some}")
         over += [str(has["views"])] if "views" in has else []
         return (
             "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms. GFLOPs: 1e9 multiply-adds per clip "
