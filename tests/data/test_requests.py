@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualnet3d.data.requests import AllVideosBad, ClipOrder, OrderShare, TestRequests, TrainRequests
+from mutualnet3d.data.requests import (
+    AllVideosBad,
+    CalibrationRequests,
+    ClipOrder,
+    OrderShare,
+    TestRequests,
+    TrainRequests,
+)
 from mutualnet3d.shapes import ClipShape, Share
 
 SHAPE = ClipShape(4, 32)
@@ -223,6 +230,20 @@ def test_testing_in_shares_takes_every_view_once(world):
         assert len(list(made)) == len(made)
         views += [(r.index, r.view) for batch in made for r in batch]
     assert sorted(views) == [(video, view) for video in range(4) for view in range(3)]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+def test_batches_of_calibration_are_the_same_for_any_number_of_processes(world):
+    order = ClipOrder(10, seed=3)
+    batches = {}
+    for rank in range(world):
+        made = CalibrationRequests(order, batch_size=4, num_batches=5, shapes=[SHAPE], share=Share(rank, world))
+        dealt = [[(r.epoch, r.index) for r in batch] for batch in made]
+        assert len(dealt) == len(made)
+        batches |= {rank + world * place: batch for place, batch in enumerate(dealt)}
+    assert [batches[number] for number in range(5)] == [
+        [order.at(place) for place in range(4 * number, 4 * number + 4)] for number in range(5)
+    ]
 
 
 def test_a_share_that_is_none():
