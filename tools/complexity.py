@@ -18,8 +18,8 @@ import torch
 
 from mutualnet3d.config import load_cfg
 from mutualnet3d.models import SlimmableNet, build_model, costs
-from mutualnet3d.mutual.paper import paper_results, results_of
-from mutualnet3d.runner import build_test_space
+from mutualnet3d.mutual.paper import paper_results
+from mutualnet3d.runner import build_test_space, paper_results_of
 from mutualnet3d.shapes import SubnetConfig
 
 if TYPE_CHECKING:
@@ -51,14 +51,7 @@ def _grid_table(cfg: CfgNode, model: SlimmableNet) -> str:
 
 
 def _paper_table(cfg: CfgNode, model: SlimmableNet, source: str) -> str:
-    paper = results_of(
-        arch=cfg.MODEL.ARCH,
-        depth=cfg.RESNET.DEPTH,
-        alpha=cfg.SLOWFAST.ALPHA,
-        num_frames=cfg.DATA.NUM_FRAMES,
-        sampling_rate=cfg.DATA.SAMPLING_RATE,
-        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-    )
+    paper = paper_results_of(cfg)
     if paper is None:
         networks = ", ".join(paper_results())
         raise ValueError(f"{source}: the paper has no results of this network; it has them of {networks}")

@@ -1,7 +1,7 @@
 """train(cfg) and test(cfg): puts the parts together; no maths."""
 
-from mutualnet3d.runner.session import build_space, build_test_space, configs_to_test
+from mutualnet3d.runner.session import build_space, build_test_space, configs_to_test, paper_results_of
 from mutualnet3d.runner.testing import test
 from mutualnet3d.runner.training import train
 
-__all__ = ["build_space", "build_test_space", "configs_to_test", "test", "train"]
+__all__ = ["build_space", "build_test_space", "configs_to_test", "paper_results_of", "test", "train"]

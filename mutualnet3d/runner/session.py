@@ -23,7 +23,7 @@ from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model, native_clip
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace, calibrate
-from mutualnet3d.mutual.paper import paper_results, results_of
+from mutualnet3d.mutual.paper import PaperResults, paper_results, results_of
 from mutualnet3d.shapes import ClipBatch, ClipShape, Share, union_of_shapes
 
 # oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
@@ -224,8 +224,9 @@ def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:
     return tuple(dict.fromkeys(configs))
 
 
-def _of_the_paper(cfg: CfgNode) -> list[SubnetConfig]:
-    results = results_of(
+def paper_results_of(cfg: CfgNode) -> PaperResults | None:
+    """The paper's results of the config's network; None where it has none."""
+    return results_of(
         arch=cfg.MODEL.ARCH,
         depth=cfg.RESNET.DEPTH,
         alpha=cfg.SLOWFAST.ALPHA,
@@ -233,6 +234,10 @@ def _of_the_paper(cfg: CfgNode) -> list[SubnetConfig]:
         sampling_rate=cfg.DATA.SAMPLING_RATE,
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
     )
+
+
+def _of_the_paper(cfg: CfgNode) -> list[SubnetConfig]:
+    results = paper_results_of(cfg)
     if results is None:
         raise ValueError(
             f"TEST.SUBNETS: the paper has no results of this network ({cfg.MODEL.ARCH}, {cfg.DATA.NUM_FRAMES} frames "
