@@ -231,7 +231,7 @@ class QueryTable:
         write_text(path, self.to_markdown() + "\n")
 
     def legend(self) -> str:
-        """One line: what the marks, GFLOPs and ms mean, and what the context says of how they came about."""
+        """Some lines: what the marks, GFLOPs and ms mean, and what the context says of how they came about."""
         has = self.context
         times = "ms: median time of one forward pass"
         if "batch_size" in has:
@@ -246,11 +246,12 @@ class QueryTable:
             some = f" (some of {has['num_in_list']})" if has.get("num_in_list", 0) > has.get("num_listed", 0) else ""
             over.append(f"{has['num_videos']}{listed} videos{some}")
         over += [str(has["views"])] if "views" in has else []
-        return (
-            "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms. GFLOPs: 1e9 multiply-adds per clip "
-            f"of frames x size x size (sub-network: width w, size s, frames t). {times}."
-            + (f" Accuracy: over {', '.join(over)}." if over else "")
-        )
+        lines = [
+            "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms.",
+            "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
+            f"{times}.",
+        ]
+        return "\n".join(lines + ([f"Accuracy: over {', '.join(over)}."] if over else []))
 
     def _marked(self) -> list[tuple[Row, str]]:
         """The rows, each with its two columns of marks."""

@@ -208,9 +208,10 @@ def test_markdown(tmp_path):
         "| *+ | w1.0-s48-t8 | 1.0000 | 1,000,000 | 9.00 | 90.00 | 95.00 |",
         "| *+ | w1.0-s32-t4 | 0.7000 | 700,000 | 3.00 | 75.00 | 80.00 |",
         "",
-        "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms. GFLOPs: 1e9 multiply-adds per clip of "
-        "frames x size x size (sub-network: width w, size s, frames t). ms: median time of one forward pass of 1 clip "
-        "on cpu, 2 threads. Accuracy: over 240 videos, 1 x 1 views.",
+        "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms.",
+        "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
+        "ms: median time of one forward pass of 1 clip on cpu, 2 threads.",
+        "Accuracy: over 240 videos, 1 x 1 views.",
     ]
     table.save_markdown(str(tmp_path / "table.md"))
     assert (tmp_path / "table.md").read_text() == table.to_markdown() + "\n"
