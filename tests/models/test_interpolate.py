@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mutualnet3d.models.interpolate import interpolated, neighbours
-from mutualnet3d.models.slowfast import build_slowfast
+from mutualnet3d.models.interpolate import inputs_of_norms, interpolated, neighbours
+from mutualnet3d.models.slowfast import SlimmableSlowFast, build_slowfast
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.ops import round_channels
 from mutualnet3d.shapes import ClipShape, SubnetConfig
@@ -28,30 +28,45 @@ def by_rule(model, config, value):
 def model(request):
     if request.param == "x3d":
         model = build_x3d(native=NATIVE, num_classes=5, width_factor=2.0, depth_factor=0.3, dim_c5=32)
-    else:
-        model = build_slowfast(native=NATIVE, alpha=2, num_classes=5, width_per_group=16, beta_inv=4)
+    else:  # all of whose widths are whole multiples of 8 channels
+        model = build_slowfast(native=NATIVE, alpha=2, num_classes=5, width_per_group=32, beta_inv=4)
     model.set_statistics(NARROW, by_rule(model, NARROW, 1.0))
     model.set_statistics(WIDE, by_rule(model, WIDE, 3.0))
     return model
 
 
 def test_statistics_lie_between_those_of_the_neighbours(model):
-    """Half way between 1 and 3 where both have the channel; the wider one's where it alone has it."""
+    """Variances of 1 and 3: half way where the input channels are half way, and so everywhere in SlowFast."""
     model.interpolation_losses[NATIVE] = 0.1
     model.interpolate_statistics(MIDDLE)
+    assert MIDDLE not in model.calibrated
+    counts = [inputs_of_norms(model, one) for one in (NARROW, MIDDLE, WIDE)]
     lengths = {name: len(mean) for name, (mean, _) in by_rule(model, MIDDLE, 0.0).items()}
-    both_kinds = set()
+    has_more = set()
     for name, (mean, variance) in model.statistics[MIDDLE].items():
         assert len(mean) == len(variance) == lengths[name]
-        common = len(model.statistics[NARROW][name][0])
-        both_kinds |= {common < len(mean)}
-        expected = torch.where(torch.arange(len(mean)) < common, 2.0, 3.0)
-        assert torch.equal(variance, expected)
-        assert torch.equal(mean, torch.arange(float(len(mean))) + expected)
-    assert True in both_kinds
+        few, some, many = (each[name] for each in counts)
+        expected = 1 + 2 * ((some - few) / (many - few) if many > few else 0.5)
+        torch.testing.assert_close(variance, torch.full_like(variance, expected))
+        common = min(len(model.statistics[NARROW][name][0]), len(mean))
+        torch.testing.assert_close(mean[:common], torch.arange(float(common)) + expected)
+        has_more.add(common < len(mean))
+        if isinstance(model, SlimmableSlowFast):
+            assert expected == 2
+    assert True in has_more
     clips = [torch.randn(2, 3, shape.frames, shape.size, shape.size) for shape in model.input_shapes(MIDDLE)]
     with torch.no_grad(), model.eval().active(MIDDLE):
         assert model(clips).isfinite().all()
+
+
+def test_inputs_are_those_of_the_convolution_before():
+    model = build_x3d(native=NATIVE, num_classes=5, width_factor=2.0, depth_factor=0.3, dim_c5=32)
+    inputs = inputs_of_norms(model, SubnetConfig(0.63, 32, 4))
+    block = "blocks.1.res_blocks.0.branch2"
+    assert inputs["blocks.0.norm"] == 1  # behind the stem's depthwise convolution in time
+    assert inputs[f"{block}.norm_a"] == round_channels(0.63, 24)
+    assert inputs[f"{block}.norm_b.0"] == 1
+    assert inputs[f"{block}.norm_c"] == round_channels(0.63, model.blocks[1].res_blocks[0].branch2.conv_c.in_channels)
 
 
 def test_the_nearest_widths_of_the_same_size_and_frames():
