@@ -151,6 +151,7 @@ def test_pyslowfasts_lines_become_torchrun(line, monkeypatch, run_tool):
 @pytest.mark.parametrize("line", of_kind("python tools/make_demo_data.py"))
 def test_make_demo_data_lines_run(line, tmp_path):
     words = [*shlex.split(line)[1:], "--output", str(tmp_path / "data"), "--train", "2", "--val", "1"]
+    words += ["--workers", "1"]  # others would import torch again
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
     assert len((tmp_path / "data" / "train.csv").read_text().splitlines()) == 2
 

@@ -18,6 +18,8 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import CheckpointFolder, load_checkpoint
+from mutualnet3d.engine.evaluate import Evaluation
+from mutualnet3d.engine.scores import Accuracy
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
 
@@ -221,9 +223,8 @@ def test_the_best_checkpoint_is_kept(tiny_overrides, monkeypatch):
     top1 = iter([50.0, 50.0, 90.0, 70.0, 20.0, 20.0])
 
     def fake(self, model, configs, loader, split, num_views):
-        from mutualnet3d.engine.evaluate import Accuracy
-
-        return {config: Accuracy(next(top1), 100.0, 6) for config in configs}
+        accuracies = {config: Accuracy(next(top1), 100.0, 6, 0.0, 0.0) for config in configs}
+        return Evaluation(accuracies, {}, torch.zeros(6), torch.arange(6))
 
     monkeypatch.setattr("mutualnet3d.runner.session.Session.evaluate", fake)
     cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=3, TRAIN__EVAL_PERIOD=1, TRAIN__CHECKPOINTS_KEPT=1))

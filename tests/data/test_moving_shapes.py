@@ -213,7 +213,7 @@ def test_the_default_classes_are_the_motions_without_rotation(tmp_path: Path) ->
 
 def test_files_do_not_depend_on_the_number_of_workers(tiny_set: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    assert make_data_set(tmp_path, **TINY, num_workers=3, progress=lambda done, total: calls.append((done, total)))
+    assert make_data_set(tmp_path, **TINY, num_workers=2, progress=lambda done, total: calls.append((done, total)))
     assert files_of(tmp_path) == files_of(tiny_set)
     assert calls == [(done, 30) for done in range(1, 31)]
 
