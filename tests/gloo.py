@@ -32,8 +32,8 @@ def in_processes(module: str, name: str, world: int = 2, timeout: float = 120.0)
             process.join(max(deadline - time.monotonic(), 0.0))
         for process in processes:
             process.kill()
-        failed = Path(folder, "failed")
-        assert not failed.exists(), failed.read_text()
+        failed = sorted(Path(folder).glob("failed_*"), key=os.path.getmtime)
+        assert not failed, "\n".join(each.read_text() for each in failed)
         results = [Path(folder, f"result_{rank}") for rank in range(world)]
         assert all(result.exists() for result in results), f"{module}.{name}: not done within {timeout:g} s"
         return [pickle.loads(result.read_bytes()) for result in results]
@@ -47,14 +47,13 @@ def _run(folder: str, module: str, name: str, rank: int, world: int) -> None:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
         result = getattr(importlib.import_module(module), name)()
     except BaseException:  # noqa: BLE001 - the test that started this process raises it
-        Path(folder, f"failed_{rank}").write_text(traceback.format_exc())
-        os.rename(f"{folder}/failed_{rank}", f"{folder}/failed")  # nobody needs to wait any longer
+        Path(folder, f"failed_{rank}").write_text(traceback.format_exc())  # nobody needs to wait any longer
         os._exit(1)
     Path(folder, f"unfinished_{rank}").write_bytes(pickle.dumps(result))
     os.rename(f"{folder}/unfinished_{rank}", f"{folder}/result_{rank}")
     # All leave together, and without closing the group: where a peer had gone, gloo's threads were seen to spin at
     # real-time priority, and to leave no core to the tests beside them.
     awaited = [f"{folder}/result_{other}" for other in range(world)]
-    while not all(map(os.path.exists, awaited)) and not os.path.exists(f"{folder}/failed"):
+    while not all(map(os.path.exists, awaited)) and not list(Path(folder).glob("failed_*")):
         time.sleep(0.02)
     os._exit(0)
