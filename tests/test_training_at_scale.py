@@ -241,7 +241,9 @@ def test_mixed_precision_trains_near_full_precision(tiny_overrides, tmp_path, ki
     plain = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "plain"), **common))
     run_train(plain)
     mixed = make_cfg(tiny_overrides(TRAIN__MIXED_PRECISION=True, TRAIN__MIXED_PRECISION_TYPE=kind, **common))
-    content = load_checkpoint(run_train(mixed))
+    # By torch's own kernels: with oneDNN's a first step gave, once in some dozen runs, gradients that are no numbers.
+    with torch.backends.mkldnn.flags(enabled=False):
+        content = load_checkpoint(run_train(mixed))
     assert (content["scaler_state"] is not None) is (kind == "fp16")
     assert all(value.dtype in (torch.float32, torch.int64) for value in content["model_state"].values())
     full = "w1.0-s48-t4"
