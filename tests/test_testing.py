@@ -254,6 +254,7 @@ def test_one_subnet_is_trained_alone(tiny_overrides, tmp_path):
     assert "epoch 2: w0.5-s32-t2 top-1" in log
     table = run_test(cfg)
     assert [str(row.config) for row in table.rows] == ["w0.5-s32-t2"]
+    assert log.count("calibrated 1 sub-networks") == 1  # for the validation
     with pytest.raises(ValueError, match=r"TRAIN\.SUBNET is 'w0\.5-s32-t2'; it must be '' with MUTUAL\.ENABLE"):
         m3.load_cfg(CFG, tiny_overrides(TRAIN__SUBNET="w0.5-s32-t2"))
     with pytest.raises(ValueError, match=r"w0\.4-s32-t2: width 0\.4 is outside the space's 0\.5 to 1\.0"):
@@ -271,3 +272,14 @@ def test_a_mistake_in_the_subnets_is_found_before_the_training(tiny_overrides, t
     assert "w0.4-s32-t2: width 0.4 is outside the space's 0.5 to 1.0" in errors
     assert "step 1/" not in printed
     assert not (tmp_path / "output").exists()
+
+
+def test_the_full_network_trained_alone_as_a_subnet_is_calibrated(tiny_overrides):
+    """It tracks no statistics: those that it was made with would be taken for them."""
+    key = "w1.0-s32-t4"
+    cfg = m3.load_cfg(CFG, tiny_overrides(MUTUAL__ENABLE=False, TRAIN__SUBNET=key, TEST__SUBNETS=["full"]))
+    state = load_checkpoint(run_train(cfg))["model_state"]
+    run_test(cfg)
+    mean, _ = load_checkpoint(f"{cfg.OUTPUT_DIR}/calibrated.pyth")["statistics"][key]["blocks.0.norm"]
+    assert state["blocks.0.norm.running_mean"].abs().max() == 0
+    assert mean.abs().max() > 0.01

@@ -106,7 +106,8 @@ class Session:
         """Those of `configs` that have no statistics from data; the full network has its tracked ones, unless `precise`
         ones are asked for."""
         without = [config for config in configs if config not in model.calibrated]
-        return [config for config in without if precise or config != model.full]
+        # A sub-network that is trained alone tracks nothing.
+        return [config for config in without if precise or self.cfg.TRAIN.SUBNET or config != model.full]
 
     def evaluate(
         self,
