@@ -7,6 +7,7 @@ import random
 import runpy
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,13 +35,21 @@ def _generators_as_found() -> Iterator[None]:
     random.setstate(states[2])
 
 
-@pytest.fixture(autouse=True)
-def _log_as_found() -> Iterator[None]:
-    """A run sends the project's log to its own folder; the next test finds it as it was."""
+@contextmanager
+def log_as_found() -> Iterator[None]:
+    """A run sends the project's log to its own folder; behind the block it is as it was."""
     logger = logging.getLogger("mutualnet3d")
     found = logger.propagate, logger.level, list(logger.handlers)
-    yield
-    logger.propagate, logger.level, logger.handlers = found
+    try:
+        yield
+    finally:
+        logger.propagate, logger.level, logger.handlers = found
+
+
+@pytest.fixture(autouse=True)
+def _log_as_found() -> Iterator[None]:
+    with log_as_found():
+        yield
 
 
 @pytest.fixture

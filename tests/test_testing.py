@@ -18,7 +18,7 @@ from mutualnet3d.models import build_model
 from mutualnet3d.runner import build_test_space, configs_to_test
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
-from tests.conftest import TINY, as_overrides
+from tests.conftest import TINY, as_overrides, log_as_found
 
 CFG = "X3D_tiny_mutual.yaml"
 
@@ -33,7 +33,8 @@ def trained(tiny_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     common = {**TINY, "DATA.PATH_TO_DATA_DIR": str(tiny_data), "TEST.SAVE_RESULTS_PATH": ""}
     settings = {**common, "OUTPUT_DIR": str(folder / "train"), "SOLVER.MAX_EPOCH": 1}
-    path = run_train(m3.load_cfg(CFG, as_overrides(settings)))
+    with log_as_found(), torch.random.fork_rng(devices=[]):  # this is not within any test
+        path = run_train(m3.load_cfg(CFG, as_overrides(settings)))
 
     def make(name, **changes):
         places = {"OUTPUT_DIR": str(folder / name), "TEST.CHECKPOINT_FILE_PATH": path}
