@@ -7,7 +7,9 @@ from setuptools import find_packages, setup
 PLOT = ["matplotlib>=3.7", "plotly>=6.3"]
 TENSORBOARD = ["tensorboard>=2.16"]
 GPU = ["nvidia-ml-py>=12"]
-DEV = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6"]
+DEPLOY = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0", "nncf>=3"]
+WEB = ["streamlit>=1.50", *PLOT]
+DEV = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6", "playwright>=1.50"]
 
 setup(
     name="mutualnet3d",
@@ -31,5 +33,12 @@ setup(
         "pillow>=10",
         "tqdm>=4.66",
     ],
-    extras_require={"plot": PLOT, "tensorboard": TENSORBOARD, "gpu": GPU, "dev": DEV + PLOT + TENSORBOARD},
+    extras_require={
+        "plot": PLOT,
+        "tensorboard": TENSORBOARD,
+        "gpu": GPU,
+        "deploy": DEPLOY,
+        "web": WEB,
+        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB,
+    },
 )

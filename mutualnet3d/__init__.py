@@ -6,6 +6,7 @@ import warnings
 warnings.filterwarnings("ignore", message="`torch.jit.script.*` is deprecated", category=FutureWarning)
 
 from mutualnet3d.config import load_cfg  # noqa: E402
+from mutualnet3d.deploy import Predictor  # noqa: E402
 from mutualnet3d.engine import QueryTable  # noqa: E402
 from mutualnet3d.models import create_model, list_models, load_weights, multiply_adds, sort_channels  # noqa: E402
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace  # noqa: E402
@@ -13,6 +14,7 @@ from mutualnet3d.mutual import SubnetConfig, SubnetSpace  # noqa: E402
 __version__ = "0.1.0"
 
 __all__ = [
+    "Predictor",
     "QueryTable",
     "SubnetConfig",
     "SubnetSpace",

@@ -21,10 +21,14 @@ ALLOWED = {
     "models": {"ops", "torch_file"},
     "mutual": {"ops"},
     "engine": {"mutual", "ops", "log", "torch_file", "atomic", "distributed"},
-    "runner": {"config", "data", "models", "mutual", "engine", "ops", "log", "atomic", "distributed", "launch"},
-    "__init__": {"config", "data", "models", "mutual", "engine", "runner"},
+    # Of `engine` what tables and checkpoints are: see ENGINE_OF_DEPLOY.
+    "deploy": {"config", "models", "mutual", "data", "engine", "log", "atomic"},
+    "runner": {"deploy", "config", "data", "models", "mutual", "engine", "ops", "log", "atomic", "distributed", "launch"},
+    "__main__": {"config", "deploy", "models"},
+    "__init__": {"config", "data", "deploy", "models", "mutual", "engine", "runner"},
 }
-READS_CFG = {"config", "runner", "data/build.py", "models/build.py"}
+ENGINE_OF_DEPLOY = {"query_table", "checkpoint", "latency"}
+READS_CFG = {"config", "runner", "data/build.py", "deploy/build.py", "models/build.py"}
 
 
 def _part(path: Path) -> str:
@@ -56,6 +60,16 @@ def test_imports_point_one_way():
         for imported in _imported_parts(path) - {part, "shapes"} - ALLOWED[part]:
             wrong.append(f"{path.relative_to(PACKAGE)} imports {imported}")
     assert not wrong
+
+
+def test_deploy_knows_no_loops():
+    imported = {
+        node.module.split(".")[2]
+        for path in sorted((PACKAGE / "deploy").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("mutualnet3d.engine.")
+    }
+    assert imported <= ENGINE_OF_DEPLOY
 
 
 def test_the_check_sees_every_kind_of_import(tmp_path):

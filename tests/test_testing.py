@@ -126,6 +126,7 @@ def test_a_larger_crop_is_calibrated_and_tested_at_its_size(trained, monkeypatch
     assert next(str(row.config) for row in table.rows) == "w1.0-s40-t4"
     assert {row.config.size for row in table.rows} == {40}
     statistics = load_checkpoint(f"{cfg.OUTPUT_DIR}/calibrated.pyth")["statistics"]
+    assert load_checkpoint(f"{cfg.OUTPUT_DIR}/calibrated.pyth")["class_names"] == ["0", "1"]
     state = load_checkpoint(cfg.TEST.CHECKPOINT_FILE_PATH)["model_state"]
     # The full network's are those tracked in training, as in PySlowFast, unless precise ones are asked for.
     name = "blocks.0.norm"

@@ -31,6 +31,7 @@ from mutualnet3d.data.clip_samplers import (
 from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
 from mutualnet3d.data.mix import Mix
+from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.data.requests import CalibrationRequests, ClipOrder, TestRequests, TrainRequests
 from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
 from mutualnet3d.log import logger
@@ -185,15 +186,28 @@ def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], 
 def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], share: Share) -> TestLoader:
     """Every view of each video: `TEST.NUM_ENSEMBLE_VIEWS` spans x `TEST.NUM_SPATIAL_CROPS` crops."""
     num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    crops = UniformCrops(
-        # PySlowFast's geometry: see DATA.TEST_CROP_SIZE.
-        scale=cfg.DATA.TEST_CROP_SIZE if num_crops > 1 else cfg.DATA.TRAIN_JITTER_SCALES[0],
-        crop_size=cfg.DATA.TEST_CROP_SIZE,
-        num_crops=num_crops,
-    )
-    dataset = _dataset(cfg, split, _uniform_frames(cfg, split, num_spans), crops, num_crops=num_crops)
+    how = build_preprocessing(cfg)
+    dataset = _dataset(cfg, split, how.frame_sampler(num_spans), how.crop_sampler(num_crops), num_crops=num_crops)
     requests = TestRequests(len(split.videos), num_spans * num_crops, _test_batch_size(cfg, share), shapes, share)
     return TestLoader(dataset, requests, _workers(cfg), split.bad.report)
+
+
+def build_preprocessing(cfg: CfgNode) -> Preprocessing:
+    """How testing makes clips of videos; an exported network takes it along."""
+    return Preprocessing(
+        num_frames=cfg.DATA.NUM_FRAMES,
+        sampling_rate=cfg.DATA.SAMPLING_RATE,
+        target_fps=cfg.DATA.TARGET_FPS,
+        scale=cfg.DATA.TRAIN_JITTER_SCALES[0],
+        crop_size=cfg.DATA.TEST_CROP_SIZE,
+        mean=tuple(cfg.DATA.MEAN),
+        std=tuple(cfg.DATA.STD),
+        among_full=_among_full(cfg),
+        segments=_dataset_of(cfg, "test") == "ssv2",
+        reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL,
+        ensemble=cfg.DATA.ENSEMBLE_METHOD,
+        timeout=cfg.DATA.DECODE_TIMEOUT or None,
+    )
 
 
 def _test_batch_size(cfg: CfgNode, share: Share) -> int:
@@ -237,9 +251,12 @@ def _dataset_of(cfg: CfgNode, split: str) -> str:
 
 
 def _pace(cfg: CfgNode) -> Pace:
-    # Slow's frames are some of Fast's, as in PySlowFast.
-    among_full = cfg.MODEL.ARCH == "slowfast"
-    return Pace(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS, among_full)
+    return Pace(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS, _among_full(cfg))
+
+
+def _among_full(cfg: CfgNode) -> bool:
+    """Slow's frames are some of Fast's, as in PySlowFast."""
+    return bool(cfg.MODEL.ARCH == "slowfast")
 
 
 def _uniform_frames(cfg: CfgNode, split: Split, num_spans: int) -> FrameSampler:

@@ -41,6 +41,8 @@ class SlimmableNet(VideoNet):
         self.interpolated: set[SubnetConfig] = set()  # those whose statistics are not from data
         # Points of top-1 that interpolated statistics were measured to cost, at most, by size and frames.
         self.interpolation_losses: dict[ClipShape, float] = {}
+        # Whether the full network inside `active` has pytorchvideo's bits, by slower kernels than other sub-networks'.
+        self.exact_full = True
         self._active: SubnetConfig | None = None
         self._collecting = False
         # Found once: a switch is a few hundred assignments, far under a millisecond.
@@ -226,8 +228,9 @@ class SlimmableNet(VideoNet):
             layer.__dict__["out_width"] = round_channels(width, full_width)
         own = self.statistics.get(config) if config is not None else None
         is_full = config == self.full
-        for conv in self._convs:  # the full network has pytorchvideo's bits
-            conv.__dict__["exact_bits"] = config is None or is_full
+        exact_bits = config is None or (is_full and self.exact_full)
+        for conv in self._convs:
+            conv.__dict__["exact_bits"] = exact_bits
         for name, norm in self._norms:
             state = norm.__dict__
             state["in_subnet"] = config is not None

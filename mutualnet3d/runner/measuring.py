@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
-from fvcore.common.config import CfgNode
 
-from mutualnet3d.config import parse_cfg
-from mutualnet3d.engine.checkpoint import file_hash, load_checkpoint
+from mutualnet3d.deploy.build import WHICH, check_same, config_of
+from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.engine.latency import device_name, measure_milliseconds
 from mutualnet3d.engine.query_table import QueryTable
 from mutualnet3d.models import build_model, load_weights
 from mutualnet3d.runner.session import blank_clips, build_normalize, memory_format_of
-
-_WHICH = "give the calibrated.pyth that a test run wrote beside its query table"
 
 
 def measure_latency(
@@ -53,14 +49,14 @@ def measure_latency(
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {device}, but torch sees no GPU here; allowed: cpu")
     content = load_checkpoint(checkpoint)
-    _check_same(table, checkpoint)
-    cfg = _cfg_of(content, checkpoint)
+    check_same(table, checkpoint)
+    cfg = config_of(content, checkpoint)
     model = build_model(cfg)
     load_weights(model, checkpoint, new_classifier=False)
     model.to(device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
     missing = [str(row.config) for row in table.rows if not model.can_evaluate(row.config)]
     if missing:
-        raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {_WHICH}")
+        raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {WHICH}")
     make_clips = partial(blank_clips, model, build_normalize(cfg), device, num_clips=batch_size)
     with _threads(threads):
         milliseconds = measure_milliseconds(model, [row.config for row in table.rows], make_clips, device, num_runs)
@@ -72,31 +68,6 @@ def measure_latency(
             latency_runs=num_runs,
             milliseconds_of="one forward pass of the whole batch",
         )
-
-
-def _check_same(table: QueryTable, checkpoint: str) -> None:
-    """Refuse a table of other weights.
-
-    Raises:
-        ValueError: the table says another hash than the file has, or none.
-    """
-    wanted, found = table.context.get("checkpoint"), file_hash(checkpoint)
-    if wanted is None:
-        raise ValueError("the table does not say which checkpoint it is of: its context has no 'checkpoint'")
-    if wanted != found:
-        raise ValueError(f"{checkpoint} is checkpoint {found}, the table is of checkpoint {wanted}; {_WHICH}")
-
-
-def _cfg_of(content: Mapping[str, Any], checkpoint: str) -> CfgNode:
-    """The config in a checkpoint.
-
-    Raises:
-        ValueError: it holds none, or one that is not of this release.
-    """
-    text = content.get("cfg")
-    if not isinstance(text, str):
-        raise ValueError(f"{checkpoint}: no config in it; {_WHICH}")
-    return parse_cfg(text, f"{checkpoint}: its config")
 
 
 @contextmanager

@@ -149,6 +149,7 @@ def _write(session: Session, result: Evaluation, split: Split, step: int, class_
             "statistics": statistics_to_state(session.model.statistics),
             "interpolation_losses": losses,
             "interpolated": [str(config) for config in session.model.interpolated],
+            "class_names": list(class_names),
             "cfg": cfg.dump(),
         },
     )

@@ -103,6 +103,19 @@ def test_full_network_has_pytorchvideos_bits(model, training, memory_format):
 
 
 @pytest.mark.slow
+def test_the_full_network_may_have_the_kernels_of_others(model):
+    model.eval().to(memory_format=torch.channels_last_3d)
+    clip = torch.randn(1, 3, 4, 64, 64).to(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        wanted = model([clip])
+        model.exact_full = False
+        with model.active(model.full):
+            assert not model._convs[0].exact_bits
+            got = model([clip])
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    assert model._convs[0].exact_bits  # outside of `active` it is any network
+
+
 @pytest.mark.parametrize(("name", "frames", "size", "depth"), [("x3d_xs", 4, 160, 2.2), ("x3d_s", 13, 160, 2.2)])
 def test_published_networks_have_pytorchvideos_bits(name, frames, size, depth):
     theirs = create_x3d(input_clip_length=frames, input_crop_size=size, depth_factor=depth, head_activation=None).eval()

@@ -1,0 +1,229 @@
+"""What runs a sub-network: PyTorch, OpenVINO or ONNX Runtime, behind one call.
+
+PyTorch has one set of weights and switches between sub-networks. The others compile each sub-network by itself, with
+weights of its own, when it is first wanted; after that, going from one to another is a look into a dictionary.
+
+Legend: V views, T frames, S side of the square, K classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.deploy.extras import hint, installed, require
+from mutualnet3d.deploy.source import NetworkSource, openvino_core
+from mutualnet3d.shapes import SubnetConfig
+
+# uint8 clips (V, T, S, S, 3), one for each pathway -> float32 logits (V, K) on the CPU.
+Runner = Callable[[Sequence[torch.Tensor]], torch.Tensor]
+
+
+class Backend(ABC):
+    """Sub-networks on one library and precision.
+
+    Args:
+        source: where they come from.
+        device: what PyTorch runs on.
+        threads: of the CPU; None: as many as the library takes by itself.
+    """
+
+    name: str
+    # The library, and the extra that it is of; "" where it is always there.
+    module, extra = "", "deploy"
+    # The form of network that it takes (`NetworkSource.formats`).
+    format: str
+    devices: tuple[str, ...] = ("cpu",)
+    # Whether logits are those of PyTorch in float32 but for rounding.
+    exact = True
+
+    def __init__(self, source: NetworkSource, device: torch.device, threads: int | None):
+        self.source, self.device, self.threads = source, device, threads
+        self._runners: dict[SubnetConfig, Runner] = {}
+
+    def runner(self, config: SubnetConfig) -> Runner:
+        """The sub-network, made when it is first asked for."""
+        if config not in self._runners:
+            self._runners[config] = self._make(config)
+        return self._runners[config]
+
+    @abstractmethod
+    def _make(self, config: SubnetConfig) -> Runner: ...
+
+    @classmethod
+    def why_not(cls, source: NetworkSource, config: SubnetConfig, device: torch.device) -> str | None:
+        """What keeps it from running `config` here, in a line; None: nothing."""
+        if device.type not in cls.devices:
+            return f"{cls.name} does not run on {device.type}"
+        if cls.format not in source.formats(config):
+            return f"{source.path} has no {cls.format} network of {config}"
+        if cls.module and not installed(cls.module):
+            return hint(cls.module, cls.extra)
+        return cls._unsupported(device)
+
+    @classmethod
+    def _unsupported(cls, device: torch.device) -> str | None:
+        return None
+
+
+class PyTorch(Backend):
+    """The slimmable network, switched: one set of weights for all sub-networks."""
+
+    name, format, devices = "pytorch", "pytorch", ("cpu", "cuda")
+    _precision: torch.dtype | None = None
+
+    def _make(self, config: SubnetConfig) -> Runner:
+        model = self.source.network()
+        # Other sub-networks' kernels for the full one too. The format is the faster one for single clips with them:
+        # benchmarks/switched_inference.py.
+        model.exact_full = False
+        model.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        how = self.source.preprocessing
+        normalize = Normalize(how.mean, how.std, torch.channels_last_3d, how.reverse_channels)
+
+        def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+            inputs = [normalize(clip.permute(0, 1, 4, 2, 3).to(self.device)) for clip in clips]
+            with torch.no_grad(), _threads(self.threads), model.active(config), self._autocast():
+                return model(inputs).float().cpu()
+
+        return run
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._precision, enabled=self._precision is not None)
+
+
+class PyTorchBf16(PyTorch):
+    """The same in bfloat16, where the device computes with it."""
+
+    name, exact = "pytorch-bf16", False
+    _precision = torch.bfloat16
+
+    @classmethod
+    def _unsupported(cls, device: torch.device) -> str | None:
+        has = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _cpu_has_bf16()
+        return None if has else f"this {device.type} does not compute with bfloat16"
+
+
+class ExportedProgram(Backend):
+    """PyTorch running what `torch.export` wrote, for bundles without a checkpoint."""
+
+    name, format = "pt2", "pt2"
+
+    def _make(self, config: SubnetConfig) -> Runner:
+        module = self.source.program(config).module()
+
+        def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+            with torch.no_grad(), _threads(self.threads):
+                return module(*clips).float()
+
+        return run
+
+
+class OpenVINO(Backend):
+    """OpenVINO on the CPU, in float32."""
+
+    name, module, format = "openvino", "openvino", "openvino"
+    _precision, _int8 = "f32", False
+
+    def _make(self, config: SubnetConfig) -> Runner:
+        model = self.source.openvino(config, self._int8)
+        # One view after the other: on a CPU a batch is no faster, and with its size known the kernels are the best.
+        model.reshape(
+            {port: [1, *port.get_partial_shape().get_min_shape()[1:]] for port in model.inputs}  # the rest is known
+        )
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self._precision, "PERFORMANCE_HINT": "LATENCY"}
+        if self.threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self.threads
+        request = openvino_core().compile_model(model, "CPU", settings).create_infer_request()
+
+        def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+            logits = []
+            for view in range(len(clips[0])):
+                inputs = [clip[view : view + 1].contiguous().numpy() for clip in clips]
+                (result,) = request.infer(inputs, share_inputs=True).values()
+                logits.append(torch.from_numpy(result.copy()))
+            return torch.cat(logits)
+
+        return run
+
+
+class OpenVINOBf16(OpenVINO):
+    """The same in bfloat16, where the CPU computes with it."""
+
+    name, _precision, exact = "openvino-bf16", "bf16", False
+
+    @classmethod
+    def _unsupported(cls, device: torch.device) -> str | None:
+        has = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return None if has else "this cpu does not compute with bfloat16"
+
+
+class OpenVINOInt8(OpenVINO):
+    """The quantised networks of a bundle; what is not quantised is in float32."""
+
+    name, format, _int8, exact = "openvino-int8", "openvino-int8", True, False
+
+
+class OnnxRuntime(Backend):
+    """ONNX Runtime on the CPU, in float32."""
+
+    name, module, format = "onnxruntime", "onnxruntime", "onnx"
+
+    def _make(self, config: SubnetConfig) -> Runner:
+        runtime = require("onnxruntime")
+        options = runtime.SessionOptions()
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
+        session = runtime.InferenceSession(
+            self.source.onnx(config), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+        names = [each.name for each in session.get_inputs()]
+
+        def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+            inputs = {name: clip.contiguous().numpy() for name, clip in zip(names, clips, strict=True)}
+            return torch.from_numpy(session.run(None, inputs)[0])
+
+        return run
+
+
+_ALL: tuple[type[Backend], ...] = (
+    OpenVINO,
+    OpenVINOBf16,
+    OpenVINOInt8,
+    OnnxRuntime,
+    PyTorch,
+    PyTorchBf16,
+    ExportedProgram,
+)
+BACKENDS: dict[str, type[Backend]] = {each.name: each for each in _ALL}
+
+# What is measured where no back end is named. "auto" computes what the query table was measured with; "fast" may take
+# another precision, where it is faster and agrees on the clip at hand.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "auto": tuple(name for name, each in BACKENDS.items() if each.exact),
+    "fast": tuple(BACKENDS),
+}
+
+
+def _cpu_has_bf16() -> bool:
+    has = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(has and has())
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """So many of PyTorch's threads inside the block."""
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

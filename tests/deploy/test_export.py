@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mutualnet3d.deploy import bundle as bundle_module
+from mutualnet3d.deploy import export as export_module
+from mutualnet3d.deploy.backends import BACKENDS
+from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, SUMS, Bundle
+from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.export import MAX_DIFFERENCE, ParityError, eager_logits, export
+from mutualnet3d.engine.checkpoint import file_hash
+from tests.deploy.networks import FULL, HOW, SMALL, source_of
+from tests.tools.test_measure_latency import CONFIGS, write_tested
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [deploy])")
+pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
+
+EXACT = ("onnx", "openvino", "pt2")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A bundle of a tiny X3D in all formats, and its checkpoint."""
+    folder = tmp_path_factory.mktemp("exported")
+    with torch.random.fork_rng(devices=[]):
+        _, checkpoint, _, _ = write_tested(folder, class_names=["dark", "bright"])
+        from mutualnet3d.deploy.build import read_checkpoint
+
+        source = read_checkpoint(checkpoint)
+        return source, export(source, str(folder / "bundle"))
+
+
+@pytest.mark.parametrize("family", ["x3d", "slow", "slowfast"])
+def test_every_format_gives_the_eager_logits(family, tmp_path):
+    source = source_of(family, tmp_path, reverse_channels=family == "slow")
+    bundle = export(source, str(tmp_path / "bundle"), [SMALL], EXACT)
+    assert bundle.configs == (SMALL,)
+    assert set(bundle.networks[SMALL].differences) == set(EXACT)
+    assert 0 < max(bundle.networks[SMALL].differences.values()) <= MAX_DIFFERENCE == 1e-4
+    names = [each.name for each in onnx.load(bundle.onnx(SMALL)).graph.input]
+    assert names == (["slow", "fast"] if family == "slowfast" else ["clip"])
+    for batch in (1, 3):
+        clips = random_clips(source.shapes(SMALL), batch, seed=7)
+        wanted = eager_logits(source, SMALL, clips)
+        assert wanted.std() > 1e-2 * wanted.abs().max()  # not one number, whatever the clip
+        for name in EXACT:
+            got = BACKENDS[export_module.FORMATS[name]](bundle, CPU, 1).runner(SMALL)(clips)
+            assert (got - wanted).abs().max() <= MAX_DIFFERENCE * wanted.abs().max()
+
+
+def test_eager_logits_are_those_of_normalised_clips(tmp_path):
+    source = source_of("x3d", tmp_path)
+    (clip_BTHWC,) = random_clips(source.shapes(SMALL), 2)
+    clip_BCTHW = clip_BTHWC.permute(0, 4, 1, 2, 3) / 255
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1, 1) for each in (HOW.mean, HOW.std))
+    model = source.network()
+    with torch.no_grad(), model.active(SMALL):
+        wanted = model([(clip_BCTHW - mean) / std])
+    torch.testing.assert_close(eager_logits(source, SMALL, [clip_BTHWC]), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bundle_has_all_that_running_it_takes(exported):
+    source, bundle = exported
+    assert bundle.configs == source.configs == CONFIGS
+    assert bundle.table.rows == source.table.rows
+    assert (bundle.preprocessing, bundle.class_names) == (source.preprocessing, ("dark", "bright"))
+    assert bundle.about["checkpoint"] == file_hash(source.path) == file_hash(os.path.join(bundle.path, CHECKPOINT))
+    assert bundle.about["versions"]["torch"] == torch.__version__.partition("+")[0]
+    for config in CONFIGS:
+        assert bundle.formats(config) == {"pytorch", *EXACT}
+        assert bundle.shapes(config) == source.shapes(config)
+        assert bundle.gflops(config) == source.gflops(config)
+        model = onnx.load(bundle.onnx(config))
+        (entry,) = model.graph.input
+        batch, *rest = entry.type.tensor_type.shape.dim
+        assert (entry.name, entry.type.tensor_type.elem_type) == ("clip", onnx.TensorProto.UINT8)
+        assert batch.dim_param
+        assert [each.dim_value for each in rest] == [config.frames, config.size, config.size, 3]
+        assert not [node for node in model.graph.node if node.op_type == "BatchNormalization"]
+
+
+def test_its_sums_are_those_of_coreutils(exported):
+    _, bundle = exported
+    subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=bundle.path, check=True, capture_output=True)
+
+
+def test_a_difference_fails_the_export_and_leaves_nothing(tmp_path, monkeypatch):
+    source = source_of("x3d", tmp_path)
+    wrong = lambda *args: eager_logits(*args) * (1 + 2 * MAX_DIFFERENCE)  # noqa: E731
+    monkeypatch.setattr(export_module, "eager_logits", wrong)
+    with pytest.raises(ParityError, match=r"sub-network w0\.5-s48-t2 as pt2, 2 clips at once: a difference of 0\.0002"):
+        export(source, str(tmp_path / "bundle"), [SMALL], ["pt2"])
+    assert [each.name for each in tmp_path.iterdir()] == ["calibrated.pyth"]
+
+
+def test_what_is_there_is_not_overwritten(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(FileExistsError, match="bundle is there already"):
+        export(source_of("x3d", tmp_path), str(tmp_path / "bundle"), [SMALL], ["pt2"])
+
+
+@pytest.mark.parametrize(
+    ("configs", "formats", "said"),
+    [
+        ([SMALL], ["tflite"], r"formats are \['tflite'\]; allowed: one or more of onnx, openvino, pt2, pytorch"),
+        (
+            [FULL, SMALL.__class__(0.8, 64, 4)],
+            ["pt2"],
+            r"w0\.8-s64-t4 has no batch-norm statistics; it has those of w1",
+        ),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(configs, formats, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        export(source_of("x3d", tmp_path), str(tmp_path / "bundle"), configs, formats)
+
+
+def test_without_a_table_sub_networks_must_be_named(tmp_path):
+    source = source_of("x3d", tmp_path)
+    source.table = None
+    with pytest.raises(ValueError, match="no query table beside it, so there is no Pareto front to export"):
+        export(source, str(tmp_path / "bundle"), formats=["pt2"])
+    assert export(source, str(tmp_path / "bundle"), [SMALL], ["pt2"]).table is None
+
+
+def test_a_missing_library_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"^onnxruntime is not installed: pip install 'mutualnet3d\[deploy\]'$"
+    ):
+        export(source_of("x3d", tmp_path), str(tmp_path / "bundle"), [SMALL], ["onnx"])
+
+
+# ---- damaged bundles -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    _, bundle = exported
+    path = tmp_path / "copied"
+    subprocess.run(["cp", "-r", bundle.path, path], check=True)
+    return path
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        DESCRIPTION,
+        "query_table.json",
+        CHECKPOINT,
+        *(f"networks/{CONFIGS[0]}{end}" for end in (".onnx", ".bin", ".pt2")),
+    ],
+)
+def test_a_changed_byte_is_found(name, copied):
+    flip(copied / name)
+    with pytest.raises(ValueError, match=re.escape(f"{name} is not what was written")):
+        Bundle.load(str(copied))
+
+
+def test_a_changed_list_of_sums_is_found(copied):
+    flip(copied / SUMS)
+    with pytest.raises(ValueError, match=r"copied.*(is not what was written|expected a SHA-256 sum|is missing|not in)"):
+        Bundle.load(str(copied))
+
+
+def test_missing_and_added_files_are_found(copied):
+    (copied / "networks" / "more.onnx").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"networks/more\.onnx is not in SHA256SUMS"):
+        Bundle.load(str(copied))
+    (copied / "networks" / "more.onnx").unlink()
+    (copied / CHECKPOINT).unlink()
+    with pytest.raises(ValueError, match=r"checkpoint\.pyth is missing"):
+        Bundle.load(str(copied))
+
+
+def test_other_folders_are_no_bundles(tmp_path, copied):
+    with pytest.raises(FileNotFoundError, match=r"not a bundle: it has no bundle\.json"):
+        Bundle.load(str(tmp_path))
+    (copied / SUMS).unlink()
+    with pytest.raises(ValueError, match="SHA256SUMS is missing"):
+        Bundle.load(str(copied))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"version": 1', '"version": 9', r"bundle\.json: version 9; this release reads 1"),
+        ('"mutualnet3d.bundle"', '"another"', r"bundle\.json: not the description of a bundle"),
+        ('"schema"', "schema", r"bundle\.json: not a JSON file"),
+    ],
+)
+def test_other_descriptions_are_refused(old, new, said, copied):
+    (copied / DESCRIPTION).write_text((copied / DESCRIPTION).read_text().replace(old, new, 1))
+    (copied / SUMS).unlink()
+    bundle_module._write_sums(str(copied))
+    with pytest.raises(ValueError, match=said):
+        Bundle.load(str(copied))
