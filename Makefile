@@ -1,5 +1,6 @@
 # make demo: data, training, evaluation and the cost-accuracy table of a small network, in minutes on two cores.
 # make test: formatting, lint, types and tests. Both install what they need into .venv first.
+# make test-page: the web page in a headless Chromium, where there is one.
 # make test-slurm: training on a SLURM cluster of two nodes that is started on this machine, where it can be.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-slurm lint clean
+.PHONY: install demo test test-page test-slurm lint clean
 
 install: $(INSTALLED)
 
@@ -27,7 +28,10 @@ lint: $(INSTALLED)
 
 # One process per core, one thread each: the tests' networks are too small for more.
 test: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slurm"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slurm and not browser"
+
+test-page: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/tools/test_demo_web.py
 
 # One after the other: the jobs take all cores.
 test-slurm: $(INSTALLED)

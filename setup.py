@@ -8,8 +8,16 @@ PLOT = ["matplotlib>=3.7", "plotly>=6.3"]
 TENSORBOARD = ["tensorboard>=2.16"]
 GPU = ["nvidia-ml-py>=12"]
 DEPLOY = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0", "nncf>=3"]
-WEB = ["streamlit>=1.50", *PLOT]
-DEV = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.10", "hypothesis>=6", "playwright>=1.50"]
+WEB = ["streamlit>=1.67", *PLOT]
+DEV = [
+    "pytest>=8",
+    "pytest-cov>=5",
+    "pytest-xdist>=3.6",
+    "ruff>=0.6",
+    "mypy>=1.10",
+    "hypothesis>=6",
+    "playwright>=1.50",
+]
 
 setup(
     name="mutualnet3d",
@@ -30,7 +38,7 @@ setup(
         "iopath>=0.1.10",
         "simplejson>=3.19",
         "numpy>=1.26",
-        "pillow>=10",
+        "pillow>=10.1",
         "tqdm>=4.66",
     ],
     extras_require={

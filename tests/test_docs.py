@@ -15,8 +15,10 @@ import pytest
 import torch
 
 import mutualnet3d as m3
+from mutualnet3d.deploy.backends import CHOICES
 from mutualnet3d.models import build_model
 from mutualnet3d.runner import configs_to_test
+from tests.conftest import numbered_frames, write_video
 from tests.tools.test_measure_latency import write_tested
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +56,11 @@ def test_every_printed_command_is_of_a_kind_that_is_tested_here():
         "python tools/complexity.py",
         "python tools/measure_latency.py",
         "python tools/plot_tradeoff.py",
+        "python tools/predict.py",
+        "python tools/export.py",
+        "python tools/demo_net.py",
+        "python tools/demo_web.py",
+        "python -m mutualnet3d",
         "python tools/make_annotations.py",
         "python tools/check_videos.py",
         "python tools/prepare_videos.py",
@@ -167,24 +174,65 @@ def test_complexity_lines_run(line, run_tool):
 def demos_folder(tmp_path, monkeypatch):
     """Where what the demo's test runs write lies."""
     for name in ("demo", "demo_static"):
-        (tmp_path / "output" / name).mkdir(parents=True)
-        write_tested(tmp_path / "output" / name)
+        folder = tmp_path / "output" / name
+        folder.mkdir(parents=True)
+        _, _, table, path = write_tested(folder, class_names=["move_left", "move_right"])
+        # As cheap as the demo's.
+        rows = [replace(row, gflops=row.gflops / 100, milliseconds=row.milliseconds / 2) for row in table.rows]
+        m3.QueryTable(tuple(rows), table.context).save(path)
+    videos = tmp_path / "data" / "moving_shapes" / "val"
+    videos.mkdir(parents=True)
+    write_video(videos / "00000.mp4", numbered_frames(40))
+    (videos.parent / "val.csv").write_text("val/00000.mp4 0\n")
     monkeypatch.chdir(tmp_path)
+    # The tutorial's test tries all back ends; here they would be compiled again for each line.
+    monkeypatch.setitem(CHOICES, "auto", ("pytorch",))
     return tmp_path
+
+
+def run_here(words, monkeypatch):
+    """The script, in the folder that is the current one."""
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+    assert left.value.code == 0
 
 
 @pytest.mark.parametrize("line", of_kind("python tools/measure_latency.py", "python tools/plot_tradeoff.py"))
 def test_lines_about_tables_run(line, demos_folder, monkeypatch, capsys):
     words = shlex.split(line)[1:]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as left:
-        runpy.run_path(str(ROOT / words[0]), run_name="__main__")
-    assert (left.value.code, capsys.readouterr().err) == (0, "")
+    run_here(words, monkeypatch)
+    assert capsys.readouterr().err == ""
     output = demos_folder / words[words.index("--output") + 1]
     if "plot_tradeoff" in line:
         assert all(output.with_suffix(suffix).exists() for suffix in (".png", ".svg", ".html"))
     else:
         assert output.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    of_kind(
+        "python tools/predict.py", "python tools/export.py", "python tools/demo_net.py", "python tools/demo_web.py"
+    ),
+)
+def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
+    words = shlex.split(line)[1:]
+    tool = Path(words[0]).stem
+    if tool == "export":
+        words += ["--formats", "pt2"]  # the tutorial's test writes all
+    if tool == "demo_web":
+        pytest.importorskip("streamlit", reason="streamlit is not installed (extra [web])")
+        monkeypatch.setattr("streamlit.web.cli.main", lambda words, *rest, **more: print("started"))
+        monkeypatch.setattr(
+            "streamlit.net_util.get_external_ip", None
+        )  # the tool replaces it; put back behind the test
+    run_here(words, monkeypatch)
+    printed = capsys.readouterr().out
+    wanted = {"predict": "move_", "export": "wrote 2 sub-networks", "demo_web": "started", "demo_net": ""}
+    assert wanted[tool] in printed
+    if tool in ("export", "demo_net"):
+        assert (demos_folder / words[words.index("--output") + 1]).exists()
 
 
 @pytest.fixture
@@ -209,11 +257,15 @@ def users_folder(tiny_data, tmp_path):
     "line",
     of_kind("python tools/make_annotations.py", "python tools/check_videos.py", "python tools/prepare_videos.py"),
 )
-def test_data_tool_lines_run(line, users_folder):
+def test_data_tool_lines_run(line, users_folder, monkeypatch):
     words = shlex.split(line)[1:]
     script = str(ROOT / words[0])
-    done = subprocess.run([sys.executable, script, *words[1:]], cwd=users_folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    if "make_annotations" in script:
+        monkeypatch.chdir(users_folder)
+        run_here(words, monkeypatch)
+    else:  # which start processes of their own
+        done = subprocess.run([sys.executable, script, *words[1:]], cwd=users_folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     output = users_folder / words[words.index("--output") + 1]
     assert output.exists()
     if "make_annotations" in script:
@@ -236,14 +288,8 @@ def test_pip_lines_name_files_and_extras_that_are_there():
 
 
 @pytest.mark.parametrize(("name", "text"), blocks("python"))
-def test_python_blocks_run(name, text, tmp_path, monkeypatch):
-    from tests.engine.test_query_table import TABLE
-
-    (tmp_path / "output" / "demo").mkdir(parents=True)
-    cheap = tuple(replace(row, gflops=row.gflops / 100) for row in TABLE.rows)  # as cheap as the demo's
-    m3.QueryTable(cheap).save(str(tmp_path / "output" / "demo" / "query_table.json"))
-    torch.save(m3.create_model("x3d_xs").state_dict(), tmp_path / "X3D_XS.pyth")
-    monkeypatch.chdir(tmp_path)
+def test_python_blocks_run(name, text, demos_folder):
+    torch.save(m3.create_model("x3d_xs").state_dict(), demos_folder / "X3D_XS.pyth")
     exec(compile(text, name, "exec"), {})
 
 

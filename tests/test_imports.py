@@ -23,7 +23,19 @@ ALLOWED = {
     "engine": {"mutual", "ops", "log", "torch_file", "atomic", "distributed"},
     # Of `engine` what tables and checkpoints are: see ENGINE_OF_DEPLOY.
     "deploy": {"config", "models", "mutual", "data", "engine", "log", "atomic"},
-    "runner": {"deploy", "config", "data", "models", "mutual", "engine", "ops", "log", "atomic", "distributed", "launch"},
+    "runner": {
+        "deploy",
+        "config",
+        "data",
+        "models",
+        "mutual",
+        "engine",
+        "ops",
+        "log",
+        "atomic",
+        "distributed",
+        "launch",
+    },
     "__main__": {"config", "deploy", "models"},
     "__init__": {"config", "data", "deploy", "models", "mutual", "engine", "runner"},
 }

@@ -230,7 +230,7 @@ def build_mix(cfg: CfgNode) -> Mix | None:
 
 def read_class_names(cfg: CfgNode) -> list[str]:
     """Names of the classes, for people to read: of `DATA.LABEL_FILE`, of Something-Something's file, of classes.json
-    beside the lists, or else their numbers.
+    or labels.json beside the lists, or else their numbers.
 
     Raises:
         FileNotFoundError, ValueError: as `read_label_names`.
@@ -238,9 +238,10 @@ def read_class_names(cfg: CfgNode) -> list[str]:
     path = cfg.DATA.LABEL_FILE
     if not path and _dataset_of(cfg, "test") == "ssv2":
         path = label_file_of(cfg.DATA.PATH_TO_DATA_DIR)
-    beside = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, "classes.json")
-    if not path and g_pathmgr.isfile(beside):
-        path = beside
+    for name in ("classes.json", "labels.json"):  # what make_demo_data.py and make_annotations.py write
+        beside = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, name)
+        if not path and g_pathmgr.isfile(beside):
+            path = beside
     ids = read_label_names(path) if path else {}
     names = {number: name for name, number in ids.items()}
     return [names.get(number, str(number)) for number in range(cfg.MODEL.NUM_CLASSES)]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+# OpenVINO (by being imported) and NNCF send usage statistics with this package, and make files in the home folder for
+# it. Neither minds if it is not there; NNCF_CI, the switch of its documentation, comes too late for the files.
+_TELEMETRY = "openvino_telemetry"
 
 
 def installed(module: str) -> bool:
@@ -18,12 +25,26 @@ def hint(module: str, extra: str) -> str:
 
 
 def require(module: str, extra: str = "deploy") -> Any:
-    """The module `module`, of the extra `extra`.
+    """The module `module`, of the extra `extra`; it sends nobody usage statistics.
 
     Raises:
         ModuleNotFoundError: it is not installed; one line that says what to install.
     """
     try:
-        return importlib.import_module(module)
+        with _without_telemetry():
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(hint(module.partition(".")[0], extra)) from error
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Whoever imports `_TELEMETRY` inside the block is told that there is none."""
+    was_there, found = _TELEMETRY in sys.modules, sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        if was_there:
+            sys.modules[_TELEMETRY] = found  # type: ignore[assignment]

@@ -14,16 +14,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from mutualnet3d.data.clip_reader import ClipReader, Frames
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.deploy.backends import BACKENDS, CHOICES, Backend
+from mutualnet3d.deploy.backends import BACKENDS, CHOICES, Backend, OpenVINOInt8
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.bundle import Bundle
 from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.frame_source import Source
 from mutualnet3d.deploy.prediction import Prediction, Timing, best_labels, score_views
 from mutualnet3d.deploy.source import NetworkSource
+from mutualnet3d.deploy.stream import Stream
 from mutualnet3d.engine.latency import device_name
 from mutualnet3d.engine.query_table import COSTS, QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
@@ -33,9 +36,17 @@ logger = logging.getLogger("mutualnet3d")
 # A back end of another precision is not taken where its logits differ more than this, relative to the largest, on the
 # clip that it is tried with, or its best class is another one.
 _MAX_DIFFERENCE = 0.03
+# int8 is judged by its measured accuracy: "fast" takes it if it costs no sub-network that may be chosen more points of
+# top-1 than this, as many as interpolated statistics may (TEST.MAX_INTERPOLATION_LOSS). One clip then has to show only
+# that this machine computes it rightly: on a trained network the logits of a few clips in a hundred differed by 0.06,
+# the furthest by 0.18.
+_MAX_INT8_LOSS = 0.5
+_MAX_INT8_DIFFERENCE = 0.25
 
-# Timed passes of each back end when one is chosen, and of each sub-network when times are measured.
+# Timed passes of each back end when one is chosen.
 _TRIALS = 3
+# Timed passes of each sub-network when times are measured: as many as fit into so many seconds, within these bounds.
+_MEASURING_SECONDS, _FEWEST_RUNS, _MOST_RUNS = 3.0, 3, 25
 
 
 class Predictor:
@@ -44,7 +55,8 @@ class Predictor:
     Args:
         source: the networks.
         backend: a name in `BACKENDS`; "auto": the fastest here of those that compute in float32, as the query table
-            was measured; "fast": of all, where they agree on the first clip. Found by running them, when first needed.
+            was measured; "fast": of all, where they agree on the first clip, and int8 where the table says that it
+            costs next to nothing. Found by running them, when first needed.
         device: of PyTorch, "cpu" or "cuda"; None: a GPU where there is one. The other libraries run on the CPU.
         threads: of the CPU; None: as many as each library takes by itself.
 
@@ -74,6 +86,7 @@ class Predictor:
         self.trials: dict[str, float] = {}
         self.passed_over: dict[str, str] = {}
         self._measured: QueryTable | None = None
+        self._int8_table: QueryTable | None = None
         self._reader = ClipReader(source.preprocessing)
         self._lock = threading.RLock()
         if len(self._choice) == 1:
@@ -126,10 +139,11 @@ class Predictor:
 
     @property
     def table(self) -> QueryTable:
-        """The query table: with milliseconds of this machine and back end, once they were measured.
+        """The query table: with milliseconds of this machine and back end, once they were measured. Of the back end
+        "openvino-int8" it has the accuracy of int8, and those sub-networks alone of which that is known.
 
         Raises:
-            ValueError: the checkpoint has none.
+            ValueError: the checkpoint has none, or none of int8.
         """
         if self._measured is not None:
             return self._measured
@@ -186,6 +200,8 @@ class Predictor:
             started = time.perf_counter()
             logits_VK = runner(clips)
             seconds = time.perf_counter() - started
+            if self.backend == OpenVINOInt8.name:  # which may just have been chosen, after the row
+                row = self._row(chosen)
         score_K = score_views(logits_VK, self.preprocessing.ensemble)
         return Prediction(
             source=source if isinstance(source, str) else "frames",
@@ -197,6 +213,34 @@ class Predictor:
             views=len(logits_VK),
             timing=Timing(1e3 * read.decode_seconds, 1e3 * read.prepare_seconds, 1e3 * seconds),
             frames=clips[0][0].numpy(),
+        )
+
+    def stream(
+        self,
+        source: Source,
+        milliseconds: float,
+        fps: float | None = None,
+        live: bool | None = None,
+        stride: float | None = None,
+    ) -> Stream:
+        """Predictions of a window that slides over a file, a camera or pictures that come, each within a time: the
+        sub-network moves along the measured front as the machine is busy or idle. See `Stream`.
+
+        Args:
+            source: a path, a camera's number, or pictures, uint8 (H, W, 3), RGB.
+            milliseconds: that a window may take, cropping and resizing included.
+            fps, live, stride: as of `Stream`.
+
+        Raises:
+            ValueError, VideoDecodeError: as of `Stream`.
+        """
+
+        def predict(pictures: list[np.ndarray], rate: float, config: SubnetConfig) -> Prediction:
+            return self.predict(pictures, config=config, fps=rate)
+
+        points = self.points()
+        return Stream(
+            predict, points, self.preprocessing, source, milliseconds=milliseconds, fps=fps, live=live, stride=stride
         )
 
     def choose(
@@ -252,13 +296,15 @@ class Predictor:
     # ---- within ------------------------------------------------------------------------------------------------------
 
     def _measure(self) -> QueryTable:
+        backend = self._chosen_backend(self._front()[0], None)  # before the table: int8 has its own
         table, front = self._accuracies(), self._front()
         clips = {config: random_clips(self._source.shapes(config), 1) for config in front}
-        backend = self._chosen_backend(front[0], clips[front[0]])
         logger.info("measuring %d sub-networks on %s", len(front), backend.name)
         runners = {config: backend.runner(config) for config in front}
         seconds: dict[SubnetConfig, list[float]] = {config: [] for config in front}
-        for _ in range(_TRIALS):
+        began, num_runs = time.perf_counter(), 0
+        while num_runs < _FEWEST_RUNS or (num_runs < _MOST_RUNS and time.perf_counter() - began < _MEASURING_SECONDS):
+            num_runs += 1
             for config, runner in runners.items():
                 runner(clips[config])  # weights come into the caches that the one before has filled
                 started = time.perf_counter()
@@ -275,7 +321,7 @@ class Predictor:
             "threads": self._threads or torch.get_num_threads(),
             "batch_size": 1,
             "backend": backend.name,
-            "latency_runs": _TRIALS,
+            "latency_runs": num_runs,
         }
         return QueryTable(rows, context)
 
@@ -285,7 +331,18 @@ class Predictor:
                 f"{self._source.path}: no query table beside it; a budget needs the query_table.json of its test run "
                 "(table=...), or ask for a sub-network by its key (config=...)"
             )
-        return self._source.table
+        if self.backend != OpenVINOInt8.name:
+            return self._source.table
+        if self._int8_table is not None:
+            return self._int8_table
+        try:
+            self._int8_table = self._source.table.int8()
+            return self._int8_table
+        except ValueError as error:
+            raise ValueError(
+                f"{self._source.path}: {error}; a budget needs accuracies (tools/export.py --int8 finds them), or ask "
+                "for a sub-network by its key (config=...)"
+            ) from error
 
     def _front(self) -> list[SubnetConfig]:
         """The sub-networks that are worth their cost, the most expensive first."""
@@ -293,7 +350,10 @@ class Predictor:
         return [config for config in self.configs if any(config in fronts[cost] for cost in COSTS)]
 
     def _row(self, config: SubnetConfig) -> Row | None:
-        rows = () if self._source.table is None else self.table.rows
+        try:
+            rows = self.table.rows
+        except ValueError:  # there is no table, or none of int8
+            return None
         return next((row for row in rows if row.config == config), None)
 
     def _named(self, name: str, config: SubnetConfig) -> Backend:
@@ -313,13 +373,18 @@ class Predictor:
         if self._backend is None:
             given = clips or random_clips(self._source.shapes(config), 1)
             self._backend = self._fastest(config, [clip[:1] for clip in given])
+        if self._backend.format not in self._source.formats(config):
+            raise ValueError(f"{self._source.path} has no {self._backend.format} network of {config}")
         return self._backend
 
     def _fastest(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> Backend:
         candidates: dict[str, Backend] = {}
         for name in self._choice:
             kind = BACKENDS[name]
-            if problem := kind.why_not(self._source, config, self._device):
+            problem = kind.why_not(self._source, config, self._device)
+            if problem is None and kind is OpenVINOInt8:
+                problem = self._why_not_int8(config)
+            if problem:
                 self.passed_over[name] = problem
                 if "pip install" in problem and kind.exact:
                     logger.warning("%s (often several times as fast as PyTorch)", problem)
@@ -345,6 +410,20 @@ class Predictor:
         logger.info("back end %s; %s took %s", fastest, config, said)
         return candidates[fastest]
 
+    def _why_not_int8(self, config: SubnetConfig) -> str | None:
+        """What keeps "fast" from int8, in a line; None: it costs next to nothing, wherever it may be run."""
+        rows = () if self._source.table is None else self._source.table.rows
+        of = {row.config: row for row in rows}
+        for each in dict.fromkeys([config, *(self._front() if rows else ())]):
+            row = of.get(each)
+            if row is None or row.int8_top1 is None or row.int8_milliseconds is None:
+                return f"the query table has no accuracy of {each} in int8"
+            if OpenVINOInt8.format not in self._source.formats(each):
+                return f"{self._source.path} has no {OpenVINOInt8.format} network of {each}"
+            if row.top1 - row.int8_top1 > _MAX_INT8_LOSS:
+                return f"int8 costs {each} {row.top1 - row.int8_top1:.2f} points of top-1"
+        return None
+
     def _drop_inexact(self, candidates: dict[str, Backend], logits: dict[str, torch.Tensor]) -> None:
         """Drop back ends of other precisions whose logits are others."""
         exact = next((logits[name] for name, each in candidates.items() if each.exact), None)
@@ -353,7 +432,8 @@ class Predictor:
         for name in [name for name, each in candidates.items() if not each.exact]:
             difference = float((logits[name] - exact).abs().max() / exact.abs().max())
             same = bool((logits[name].argmax(dim=1) == exact.argmax(dim=1)).all())
-            if not (same and difference <= _MAX_DIFFERENCE):  # NaN is not
+            allowed = _MAX_INT8_DIFFERENCE if name == OpenVINOInt8.name else _MAX_DIFFERENCE
+            if not (same and difference <= allowed):  # NaN is not
                 self.passed_over[name] = f"its logits differ by {difference:.2g} of the largest"
                 del candidates[name]
 

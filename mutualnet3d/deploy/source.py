@@ -162,7 +162,7 @@ def _quiet() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def openvino_core() -> Any:
-    """OpenVINO's entry. Models are read from ONNX by it, not by `openvino.convert_model`, which sends usage statistics.
+    """OpenVINO's entry. Models are read from ONNX by it, as `openvino.convert_model` sends usage statistics.
 
     Raises:
         ModuleNotFoundError: it is not installed.

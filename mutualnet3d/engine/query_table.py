@@ -17,7 +17,7 @@ from mutualnet3d.atomic import write_text
 from mutualnet3d.shapes import SubnetConfig
 
 SCHEMA = "mutualnet3d.query_table"
-SCHEMA_VERSION = 2  # 1 had no accuracy of single views
+SCHEMA_VERSION = 3  # 1 had no accuracy of single views, 2 nothing of int8
 
 COSTS = ("gflops", "milliseconds")
 
@@ -33,6 +33,9 @@ class Row:
         milliseconds: measured time of one forward pass; on what, and of how many clips, the table's context says.
         top1, top5: accuracy in percent, over all views of a video.
         clip_top1, clip_top5: accuracy in percent of single views; None: not known.
+        int8_top1, int8_top5: accuracy in percent of the sub-network quantised to int8, over the same views of the same
+            videos; None: not known.
+        int8_milliseconds: measured time of its forward pass of one clip, by OpenVINO; None: not known.
     """
 
     config: SubnetConfig
@@ -43,6 +46,9 @@ class Row:
     top5: float
     clip_top1: float | None = None
     clip_top5: float | None = None
+    int8_top1: float | None = None
+    int8_top5: float | None = None
+    int8_milliseconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,31 @@ class QueryTable:
         rows = tuple(replace(row, milliseconds=milliseconds[row.config]) for row in self.rows)
         return QueryTable(rows, {**self.context, **context})
 
+    def int8(self) -> QueryTable:
+        """The table of the sub-networks quantised to int8: their accuracy and milliseconds in the place of the others'.
+        Rows that say nothing of them are left out.
+
+        Raises:
+            ValueError: none says anything.
+        """
+        rows = tuple(
+            replace(
+                row,
+                milliseconds=row.int8_milliseconds,
+                top1=row.int8_top1,
+                top5=row.int8_top5,
+                clip_top1=None,
+                clip_top5=None,
+            )
+            for row in self.rows
+            if row.int8_milliseconds is not None and row.int8_top1 is not None and row.int8_top5 is not None
+        )
+        if not rows:
+            raise ValueError("the table says nothing of int8: none of its sub-networks was quantised and tested")
+        # PyTorch's threads; OpenVINO takes as many as there are cores.
+        context = {name: value for name, value in self.context.items() if name != "threads"}
+        return QueryTable(rows, {**context, "device": context.get("int8_device", "not known"), "batch_size": 1})
+
     def save(self, path: str) -> None:
         """Write the table as JSON, atomically."""
         rows = [{**asdict(row), "config": str(row.config)} for row in self.rows]
@@ -187,8 +218,8 @@ class QueryTable:
     def save_csv(self, path: str) -> None:
         """Write the table as CSV, the context repeated in every row, atomically.
 
-        `pareto_gflops` and `pareto_milliseconds` are 1 for rows on that front and 0 for others; an accuracy that is not
-        known is empty.
+        `pareto_gflops` and `pareto_milliseconds` are 1 for rows on that front and 0 for others; what is not known is
+        empty.
         """
         fronts = self.fronts()
         text = io.StringIO()
@@ -202,27 +233,35 @@ class QueryTable:
 
     def to_text(self) -> str:
         """The table for a terminal. Two columns of marks come first: `*` on the Pareto front of accuracy over GFLOPs,
-        `+` on that over milliseconds."""
+        `+` on that over milliseconds. What int8 does has columns where it is known."""
+        titles = _INT8_TITLES if self._has_int8() else []
         lines = [f"   {'sub-network':<16} {'GFLOPs':>9} {'params':>10} {'ms':>8} {'top-1 %':>8} {'top-5 %':>8}"]
-        lines += [
-            f"{marks} {row.config!s:<16} {row.gflops:>9.4f} {row.params:>10,} "
-            f"{row.milliseconds:>8.2f} {row.top1:>8.2f} {row.top5:>8.2f}"
-            for row, marks in self._marked()
-        ]
+        lines[0] = " ".join([*lines, *titles])
+        for row, marks in self._marked():
+            known = [f"{_said(value):>{len(title)}}" for title, value in zip(titles, _int8_of(row), strict=False)]
+            always = (
+                f"{marks} {row.config!s:<16} {row.gflops:>9.4f} {row.params:>10,} "
+                f"{row.milliseconds:>8.2f} {row.top1:>8.2f} {row.top5:>8.2f}"
+            )
+            lines.append(" ".join([always, *known]))
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
         """The table for a README, as GitHub shows it, with the marks of `to_text` and `legend` below. Accuracy of
-        single views has columns where it is known."""
+        single views has columns where it is known, and so has what int8 does."""
         header = ["", "sub-network", "GFLOPs", "params", "ms", "top-1 %", "top-5 %"]
         has_clips = any(row.clip_top1 is not None or row.clip_top5 is not None for row in self.rows)
         if has_clips:
             header += ["top-1 %, one view", "top-5 %, one view"]
+        has_int8 = self._has_int8()
+        if has_int8:
+            header += _INT8_TITLES
         lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
         for row, marks in self._marked():
             cells = [marks.strip(), str(row.config), f"{row.gflops:.4f}", f"{row.params:,}", f"{row.milliseconds:.2f}"]
-            shown = [row.top1, row.top5, *([row.clip_top1, row.clip_top5] if has_clips else [])]
-            lines.append([*cells, *("" if percent is None else f"{percent:.2f}" for percent in shown)])
+            shown: list[float | None] = [row.top1, row.top5, *([row.clip_top1, row.clip_top5] if has_clips else [])]
+            shown += _int8_of(row) if has_int8 else []
+            lines.append([*cells, *map(_said, shown)])
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
         return f"{table}\n\n{self.legend()}"
 
@@ -231,7 +270,7 @@ class QueryTable:
         write_text(path, self.to_markdown() + "\n")
 
     def legend(self) -> str:
-        """Some lines: what the marks, GFLOPs and ms mean, and what the context says of how they came about."""
+        """Some lines: what the marks, GFLOPs, ms and int8 mean, and what the context says of how they came about."""
         has = self.context
         times = "ms: median time of one forward pass"
         if "batch_size" in has:
@@ -251,7 +290,20 @@ class QueryTable:
             "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
             f"{times}.",
         ]
-        return "\n".join(lines + ([f"Accuracy: over {', '.join(over)}."] if over else []))
+        lines += [f"Accuracy: over {', '.join(over)}."] if over else []
+        return "\n".join(lines + ([self._legend_of_int8()] if self._has_int8() else []))
+
+    def _legend_of_int8(self) -> str:
+        has = self.context
+        clips = f", with {has['int8_clips']} training clips" if "int8_clips" in has else ""
+        device = f" on {has['int8_device']}" if "int8_device" in has else ""
+        return (
+            f"int8: quantised after training{clips}, and run by OpenVINO; accuracy over the same videos and views, ms: "
+            f"median time of 1 clip{device}."
+        )
+
+    def _has_int8(self) -> bool:
+        return any(value is not None for row in self.rows for value in _int8_of(row))
 
     def _marked(self) -> list[tuple[Row, str]]:
         """The rows, each with its two columns of marks."""
@@ -272,9 +324,24 @@ _COLUMNS: Sequence[str] = (
     "top5",
     "clip_top1",
     "clip_top5",
+    "int8_top1",
+    "int8_top5",
+    "int8_milliseconds",
     "pareto_gflops",
     "pareto_milliseconds",
 )
+
+
+_INT8_TITLES = ["int8 ms", "int8 top-1 %", "int8 top-5 %"]
+
+
+def _int8_of(row: Row) -> list[float | None]:
+    """What `_INT8_TITLES` are the titles of."""
+    return [row.int8_milliseconds, row.int8_top1, row.int8_top5]
+
+
+def _said(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _read_row(entry: Any, where: str) -> Row:

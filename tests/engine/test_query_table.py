@@ -153,7 +153,7 @@ def test_json_and_back(tmp_path):
     TABLE.save(path)
     assert m3.QueryTable.load(path) == TABLE
     content = json.loads((tmp_path / "table.json").read_text())
-    assert (content["schema"], content["version"]) == ("mutualnet3d.query_table", 2)
+    assert (content["schema"], content["version"]) == ("mutualnet3d.query_table", 3)
     assert content["rows"][0]["config"] == "w1.0-s48-t8"  # the most expensive first
 
 
@@ -170,9 +170,68 @@ def test_accuracy_of_single_views_and_tables_that_have_none(tmp_path):
     assert QueryTable.load(str(path)) == TABLE
 
 
+WITH_INT8 = QueryTable(
+    (
+        replace(TABLE.rows[0], int8_top1=89.5, int8_top5=94.25, int8_milliseconds=1.5, clip_top1=80.0),
+        replace(TABLE.rows[1], int8_top1=76.0, int8_top5=79.0, int8_milliseconds=2.0),
+        *TABLE.rows[2:],
+    ),
+    {**TABLE.context, "num_videos": 240, "int8_clips": 160, "int8_device": "another cpu"},
+)
+
+
+def test_int8_and_tables_that_have_none(tmp_path):
+    path = tmp_path / "table.json"
+    WITH_INT8.save(str(path))
+    assert QueryTable.load(str(path)) == WITH_INT8
+    content = json.loads(path.read_text())
+    assert content["rows"][0]["int8_milliseconds"] == 1.5
+    assert content["rows"][2]["int8_top1"] is None
+    for each in content["rows"]:
+        del each["int8_top1"], each["int8_top5"], each["int8_milliseconds"]
+    path.write_text(json.dumps({**content, "context": dict(TABLE.context), "version": 2}))
+    assert QueryTable.load(str(path)).rows == (replace(TABLE.rows[0], clip_top1=80.0), *TABLE.rows[1:])
+
+
+def test_the_table_of_int8():
+    table = WITH_INT8.int8()
+    assert [(str(each.config), each.milliseconds, each.top1, each.top5, each.clip_top1) for each in table.rows] == [
+        ("w1.0-s48-t8", 1.5, 89.5, 94.25, None),
+        ("w1.0-s32-t4", 2.0, 76.0, 79.0, None),
+    ]
+    assert [each.gflops for each in table.rows] == [1.0, 0.7]
+    assert str(table.best(milliseconds=4).config) == "w1.0-s48-t8"
+    assert (table.context["device"], table.context["views"]) == ("another cpu", "1 x 1 views")
+    assert "threads" not in table.context
+    assert table.int8() == table
+    half = QueryTable((replace(TABLE.rows[0], int8_top1=89.5), *TABLE.rows[1:]))
+    for nothing in (TABLE, half):
+        with pytest.raises(ValueError, match="the table says nothing of int8: none of its sub-networks was quantised"):
+            nothing.int8()
+
+
+def test_int8_is_shown_where_it_is_known():
+    lines = WITH_INT8.to_text().splitlines()
+    assert lines[0].endswith(" top-5 % int8 ms int8 top-1 % int8 top-5 %")
+    assert lines[1].split()[-3:] == ["1.50", "89.50", "94.25"]
+    assert lines[3].split()[-1] == "85.00"
+    assert len({len(line) for line in lines}) == 1
+    lines = WITH_INT8.to_markdown().splitlines()
+    assert lines[0].endswith("| top-5 %, one view | int8 ms | int8 top-1 % | int8 top-5 % |")
+    assert lines[2].endswith("| 80.00 |  | 1.50 | 89.50 | 94.25 |")
+    assert lines[4].endswith("| 85.00 |  |  |  |  |  |")
+    assert len({line.count("|") for line in lines[:7]}) == 1
+    assert lines[-2:] == [
+        "Accuracy: over 240 videos, 1 x 1 views.",
+        "int8: quantised after training, with 160 training clips, and run by OpenVINO; accuracy over the same videos "
+        "and views, ms: median time of 1 clip on another cpu.",
+    ]
+    assert "int8" not in TABLE.to_markdown() + TABLE.to_text()
+
+
 def test_csv(tmp_path):
     first, *others = TABLE.rows
-    table = QueryTable((replace(first, clip_top1=60.5), *others), TABLE.context)
+    table = QueryTable((replace(first, clip_top1=60.5, int8_top1=59.5), *others), TABLE.context)
     table.save_csv(str(tmp_path / "table.csv"))
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
     assert len(rows) == 5
@@ -181,6 +240,8 @@ def test_csv(tmp_path):
         "views": "1 x 1 views", "checkpoint": "abc",
     }  # fmt: skip
     assert [each["clip_top1"] for each in rows] == ["60.5", "", "", "", ""]
+    assert [each["int8_top1"] for each in rows] == ["59.5", "", "", "", ""]
+    assert {each["int8_top5"] + each["int8_milliseconds"] for each in rows} == {""}
     marks = {each["config"]: (each["pareto_gflops"], each["pareto_milliseconds"]) for each in rows}
     assert marks == {
         "w1.0-s48-t8": ("1", "1"), "w1.0-s32-t4": ("0", "1"), "w1.0-s32-t8": ("1", "1"),
@@ -234,15 +295,15 @@ def test_files_that_are_no_table(tmp_path):
     for text, message in (
         ("{", "not a JSON file"),
         ("[]", "not a query table"),
-        ('{"schema": "mutualnet3d.query_table"}', "version is None; it must be an integer from 1 to 2"),
-        ('{"schema": "mutualnet3d.query_table", "version": "2"}', "version is '2'; it must be an integer from 1 to 2"),
+        ('{"schema": "mutualnet3d.query_table"}', "version is None; it must be an integer from 1 to 3"),
+        ('{"schema": "mutualnet3d.query_table", "version": "2"}', "version is '2'; it must be an integer from 1 to 3"),
         ('{"schema": "mutualnet3d.query_table", "version": 2}', "context is None; it must be an object"),
         ('{"schema": "mutualnet3d.query_table", "version": 2, "context": {}}', "rows is None; it must be a list"),
         (
             '{"schema": "mutualnet3d.query_table", "version": 2, "context": {}, "rows": []}',
             "a query table needs at least one row",
         ),
-        ('{"schema": "mutualnet3d.query_table", "version": 9}', "version 9; this release reads up to 2"),
+        ('{"schema": "mutualnet3d.query_table", "version": 9}', "version 9; this release reads up to 3"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=rf"table\.json: {message}"):
@@ -259,7 +320,7 @@ def test_files_that_are_no_table(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"watts": 3}, r"unknown field 'watts'; a row has config, gflops, .*, clip_top5"),
+        ({"watts": 3}, r"unknown field 'watts'; a row has config, gflops, .*, int8_milliseconds"),
         ({"gflops": ...}, r"gflops is missing; a row has config, gflops, .*"),
         ({"config": ...}, r"config is missing; .*"),
         ({"config": 3}, r"config is 3; it must be a key such as 'w0\.63-s160-t10'"),
@@ -269,6 +330,7 @@ def test_files_that_are_no_table(tmp_path):
         ({"milliseconds": -1.0}, r"milliseconds is -1\.0; it must be a number of at least 0"),
         ({"top1": None}, r"top1 is None; it must be a number of at least 0"),
         ({"top5": True}, r"top5 is True; it must be a number of at least 0"),
+        ({"int8_top1": "90"}, r"int8_top1 is '90'; it must be a number of at least 0"),
         ({"clip_top1": []}, r"clip_top1 is \[\]; it must be a number of at least 0"),
         ({"params": 1.5}, r"params is 1\.5; it must be an integer of at least 0"),
     ],

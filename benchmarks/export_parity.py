@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""How far exported sub-networks are from the eager ones: every row of the paper's results, in every format.
+
+    pip install onnx onnxscript onnxruntime openvino
+    python benchmarks/export_parity.py --list ../shared/videos/surv_fight/val.csv
+    python benchmarks/export_parity.py --list ../shared/videos/surv_fight/val.csv --families x3d_m --first 2
+
+Networks of random weights, batch norms' scales and shifts too, calibrated on real clips. Each sub-network goes to a
+bundle as `tools/export.py` writes it, with batch norms folded and normalisation inside; the bundle is read again, and
+its files run on other real clips, one and two at once: torch.export's by PyTorch, OpenVINO's IR by OpenVINO (as it is
+written, for any batch size, and reshaped to one clip as our back end does), ONNX by ONNX Runtime. Given is the largest
+difference of logits from the switched sub-network's in eager PyTorch, over the largest logit. Beside it is what float32
+itself leaves open: the eager sub-network's own difference from the same in float64.
+
+The status is 1 where a difference is above 1e-4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from inference import CPU, list_videos, markdown, random_source, read_clips, relative_difference, versions
+
+from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.deploy import BACKENDS, Bundle
+from mutualnet3d.deploy.export import MAX_DIFFERENCE, ParityError, eager_logits, export
+from mutualnet3d.deploy.source import CheckpointSource, openvino_core
+from mutualnet3d.engine.latency import device_name
+from mutualnet3d.mutual.paper import paper_results
+from mutualnet3d.shapes import SubnetConfig, union_of_shapes
+
+# The paper's key -> our config.
+FAMILIES = {
+    "x3d_m": "X3D_M_mutual.yaml",
+    "slow_8x8": "SLOW_8x8_R50_mutual.yaml",
+    "slowfast_4x16": "SLOWFAST_4x16_R50_mutual.yaml",
+}
+BATCHES = (1, 2)
+PT2, ONNX, OPENVINO, ONE_CLIP = "torch.export", "ONNX", "OpenVINO", "OpenVINO, one clip"
+FLOAT64 = "eager, from float64"
+COLUMNS = (PT2, ONNX, OPENVINO, ONE_CLIP, FLOAT64)
+
+# uint8 clips (B, T, S, S, 3), one for each pathway -> logits (B, K).
+Run = Callable[[Sequence[torch.Tensor]], torch.Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", required=True, help="a Kinetics-style list of videos")
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
+    parser.add_argument("--first", type=int, help="so many sub-networks of each alone, the cheapest ones; all")
+    parser.add_argument("--clips", type=int, default=4, help="real clips to compare on; %(default)s")
+    parser.add_argument("--calibrate", type=int, default=8, help="others to calibrate on; %(default)s")
+    parser.add_argument("--threads", type=int, default=2, help="%(default)s")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    videos = list_videos(args.list)
+    if args.clips < max(BATCHES) or len(videos) < args.clips + args.calibrate:
+        raise SystemExit(f"{args.clips} + {args.calibrate} clips of the list's {len(videos)} videos cannot be had")
+    print(f"{device_name(CPU)}, {args.threads} threads, {versions()}", flush=True)
+    worst = []
+    for family in args.families:
+        found = dict(measure(family, videos, args))
+        rows = [[str(config), *(f"{each:.1e}" for each in of_format.values())] for config, of_format in found.items()]
+        print(f"\n{FAMILIES[family]}\n\n" + markdown(("sub-network", *COLUMNS), rows), flush=True)
+        largest = {name: max(of_format[name] for of_format in found.values()) for name in COLUMNS}
+        worst.append((family, len(found), largest))
+    rows = [[family, str(number), *(f"{each:.1e}" for each in largest.values())] for family, number, largest in worst]
+    print(f"\nThe largest of all sub-networks; at most {MAX_DIFFERENCE:g} is asked for.\n")
+    print(markdown(("family", "sub-networks", *COLUMNS), rows))
+    exported = [each for _, _, largest in worst for name, each in largest.items() if name != FLOAT64]
+    sys.exit(0 if all(each <= MAX_DIFFERENCE for each in exported) else 1)
+
+
+def measure(
+    family: str, videos: Sequence[str], args: argparse.Namespace
+) -> Iterator[tuple[SubnetConfig, dict[str, float]]]:
+    """The largest difference of each format, for each sub-network."""
+    configs = [row.config for row in paper_results()[family].rows]
+    if args.first:
+        configs = configs[-args.first :]
+    source = random_source(FAMILIES[family], configs, videos[args.clips : args.clips + args.calibrate])
+    read = read_clips(source.preprocessing, union_of_shapes(map(source.shapes, configs)), videos[: args.clips])
+    for config in configs:
+        clips = [torch.cat([each[shape] for each in read]) for shape in source.shapes(config)]
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                bundle = exported(source, config, folder)
+            except ParityError as error:
+                print(f"{family} {config} is left out: {error}", flush=True)
+                yield config, dict.fromkeys(COLUMNS, math.inf)
+                continue
+            seconds = time.perf_counter() - started
+            differences = compare(source, bundle, config, clips)
+        said = ", ".join(f"{name} {each:.1e}" for name, each in differences.items())
+        print(f"{family} {config}: {said}; exported and read in {seconds:.0f} s", flush=True)
+        yield config, differences
+
+
+def exported(source: CheckpointSource, config: SubnetConfig, folder: str) -> Bundle:
+    """A bundle of the one sub-network. `export` compares on clips of noise, and refuses what is too far off."""
+    # Its hash is what a bundle wants of the checkpoint's file.
+    source.path = os.path.join(folder, "weights.pyth")
+    torch.save(source.network().state_dict(), source.path)
+    return export(source, os.path.join(folder, "bundle"), [config], formats=("onnx", "openvino", "pt2"))
+
+
+def compare(
+    source: CheckpointSource, bundle: Bundle, config: SubnetConfig, clips: Sequence[torch.Tensor]
+) -> dict[str, float]:
+    """The largest difference of each format over all batches of `clips`."""
+    runs: dict[str, Run] = {
+        PT2: BACKENDS["pt2"](bundle, CPU, None).runner(config),
+        ONNX: BACKENDS["onnxruntime"](bundle, CPU, None).runner(config),
+        OPENVINO: _any_batch(bundle.openvino(config)),
+        ONE_CLIP: BACKENDS["openvino"](bundle, CPU, None).runner(config),
+    }
+    found = dict.fromkeys(COLUMNS, 0.0)
+    for batch in BATCHES:
+        for start in range(0, len(clips[0]) - batch + 1, batch):
+            given = [clip[start : start + batch] for clip in clips]
+            wanted = eager_logits(source, config, given)
+            for name, run in runs.items():
+                found[name] = max(found[name], relative_difference(run(given), wanted))
+            exact = in_float64(source, config, given)
+            found[FLOAT64] = max(found[FLOAT64], relative_difference(wanted.double(), exact))
+    return found
+
+
+def _any_batch(model: Any) -> Run:
+    """An OpenVINO model as it lies in the file, its batch free."""
+    request = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+
+    def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        (logits,) = request.infer([clip.contiguous().numpy() for clip in clips]).values()
+        return torch.from_numpy(logits.copy())
+
+    return run
+
+
+@torch.no_grad()
+def in_float64(source: CheckpointSource, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sub-network's logits computed in float64; its input is normalised in float32, as for all."""
+    model, normalize = source.network(), Normalize(source.preprocessing.mean, source.preprocessing.std)
+    inputs = [normalize(clip.permute(0, 1, 4, 2, 3)).double() for clip in clips]
+    model.double()
+    try:
+        with model.active(config):
+            return model(inputs)
+    finally:
+        model.float()  # the same numbers again: they were float32 before
+
+
+if __name__ == "__main__":
+    main()

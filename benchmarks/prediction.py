@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""From a video's file to its labels at three budgets: where the time goes, beside what is usually done; what a change
+of the budget takes; and how much memory every further sub-network needs.
+
+    pip install onnx onnxscript onnxruntime openvino
+    python benchmarks/prediction.py --list ../shared/videos/surv_fight/val.csv
+
+X3D-M with random weights, calibrated on real clips for the sub-networks of the paper's results, as a checkpoint with
+its query table, which `Predictor.load` reads. The table's GFLOPs and parameters are counted and its milliseconds
+measured here; its top-1 is the paper's, of the paper's weights, because something has to say which sub-network is the
+better one; its top-5 is not known and stands as 0. Budgets are the GFLOPs of the full, of a middle, and of the smallest
+sub-network.
+
+*File to label*: every video at every budget and by the peer, in another order every time, the first round not counted;
+medians over all, in milliseconds. The peer is what a user of PyTorchVideo has: PyAV decodes the whole file and makes
+RGB of every frame (its EncodedVideo; these videos are no longer than a clip), of which 16 are taken, scaled to a short
+side of 256 as floats, cropped to 224 and normalised, and pytorchvideo's X3D-M in eager mode runs on them. Its pixels
+are not quite ours, so labels are not compared. Its normalisation counts as preparing, ours as the network's.
+
+*Change of the budget*: `choose` alone, over many calls; and the network's time in the first call behind a change over
+that in the next call.
+
+*Memory*: in processes of their own, resident megabytes after the checkpoint is loaded, after a first sub-network was
+made ready and run (libraries and all that is loaded with them), and what each further one adds, its room for
+activations included; free memory is given back to the system before each look. Beside it the megabytes of the
+sub-network's own weights. Of OpenVINO from the checkpoint, out of which each sub-network is exported in that process,
+and from a bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import itertools
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import av
+import torch
+import torch.nn.functional as F
+from inference import CPU, OVERRIDES, list_videos, markdown, pytorchvideo_twin, random_source, versions
+
+import mutualnet3d as m3
+from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.deploy import Predictor, Timing
+from mutualnet3d.deploy.build import read_checkpoint
+from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.export import export
+from mutualnet3d.deploy.source import CheckpointSource
+from mutualnet3d.engine.checkpoint import file_hash, save_checkpoint, statistics_to_state
+from mutualnet3d.engine.latency import device_name, measure_milliseconds
+from mutualnet3d.engine.query_table import QueryTable, Row
+from mutualnet3d.models import costs
+from mutualnet3d.mutual.paper import paper_results
+from mutualnet3d.shapes import SubnetConfig
+
+CFG = "X3D_M_mutual.yaml"
+FULL, MIDDLE, SMALLEST = SubnetConfig(1.0, 224, 16), SubnetConfig(0.73, 192, 10), SubnetConfig(0.63, 144, 6)
+CHOSEN = (FULL, MIDDLE, SMALLEST)
+# Made ready before these where memory is looked at, so that they are not charged for libraries.
+FIRST = SubnetConfig(1.0, 224, 13)
+PEER = "PyAV and pytorchvideo"
+BACKENDS = ("pytorch", "openvino")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", required=True, help="a Kinetics-style list of videos")
+    parser.add_argument("--videos", type=int, default=20, help="%(default)s")
+    parser.add_argument("--calibrate", type=int, default=8, help="other videos to calibrate on; %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="over all videos; %(default)s")
+    parser.add_argument("--threads", type=int, default=2, help="%(default)s")
+    parser.add_argument("--backend", default="auto", help="of the first table; %(default)s")
+    parser.add_argument("--memory-of", nargs=2, metavar=("BACKEND", "PATH"), help="(of a process started here)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.memory_of:
+        print(json.dumps(memory(*args.memory_of, threads=args.threads)))
+        return
+    videos = list_videos(args.list)
+    if len(videos) < args.videos + args.calibrate:
+        raise SystemExit(f"{args.list} has {len(videos)} videos; {args.videos + args.calibrate} are needed")
+    clips, others = videos[: args.videos], videos[args.videos : args.videos + args.calibrate]
+    print(f"{device_name(CPU)}, {args.threads} threads, {args.rounds} rounds over {len(clips)} videos, {versions()}")
+    source = random_source(CFG, [each.config for each in paper_results()["x3d_m"].rows], others)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = os.path.join(folder, "calibrated.pyth")
+        write(source, checkpoint)
+        file_to_label(source, checkpoint, clips, args)
+        for backend in BACKENDS:
+            change_of_budget(backend, checkpoint, clips, args)
+        bundle = os.path.join(folder, "bundle")
+        export(read_checkpoint(checkpoint), bundle, [*CHOSEN, FIRST], formats=("openvino",))
+        rows = [row for backend in BACKENDS for row in memory_rows(backend, checkpoint, args)]
+        rows += memory_rows("openvino", bundle, args)
+    print("\n" + markdown(("back end", "behind", "resident MB", "more than before", "its weights, MB"), rows))
+
+
+def write(source: CheckpointSource, path: str) -> None:
+    """The checkpoint and its query table, as a test run leaves them."""
+    model = source.network()
+    content = {
+        "step": 0,
+        "model_state": model.state_dict(),
+        "statistics": statistics_to_state(model.statistics),
+        "interpolation_losses": [],
+        "interpolated": [],
+        "class_names": list(source.class_names),
+        "cfg": m3.load_cfg(CFG, OVERRIDES).dump(),
+    }
+    save_checkpoint(path, content)
+    top1 = {row.config: row.top1 for row in paper_results()["x3d_m"].rows}
+
+    def blank(config: SubnetConfig) -> list[torch.Tensor]:
+        return [torch.zeros(1, 3, each.frames, each.size, each.size) for each in source.shapes(config)]
+
+    milliseconds = measure_milliseconds(model, list(top1), blank, CPU, num_runs=1)
+    rows = []
+    for config, accuracy in top1.items():
+        operations, params = costs(model, config)
+        rows.append(Row(config, operations / 1e9, params, milliseconds[config], top1=accuracy, top5=0.0))
+    context = {"model": "x3d", "checkpoint": file_hash(path), "accuracy_of": "the paper's weights; top-5 not known"}
+    QueryTable(tuple(rows), context).save(os.path.join(os.path.dirname(path), "query_table.json"))
+
+
+def budgets(predictor: Predictor) -> dict[SubnetConfig, float]:
+    """GFLOPs for which the predictor takes each of the three."""
+    found = {row.config: row.gflops for row in predictor.table.rows if row.config in CHOSEN}
+    for config, gflops in found.items():
+        assert predictor.choose(gflops=gflops)[0] == config
+    return found
+
+
+# ---- file to label ---------------------------------------------------------------------------------------------------
+
+
+def file_to_label(source: CheckpointSource, checkpoint: str, videos: Sequence[str], args: argparse.Namespace) -> None:
+    """Print the table of the parts."""
+    predictor = Predictor.load(checkpoint, backend=args.backend, device="cpu", threads=args.threads)
+    predictor.prepare(CHOSEN)
+    network = pytorchvideo_twin(source, FULL)
+    works: dict[str, Callable[[str], Timing]] = {
+        f"{config}, {gflops:.2f} GFLOPs": lambda path, gflops=gflops: predictor.predict(path, gflops=gflops).timing
+        for config, gflops in budgets(predictor).items()
+    }
+    ours = list(works)
+    works[PEER] = lambda path: peer(path, source.preprocessing, network)
+    timings: dict[str, list[Timing]] = {name: [] for name in works}
+    for number in range(-1, args.rounds):
+        for place, path in enumerate(videos):
+            for name in random.Random(100 * number + place).sample(list(works), len(works)):
+                timing = works[name](path)
+                if number >= 0:
+                    timings[name].append(timing)
+    medians = {
+        name: [
+            statistics.median(getattr(each, part) for each in of_name)
+            for part in ("decode", "prepare", "network", "total")
+        ]
+        for name, of_name in timings.items()
+    }
+    print(f"\nback end {predictor.backend}; milliseconds, medians of {len(videos)} videos x {args.rounds} rounds\n")
+    rows = [
+        [name, *(f"{each:.1f}" for each in medians[name]), f"{medians[PEER][-1] / medians[name][-1]:.1f}"]
+        for name in works
+    ]
+    columns = ("what", "decoding", "preparing", "network", "all", "times as fast as the peer")
+    print(markdown(columns, rows))
+    sums = [medians[name][-1] for name in ours]
+    falls = "falls" if all(more > less for more, less in itertools.pairwise(sums)) else "DOES NOT FALL"
+    print(f"\nthe sum {falls} with the budget: {', '.join(f'{each:.1f}' for each in sums)}", flush=True)
+
+
+@torch.no_grad()
+def peer(path: str, how: Preprocessing, network: torch.nn.Module) -> Timing:
+    """What pytorchvideo's EncodedVideo and transforms do; kinder in two things: there is no audio, and frames become
+    floats when they have been chosen, not before."""
+    times = [time.perf_counter()]
+    with av.open(path) as container:
+        frames = [torch.from_numpy(frame.to_rgb().to_ndarray()) for frame in container.decode(video=0)]
+    times.append(time.perf_counter())
+    indices = torch.linspace(0, len(frames) - 1, how.num_frames).long().tolist()
+    clip_CTHW = torch.stack([frames[index] for index in indices]).permute(3, 0, 1, 2).float()
+    height, width = clip_CTHW.shape[2:]
+    scale = how.scale / min(height, width)
+    sides = (round(height * scale), round(width * scale))
+    clip_CTHW = F.interpolate(clip_CTHW, size=sides, mode="bilinear", align_corners=False)
+    top, left = ((side - how.crop_size) // 2 for side in sides)
+    clip_CTHW = clip_CTHW[:, :, top : top + how.crop_size, left : left + how.crop_size]
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (how.mean, how.std))
+    clip_BCTHW = ((clip_CTHW / 255 - mean) / std)[None].contiguous()
+    times.append(time.perf_counter())
+    network(clip_BCTHW).softmax(dim=1).topk(5)
+    times.append(time.perf_counter())
+    return Timing(*(1e3 * (later - before) for before, later in itertools.pairwise(times)))
+
+
+# ---- change of the budget --------------------------------------------------------------------------------------------
+
+
+def change_of_budget(backend: str, checkpoint: str, videos: Sequence[str], args: argparse.Namespace) -> None:
+    """Print what a change of the budget takes."""
+    predictor = Predictor.load(checkpoint, backend=backend, device="cpu", threads=args.threads)
+    predictor.prepare(CHOSEN)
+    of_config = budgets(predictor)
+    started, calls = time.perf_counter(), 0
+    for gflops in list(of_config.values()) * 300:
+        predictor.choose(gflops=gflops)
+        calls += 1
+    microseconds = 1e6 * (time.perf_counter() - started) / calls
+    milliseconds: dict[tuple[SubnetConfig, str], list[float]] = defaultdict(list)
+    for number in range(-1, args.rounds):
+        for path in videos[:4]:
+            # Each comes behind another one, the last of the time before included.
+            for config in CHOSEN[number % 3 :] + CHOSEN[: number % 3]:
+                for which in ("changed", "same"):
+                    prediction = predictor.predict(path, gflops=of_config[config])
+                    if number >= 0:
+                        milliseconds[config, which].append(prediction.timing.network)
+    said = []
+    for config in CHOSEN:
+        changed, same = (milliseconds[config, which] for which in ("changed", "same"))
+        ratio = statistics.median(one / two for one, two in zip(changed, same, strict=True))
+        said.append(f"{config} {statistics.median(same):.1f} ms, first call behind a change x {ratio:.2f}")
+    print(f"\nback end {backend}: choose takes {microseconds:.0f} microseconds; {'; '.join(said)}", flush=True)
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def memory(backend: str, path: str, threads: int) -> list[tuple[str, float, float]]:
+    """(what was done, resident megabytes behind it, megabytes of the sub-network's weights), of a checkpoint or
+    bundle."""
+    predictor = Predictor.load(path, backend=backend, device="cpu", threads=threads)
+    params = {row.config: row.params for row in predictor.table.rows}
+    found = [(f"loading the {'bundle' if os.path.isdir(path) else 'checkpoint'}", _resident(), 0.0)]
+    for config in (FIRST, *reversed(CHOSEN)):
+        predictor.prepare([config])
+        (shape,) = predictor._source.shapes(config)
+        (clip,) = random_clips((shape,), 1)
+        for _ in range(2):
+            predictor.predict(clip[0], config=config)
+        said = f"{config}, and the libraries" if config == FIRST else str(config)
+        found.append((said, _resident(), 4e-6 * params[config]))
+    for config in CHOSEN:
+        predictor.prepare([config])
+    found.append(("all three once more", _resident(), 0.0))
+    return found
+
+
+def _resident() -> float:
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def memory_rows(backend: str, path: str, args: argparse.Namespace) -> list[list[str]]:
+    command = [sys.executable, __file__, "--list", args.list, "--threads", str(args.threads)]
+    done = subprocess.run([*command, "--memory-of", backend, path], check=True, stdout=subprocess.PIPE, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    rows = []
+    for number, (said, resident, weights) in enumerate(found):
+        more = f"{resident - found[number - 1][1]:+.0f}" if number else ""
+        rows.append([backend, said, f"{resident:.0f}", more, f"{weights:.1f}" if weights else ""])
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""A prediction drawn into a picture: the best labels, the sub-network and what it costs, its place on the front.
+
+Letters are of Pillow's own font, which has Latin ones alone; of other scripts it shows boxes.
+
+Legend: H height, W width.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mutualnet3d.deploy.prediction import Prediction
+from mutualnet3d.engine.query_table import Row
+from mutualnet3d.shapes import SubnetConfig
+
+NUM_LABELS = 3
+SMALLEST_FONT = 9  # pixels; smaller letters cannot be read
+
+_WHITE, _ORANGE = (255, 255, 255, 255), (255, 150, 60, 255)
+_BLUE, _PALE = (0, 114, 178, 255), (255, 255, 255, 90)
+_SHADE = (0, 0, 0, 165)
+_BETWEEN = "   "  # two facts in a line
+
+
+def draw_overlay(
+    frame_HWC: np.ndarray,
+    prediction: Prediction,
+    *,
+    milliseconds: float | None = None,
+    budget: float | None = None,
+    front: Sequence[Row] = (),
+) -> np.ndarray:
+    """A copy of a picture with the prediction drawn into two of its corners; the rest stays what it is.
+
+    Above on the left the best three labels, each on a bar as long as its score; below on the left the sub-network's
+    key, GFLOPs, milliseconds, and a column for each sub-network of the front, the one in use in orange. Letters grow
+    with the picture, which should be at least 160 pixels wide: what smaller ones have no room for is left out.
+
+    Args:
+        frame_HWC: uint8 (H, W, 3), RGB.
+        milliseconds: that the window took; None: what the prediction says in all.
+        budget: milliseconds that it may take; a window that took more is in orange. None: there is none.
+        front: of the sub-networks that are chosen from, the cheapest first.
+
+    Raises:
+        ValueError: the picture is of another shape or type.
+    """
+    if frame_HWC.dtype != np.uint8 or frame_HWC.ndim != 3 or frame_HWC.shape[2] != 3 or 0 in frame_HWC.shape:
+        raise ValueError(f"a picture is uint8 (H, W, 3), RGB; got {frame_HWC.dtype} {frame_HWC.shape}")
+    image = Image.fromarray(np.array(frame_HWC, order="C"))
+    pen = _Pen(image)
+    taken = prediction.timing.total if milliseconds is None else milliseconds
+    is_over = budget is not None and taken > budget
+    facts = [
+        (str(prediction.config), _WHITE),
+        (f"{prediction.gflops:.3g} GFLOPs", _WHITE),
+        (f"{_said(taken)} ms" + ("" if budget is None else f" of {_said(budget)}"), _ORANGE if is_over else _WHITE),
+    ]
+    top = pen.facts(facts, [row.config for row in front], prediction.config)
+    pen.labels([(each.name, each.score) for each in prediction.labels[:NUM_LABELS]], top)
+    return np.asarray(image)
+
+
+def _said(milliseconds: float) -> str:
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.1f}"
+
+
+@functools.cache
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)
+
+
+class _Pen:
+    """Draws on a picture in letters of the size that suits it."""
+
+    def __init__(self, image: Image.Image):
+        self.width, self.height = image.size
+        size = max(SMALLEST_FONT, round(6 + 0.027 * min(image.size)))
+        self.font = _font(size)
+        ascent, descent = self.font.getmetrics()
+        self.line = ascent + descent + max(1, size // 8)  # from a line's top to the next one's
+        self.gap = max(2, size // 4)
+        # Colours with some transparency are laid over the picture.
+        self.draw = ImageDraw.Draw(image, "RGBA")
+
+    def facts(self, facts: Sequence[tuple[str, Any]], front: Sequence[SubnetConfig], used: SubnetConfig) -> int:
+        """The panel below on the left; returns where it begins."""
+        lines = self._lines(facts)
+        columns = self.line if len(front) > 1 else 0  # pixels in height; one column alone says nothing
+        width = max(map(self._line_width, lines))
+        if columns:
+            width = max(width, min(self.width - 4 * self.gap, 8 * self.line))
+        box_height = len(lines) * self.line + (columns + self.gap if columns else 0) + 2 * self.gap
+        left, top = self.gap, max(0, self.height - self.gap - box_height)
+        self._shade(left, top, width + 2 * self.gap, box_height)
+        left, y = left + self.gap, top + self.gap
+        for line in lines:
+            x = float(left)
+            for text, colour in line:
+                self.draw.text((x, y), text, fill=colour, font=self.font)
+                x += self.font.getlength(text + _BETWEEN)
+            y += self.line
+        if columns:
+            self._columns(left, y + self.gap, width, columns, front, used)
+        return top
+
+    def labels(self, labels: Sequence[tuple[str, float]], bottom: int) -> None:
+        """The panel above on the left; of the labels as many as there is room for above `bottom`."""
+        row = self.line + max(1, self.gap // 2)
+        labels = labels[: max(0, (bottom - 4 * self.gap) // row)]
+        if not labels:
+            return
+        most = self.width - 4 * self.gap
+        percent_width = self.font.getlength("100 %")
+        room = most - percent_width - 2 * self.gap  # of a name
+        names = [self._cut(name, room) for name, _ in labels]
+        wanted = max(map(self.font.getlength, names)) + percent_width + 4 * self.gap
+        width = int(min(most, max(wanted, 8 * self.line)))
+        left = top = self.gap
+        self._shade(left, top, width + 2 * self.gap, len(labels) * row + 2 * self.gap)
+        left, y = left + self.gap, top + self.gap
+        for name, (_, score) in zip(names, labels, strict=True):
+            share = min(max(score, 0.0), 1.0)
+            end = left + round(share * (width - 1))
+            self.draw.rectangle((left, y, end, y + self.line - 1), fill=_BLUE)
+            self.draw.text((left + self.gap, y), name, fill=_WHITE, font=self.font)
+            percent = f"{100 * score:.0f} %"
+            right = left + width - self.gap - self.font.getlength(percent)
+            self.draw.text((right, y), percent, fill=_WHITE, font=self.font)
+            y += row
+
+    # ---- parts -------------------------------------------------------------------------------------------------------
+
+    def _lines(self, facts: Sequence[tuple[str, Any]]) -> list[list[tuple[str, Any]]]:
+        """The facts in as few lines as the width allows."""
+        lines: list[list[tuple[str, Any]]] = []
+        for fact in facts:
+            if lines and self._line_width([*lines[-1], fact]) <= self.width - 4 * self.gap:
+                lines[-1].append(fact)
+            else:
+                lines.append([fact])
+        return lines
+
+    def _line_width(self, line: Sequence[tuple[str, Any]]) -> int:
+        return int(self.font.getlength(_BETWEEN.join(text for text, _ in line))) + 1
+
+    def _cut(self, text: str, room: float) -> str:
+        """`text`, or as much of its start as there is room for."""
+        if self.font.getlength(text) <= room:
+            return text
+        while text and self.font.getlength(f"{text}...") > room:
+            text = text[:-1]
+        return f"{text}..."
+
+    def _shade(self, left: int, top: int, width: int, height: int) -> None:
+        self.draw.rectangle((left, top, left + width - 1, top + height - 1), fill=_SHADE)
+
+    def _columns(
+        self, left: int, top: int, width: int, height: int, front: Sequence[SubnetConfig], used: SubnetConfig
+    ) -> None:
+        """A column for each sub-network, the better the higher."""
+        step = width / len(front)
+        between = 1 if step < 8 else max(1, self.gap // 2)
+        for place, config in enumerate(front):
+            x = left + round(place * step)
+            end = max(x, left + round((place + 1) * step) - 1 - between)
+            high = max(2, round(height * (place + 1) / len(front)))
+            self.draw.rectangle(
+                (x, top + height - high, end, top + height - 1), fill=_ORANGE if config == used else _PALE
+            )

@@ -1,0 +1,84 @@
+"""docs/TUTORIAL.md from its first command to its last, on videos of a moment."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mutualnet3d as m3
+from mutualnet3d.models import build_model
+from tests.conftest import TINY, as_overrides, log_as_found, write_video
+from tests.test_docs import SMALLER_X3D_M
+
+ROOT = Path(__file__).resolve().parents[1]
+TUTORIAL = (ROOT / "docs" / "TUTORIAL.md").read_text()
+
+# Behind the training's line: what makes it a matter of seconds.
+SMALL = {key: value for key, value in TINY.items() if key not in ("MODEL.NUM_CLASSES",)}
+SMALL |= {"SOLVER.MAX_EPOCH": 1, "TEST.SUBNETS": ["w1.0-s32-t4", "w0.5-s32-t2"], "TEST.NUM_SPATIAL_CROPS": 1}
+
+
+@pytest.fixture
+def users_folder(tmp_path, monkeypatch):
+    """Videos in class folders, and a file of the model zoo."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("pour", "stir")):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for letter in "abcdef":
+            frames = rng.integers(0, 100, (20, 48, 64, 3), dtype=np.uint8) + np.uint8(120 * label)
+            write_video(tmp_path / "videos" / name / f"{letter}.mp4", frames)
+    kinetics = {**SMALL, "MODEL.NUM_CLASSES": 400, "OUTPUT_DIR": "1"}
+    cfg = m3.load_cfg("X3D_M_mutual.yaml", [*as_overrides(kinetics), *SMALLER_X3D_M])
+    torch.save({"model_state": build_model(cfg).state_dict()}, tmp_path / "X3D_M.pyth")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", words)
+    with log_as_found(), pytest.raises(SystemExit) as left:
+        runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+    assert not left.value.code, words
+
+
+def test_the_tutorial_from_first_to_last(users_folder, monkeypatch, capsys):
+    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [deploy])")
+    pytest.importorskip("streamlit", reason="streamlit is not installed (extra [web])")
+    pages = []
+    monkeypatch.setattr("streamlit.web.cli.main", lambda words, *rest, **more: pages.append(words))
+    monkeypatch.setattr("streamlit.net_util.get_external_ip", None)  # the tool replaces it; put back behind the test
+    done = []
+    for language, text in re.findall(r"```(bash|python)\n(.*?)```", TUTORIAL, flags=re.DOTALL):
+        if language == "python":
+            exec(compile(text, "TUTORIAL.md", "exec"), {})
+            continue
+        for line in text.replace("\\\n", " ").splitlines():
+            python, *words = shlex.split(line)
+            assert python == "python"
+            tool = Path(words[0]).stem
+            if tool == "run_net":
+                words += [*map(str, as_overrides(SMALL)), *SMALLER_X3D_M, "TEST.NUM_ENSEMBLE_VIEWS", "1"]
+            if tool == "demo_net":
+                words[words.index("--milliseconds") + 1] = "10000"  # this machine may be busy
+            capsys.readouterr()
+            run(words, monkeypatch)
+            done.append(tool)
+            if "--json" in words:
+                said = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+                assert [each["source"] for each in said] == ["videos/stir/c.mp4", "videos/pour/a.mp4"]
+                assert all({label["name"] for label in each["labels"]} == {"pour", "stir"} for each in said)
+    assert done == [
+        "make_annotations", "check_videos", "run_net", "predict", "export", "predict", "demo_net", "demo_web",
+    ]  # fmt: skip
+    assert len(pages) == 1
+    assert (users_folder / "predicted.mp4").stat().st_size > 1000
+    assert m3.QueryTable.load("output/mine_bundle/query_table.json").rows
