@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--output", help="of the picture, .png or .svg")
     args = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the load ends with this process
     source = None if args.checkpoint else random_network(args.cfg, args.subnets)
     how = {"backend": args.backend, "threads": args.threads}
     predictor = Predictor.load(args.checkpoint, **how) if source is None else Predictor(source, **how)

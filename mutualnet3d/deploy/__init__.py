@@ -5,5 +5,17 @@ from mutualnet3d.deploy.bundle import Bundle
 from mutualnet3d.deploy.prediction import Label, Prediction, Timing
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.deploy.stream import Stream, TracePoint, Window
+from mutualnet3d.deploy.trace_plot import save_trace_plot
 
-__all__ = ["BACKENDS", "Bundle", "Label", "Prediction", "Predictor", "Stream", "Timing", "TracePoint", "Window"]
+__all__ = [
+    "BACKENDS",
+    "Bundle",
+    "Label",
+    "Prediction",
+    "Predictor",
+    "Stream",
+    "Timing",
+    "TracePoint",
+    "Window",
+    "save_trace_plot",
+]
