@@ -88,7 +88,7 @@ def quantize(model: Any, batches: Iterable[Sequence[torch.Tensor]]) -> Any:
             nncf.Dataset(clips),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(clips),
-            ignored_scope=nncf.IgnoredScope(names=_behind_the_classifier(model)),
+            ignored_scope=nncf.IgnoredScope(names=[*_behind_the_classifier(model), *_squeeze_excitations(model)]),
             advanced_parameters=advanced,
         )
 
@@ -98,6 +98,22 @@ def _behind_the_classifier(model: Any) -> list[str]:
     node = model.get_results()[0]
     names = []
     while (node := node.input(0).get_source_output().get_node()).get_type_name() not in ("MatMul", "Convolution"):
+        names.append(node.get_friendly_name())
+    return names
+
+
+def _squeeze_excitations(model: Any) -> list[str]:
+    """Names of the nodes of SE, from its mean to its product. NNCF leaves them alone where it sees what they are; with
+    a mean in two steps (clip_network.py) it does not."""
+    names = []
+    for node in model.get_ops():
+        shape = node.get_output_partial_shape(0) if node.get_type_name() == "Sigmoid" else []
+        if len(shape) != 5 or [str(each) for each in shape][2:] != ["1", "1", "1"]:
+            continue
+        names += [each.get_node().get_friendly_name() for each in node.output(0).get_target_inputs()]
+        while node.get_type_name() != "AvgPool":
+            names.append(node.get_friendly_name())
+            node = node.input(0).get_source_output().get_node()
         names.append(node.get_friendly_name())
     return names
 
