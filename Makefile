@@ -28,7 +28,7 @@ lint: $(INSTALLED)
 
 # One process per core, one thread each: the tests' networks are too small for more.
 test: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal -m "not slurm and not browser"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slurm and not browser"
 
 test-page: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/tools/test_demo_web.py
