@@ -47,11 +47,12 @@ def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
     return _made_of(values, found, overrides)
 
 
-def parse_cfg(text: str, source: str) -> CfgNode:
+def parse_cfg(text: str, source: str, overrides: Sequence[Any] = ()) -> CfgNode:
     """The config of a YAML text without `_BASE_`, as a checkpoint holds it.
 
     Args:
         source: where the text is from, for errors.
+        overrides: as of `load_cfg`.
 
     Raises:
         ValueError: as `load_cfg`.
@@ -62,7 +63,7 @@ def parse_cfg(text: str, source: str) -> CfgNode:
         raise ValueError(f"{source}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{source}: expected keys and values, got {text[:50]!r}")
-    return _made_of(values, source)
+    return _made_of(values, source, overrides)
 
 
 def _made_of(values: dict[str, Any], found: str, overrides: Sequence[Any] = ()) -> CfgNode:

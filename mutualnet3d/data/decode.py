@@ -26,16 +26,16 @@ from iopath.common.file_io import g_pathmgr
 from mutualnet3d.data.packet_index import PacketIndex
 
 # What PyAV raises on damaged files: its own errors and, out of its bindings, these.
-_DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, RuntimeError)
+DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, RuntimeError)
 
 # Packets of more bytes in all are not kept between reading and decoding but read again.
 _MAX_KEPT_BYTES = 64 << 20
 
 # Larger pictures are taken for damaged headers; 8K video has half as many pixels.
-_MAX_PIXELS = 1 << 26
+MAX_PIXELS = 1 << 26
 
 # Frame rates out of this range are not believed.
-_FPS_RANGE = (0.1, 1000.0)
+FPS_RANGE = (0.1, 1000.0)
 
 # These formats state in their headers all that is needed; libav need not decode the first frames to find it out, which
 # takes it as long as a tenth of a clip.
@@ -97,7 +97,7 @@ class VideoFile:
             self._open(probe=False)
             if not self._read_index():
                 self._read_packets()
-        except _DECODER_ERRORS as error:
+        except DECODER_ERRORS as error:
             self.close()
             raise self._failure(error) from error
 
@@ -136,7 +136,7 @@ class VideoFile:
                 delivered += 1
             if delivered < len(indices):
                 raise self._correct_count()
-        except _DECODER_ERRORS as error:
+        except DECODER_ERRORS as error:
             raise self._failure(error) from error
 
     # ---- the file ----------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class VideoFile:
         if self._codec is None:
             raise VideoDecodeError(f"{self.path}: the video stream is of a codec that this libav does not know")
         self._codec.thread_count = 1
-        self._codec.options = {"max_pixels": str(_MAX_PIXELS)}
+        self._codec.options = {"max_pixels": str(MAX_PIXELS)}
 
     def _demux(self) -> Iterator[list[av.Packet]]:
         """All packets of the video, some at a time."""
@@ -279,7 +279,7 @@ class VideoFile:
 
     def _frame_rate(self) -> float | None:
         """Measured from the timestamps; the header's, which is exact, where it agrees or nothing can be measured."""
-        low, high = _FPS_RANGE
+        low, high = FPS_RANGE
         said = [float(rate) for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate]
         said = [rate for rate in said if low <= rate <= high]
         if self._shown is not None and len(self._shown) > 1 and self._stream.time_base:

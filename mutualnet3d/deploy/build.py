@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -61,8 +61,8 @@ def check_same(table: QueryTable, checkpoint: str) -> None:
         raise ValueError(f"{checkpoint} is checkpoint {found}, the table is of checkpoint {wanted}; {WHICH}")
 
 
-def config_of(content: Mapping[str, Any], checkpoint: str) -> CfgNode:
-    """The config in a checkpoint.
+def config_of(content: Mapping[str, Any], checkpoint: str, overrides: Sequence[Any] = ()) -> CfgNode:
+    """The config in a checkpoint, with `overrides` (as of `load_cfg`) in it.
 
     Raises:
         ValueError: it holds none, or one that is not of this release.
@@ -70,7 +70,7 @@ def config_of(content: Mapping[str, Any], checkpoint: str) -> CfgNode:
     text = content.get("cfg")
     if not isinstance(text, str):
         raise ValueError(f"{checkpoint}: no config in it; {WHICH}")
-    return parse_cfg(text, f"{checkpoint}: its config")
+    return parse_cfg(text, f"{checkpoint}: its config", overrides)
 
 
 def _class_names(content: Mapping[str, Any], cfg: CfgNode, path: str) -> tuple[str, ...]:

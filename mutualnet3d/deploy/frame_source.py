@@ -18,14 +18,10 @@ import torch
 from av.video.reformatter import VideoReformatter
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.decode import VideoDecodeError
+from mutualnet3d.data.decode import DECODER_ERRORS, FPS_RANGE, MAX_PIXELS, VideoDecodeError
 
-# What PyAV raises on damaged files: its own errors and, out of its bindings, these; as in data/decode.py.
-_DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, RuntimeError, IndexError)
-# Larger pictures are taken for damaged headers; 8K video has half as many pixels.
-_MAX_PIXELS = 1 << 26
-# Frame rates out of this range are not believed.
-_FPS_RANGE = (0.1, 1000.0)
+# What PyAV raises on damaged files, and at the end of one in which streams have appeared since it was opened.
+_ERRORS = (*DECODER_ERRORS, IndexError)
 # A longer pause between two frames is taken for damage, seconds.
 _LONGEST_PAUSE = 60.0
 # Frames of a video that tells no rate are taken for so many a second, where they have no times either.
@@ -132,7 +128,7 @@ class _ContainerSource:
         try:
             self._container = open_container()
             self._choose_stream(self._container)
-        except _DECODER_ERRORS as error:
+        except _ERRORS as error:
             self.close()
             raise self._failure(error) from error
 
@@ -150,8 +146,8 @@ class _ContainerSource:
             raise VideoDecodeError(f"{self.name}: the video stream is of a codec that this libav does not know")
         # One thread: libav's frame threads can hang on an early stop.
         self._stream.codec_context.thread_count = 1
-        self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
-        low, high = _FPS_RANGE
+        self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        low, high = FPS_RANGE
         said = [float(rate) for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate]
         self.fps: float | None = next((rate for rate in said if low <= rate <= high), None)
 
@@ -171,7 +167,7 @@ class _ContainerSource:
                     seconds = frame.time - start
                 yield seconds, self._shaper(frame)
                 before = seconds
-        except _DECODER_ERRORS as error:
+        except _ERRORS as error:
             raise self._failure(error) from error
         finally:
             self.close()

@@ -4,7 +4,6 @@ run tested them, so that their accuracy can stand beside its own."""
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.config import load_cfg
 from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build import (
     Split,
@@ -123,12 +121,7 @@ def _config(source: CheckpointSource, overrides: Sequence[Any]) -> CfgNode:
     for key in map(str, overrides[::2]):
         if key.partition(".")[0] not in _SECTIONS:
             raise ValueError(f"override: {key} is not of int8's data or test; allowed: keys of {', '.join(_SECTIONS)}")
-    cfg = config_of(load_checkpoint(source.path), source.path)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "config.yaml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(cfg.dump())
-        cfg = load_cfg(path, overrides)
+    cfg = config_of(load_checkpoint(source.path), source.path, overrides)
     here, there = build_preprocessing(cfg).to_json(), source.preprocessing.to_json()
     changed = [
         f"{name} {here[name]!r}, not {there[name]!r}"

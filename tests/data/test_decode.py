@@ -627,7 +627,7 @@ def test_a_video_of_broken_frames_alone_is_named(video_named, tmp_path):
 
 
 def test_absurd_pictures_are_refused(video_named, monkeypatch):
-    monkeypatch.setattr(decode, "_MAX_PIXELS", 1000)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
     refused(video_named("closed.mp4")[0], "cannot be decoded: .*")
 
 

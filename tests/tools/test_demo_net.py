@@ -210,7 +210,7 @@ def test_a_camera_for_some_seconds(camera, demo, output):
     assert FakeCamera.num_closed >= 1
 
 
-def test_ctrl_c_ends_a_recording_and_keeps_it(camera, demo, output, monkeypatch):
+def interrupt_the_third_window(monkeypatch):
     predict, calls = Predictor.predict, count()
 
     def interrupted(*args, **settings):
@@ -219,6 +219,10 @@ def test_ctrl_c_ends_a_recording_and_keeps_it(camera, demo, output, monkeypatch)
         return predict(*args, **settings)
 
     monkeypatch.setattr(Predictor, "predict", interrupted)
+
+
+def test_ctrl_c_ends_a_recording_and_keeps_it(camera, demo, output, monkeypatch):
+    interrupt_the_third_window(monkeypatch)
     status, out, _ = demo(7)
     assert status == 0
     found = re.search(r"drawn\.mp4: (\d+) frames; 2 windows on pytorch", out)
@@ -250,14 +254,7 @@ def test_a_camera_that_is_not_there(demo, output):
 def test_ctrl_c_leaves_what_was_there(demo, output, tmp_path, monkeypatch):
     output.parent.mkdir()
     output.write_text("older")
-    predict, calls = Predictor.predict, count()
-
-    def interrupted(*args, **settings):
-        if next(calls) == 2:
-            raise KeyboardInterrupt
-        return predict(*args, **settings)
-
-    monkeypatch.setattr(Predictor, "predict", interrupted)
+    interrupt_the_third_window(monkeypatch)
     status, out, err = demo(grey_video(tmp_path / "video.mp4", 40, 120, 160))
     assert (status, out, err) == (130, "", "interrupted; nothing is written\n")
     assert files(output) == ["drawn.mp4"]
