@@ -12,10 +12,11 @@ better one; its top-5 is not known and stands as 0. Budgets are the GFLOPs of th
 sub-network.
 
 *File to label*: every video at every budget and by the peer, in another order every time, the first round not counted;
-medians over all, in milliseconds. The peer is what a user of PyTorchVideo has: PyAV decodes the whole file and makes
-RGB of every frame (its EncodedVideo; these videos are no longer than a clip), of which 16 are taken, scaled to a short
-side of 256 as floats, cropped to 224 and normalised, and pytorchvideo's X3D-M in eager mode runs on them. Its pixels
-are not quite ours, so labels are not compared. Its normalisation counts as preparing, ours as the network's.
+in milliseconds of each video's middle run, the mean over the videos. The peer is what a user of PyTorchVideo has: PyAV
+decodes the whole file and makes RGB of every frame (its EncodedVideo; these videos are no longer than a clip), of which
+16 are taken, scaled to a short side of 256 as floats, cropped to 224 and normalised, and pytorchvideo's X3D-M in eager
+mode runs on them. Its pixels are not quite ours, so labels are not compared. Its normalisation counts as preparing,
+ours as the network's.
 
 *Change of the budget*: `choose` alone, over many calls; and the network's time in the first call behind a change over
 that in the next call.
@@ -159,30 +160,35 @@ def file_to_label(source: CheckpointSource, checkpoint: str, videos: Sequence[st
     }
     ours = list(works)
     works[PEER] = lambda path: peer(path, source.preprocessing, network)
-    timings: dict[str, list[Timing]] = {name: [] for name in works}
+    timings: dict[str, dict[str, list[Timing]]] = {name: {path: [] for path in videos} for name in works}
     for number in range(-1, args.rounds):
         for place, path in enumerate(videos):
             for name in random.Random(100 * number + place).sample(list(works), len(works)):
                 timing = works[name](path)
                 if number >= 0:
-                    timings[name].append(timing)
-    medians = {
-        name: [
-            statistics.median(getattr(each, part) for each in of_name)
-            for part in ("decode", "prepare", "network", "total")
-        ]
-        for name, of_name in timings.items()
-    }
-    print(f"\nback end {predictor.backend}; milliseconds, medians of {len(videos)} videos x {args.rounds} rounds\n")
+                    timings[name][path].append(timing)
+    means = {name: mean_of_middle_runs(list(of_name.values())) for name, of_name in timings.items()}
+    print(
+        f"\nback end {predictor.backend}; milliseconds, mean of {len(videos)} videos, of each the middle one of "
+        f"{args.rounds} runs\n"
+    )
     rows = [
-        [name, *(f"{each:.1f}" for each in medians[name]), f"{medians[PEER][-1] / medians[name][-1]:.1f}"]
-        for name in works
+        [name, *(f"{each:.1f}" for each in means[name]), f"{means[PEER][-1] / means[name][-1]:.1f}"] for name in works
     ]
     columns = ("what", "decoding", "preparing", "network", "all", "times as fast as the peer")
     print(markdown(columns, rows))
-    sums = [medians[name][-1] for name in ours]
+    sums = [means[name][-1] for name in ours]
     falls = "falls" if all(more > less for more, less in itertools.pairwise(sums)) else "DOES NOT FALL"
     print(f"\nthe sum {falls} with the budget: {', '.join(f'{each:.1f}' for each in sums)}", flush=True)
+
+
+def mean_of_middle_runs(timings: Sequence[Sequence[Timing]]) -> list[float]:
+    """Decoding, preparing, network and all, milliseconds: the mean over videos of the run whose total is the median of
+    the video's runs, so that the parts add up to the whole."""
+    middle = [sorted(of_video, key=lambda each: each.total)[len(of_video) // 2] for of_video in timings]
+    return [
+        statistics.mean(getattr(each, part) for each in middle) for part in ("decode", "prepare", "network", "total")
+    ]
 
 
 @torch.no_grad()

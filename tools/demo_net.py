@@ -38,6 +38,7 @@ from mutualnet3d.deploy.extras import require
 from mutualnet3d.deploy.frame_source import FrameSource, open_source
 from mutualnet3d.deploy.overlay import NUM_LABELS, draw_overlay
 from mutualnet3d.deploy.stream import Stream, TracePoint, Window
+from mutualnet3d.deploy.trace_plot import SUFFIXES, save_trace_plot
 from mutualnet3d.engine.query_table import Row
 from mutualnet3d.log import logger, progress
 
@@ -128,8 +129,6 @@ def run(args: argparse.Namespace) -> str:
                 draw_camera(artist, stream)
     trace = stream.trace
     if args.trace_plot and trace:
-        from mutualnet3d.deploy.trace_plot import save_trace_plot
-
         save_trace_plot(trace, args.milliseconds, args.trace_plot, os.path.basename(args.output))
     return f"{args.output}: {artist.num_frames} frames; {summary(trace, args.milliseconds, predictor.backend)}"
 
@@ -153,8 +152,8 @@ def check(args: argparse.Namespace) -> None:
     if args.trace_plot:
         if args.milliseconds is None:
             raise ValueError("--trace-plot shows how a time was held; it needs --milliseconds")
-        if os.path.splitext(args.trace_plot)[1].lower() not in (".png", ".svg"):
-            raise ValueError(f"--trace-plot {args.trace_plot}: expected a name that ends in .png or .svg")
+        if os.path.splitext(args.trace_plot)[1].lower() not in SUFFIXES:
+            raise ValueError(f"--trace-plot {args.trace_plot}: expected a name that ends in {' or '.join(SUFFIXES)}")
         require("matplotlib", "plot")
 
 

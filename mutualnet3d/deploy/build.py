@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,9 +14,8 @@ from mutualnet3d.data.build import build_preprocessing
 from mutualnet3d.deploy.source import CheckpointSource
 from mutualnet3d.engine.checkpoint import file_hash, load_checkpoint
 from mutualnet3d.engine.query_table import QueryTable
+from mutualnet3d.log import logger
 from mutualnet3d.models import build_model, load_weights
-
-logger = logging.getLogger("mutualnet3d")
 
 WHICH = "give the calibrated.pyth that a test run wrote beside its query table"
 

@@ -6,7 +6,6 @@ print(predictor.predict("video.mp4", gflops=0.01).labels[0])
 
 from __future__ import annotations
 
-import logging
 import os
 import statistics
 import threading
@@ -23,28 +22,16 @@ from mutualnet3d.deploy.backends import BACKENDS, CHOICES, Backend, OpenVINOInt8
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.bundle import Bundle
 from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.fastest import find_fastest
 from mutualnet3d.deploy.frame_source import Source
 from mutualnet3d.deploy.prediction import Prediction, Timing, best_labels, score_views
 from mutualnet3d.deploy.source import NetworkSource
 from mutualnet3d.deploy.stream import Stream
 from mutualnet3d.engine.latency import device_name
 from mutualnet3d.engine.query_table import COSTS, QueryTable, Row
+from mutualnet3d.log import logger
 from mutualnet3d.shapes import SubnetConfig
 
-logger = logging.getLogger("mutualnet3d")
-
-# A back end of another precision is not taken where its logits differ more than this, relative to the largest, on the
-# clip that it is tried with, or its best class is another one.
-_MAX_DIFFERENCE = 0.03
-# int8 is judged by its measured accuracy: "fast" takes it if it costs no sub-network that may be chosen more points of
-# top-1 than this, as many as interpolated statistics may (TEST.MAX_INTERPOLATION_LOSS). One clip then has to show only
-# that this machine computes it rightly: on a trained network the logits of a few clips in a hundred differed by 0.06,
-# the furthest by 0.18.
-_MAX_INT8_LOSS = 0.5
-_MAX_INT8_DIFFERENCE = 0.25
-
-# Timed passes of each back end when one is chosen.
-_TRIALS = 3
 # Timed passes of each sub-network when times are measured: as many as fit into so many seconds, within these bounds.
 _MEASURING_SECONDS, _FEWEST_RUNS, _MOST_RUNS = 3.0, 3, 25
 
@@ -372,70 +359,14 @@ class Predictor:
         """
         if self._backend is None:
             given = clips or random_clips(self._source.shapes(config), 1)
-            self._backend = self._fastest(config, [clip[:1] for clip in given])
+            front = () if self._source.table is None else self._front()
+            found = find_fastest(
+                self._source, self._choice, config, [clip[:1] for clip in given], front, self._device, self._threads
+            )
+            self.trials, self.passed_over, self._backend = found.trials, found.passed_over, found.backend
         if self._backend.format not in self._source.formats(config):
             raise ValueError(f"{self._source.path} has no {self._backend.format} network of {config}")
         return self._backend
-
-    def _fastest(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> Backend:
-        candidates: dict[str, Backend] = {}
-        for name in self._choice:
-            kind = BACKENDS[name]
-            problem = kind.why_not(self._source, config, self._device)
-            if problem is None and kind is OpenVINOInt8:
-                problem = self._why_not_int8(config)
-            if problem:
-                self.passed_over[name] = problem
-                if "pip install" in problem and kind.exact:
-                    logger.warning("%s (often several times as fast as PyTorch)", problem)
-            else:
-                candidates[name] = kind(self._source, self._device, self._threads)
-        if not candidates:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.passed_over.items())
-            raise ValueError(f"no back end can run {config} here: {reasons}")
-        logger.info("trying %s", ", ".join(candidates))
-        logits = {name: each.runner(config)(clips) for name, each in candidates.items()}
-        self._drop_inexact(candidates, logits)
-        seconds: dict[str, list[float]] = {name: [] for name in candidates}
-        for _ in range(_TRIALS):
-            for name, each in candidates.items():
-                started = time.perf_counter()
-                each.runner(config)(clips)
-                seconds[name].append(time.perf_counter() - started)
-        self.trials = {name: 1e3 * min(each) for name, each in seconds.items()}  # the least disturbed
-        fastest = min(self.trials, key=lambda name: self.trials[name])
-        said = ", ".join(
-            f"{name} {each:.1f} ms" for name, each in sorted(self.trials.items(), key=lambda pair: pair[1])
-        )
-        logger.info("back end %s; %s took %s", fastest, config, said)
-        return candidates[fastest]
-
-    def _why_not_int8(self, config: SubnetConfig) -> str | None:
-        """What keeps "fast" from int8, in a line; None: it costs next to nothing, wherever it may be run."""
-        rows = () if self._source.table is None else self._source.table.rows
-        of = {row.config: row for row in rows}
-        for each in dict.fromkeys([config, *(self._front() if rows else ())]):
-            row = of.get(each)
-            if row is None or row.int8_top1 is None or row.int8_milliseconds is None:
-                return f"the query table has no accuracy of {each} in int8"
-            if OpenVINOInt8.format not in self._source.formats(each):
-                return f"{self._source.path} has no {OpenVINOInt8.format} network of {each}"
-            if row.top1 - row.int8_top1 > _MAX_INT8_LOSS:
-                return f"int8 costs {each} {row.top1 - row.int8_top1:.2f} points of top-1"
-        return None
-
-    def _drop_inexact(self, candidates: dict[str, Backend], logits: dict[str, torch.Tensor]) -> None:
-        """Drop back ends of other precisions whose logits are others."""
-        exact = next((logits[name] for name, each in candidates.items() if each.exact), None)
-        if exact is None:
-            return
-        for name in [name for name, each in candidates.items() if not each.exact]:
-            difference = float((logits[name] - exact).abs().max() / exact.abs().max())
-            same = bool((logits[name].argmax(dim=1) == exact.argmax(dim=1)).all())
-            allowed = _MAX_INT8_DIFFERENCE if name == OpenVINOInt8.name else _MAX_DIFFERENCE
-            if not (same and difference <= allowed):  # NaN is not
-                self.passed_over[name] = f"its logits differ by {difference:.2g} of the largest"
-                del candidates[name]
 
 
 def _device(name: str | None) -> torch.device:

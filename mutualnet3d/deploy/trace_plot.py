@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mutualnet3d.atomic import write_atomically
+from mutualnet3d.deploy.extras import require
 from mutualnet3d.deploy.stream import TracePoint
 from mutualnet3d.shapes import SubnetConfig
 
@@ -68,11 +69,9 @@ def draw_trace(
     loads: Sequence[tuple[float, float]] = (),
 ) -> Figure:
     """The picture as matplotlib's figure; arguments and errors are those of `save_trace_plot`."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the picture needs matplotlib: pip install 'mutualnet3d[plot]'") from error
+    require("matplotlib", "plot")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     if not trace:
         raise ValueError("the trace is empty: no window has run")

@@ -14,7 +14,7 @@ import mutualnet3d as m3
 from mutualnet3d.data.decode import VideoDecodeError
 from mutualnet3d.deploy import backends as backends_module
 from mutualnet3d.deploy import predictor as predictor_module
-from mutualnet3d.deploy.backends import BACKENDS, PyTorch, PyTorchBf16
+from mutualnet3d.deploy.backends import PyTorchBf16
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import eager_logits, export
@@ -145,40 +145,6 @@ def test_back_ends_agree(backend, source, video):
     assert (got.backend, got.views) == (backend, 2)
     assert [label.index for label in got.labels] == [label.index for label in wanted.labels]
     assert [label.score for label in got.labels] == pytest.approx([label.score for label in wanted.labels], rel=1e-4)
-
-
-def test_the_fastest_back_end_is_chosen_by_running_them(source, video, monkeypatch):
-    """Of three: one is slow, one is fast, one is faster still and gives other logits."""
-
-    class Slow(PyTorch):
-        name = "slow"
-        seconds, factor = 0.02, 1.0
-
-        def _make(self, config):
-            run = super()._make(config)
-            return lambda clips: (time.sleep(self.seconds), self.factor * run(clips))[1]
-
-    class Fast(Slow):
-        name, seconds = "fast", 0.0
-
-    class Wrong(Fast):
-        name, exact, factor = "wrong", False, 1.05
-
-    class Missing(Fast):
-        name, module = "missing", "no_such_module"
-
-    for kind in (Slow, Fast, Wrong, Missing):
-        monkeypatch.setitem(BACKENDS, kind.name, kind)
-    monkeypatch.setitem(backends_module.CHOICES, "auto", ("slow", "wrong", "missing", "fast"))
-    predictor = Predictor(source)
-    assert predictor.backend is None
-    assert predictor.predict(video, config=SMALL).backend == predictor.backend == "fast"
-    assert set(predictor.trials) == {"slow", "fast"}
-    assert predictor.trials["fast"] < predictor.trials["slow"]
-    assert predictor.passed_over == {
-        "wrong": "its logits differ by 0.05 of the largest",
-        "missing": "no_such_module is not installed: pip install 'mutualnet3d[deploy]'",
-    }
 
 
 def test_auto_computes_in_float32_alone():

@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-import types
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from mutualnet3d.deploy import quantize as quantize_module
-from mutualnet3d.deploy.backends import BACKENDS, CHOICES, OpenVINOInt8, PyTorchBf16
+from mutualnet3d.deploy.backends import CHOICES, OpenVINOInt8
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import ParityError, eager_logits, export
 from mutualnet3d.deploy.extras import installed
@@ -242,26 +241,6 @@ def test_fast_takes_int8_where_it_is_known_to_cost_next_to_nothing(quantized, mo
     else:
         with pytest.raises(ValueError, match=rf"no back end can run {FULL} here: openvino-int8: {problem}"):
             predictor.predict(FRAMES, config=FULL)
-
-
-def test_auto_never_takes_int8_nor_fast_without_a_table(quantized):
-    assert "openvino-int8" not in CHOICES["auto"]
-    predictor = Predictor(quantized, backend="fast")
-    predictor._source = types.SimpleNamespace(table=None, path="here")
-    assert predictor._why_not_int8(FULL) == "the query table has no accuracy of w1.0-s64-t4 in int8"
-
-
-def test_fast_looks_at_a_clip_less_closely_where_accuracy_was_measured(quantized):
-    predictor = Predictor(quantized, backend="fast")
-    logits = torch.tensor([[10.0, 0.0]])
-    names = ("pytorch", "pytorch-bf16", "openvino-int8")
-    candidates = {name: BACKENDS[name](quantized, CPU, 1) for name in names}
-    predictor._drop_inexact(
-        candidates, {"pytorch": logits, PyTorchBf16.name: logits + 1, OpenVINOInt8.name: logits + 1}
-    )
-    assert list(candidates) == ["pytorch", "openvino-int8"]
-    predictor._drop_inexact(candidates, {"pytorch": logits, OpenVINOInt8.name: logits + 3})
-    assert list(candidates) == ["pytorch"]
 
 
 # ---- the bundle ------------------------------------------------------------------------------------------------------
