@@ -1,15 +1,18 @@
 """mutualnet3d: one SlowFast, Slow or X3D that runs at many costs (MutualNet, Yang et al., TPAMI 2022)."""
 
+import importlib
 import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mutualnet3d.config import load_cfg
+    from mutualnet3d.deploy import Predictor
+    from mutualnet3d.engine import QueryTable
+    from mutualnet3d.models import create_model, list_models, load_weights, multiply_adds, sort_channels
+    from mutualnet3d.mutual import SubnetConfig, SubnetSpace
 
 # pytorchvideo and fvcore script functions as they are imported; nothing here does, and no user can change it.
 warnings.filterwarnings("ignore", message="`torch.jit.script.*` is deprecated", category=FutureWarning)
-
-from mutualnet3d.config import load_cfg  # noqa: E402
-from mutualnet3d.deploy import Predictor  # noqa: E402
-from mutualnet3d.engine import QueryTable  # noqa: E402
-from mutualnet3d.models import create_model, list_models, load_weights, multiply_adds, sort_channels  # noqa: E402
-from mutualnet3d.mutual import SubnetConfig, SubnetSpace  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -25,3 +28,33 @@ __all__ = [
     "multiply_adds",
     "sort_channels",
 ]
+
+# Torch and torchvision take seconds to load. What reads videos alone needs neither: the data tools, and every process
+# that they start. So names are fetched from where they stand when they are first asked for (PEP 562).
+_HOMES = {
+    "Predictor": "deploy",
+    "QueryTable": "engine",
+    "SubnetConfig": "mutual",
+    "SubnetSpace": "mutual",
+    "create_model": "models",
+    "list_models": "models",
+    "load_cfg": "config",
+    "load_weights": "models",
+    "multiply_adds": "models",
+    "sort_channels": "models",
+}
+_PARTS = ("config", "data", "deploy", "engine", "models", "mutual", "ops", "runner")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PARTS})

@@ -17,11 +17,26 @@ import numpy as np
 import pytest
 import torch
 
+from tests.copies import start_server
+
 # Tests hold what comes out, not how long it took: these machines are shared.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _server_of_copies() -> None:
+    start_server()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _seeds_of_modules() -> None:
+    """So that what a module's fixtures make does not depend on the tests before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - the global one is the point
+    random.seed(0)
 
 
 @pytest.fixture(autouse=True)

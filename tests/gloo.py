@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import pickle
 import tempfile
@@ -16,15 +15,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-# One process loads torch, and each test's processes are copies of it: to load it takes longer than most tests do.
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.gloo", "mutualnet3d.runner"])
+from tests.copies import SERVER
 
 
 def in_processes(module: str, name: str, world: int = 2, timeout: float = 120.0) -> list[Any]:
     """What the function `name` of `module`, which takes nothing, returns in each of `world` processes."""
     with tempfile.TemporaryDirectory() as folder:
-        processes = [_SERVER.Process(target=_run, args=(folder, module, name, rank, world)) for rank in range(world)]
+        processes = [SERVER.Process(target=_run, args=(folder, module, name, rank, world)) for rank in range(world)]
         for process in processes:
             process.start()
         deadline = time.monotonic() + timeout

@@ -149,20 +149,17 @@ def test_a_store_that_cannot_be_reached_or_opened():
             pass
 
 
-# Real processes, as many checks in each as it can take: torch takes seconds to load, and the package as long again, of
-# which they load two modules, without its __init__.
+# Real processes, as many checks in each as it can take: torch takes seconds to load.
 
-PREAMBLE = f"""
-import json, os, signal, sys, time, types
+PREAMBLE = """
+import json, os, signal, sys, time
 from datetime import timedelta
 import torch
 import torch.distributed as dist
-package = sys.modules["mutualnet3d"] = types.ModuleType("mutualnet3d")
-package.__path__ = [{os.path.dirname(distributed.__file__)!r}]
 from mutualnet3d import distributed
 from mutualnet3d.distributed import PreflightError, joined
 from mutualnet3d.launch import Launch, find_launch
-said = {{}}
+said = {}
 def place():
     return Launch(rank, 2, rank, 2, "127.0.0.1", ports.pop(0), "torchrun")
 def say(**what):

@@ -19,6 +19,7 @@ from mutualnet3d.deploy.backends import CHOICES
 from mutualnet3d.models import build_model
 from mutualnet3d.runner import configs_to_test
 from tests.conftest import numbered_frames, write_video
+from tests.copies import Script
 from tests.tools.test_measure_latency import write_tested
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,7 +159,6 @@ def test_pyslowfasts_lines_become_torchrun(line, monkeypatch, run_tool):
 @pytest.mark.parametrize("line", of_kind("python tools/make_demo_data.py"))
 def test_make_demo_data_lines_run(line, tmp_path):
     words = [*shlex.split(line)[1:], "--output", str(tmp_path / "data"), "--train", "2", "--val", "1"]
-    words += ["--workers", "1"]  # others would import torch again
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
     assert len((tmp_path / "data" / "train.csv").read_text().splitlines()) == 2
 
@@ -303,10 +303,7 @@ def test_pyslowfasts_opts_word_is_understood(place, run_tool):
 
 
 def test_cli_errors_are_one_line_and_exit_2(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", "DATA.PATH_TO_DATA_DIR", str(tmp_path),
-         "OUTPUT_DIR", str(tmp_path / "output")],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert re.fullmatch(r"error: no list of videos at .*train\.csv; expected .*\n", done.stderr)
+    words = ["DATA.PATH_TO_DATA_DIR", tmp_path, "OUTPUT_DIR", tmp_path / "output"]
+    status, errors = Script(["tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *words], tmp_path).finish()
+    assert status == 2
+    assert re.fullmatch(r"error: no list of videos at .*train\.csv; expected .*\n", errors)

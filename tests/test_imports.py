@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
+
+import mutualnet3d as m3
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mutualnet3d"
 
@@ -105,3 +111,22 @@ def test_cfg_is_read_at_the_edge_only():
 
 def _is_cfg(node: ast.AST) -> bool:
     return (isinstance(node, ast.Name) and node.id == "cfg") or (isinstance(node, ast.arg) and node.arg == "cfg")
+
+
+def test_what_reads_videos_alone_loads_no_torch():
+    """Every process that the data tools start would take seconds more."""
+    modules = [f"mutualnet3d.data.{name}" for name in ("check", "prepare", "make_lists", "moving_shapes", "apart")]
+    script = f"import sys, mutualnet3d, {', '.join(modules)}; print(*({{'torch', 'torchvision'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+def test_public_names_are_there_when_they_are_asked_for():
+    assert set(m3._HOMES) == set(m3.__all__)
+    for name in m3.__all__:
+        assert getattr(m3, name).__name__ == name
+        assert getattr(m3, name).__module__.startswith(f"mutualnet3d.{m3._HOMES[name]}") or name == "SubnetConfig"
+        assert name in dir(m3)
+    assert m3.models.create_model is m3.create_model
+    with pytest.raises(AttributeError, match=r"module 'mutualnet3d' has no attribute 'nothing'"):
+        m3.nothing  # noqa: B018

@@ -19,6 +19,7 @@ import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
+from tests.copies import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 CFG = "X3D_tiny_mutual.yaml"
@@ -154,8 +155,7 @@ def test_a_killed_run_goes_on(tiny_overrides, tmp_path):
     steps_done = len(log.read_text().splitlines())
     assert 10 <= steps_done < 60
     overrides = tiny_overrides(SOLVER__MAX_EPOCH=15, TRAIN__CHECKPOINT_SECONDS=60, TEST__ENABLE=False)
-    command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", CFG, *map(str, overrides)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=240)
+    run_script(["tools/run_net.py", "--cfg", CFG, *overrides], tmp_path)
     records = [json.loads(line) for line in log.read_text().splitlines()]
     (resumed,) = [record for record in records if record["kind"] == "resumed"]
     assert 0 < resumed["step"] <= steps_done

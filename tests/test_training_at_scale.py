@@ -22,6 +22,7 @@ from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.engine.scores import Accuracy
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
+from tests.copies import Script, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 CFG = "X3D_tiny_mutual.yaml"
@@ -47,26 +48,8 @@ def records_of(folder, kind="train"):
         return [record for record in map(json.loads, file) if record["kind"] == kind]
 
 
-def start(overrides, num_processes=1):
-    """run_net with `overrides`, alone or under torchrun."""
-    script = [str(ROOT / "tools/run_net.py"), "--cfg", CFG, *map(str, overrides)]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-    command = [sys.executable, "-W", "ignore", *(torchrun if num_processes > 1 else []), *script]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process, timeout=120):
-    try:
-        errors = process.communicate(timeout=timeout)[1]
-    finally:
-        process.kill()
-    return process.returncode, errors
-
-
-def run(overrides, num_processes=1):
-    status, errors = finish(start(overrides, num_processes))
-    assert status == 0, errors[-4000:]
+def words_of(overrides):
+    return ["tools/run_net.py", "--cfg", CFG, *overrides]
 
 
 def same_weights(first, second):
@@ -83,7 +66,7 @@ def wait_for_steps(folder, number, process, timeout=60):
         if Path(folder, "log.jsonl").exists() and len(records_of(folder)) >= number:
             return
         time.sleep(0.02)
-    raise AssertionError(f"no {number} steps; status {process.poll()}: {finish(process)[1][-4000:]}")
+    raise AssertionError(f"no {number} steps; status {process.poll()}")
 
 
 @pytest.mark.slow
@@ -94,7 +77,7 @@ def test_two_processes_train_as_one_and_another_number_goes_on(tiny_overrides, t
     run_train(whole)
     output = tmp_path / "halves"
     halves = tiny_overrides(OUTPUT_DIR=str(output), TRAIN__CHECKPOINT_STEPS=1, TRAIN__CHECKPOINTS_KEPT=9, **common)
-    run(halves, num_processes=2)
+    run_script(words_of(halves), tmp_path, num_processes=2)
     expected, found = records_of(whole.OUTPUT_DIR), records_of(output)
     assert [record["step"] for record in found] == list(range(1, 9))
     for one, two in zip(expected, found, strict=True):
@@ -135,15 +118,25 @@ def test_processes_with_bad_videos_and_dropout_go_on_as_if_not_interrupted(tiny_
         "SOLVER__EMA_DECAY": 0.9,
         "TEST__ENABLE": False,
     }
-    run(tiny_overrides(OUTPUT_DIR=str(tmp_path / "whole"), **common), num_processes=2)
+    run_script(words_of(tiny_overrides(OUTPUT_DIR=str(tmp_path / "whole"), **common)), tmp_path, num_processes=2)
     output = tmp_path / "output"
-    process = start(tiny_overrides(**common), num_processes=2)
-    wait_for_steps(output, 6, process)
-    process.send_signal(signal.SIGTERM)  # torchrun passes it on
-    finish(process)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    with subprocess.Popen(
+        [*torchrun, *map(str, words_of(tiny_overrides(**common)))],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            wait_for_steps(output, 6, process)
+            process.send_signal(signal.SIGTERM)  # torchrun passes it on
+            process.wait(timeout=120)
+        finally:
+            process.kill()
     left = final_step(output)
     assert left == len(records_of(output)) < 16  # the step was finished and written down
-    run(tiny_overrides(**common), num_processes=2)
+    run_script(words_of(tiny_overrides(**common)), tmp_path, num_processes=2)
     (resumed,) = records_of(output, "resumed")
     assert resumed["step"] == left
     expected, found = final(tmp_path / "whole"), final(output)
@@ -172,10 +165,10 @@ def test_killed_at_random_steps_it_ends_where_the_uninterrupted_run_does(tiny_ov
     output, rng = tmp_path / "output", random.Random(0)
     for _ in range(2):
         done = len(records_of(output)) if (output / "log.jsonl").exists() else 0
-        process = start(tiny_overrides(**common))
+        process = Script(words_of(tiny_overrides(**common)), tmp_path)
         wait_for_steps(output, done + rng.randint(3, 10), process)
         process.send_signal(signal.SIGKILL)
-        finish(process)
+        assert process.finish()[0] == -signal.SIGKILL
         for path in (output / "checkpoints").glob("*.pyth"):
             load_checkpoint(str(path))
     run_train(make_cfg(tiny_overrides(**common)))
@@ -185,10 +178,10 @@ def test_killed_at_random_steps_it_ends_where_the_uninterrupted_run_does(tiny_ov
 
 def test_a_signal_leaves_status_75_and_the_command_goes_on(tiny_overrides, tmp_path):
     overrides = tiny_overrides(SOLVER__MAX_EPOCH=50, TRAIN__CHECKPOINT_SECONDS=0, TEST__ENABLE=False)
-    process = start(overrides)
+    process = Script(words_of(overrides), tmp_path)
     wait_for_steps(tmp_path / "output", 5, process)
     process.send_signal(signal.SIGUSR1)
-    status, errors = finish(process)
+    status, errors = process.finish()
     assert status == 75, errors[-4000:]
     assert "stopped by SIGUSR1 after step" in errors
     steps = len(records_of(tmp_path / "output"))
@@ -368,7 +361,7 @@ def test_three_processes_test_as_one_does(tiny_overrides, tiny_data, tmp_path):
         folders[world] = str(tmp_path / f"by_{world}")
         newest = {"TEST__CHECKPOINT_FILE_PATH": CheckpointFolder(cfg.OUTPUT_DIR).newest(), "TRAIN__ENABLE": False}
         overrides = tiny_overrides(**settings, **newest, OUTPUT_DIR=folders[world])
-        run_test(make_cfg(overrides)) if world == 1 else run(overrides, world)
+        run_test(make_cfg(overrides)) if world == 1 else run_script(words_of(overrides), tmp_path, world)
     tables = {world: m3.QueryTable.load(f"{folder}/query_table.json") for world, folder in folders.items()}
     for one, three in zip(tables[1].rows, tables[3].rows, strict=True):
         assert replace(three, milliseconds=one.milliseconds) == one

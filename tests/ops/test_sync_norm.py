@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing, nn
+from torch import nn
 
 from mutualnet3d.ops import Moments, SlimBatchNorm3d
 from mutualnet3d.ops.sync_norm import local_statistics
+from tests.gloo import in_processes
 
 PROCESSES = 2
-LIMIT_SECONDS = 120
 FEATURES = 12
 
 
@@ -164,38 +161,22 @@ def alone(rank: int) -> dict[str, torch.Tensor]:
     return results
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=(Path(folder) / "rendezvous").as_uri(),
-        rank=rank,
-        world_size=PROCESSES,
-        timeout=timedelta(seconds=LIMIT_SECONDS // 2),
-    )
+def work() -> dict[str, object]:
+    """In each of the processes."""
+    rank = dist.get_rank()
     results: dict[str, object] = {name: train(case, rank) for name, case in CASES.items()}
     results["behind a convolution"] = train_behind_convolution(rank)
     results["frozen input"] = frozen_input(rank)
     results["alone"] = alone(rank)
-    torch.save(results, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 # --- in the test's own process --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory) -> list[dict]:
-    folder = tmp_path_factory.mktemp("two_processes")
-    processes = multiprocessing.start_processes(work, (str(folder),), PROCESSES, join=False, start_method="spawn")
-    end = time.monotonic() + LIMIT_SECONDS
-    try:
-        while not processes.join(timeout=1):
-            assert time.monotonic() < end, f"two processes were not done after {LIMIT_SECONDS} s"
-    finally:
-        for process in processes.processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+def results() -> list[dict]:
+    return in_processes("tests.ops.test_sync_norm", "work", PROCESSES)
 
 
 def joined(results: list[dict], name: str, key: str, step: int) -> torch.Tensor:

@@ -1,0 +1,96 @@
+"""Processes for tests that are copies of one that has loaded torch and the package: to load them takes longer than most
+tests do."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
+from pathlib import Path
+
+import torch
+
+SERVER = multiprocessing.get_context("forkserver")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start_server() -> None:
+    """Start what is copied, and do not wait for it. Before anything else of this process starts a lighter one."""
+    SERVER.set_forkserver_preload(["tests.copies", "tests.gloo", "mutualnet3d.runner"])
+    forkserver.ensure_running()
+
+
+class Script:
+    """A script of the project, run as the command line does.
+
+    Args:
+        words: its path in the repository, and its arguments.
+        folder: what it prints is written here.
+        environment: more variables.
+    """
+
+    def __init__(self, words: Sequence[object], folder: Path, environment: Mapping[str, str] | None = None):
+        folder.mkdir(parents=True, exist_ok=True)
+        number = len(list(folder.glob("errors_*")))
+        self._printed, self._errors = folder / f"printed_{number}", folder / f"errors_{number}"
+        self._errors.touch()
+        given = {**os.environ, **(environment or {})}
+        arguments = (tuple(map(str, words)), given, str(self._printed), str(self._errors))
+        self._process = SERVER.Process(target=_run, args=arguments)
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """The exit status; None: it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def finish(self, timeout: float = 120.0) -> tuple[int, str]:
+        """Wait, and kill it when it takes longer: the exit status, and what it printed to standard error."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self.send_signal(signal.SIGKILL)
+            self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode, self._errors.read_text()
+
+
+def run_script(words: Sequence[object], folder: Path, num_processes: int = 1) -> None:
+    """Run a script to its end, in as many processes as torchrun would start.
+
+    Raises:
+        AssertionError: an exit status that is not 0.
+    """
+    variables: list[dict[str, str]] = [{}]
+    if num_processes > 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+        worlds = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(num_processes))
+        variables = [{**meeting, **worlds, "RANK": str(n), "LOCAL_RANK": str(n)} for n in range(num_processes)]
+    scripts = [Script(words, folder / f"rank_{rank}", each) for rank, each in enumerate(variables)]
+    deadline = time.monotonic() + 120.0
+    for script in scripts:
+        status, errors = script.finish(max(deadline - time.monotonic(), 0.0))
+        assert status == 0, errors[-4000:]
+
+
+def _run(words: Sequence[str], environment: Mapping[str, str], printed: str, errors: str) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    for path, number in ((printed, 1), (errors, 2)):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, number)
+        os.close(file)
+    torch.set_num_threads(1)
+    os.chdir(ROOT)
+    sys.argv = [*words]
+    runpy.run_path(words[0], run_name="__main__")
