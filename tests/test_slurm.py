@@ -59,6 +59,9 @@ class Job:
         while not is_so():
             if time.monotonic() > deadline:
                 nodes = self.cluster.ask("sinfo", "--Node", "--long")
+                if self.fields()["JobState"] == "RUNNING":
+                    self.cluster.ask("scancel", "--signal=USR2", self.number)  # the log shows where its threads stand
+                    time.sleep(5)
                 pytest.fail(f"not {what} within {seconds:g} s: {self.fields()}\n{nodes}\n{self.log()[-20000:]}")
             time.sleep(0.2)
 

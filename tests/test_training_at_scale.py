@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -180,9 +181,12 @@ def test_a_signal_leaves_status_75_and_the_command_goes_on(tiny_overrides, tmp_p
     overrides = tiny_overrides(SOLVER__MAX_EPOCH=50, TRAIN__CHECKPOINT_SECONDS=0, TEST__ENABLE=False)
     process = Script(words_of(overrides), tmp_path)
     wait_for_steps(tmp_path / "output", 5, process)
+    process.send_signal(signal.SIGUSR2)
+    wait_for_steps(tmp_path / "output", len(records_of(tmp_path / "output")) + 2, process)  # it goes on
     process.send_signal(signal.SIGUSR1)
     status, errors = process.finish()
     assert status == 75, errors[-4000:]
+    assert re.search(r'Current thread .*\n(  File .*\n)*  File "tools/run_net.py", line', errors)
     assert "stopped by SIGUSR1 after step" in errors
     steps = len(records_of(tmp_path / "output"))
     assert final_step(tmp_path / "output") == steps < 200

@@ -7,11 +7,13 @@
 
 TRAIN.ENABLE and TEST.ENABLE say which of the two run. Words behind the options are KEY VALUE overrides. SIGTERM and
 SIGUSR1 end the step, write a checkpoint and leave with status 75; the same command goes on from there. Status 76 says
-that another process of the job was lost, or did not come.
+that another process of the job was lost, or did not come. SIGUSR2 prints where every thread of a process stands.
 """
 
 import argparse
+import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -33,6 +35,7 @@ EXIT_ERROR, EXIT_LOST_PEER = 2, 76
 
 def main() -> int:
     args = _arguments()
+    faulthandler.register(signal.SIGUSR2)  # loader workers inherit it
     overrides = [word for word in args.overrides if word != "--opts"]
     try:
         if args.num_shards > 1:

@@ -40,6 +40,10 @@ class Workers:
             pin_memory=self.pin_memory,
             worker_init_fn=_start_worker,
         )
+        if self.number:
+            # Garbage is destroyed here, once: a worker is a copy of this process without its threads, and what ends
+            # with one of them would wait for it for ever.
+            gc.collect()
         try:
             yield from loader
         except RuntimeError as error:
@@ -54,8 +58,7 @@ def _start_worker(number: int) -> None:
     # A cluster signals all processes of a job; what it means is the training's to decide, and it needs its workers.
     for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
-    # What the process begins with is never collected again: packets and frames make the collector run often.
-    gc.collect()
+    # What the process begins with is never collected: packets and frames make the collector run often.
     gc.freeze()
 
 
