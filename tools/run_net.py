@@ -35,7 +35,8 @@ EXIT_ERROR, EXIT_LOST_PEER = 2, 76
 
 def main() -> int:
     args = _arguments()
-    faulthandler.register(signal.SIGUSR2)  # loader workers inherit it
+    if sys.__stderr__ is not None:
+        faulthandler.register(signal.SIGUSR2, file=sys.__stderr__)  # loader workers inherit it
     overrides = [word for word in args.overrides if word != "--opts"]
     try:
         if args.num_shards > 1:
