@@ -16,6 +16,7 @@ import pytest
 from mutualnet3d.data.decode import VideoDecodeError
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy import stream as stream_module
+from mutualnet3d.deploy import windows as windows_module
 from mutualnet3d.deploy.prediction import Prediction, Timing
 from mutualnet3d.deploy.stream import Stream
 from mutualnet3d.engine.query_table import Row
@@ -395,7 +396,7 @@ def test_another_thread_may_close_it():
 
 
 def test_a_source_that_does_not_give_its_next_frame_is_left_behind(monkeypatch, caplog):
-    monkeypatch.setattr(stream_module, "_CLOSING_SECONDS", 0.05)
+    monkeypatch.setattr(windows_module, "_CLOSING_SECONDS", 0.05)
     stream, _, camera = told()
     with caplog.at_level(logging.WARNING, "mutualnet3d"), stream:
         next(stream)
