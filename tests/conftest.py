@@ -31,23 +31,32 @@ def _server_of_copies() -> None:
     start_server()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _seeds_of_modules() -> None:
-    """So that what a module's fixtures make does not depend on the tests before it."""
+@contextmanager
+def generators_as_found() -> Iterator[None]:
+    """The block starts from the same seeds whatever came before; behind it the global generators are as they were."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one is the point
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002 - the global one is the point
+    np.random.seed(0)  # noqa: NPY002
     random.seed(0)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _generators_as_found_by_modules() -> Iterator[None]:
+    """What a module's fixtures make does not depend on the tests before it."""
+    with generators_as_found():
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _generators_as_found() -> Iterator[None]:
-    """Every test starts from the same seeds and leaves the global generators as it found them."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one is the point
-    torch.manual_seed(0)
-    yield
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
-    random.setstate(states[2])
+    with generators_as_found():
+        yield
 
 
 @contextmanager

@@ -33,15 +33,18 @@ class Script:
         words: its path in the repository, and its arguments.
         folder: what it prints is written here.
         environment: more variables.
+
+    Attributes:
+        errors: the file of what it prints to standard error.
     """
 
     def __init__(self, words: Sequence[object], folder: Path, environment: Mapping[str, str] | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         number = len(list(folder.glob("errors_*")))
-        self._printed, self._errors = folder / f"printed_{number}", folder / f"errors_{number}"
-        self._errors.touch()
+        self._printed, self.errors = folder / f"printed_{number}", folder / f"errors_{number}"
+        self.errors.touch()
         given = {**os.environ, **(environment or {})}
-        arguments = (tuple(map(str, words)), given, str(self._printed), str(self._errors))
+        arguments = (tuple(map(str, words)), given, str(self._printed), str(self.errors))
         self._process = SERVER.Process(target=_run, args=arguments)
         self._process.start()
 
@@ -60,7 +63,7 @@ class Script:
             self.send_signal(signal.SIGKILL)
             self._process.join()
         assert self._process.exitcode is not None
-        return self._process.exitcode, self._errors.read_text()
+        return self._process.exitcode, self.errors.read_text()
 
 
 def run_script(words: Sequence[object], folder: Path, num_processes: int = 1) -> None:

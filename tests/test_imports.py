@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -125,7 +126,7 @@ def test_public_names_are_there_when_they_are_asked_for():
     assert set(m3._HOMES) == set(m3.__all__)
     for name in m3.__all__:
         assert getattr(m3, name).__name__ == name
-        assert getattr(m3, name).__module__.startswith(f"mutualnet3d.{m3._HOMES[name]}") or name == "SubnetConfig"
+        assert getattr(m3, name) is getattr(importlib.import_module(f"mutualnet3d.{m3._HOMES[name]}"), name)
         assert name in dir(m3)
     assert m3.models.create_model is m3.create_model
     with pytest.raises(AttributeError, match=r"module 'mutualnet3d' has no attribute 'nothing'"):

@@ -61,13 +61,13 @@ def final(folder):
     return load_checkpoint(str(max(Path(folder, "checkpoints").glob("checkpoint_epoch_*"))))
 
 
-def wait_for_steps(folder, number, process, timeout=60):
+def wait_for_steps(folder, number, process, errors, timeout=60):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline and process.poll() is None:
         if Path(folder, "log.jsonl").exists() and len(records_of(folder)) >= number:
             return
         time.sleep(0.02)
-    raise AssertionError(f"no {number} steps; status {process.poll()}")
+    raise AssertionError(f"no {number} steps; status {process.poll()}: {errors.read_text()[-4000:]}")
 
 
 @pytest.mark.slow
@@ -122,15 +122,19 @@ def test_processes_with_bad_videos_and_dropout_go_on_as_if_not_interrupted(tiny_
     run_script(words_of(tiny_overrides(OUTPUT_DIR=str(tmp_path / "whole"), **common)), tmp_path, num_processes=2)
     output = tmp_path / "output"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    with subprocess.Popen(
-        [*torchrun, *map(str, words_of(tiny_overrides(**common)))],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    errors = tmp_path / "torchrun.txt"
+    with (
+        open(errors, "w") as file,
+        subprocess.Popen(
+            [*torchrun, *map(str, words_of(tiny_overrides(**common)))],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+        ) as process,
+    ):
         try:
-            wait_for_steps(output, 6, process)
+            wait_for_steps(output, 6, process, errors)
             process.send_signal(signal.SIGTERM)  # torchrun passes it on
             process.wait(timeout=120)
         finally:
@@ -167,7 +171,7 @@ def test_killed_at_random_steps_it_ends_where_the_uninterrupted_run_does(tiny_ov
     for _ in range(2):
         done = len(records_of(output)) if (output / "log.jsonl").exists() else 0
         process = Script(words_of(tiny_overrides(**common)), tmp_path)
-        wait_for_steps(output, done + rng.randint(3, 10), process)
+        wait_for_steps(output, done + rng.randint(3, 10), process, process.errors)
         process.send_signal(signal.SIGKILL)
         assert process.finish()[0] == -signal.SIGKILL
         for path in (output / "checkpoints").glob("*.pyth"):
@@ -180,9 +184,9 @@ def test_killed_at_random_steps_it_ends_where_the_uninterrupted_run_does(tiny_ov
 def test_a_signal_leaves_status_75_and_the_command_goes_on(tiny_overrides, tmp_path):
     overrides = tiny_overrides(SOLVER__MAX_EPOCH=50, TRAIN__CHECKPOINT_SECONDS=0, TEST__ENABLE=False)
     process = Script(words_of(overrides), tmp_path)
-    wait_for_steps(tmp_path / "output", 5, process)
+    wait_for_steps(tmp_path / "output", 5, process, process.errors)
     process.send_signal(signal.SIGUSR2)
-    wait_for_steps(tmp_path / "output", len(records_of(tmp_path / "output")) + 2, process)  # it goes on
+    wait_for_steps(tmp_path / "output", len(records_of(tmp_path / "output")) + 2, process, process.errors)  # it goes on
     process.send_signal(signal.SIGUSR1)
     status, errors = process.finish()
     assert status == 75, errors[-4000:]
