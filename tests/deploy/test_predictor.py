@@ -14,7 +14,7 @@ import mutualnet3d as m3
 from mutualnet3d.data.decode import VideoDecodeError
 from mutualnet3d.deploy import backends as backends_module
 from mutualnet3d.deploy import predictor as predictor_module
-from mutualnet3d.deploy.backends import PyTorchBf16
+from mutualnet3d.deploy.backends import OpenVINO, OpenVINOBf16, PyTorchBf16
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import eager_logits, export
@@ -161,6 +161,30 @@ def test_bf16_is_near(source, monkeypatch):
     got = PyTorchBf16(source, CPU, None).runner(SMALL)(clips)
     difference = float((got - wanted).abs().max() / wanted.abs().max())
     assert 1e-5 < difference < 0.05
+
+
+@pytest.mark.parametrize("config", [FULL, SMALL])
+def test_openvinos_bf16_is_near_and_its_logits_are_float32(config, source):
+    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
+    problem = OpenVINOBf16.why_not(source, config, CPU)
+    if problem is not None:
+        pytest.skip(problem)
+    clips = random_clips(source.shapes(config), 2)
+    wanted = eager_logits(source, config, clips)
+    got = OpenVINOBf16(source, CPU, 1).runner(config)(clips)
+    difference = float((got - wanted).abs().max() / wanted.abs().max())
+    assert 1e-5 < difference < 0.05
+    assert not torch.equal(got, got.bfloat16().float())
+
+
+def test_float32_logits_compute_the_same(source):
+    """In float32, where both forms of the classifier give the same but for rounding."""
+    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
+    clips = random_clips(source.shapes(SMALL), 2)
+    in_bf16s_form = OpenVINOBf16(source, CPU, 1)
+    in_bf16s_form._precision = "f32"
+    wanted, got = (each.runner(SMALL)(clips) for each in (OpenVINO(source, CPU, 1), in_bf16s_form))
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_missing_extras_are_one_line(source, monkeypatch, video, caplog):
