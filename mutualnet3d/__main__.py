@@ -22,7 +22,7 @@ import mutualnet3d
 from mutualnet3d.config.load import CONFIG_ROOT
 from mutualnet3d.deploy.backends import BACKENDS, Backend
 from mutualnet3d.deploy.extras import hint, installed
-from mutualnet3d.deploy.source import NetworkSource
+from mutualnet3d.deploy.source import CONVERTERS, NetworkSource
 from mutualnet3d.models import list_models
 from mutualnet3d.shapes import SubnetConfig
 
@@ -107,7 +107,7 @@ def _state(kind: type[Backend]) -> str:
     problems = [kind.why_not(anything, _ANY, torch.device(device)) for device in [*gpu, "cpu"]]
     if None not in problems:
         return str(problems[0])
-    lacking = [module for module in ("onnx", "onnxscript") if not installed(module)]
+    lacking = [module for module in CONVERTERS if not installed(module)]
     if kind.format in ("openvino", "onnx") and lacking:
         return f"{READY} for bundles; for checkpoints: {hint(lacking[0], kind.extra)}"
     return f"{READY} for bundles" if kind.format in ("openvino-int8", "pt2") else READY
@@ -120,6 +120,9 @@ class _Anything:
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
         return frozenset(kind.format for kind in BACKENDS.values())
+
+    def modules(self, format: str) -> tuple[str, ...]:
+        return ()
 
 
 def _wrapped(names: list[str]) -> list[str]:

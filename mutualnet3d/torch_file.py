@@ -4,6 +4,7 @@ checkpoints and foreign weights."""
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from typing import Any
 
@@ -46,7 +47,14 @@ def read_torch_file(path: str, what: str) -> Any:
         if isinstance(content, dict) and content.get("format") == FORMAT:
             _check_sums(local)
         return content
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:
+        # torch's own text, of many lines, advises to switch the protection off.
+        found = re.search(r"WeightsUnpickler error:\s*(.*?)(?: was not|\n|$)", str(error))
+        raise ValueError(
+            f"{path}: cannot be read as {what}, it may be truncated or damaged, of another kind, or hold more than "
+            f"tensors, numbers, strings and containers of them{f' ({found[1]})' if found else ''}"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read as {what}, it may be truncated or damaged: {error}") from error
 
 

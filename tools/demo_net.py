@@ -6,11 +6,11 @@
 
 A window slides over the input; every frame shows what was said of the window that it is in the middle of. With
 --milliseconds each window has so much time, and the sub-network is the best one that keeps it while it runs; otherwise
-one sub-network runs all the time: the best within --gflops, that of --config, or the full one.
+one sub-network runs all the time: the best within --gflops, that of --config, or the most expensive one that there is.
 
 The input may be a camera's number: then frames show what was said last, frames that come too fast are left out, and
 --seconds or Ctrl-C ends it. The output is H.264 in .mp4 with the frames' own times, has its name only once it is whole,
-and has no sound. Pictures less than 160 pixels wide are enlarged.
+and has no sound. Pictures less than 160 pixels wide are enlarged, as far as they are not high.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import itertools
 import logging
 import math
 import os
+import signal
 import statistics
 import sys
 import time
@@ -44,8 +45,8 @@ from mutualnet3d.log import logger, progress
 
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
-# Narrower pictures have no room for letters; they are enlarged to this width at least.
-_NARROW, _ENLARGED = 160, 320
+# Narrower pictures have no room for letters; they are enlarged to this width at least, if that makes none this high.
+_NARROW, _ENLARGED, _HIGH = 160, 320, 2160
 _TIME_BASE = Fraction(1, 90000)  # usual in video: all usual frame rates fit
 _USUAL_FPS = 30.0
 _BT709, _LIMITED = 1, 1  # libav's numbers of the colour space, primaries and curve, and of the range of values
@@ -129,7 +130,10 @@ def run(args: argparse.Namespace) -> str:
                 draw_camera(artist, stream)
     trace = stream.trace
     if args.trace_plot and trace:
-        save_trace_plot(trace, args.milliseconds, args.trace_plot, os.path.basename(args.output))
+        try:
+            save_trace_plot(trace, args.milliseconds, args.trace_plot, os.path.basename(args.output))
+        except OSError as error:
+            raise OSError(f"--trace-plot {args.trace_plot} cannot be written: {error}; {args.output} is") from error
     return f"{args.output}: {artist.num_frames} frames; {summary(trace, args.milliseconds, predictor.backend)}"
 
 
@@ -209,18 +213,21 @@ class VideoWriter:
         self._container = av.open(self._part, "w", format="mp4", options={"movflags": "+faststart"})
         return self
 
-    def write(self, picture_HWC: np.ndarray, seconds: float) -> None:
+    def write(self, picture_HWC: np.ndarray, seconds: float, pixel_aspect: Fraction | None = None) -> None:
         """Add a picture, uint8 RGB, all of one size, that is shown from `seconds` on.
 
+        Args:
+            pixel_aspect: of the first, width over height of a pixel; None: not known.
+
         Raises:
-            ValueError: the file is closed.
+            ValueError: the file is closed; H.264 has no pictures of that size.
         """
         if self._is_closed:  # a camera that was given up may still come back
             raise ValueError(f"{self._path}: the file is closed")
         # The encoder halves colours in both directions: an odd line at the edge is left out.
         height, width = (side // 2 * 2 for side in picture_HWC.shape[:2])
         if self._stream is None:
-            self._stream = self._add_stream(width, height)
+            self._stream = self._add_stream(width, height, pixel_aspect)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture_HWC[:height, :width]), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
         self._last_pts = max(round(seconds / _TIME_BASE), self._last_pts + 1)
@@ -228,7 +235,9 @@ class VideoWriter:
         frame.duration = max(1, round(1 / (self._rate * _TIME_BASE)))
         self._container.mux(self._stream.encode(frame))
 
-    def _add_stream(self, width: int, height: int) -> av.VideoStream:
+    def _add_stream(self, width: int, height: int, pixel_aspect: Fraction | None) -> av.VideoStream:
+        if not width or not height:
+            raise ValueError(f"{self._path}: H.264 has no pictures that are a pixel wide or high, as the input's are")
         stream = self._container.add_stream("libx264", rate=self._rate, options={"preset": "veryfast", "crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
@@ -236,6 +245,14 @@ class VideoWriter:
         stream.time_base = context.time_base = _TIME_BASE
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
+        if pixel_aspect:
+            context.sample_aspect_ratio = pixel_aspect
+        try:
+            context.open()
+        except av.FFmpegError as error:
+            raise ValueError(
+                f"{self._path}: the encoder does not take pictures of {width} x {height}: {error}"
+            ) from error
         return stream
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -268,9 +285,9 @@ class Artist:
         self.window: Window | None = None
         self.num_frames = 0
 
-    def draw(self, picture_HWC: np.ndarray, seconds: float) -> None:
-        """Write a frame as it is to be seen."""
-        window, factor = self.window, enlargement(picture_HWC.shape[1])
+    def draw(self, picture_HWC: np.ndarray, seconds: float, pixel_aspect: Fraction | None = None) -> None:
+        """Write a frame as it is to be seen; `pixel_aspect` as of `VideoWriter.write`."""
+        window, factor = self.window, enlargement(*picture_HWC.shape[:2])
         picture_HWC = picture_HWC.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else picture_HWC
         if window is not None:
             picture_HWC = draw_overlay(
@@ -280,7 +297,7 @@ class Artist:
                 budget=self._budget,
                 front=self._front,
             )
-        self._writer.write(picture_HWC, seconds)
+        self._writer.write(picture_HWC, seconds, pixel_aspect)
         self.num_frames += 1
 
     def drawn(self, source: FrameSource, seconds: float) -> Iterator[np.ndarray]:
@@ -289,15 +306,15 @@ class Artist:
             for when, picture_HWC in source:
                 if when >= seconds:
                     return
-                self.draw(picture_HWC, when)
+                self.draw(picture_HWC, when, source.pixel_aspect)
                 yield picture_HWC
         finally:
             source.close()
 
 
-def enlargement(width: int) -> int:
+def enlargement(height: int, width: int) -> int:
     """By what pictures of so many pixels are enlarged."""
-    return 1 if width >= _NARROW else math.ceil(_ENLARGED / width)
+    return 1 if width >= _NARROW else max(1, min(math.ceil(_ENLARGED / width), _HIGH // height))
 
 
 def draw_file(artist: Artist, source: FrameSource, windows: Iterator[Window], seconds: float, num_frames: int) -> None:
@@ -308,7 +325,7 @@ def draw_file(artist: Artist, source: FrameSource, windows: Iterator[Window], se
         for when, picture_HWC in progress(frames, num_frames, "frames drawn"):
             while following is not None and artist.window and when >= _between(artist.window, following):
                 artist.window, following = following, next(windows, None)
-            artist.draw(picture_HWC, when)
+            artist.draw(picture_HWC, when, source.pixel_aspect)
     finally:
         source.close()
 
@@ -361,4 +378,5 @@ def summary(trace: Sequence[TracePoint], budget: float | None, backend: str | No
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it leaves nothing behind either
     sys.exit(main())

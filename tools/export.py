@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -24,6 +25,8 @@ from mutualnet3d.deploy.export import FORMATS, export, front_of
 from mutualnet3d.log import progress
 from mutualnet3d.runner.quantizing import Quantized, quantize_tested
 from mutualnet3d.shapes import SubnetConfig
+
+INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 
 def main() -> int:
@@ -44,6 +47,8 @@ def main() -> int:
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
+        if not args.output:
+            raise ValueError("--output is empty; expected a folder that is not there yet")
         configs = [SubnetConfig.parse(key) for key in args.subnets] if args.subnets else None
         source = read_checkpoint(args.checkpoint, args.table)
         found: Quantized | None = None
@@ -64,6 +69,9 @@ def main() -> int:
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing is written", file=sys.stderr)
+        return INTERRUPTED
     for config in bundle.configs:
         network = bundle.networks[config]
         differences = ", ".join(f"{name} {each:.1e}" for name, each in network.differences.items())
@@ -94,4 +102,5 @@ def _shown(configs: Sequence[SubnetConfig]) -> Iterable[SubnetConfig]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it leaves nothing behind either
     sys.exit(main())

@@ -3,10 +3,11 @@
 
     python tools/predict.py video.mp4 --checkpoint output/demo/calibrated.pyth --gflops 0.01 --json
 
-VIDEO is a video, or a list of videos (.csv, .txt): a line `path` or `path label` for each, paths relative to the list's
-folder. Without a budget and a sub-network the full network runs. With --json a line of JSON for each video is all that
-goes to standard output; a video that cannot be read is `{"source": ..., "error": ...}`, and the others go on. The exit
-status is 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
+VIDEO is a video, or a list of videos (.csv, .txt): a line `path` for each, or a line `path label` for each, paths
+relative to the list's folder; the first line tells which. Without a budget and a sub-network the most expensive one
+runs: of a checkpoint the full network, of a bundle the largest in it. With --json a line of JSON for each video is all
+that goes to standard output; a video that cannot be read is `{"source": ..., "error": ...}`, and the others go on. The
+exit status is 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
 """
 
 from __future__ import annotations
@@ -133,12 +134,12 @@ def find_videos(words: Sequence[str], label_file: str = "") -> list[str]:
 
 
 def _listed(path: str, label_file: str) -> list[str]:
-    """The paths in a list of lines `path` or `path label`."""
+    """The paths in a list of lines `path`, or of lines `path label`."""
     if g_pathmgr.isfile(path):
         lines = [line.strip().strip('"') for line in read_text(path).split("\n")]
-        lines = [line for line in lines if line]
-        if lines and all(line.lower().endswith(VIDEO_EXTENSIONS) for line in lines):
-            return [full_path(os.path.dirname(path), line) for line in lines]
+        paths = [full_path(os.path.dirname(path), line) for line in lines if line]
+        if paths and (paths[0].lower().endswith(VIDEO_EXTENSIONS) or g_pathmgr.isfile(paths[0])):
+            return paths
     return [video.path for video in read_kinetics_list(path, ANY_LABEL, label_file=label_file)]
 
 

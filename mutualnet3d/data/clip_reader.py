@@ -5,6 +5,7 @@ Legend: V views, T frames, H height, W width, S side of the square, C channels.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class FramesInMemory:
     """
 
     def __init__(self, frames: Frames, fps: float | None = None):
-        if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not fps > 0):
+        if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):
             raise ValueError(f"fps is {fps!r}; it must be a number above 0, frames per second")
         if isinstance(frames, torch.Tensor):
             frames = frames.cpu().numpy()
@@ -53,6 +54,7 @@ class FramesInMemory:
         else:
             if not isinstance(frames, Sequence) or not frames:
                 raise ValueError(f"{wanted}, or a list of such pictures; got {_said(frames)}")
+            frames = [frame.cpu().numpy() if isinstance(frame, torch.Tensor) else frame for frame in frames]
             for number, frame in enumerate(frames):
                 is_picture = isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[-1] == 3
                 if not is_picture or frame.dtype != np.uint8 or frame.shape != np.shape(frames[0]) or 0 in frame.shape:

@@ -29,7 +29,7 @@ class Backend(ABC):
 
     Args:
         source: where they come from.
-        device: what PyTorch runs on.
+        device: what it runs on; None: `default_device`.
         threads: of the CPU; None: as many as the library takes by itself.
     """
 
@@ -42,8 +42,8 @@ class Backend(ABC):
     # Whether logits are those of PyTorch in float32 but for rounding.
     exact = True
 
-    def __init__(self, source: NetworkSource, device: torch.device, threads: int | None):
-        self.source, self.device, self.threads = source, device, threads
+    def __init__(self, source: NetworkSource, device: torch.device | None, threads: int | None):
+        self.source, self.device, self.threads = source, device or self.default_device(), threads
         self._runners: dict[SubnetConfig, Runner] = {}
 
     def runner(self, config: SubnetConfig) -> Runner:
@@ -56,14 +56,21 @@ class Backend(ABC):
     def _make(self, config: SubnetConfig) -> Runner: ...
 
     @classmethod
-    def why_not(cls, source: NetworkSource, config: SubnetConfig, device: torch.device) -> str | None:
+    def default_device(cls) -> torch.device:
+        """A GPU, where there is one and the library can use it."""
+        return torch.device("cuda" if "cuda" in cls.devices and torch.cuda.is_available() else "cpu")
+
+    @classmethod
+    def why_not(cls, source: NetworkSource, config: SubnetConfig, device: torch.device | None) -> str | None:
         """What keeps it from running `config` here, in a line; None: nothing."""
+        device = device or cls.default_device()
         if device.type not in cls.devices:
-            return f"{cls.name} does not run on {device.type}"
+            return f"{cls.name} does not run on {device.type}, but on {' and '.join(cls.devices)}"
         if cls.format not in source.formats(config):
             return f"{source.path} has no {cls.format} network of {config}"
-        if cls.module and not installed(cls.module):
-            return hint(cls.module, cls.extra)
+        for module in (cls.module, *source.modules(cls.format)):
+            if module and not installed(module):
+                return hint(module, cls.extra)
         return cls._unsupported(device)
 
     @classmethod

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,6 +132,9 @@ class Bundle:
             return frozenset()
         return frozenset(self.networks[config].files) | ({"pytorch"} if self.has_checkpoint else frozenset())
 
+    def modules(self, format: str) -> tuple[str, ...]:
+        return ()
+
     def shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
         return self.networks[config].inputs
 
@@ -174,9 +178,12 @@ def write_bundle(
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; a bundle is written to a new folder")
     parent, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(parent, f".{name}.{os.getpid()}.tmp")
-    os.makedirs(os.path.join(temporary, "networks"))
+    os.makedirs(parent, exist_ok=True)
+    # Of a name that is free, whatever a killed export has left; inside it, as this folder is for its owner alone.
+    hidden = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=parent)
+    temporary = os.path.join(hidden, name)
     try:
+        os.makedirs(os.path.join(temporary, "networks"))
         networks = fill(temporary)
         whole = {
             "schema": SCHEMA,
@@ -191,7 +198,7 @@ def write_bundle(
         _write_sums(temporary)
         os.replace(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _files(path: str) -> list[str]:

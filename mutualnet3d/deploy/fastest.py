@@ -47,7 +47,7 @@ def find_fastest(
     config: SubnetConfig,
     clips: Sequence[torch.Tensor],
     front: Sequence[SubnetConfig],
-    device: torch.device,
+    device: torch.device | None,
     threads: int | None,
 ) -> Fastest:
     """The fastest back end of `names`, of those that can run `config` here and whose logits are the network's.
@@ -79,7 +79,7 @@ def _candidates(
     names: Sequence[str],
     config: SubnetConfig,
     front: Sequence[SubnetConfig],
-    device: torch.device,
+    device: torch.device | None,
     threads: int | None,
 ) -> tuple[dict[str, Backend], dict[str, str]]:
     """Those that can run `config`, and why others cannot."""

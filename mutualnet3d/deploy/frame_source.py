@@ -38,6 +38,7 @@ class FrameSource(Protocol):
         name: for messages.
         fps: frames per second; None: not known before they come.
         is_live: its frames come at their own times, taken or not.
+        pixel_aspect: width over height of an upright picture's pixels; None: not known, or not before the first frame.
         is_paced: who reads it has to keep to its times, as it would give all at once: a file that is played live.
     """
 
@@ -45,6 +46,7 @@ class FrameSource(Protocol):
     fps: float | None
     is_live: bool
     is_paced: bool
+    pixel_aspect: Fraction | None
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """Seconds since the first frame, ascending, and the picture: RGB, uint8 (H, W, 3), all of the first's size."""
@@ -123,6 +125,7 @@ class _ContainerSource:
         max_short_side: int | None,
     ):
         self.name, self.is_live, self.is_paced = name, is_live, is_paced
+        self.pixel_aspect: Fraction | None = None
         self._shaper = _Shaper(max_short_side)
         self._container: av.container.InputContainer | None = None
         try:
@@ -165,12 +168,19 @@ class _ContainerSource:
                     if start is None or not before < frame.time - start <= before + _LONGEST_PAUSE:
                         start = frame.time - seconds
                     seconds = frame.time - start
+                self.pixel_aspect = self.pixel_aspect or self._pixel_aspect_of(frame)
                 yield seconds, self._shaper(frame)
                 before = seconds
         except _ERRORS as error:
             raise self._failure(error) from error
         finally:
             self.close()
+
+    def _pixel_aspect_of(self, frame: av.VideoFrame) -> Fraction | None:
+        said = self._stream.sample_aspect_ratio
+        if not said:
+            return None
+        return 1 / said if _quarter_turns(frame) % 2 else said
 
     def _decoded(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
         """All frames that can be decoded, in the order of being shown."""
@@ -282,6 +292,7 @@ class PictureSource:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.name, self.is_live, self.is_paced = "the pictures", is_live, is_paced
+        self.pixel_aspect: Fraction | None = None
         self.fps = None if fps is None else float(fps)
         # Whoever makes them one after the other may do so in the same memory.
         self._copies = not hasattr(pictures, "__getitem__")
@@ -326,6 +337,11 @@ def _checked(given: Any, number: int, shape: tuple[int, ...] | None) -> np.ndarr
     return picture
 
 
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """How many quarters the picture has to be turned to stand upright, against the clock."""
+    return round(frame.rotation / 90) % 4
+
+
 class _Shaper:
     """Makes frames upright RGB pictures of one size: the first's, or a smaller one whose short side is
     `max_short_side`."""
@@ -342,7 +358,7 @@ class _Shaper:
         plane = rgb.planes[0]
         # A view that keeps libav's memory alive for as long as it is used: nothing is copied.
         picture = np.ndarray((height, width, 3), np.uint8, buffer=plane, strides=(plane.line_size, 3, 1))  # type: ignore[arg-type]
-        quarter_turns = round(frame.rotation / 90) % 4
+        quarter_turns = _quarter_turns(frame)
         return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
 
     def of_picture(self, picture: np.ndarray, copied: bool) -> np.ndarray:

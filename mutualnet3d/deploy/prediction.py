@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Prediction:
     backend: str
     views: int
     timing: Timing
-    frames: np.ndarray
+    frames: np.ndarray = field(compare=False)  # arrays have no one answer to ==
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; without the frames."""

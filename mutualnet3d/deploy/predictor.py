@@ -28,7 +28,7 @@ from mutualnet3d.deploy.prediction import Prediction, Timing, best_labels, score
 from mutualnet3d.deploy.source import NetworkSource
 from mutualnet3d.deploy.stream import Stream
 from mutualnet3d.engine.latency import device_name
-from mutualnet3d.engine.query_table import COSTS, QueryTable, Row
+from mutualnet3d.engine.query_table import COSTS, QueryTable, Row, checked_bounds
 from mutualnet3d.log import logger
 from mutualnet3d.shapes import SubnetConfig
 
@@ -44,7 +44,8 @@ class Predictor:
         backend: a name in `BACKENDS`; "auto": the fastest here of those that compute in float32, as the query table
             was measured; "fast": of all, where they agree on the first clip, and int8 where the table says that it
             costs next to nothing. Found by running them, when first needed.
-        device: of PyTorch, "cpu" or "cuda"; None: a GPU where there is one. The other libraries run on the CPU.
+        device: "cpu" or "cuda"; None: a GPU where there is one, for PyTorch, and the CPU for the other libraries,
+            which run there alone.
         threads: of the CPU; None: as many as each library takes by itself.
 
     Attributes:
@@ -82,8 +83,8 @@ class Predictor:
     @classmethod
     def load(
         cls,
-        path: str,
-        table: str | None = None,
+        path: str | os.PathLike[str],
+        table: str | os.PathLike[str] | None = None,
         backend: str = "auto",
         device: str | None = None,
         threads: int | None = None,
@@ -98,6 +99,7 @@ class Predictor:
             FileNotFoundError: nothing is at `path` or `table`.
             ValueError: neither bundle nor checkpoint, a damaged file of a bundle, a table of another checkpoint.
         """
+        path, table = os.fspath(path), None if table is None else os.fspath(table)
         if os.path.isdir(path):
             if table is not None:
                 raise ValueError(f"{path} is a bundle and has a table of its own; table= is for a checkpoint")
@@ -244,12 +246,10 @@ class Predictor:
         if config is not None:
             if gflops is not None or milliseconds is not None:
                 raise ValueError("give a budget (gflops, milliseconds) or a sub-network (config), not both")
-            wanted = SubnetConfig.parse(config) if isinstance(config, str) else config
-            if not self._source.formats(wanted):
-                known = ", ".join(map(str, self.configs))
-                raise ValueError(f"{self._source.path} has no sub-network {wanted} that can be run; it has {known}")
+            wanted = self._known(config)
             return wanted, self._row(wanted)
         if milliseconds is not None:
+            checked_bounds(gflops, milliseconds)  # before anything is measured
             row = self.measure().best(gflops=gflops, milliseconds=milliseconds)
         elif gflops is not None:
             row = self._accuracies().best(gflops=gflops)
@@ -257,11 +257,17 @@ class Predictor:
             return self.configs[0], self._row(self.configs[0])
         return row.config, row
 
-    def prepare(self, configs: Sequence[SubnetConfig] | None = None) -> None:
+    def prepare(self, configs: Sequence[SubnetConfig | str] | None = None) -> None:
         """Make sub-networks ready, all of the table's front or `configs`, so that no later call has to. PyTorch needs
-        nothing; the other back ends compile each, with weights of its own."""
+        nothing; the other back ends compile each, with weights of its own.
+
+        Raises:
+            ValueError: there is no such sub-network, or neither `configs` nor a table.
+        """
+        if isinstance(configs, str):
+            raise ValueError(f"configs is {configs!r}; it must be a list of sub-networks or their keys")
         with self._lock:
-            for config in self._front() if configs is None else configs:
+            for config in self._front() if configs is None else list(map(self._known, configs)):
                 self._chosen_backend(config, None).runner(config)
 
     def measure(self, again: bool = False) -> QueryTable:
@@ -304,13 +310,23 @@ class Predictor:
         )
         context = {
             **table.context,
-            "device": device_name(self._device),
+            "device": device_name(backend.device),
             "threads": self._threads or torch.get_num_threads(),
             "batch_size": 1,
             "backend": backend.name,
             "latency_runs": num_runs,
         }
+        if self._threads is None and backend.module:  # not torch, and how many it takes is its own affair
+            del context["threads"]
         return QueryTable(rows, context)
+
+    def _known(self, config: SubnetConfig | str) -> SubnetConfig:
+        """A sub-network or its key, if it can be run."""
+        wanted = SubnetConfig.parse(config) if isinstance(config, str) else config
+        if not self._source.formats(wanted):
+            known = ", ".join(map(str, self.configs))
+            raise ValueError(f"{self._source.path} has no sub-network {wanted} that can be run; it has {known}")
+        return wanted
 
     def _accuracies(self) -> QueryTable:
         if self._source.table is None:
@@ -369,9 +385,9 @@ class Predictor:
         return self._backend
 
 
-def _device(name: str | None) -> torch.device:
+def _device(name: str | None) -> torch.device | None:
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return None
     if name not in ("cpu", "cuda"):
         raise ValueError(f"device is {name!r}; allowed: cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():

@@ -19,6 +19,9 @@ from mutualnet3d.engine.query_table import QueryTable
 from mutualnet3d.models import SlimmableNet, costs
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
+# What makes ONNX models, which OpenVINO's are made from.
+CONVERTERS = ("onnx", "onnxscript")
+
 
 class NetworkSource(Protocol):
     """Networks of many costs, in the forms that the back ends take.
@@ -44,6 +47,10 @@ class NetworkSource(Protocol):
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
         """Of "pytorch", "pt2", "openvino", "openvino-int8" and "onnx", those in which it has the sub-network."""
+        ...
+
+    def modules(self, format: str) -> tuple[str, ...]:
+        """What has to be installed to have a network in that form, beside what runs it."""
         ...
 
     def shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
@@ -103,6 +110,9 @@ class CheckpointSource:
     def formats(self, config: SubnetConfig) -> frozenset[str]:
         return frozenset(("pytorch", "openvino", "onnx")) if self._model.can_evaluate(config) else frozenset()
 
+    def modules(self, format: str) -> tuple[str, ...]:
+        return CONVERTERS if format in ("openvino", "onnx") else ()
+
     def shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
         return self._model.input_shapes(config)
 
@@ -133,7 +143,7 @@ def to_onnx(program: Any, num_pathways: int) -> bytes:
     Raises:
         ModuleNotFoundError: onnx or onnxscript is not installed.
     """
-    for module in ("onnx", "onnxscript"):
+    for module in CONVERTERS:
         require(module)
     with _quiet():
         names = input_names(num_pathways)

@@ -172,7 +172,10 @@ class Stream:
 
     def close(self) -> None:
         """Stop reading, and let go of the source. The trace stays. What gives pictures and does not give the next one
-        is waited for some seconds, and then left behind."""
+        is waited for some seconds, and then left behind.
+
+        To be called by the thread that takes the windows: what gives pictures that are not live runs in it, and cannot
+        be ended by another."""
         self._is_closed = True
         if self._reader is not None:
             self._reader.close()

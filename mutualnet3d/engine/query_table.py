@@ -82,13 +82,7 @@ class QueryTable:
         Raises:
             ValueError: no bound is given, one is not above 0, or nothing is within them; it names the cheapest rows.
         """
-        bounds = {"gflops": gflops, "milliseconds": milliseconds}
-        bounds = {cost: bound for cost, bound in bounds.items() if bound is not None}
-        if not bounds:
-            raise ValueError("a query needs a budget: gflops=..., milliseconds=... or both")
-        for cost, bound in bounds.items():
-            if isinstance(bound, bool) or not isinstance(bound, Real) or not bound > 0:  # NaN is not above 0 either
-                raise ValueError(f"{cost} is {bound!r}; a budget must be a number above 0")
+        bounds = checked_bounds(gflops, milliseconds)
         within = [row for row in self.rows if all(getattr(row, cost) <= bound for cost, bound in bounds.items())]
         if not within:
             raise ValueError(self._nothing_within(bounds))
@@ -310,6 +304,22 @@ class QueryTable:
         fronts = self.fronts()
         marks = (("*", fronts["gflops"]), ("+", fronts["milliseconds"]))
         return [(row, "".join(mark if row.config in front else " " for mark, front in marks)) for row in self.rows]
+
+
+def checked_bounds(gflops: float | None, milliseconds: float | None) -> dict[str, float]:
+    """The bounds that are given, by the cost that they are of.
+
+    Raises:
+        ValueError: there is none, or one is no number above 0.
+    """
+    bounds = {"gflops": gflops, "milliseconds": milliseconds}
+    given = {cost: bound for cost, bound in bounds.items() if bound is not None}
+    if not given:
+        raise ValueError("a query needs a budget: gflops=..., milliseconds=... or both")
+    for cost, bound in given.items():
+        if isinstance(bound, bool) or not isinstance(bound, Real) or not bound > 0:  # NaN is not above 0 either
+            raise ValueError(f"{cost} is {bound!r}; a budget must be a number above 0")
+    return given
 
 
 _COLUMNS: Sequence[str] = (

@@ -56,9 +56,10 @@ def test_clips_are_those_of_testing(how, num_spans, num_crops, noisy_video):
             assert torch.equal(read.clips[shape][view], wanted[shape])
 
 
-@pytest.mark.parametrize("kind", ["array", "tensor", "list"])
+@pytest.mark.parametrize("kind", ["array", "tensor", "list", "list of tensors"])
 def test_frames_in_memory_give_the_clips_of_their_file(kind, noisy_frames, noisy_video):
-    frames = {"array": noisy_frames, "tensor": torch.from_numpy(noisy_frames), "list": list(noisy_frames)}[kind]
+    frames = torch.from_numpy(noisy_frames) if "tensor" in kind else noisy_frames
+    frames = list(frames) if "list" in kind else frames
     reader = ClipReader(HOW)
     of_file = reader.read(noisy_video, SHAPES, num_spans=2).clips
     of_memory = reader.read(frames, SHAPES, num_spans=2, fps=24.0).clips
@@ -119,7 +120,7 @@ def test_other_frames_are_refused(frames, said):
         FramesInMemory(frames)
 
 
-@pytest.mark.parametrize("fps", [0, -1.0, float("nan"), "24", True])
+@pytest.mark.parametrize("fps", [0, -1.0, float("nan"), float("inf"), "24", True])
 def test_other_rates_are_refused(fps):
     with pytest.raises(ValueError, match=r"fps is .* it must be a number above 0"):
         FramesInMemory(numbered_frames(2), fps)

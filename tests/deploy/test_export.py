@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import torch
 from mutualnet3d.deploy import bundle as bundle_module
 from mutualnet3d.deploy import export as export_module
 from mutualnet3d.deploy.backends import BACKENDS
-from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, SUMS, Bundle
+from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, SUMS, Bundle, write_bundle
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import MAX_DIFFERENCE, ParityError, eager_logits, export
 from mutualnet3d.engine.checkpoint import file_hash
@@ -99,6 +101,21 @@ def test_a_difference_fails_the_export_and_leaves_nothing(tmp_path, monkeypatch)
     with pytest.raises(ParityError, match=r"sub-network w0\.5-s48-t2 as pt2, 2 clips at once: a difference of 0\.0002"):
         export(source, str(tmp_path / "bundle"), [SMALL], ["pt2"])
     assert [each.name for each in tmp_path.iterdir()] == ["calibrated.pyth"]
+
+
+def test_what_a_killed_export_left_does_not_hinder_the_next(tmp_path, monkeypatch):
+    """In a container every process may have the same number; the bundle is for all to read."""
+    source = source_of("x3d", tmp_path)
+    path = tmp_path / "of" / "all" / "bundle"
+    monkeypatch.setattr(bundle_module.shutil, "rmtree", lambda *args, **kwargs: None)  # as if it was killed
+    with pytest.raises(KeyError):
+        write_bundle(str(path), {}, None, lambda folder: {}["no networks"])
+    assert [each.name[:8] for each in path.parent.iterdir()] == [".bundle."]
+    monkeypatch.undo()
+    bundle = export(source, str(path), [SMALL], ["pytorch"])
+    assert bundle.configs == (SMALL,)
+    assert path.stat().st_mode & 0o777 == (tmp_path / "of").stat().st_mode & 0o777
+    assert len(list(path.parent.iterdir())) == 2
 
 
 def test_what_is_there_is_not_overwritten(tmp_path):
@@ -209,3 +226,27 @@ def test_other_descriptions_are_refused(old, new, said, copied):
     bundle_module._write_sums(str(copied))
     with pytest.raises(ValueError, match=said):
         Bundle.load(str(copied))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_export_that_is_interrupted_leaves_nothing(number, tmp_path):
+    """By Ctrl-C, or as schedulers and containers end a process."""
+    checkpoint = write_tested(tmp_path / "run")[1]
+    script = tmp_path / "slow.py"  # the tool, with time to be interrupted in
+    script.write_text(
+        "import runpy, sys, time; from mutualnet3d.deploy import bundle; sums = bundle._write_sums\n"
+        "def slow(path): print('now', flush=True); time.sleep(60); sums(path)\n"
+        "bundle._write_sums = slow; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    words = ["--checkpoint", checkpoint, "--output", tmp_path / "out" / "bundle", "--formats", "pytorch"]
+    tool = Path(__file__).resolve().parents[2] / "tools" / "export.py"
+    process = subprocess.Popen(
+        [sys.executable, script, tool, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("interrupted; nothing is written\n")
+    assert "Traceback" not in err
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +17,13 @@ import mutualnet3d as m3
 from mutualnet3d.data.decode import VideoDecodeError
 from mutualnet3d.deploy import backends as backends_module
 from mutualnet3d.deploy import predictor as predictor_module
-from mutualnet3d.deploy.backends import OpenVINO, OpenVINOBf16, PyTorchBf16
+from mutualnet3d.deploy.backends import OnnxRuntime, OpenVINO, OpenVINOBf16, PyTorch, PyTorchBf16
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import eager_logits, export
 from mutualnet3d.deploy.prediction import best_labels, score_views
 from mutualnet3d.deploy.predictor import Predictor
+from mutualnet3d.engine.latency import device_name
 from mutualnet3d.engine.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
 from tests.conftest import SHARED, write_video
@@ -185,6 +189,63 @@ def test_float32_logits_compute_the_same(source):
     in_bf16s_form._precision = "f32"
     wanted, got = (each.runner(SMALL)(clips) for each in (OpenVINO(source, CPU, 1), in_bf16s_form))
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_beside_a_gpu_the_other_libraries_run_on_the_cpu(source, monkeypatch):
+    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
+    with monkeypatch.context() as has_gpu:
+        has_gpu.setattr(torch.cuda, "is_available", lambda: True)
+        assert PyTorch.default_device() == torch.device("cuda")
+        assert OnnxRuntime.why_not(source, SMALL, None) is None
+        predictor = Predictor(source, backend="openvino", threads=1)
+        with pytest.raises(ValueError, match=r"back end openvino: openvino does not run on cuda, but on cpu$"):
+            Predictor(source, backend="openvino", device="cuda")
+    clip = np.zeros((8, 72, 96, 3), np.uint8)
+    assert predictor.predict(clip, config=SMALL).backend == "openvino"
+    assert predictor.measure().context["device"] == device_name(CPU)
+
+
+def test_without_a_converter_pytorch_runs(source, monkeypatch, video):
+    monkeypatch.setattr(backends_module, "installed", lambda module: module != "onnxscript")
+    predictor = Predictor(source)
+    assert predictor.predict(video, config=SMALL).backend == "pytorch"
+    assert predictor.passed_over["openvino"] == "onnxscript is not installed: pip install 'mutualnet3d[deploy]'"
+
+
+def test_threads_are_said_where_they_are_known(source):
+    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
+    assert "threads" not in Predictor(source, backend="openvino").measure().context
+    assert Predictor(source, backend="openvino", threads=1).measure().context["threads"] == 1
+
+
+def test_what_is_wrong_with_a_budget_is_said_before_anything_is_measured(predictor, monkeypatch):
+    monkeypatch.setattr(predictor_module.Predictor, "_measure", None)
+    for budget in (float("nan"), 0, -1.0, "9"):
+        with pytest.raises(ValueError, match=r"milliseconds is .*; a budget must be a number above 0"):
+            predictor.choose(milliseconds=budget)
+
+
+def test_sub_networks_are_prepared_by_their_keys(source):
+    predictor = Predictor(source, backend="pytorch")
+    predictor.prepare(["w0.5-s48-t2"])
+    assert set(predictor._backend._runners) == {SMALL}
+    with pytest.raises(ValueError, match=r"has no sub-network w0\.7-s48-t2 that can be run; it has w1\.0-s64-t4, "):
+        predictor.prepare(["w0.7-s48-t2"])
+    with pytest.raises(ValueError, match=r"configs is 'w0\.5-s48-t2'; it must be a list"):
+        predictor.prepare("w0.5-s48-t2")
+
+
+def test_predictions_can_be_compared(predictor, video):
+    prediction = predictor.predict(video, config=SMALL)
+    assert copy.deepcopy(prediction) == prediction
+    assert hash(copy.deepcopy(prediction)) == hash(prediction)
+    assert dataclasses.replace(prediction, views=2) != prediction
+
+
+def test_a_path_may_be_a_path(tested, video):
+    predictor = Predictor.load(tested / "calibrated.pyth", tested / "query_table.json", backend="pytorch")
+    wanted = Predictor.load(str(tested / "calibrated.pyth"), backend="pytorch").predict(video).labels
+    assert predictor.predict(Path(video)).labels == wanted
 
 
 def test_missing_extras_are_one_line(source, monkeypatch, video, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import types
 import zlib
 from pathlib import Path
 
@@ -245,8 +246,12 @@ def test_files_that_are_no_weights(tmp_path):
     ):
         m3.load_weights(model, str(tmp_path / "c2.pkl"))
     (tmp_path / "text.pyth").write_text("not a checkpoint")
-    with pytest.raises(ValueError, match=r"text\.pyth: cannot be read as weights, it may be truncated or damaged"):
+    said = r"text\.pyth: cannot be read as weights, it may be truncated or damaged, of another kind, or hold .*\)$"
+    with pytest.raises(ValueError, match=said):  # one line
         m3.load_weights(model, str(tmp_path / "text.pyth"))
+    torch.save({"model_state": types.SimpleNamespace()}, tmp_path / "object.pyth")
+    with pytest.raises(ValueError, match=r"containers of them \(Unsupported global: GLOBAL types\.SimpleNamespace\)$"):
+        m3.load_weights(model, str(tmp_path / "object.pyth"))
     torch.save([1, 2], tmp_path / "list.pyth")
     with pytest.raises(ValueError, match=r"list\.pyth: holds a list, not a checkpoint or a state dict"):
         m3.load_weights(model, str(tmp_path / "list.pyth"))

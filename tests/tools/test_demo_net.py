@@ -150,12 +150,12 @@ def test_the_budget_and_the_front_are_drawn(demo, output, tmp_path, monkeypatch)
 def test_a_frame_shows_the_window_that_it_is_in_the_middle_of(tool):
     shown = []
     artist = SimpleNamespace(window=None)
-    artist.draw = lambda picture, seconds: shown.append((seconds, artist.window.start_seconds))
+    artist.draw = lambda picture, seconds, _: shown.append((seconds, artist.window.start_seconds))
     windows = iter([SimpleNamespace(start_seconds=start, end_seconds=start + 1.0) for start in (0.0, 0.5, 1.0)])
     frames = [(number / 4, None) for number in range(12)]
 
     class Source:
-        closed = False
+        closed, pixel_aspect = False, None
 
         def __iter__(self):
             return iter(frames)
@@ -177,7 +177,7 @@ def test_a_frame_shows_the_window_that_it_is_in_the_middle_of(tool):
 class FakeCamera:
     """Pictures of rising brightness, ten a second by their times, but faster."""
 
-    name, fps, is_live, is_paced = "camera 7", 10.0, True, False
+    name, fps, is_live, is_paced, pixel_aspect = "camera 7", 10.0, True, False, None
     num_closed = 0
 
     def __init__(self, number, *_):
@@ -313,6 +313,49 @@ def test_a_file_that_is_closed_takes_no_picture(tool, tmp_path):
     with pytest.raises(ValueError, match=r"12:30\.mp4: the file is closed"):
         writer.write(np.zeros((20, 20, 3), np.uint8), 1.0)
     assert files(tmp_path / "12:30.mp4") == ["12:30.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"),
+    [((480, 16), (1920, 64)), ((1500, 2), (1500, 2)), ((3, 400), (2, 400)), ((2, 2), (320, 320))],  # height, width
+)
+def test_narrow_and_flat_pictures(tool, size, drawn, tmp_path):
+    path = tmp_path / "drawn.mp4"
+    with tool.VideoWriter(str(path), None) as writer:
+        tool.Artist(writer, (), None).draw(np.full((*size, 3), 90, np.uint8), 0.0)
+    assert decoded(path)[1].shape[1:3] == drawn
+
+
+@pytest.mark.parametrize("size", [(1, 640), (4000, 1)])
+def test_pictures_that_are_a_pixel_wide_or_high(tool, size, tmp_path):
+    writer = tool.VideoWriter(str(tmp_path / "drawn.mp4"), None)
+    with pytest.raises(ValueError, match=r"drawn\.mp4: H\.264 has no pictures that are a pixel wide or high"), writer:
+        tool.Artist(writer, (), None).draw(np.zeros((*size, 3), np.uint8), 0.0)
+    assert files(tmp_path / "drawn.mp4") == []
+
+
+def test_pixels_stay_as_wide_as_they_were(demo, tmp_path, output):
+    video = tmp_path / "anamorphic.mp4"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 180, 144, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
+        for picture in numbered_frames(30, 144, 180):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert demo(video, "--config", "w0.5-s32-t2")[0] == 0
+    with av.open(str(output)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 15)
+
+
+def test_a_plot_that_cannot_be_written_is_named_and_the_video_stays(demo, numbered_video, output, tmp_path):
+    (tmp_path / "file").write_text("")
+    plot = tmp_path / "file" / "plot.png"
+    status, _, err = demo(numbered_video, "--milliseconds", 1000, "--trace-plot", plot)
+    assert status == 2
+    assert f"error: --trace-plot {plot} cannot be written: " in err
+    assert err.endswith(f"; {output} is\n")
+    assert files(output) == ["drawn.mp4"]
 
 
 def test_an_output_that_cannot_be_written(demo, numbered_video, output):

@@ -121,6 +121,10 @@ def test_no_video_can_be_read(predict, videos):
 def test_lists_stand_for_their_videos(videos, tmp_path, monkeypatch):
     find_videos = runpy.run_path(str(ROOT / TOOL))["find_videos"]
     (tmp_path / "paths.txt").write_text('a b.mp4\n\n"c.MKV"\n/elsewhere/d.webm\n')
+    (tmp_path / "clip.3gp").write_text("")
+    (tmp_path / "odd.txt").write_text("clip.3gp\nd.mp4\ngone.ogv\n")
+    odd = os.path.join(str(tmp_path), "odd.txt")
+    assert find_videos([odd]) == [f"{tmp_path}/clip.3gp", f"{tmp_path}/d.mp4", f"{tmp_path}/gone.ogv"]
     (tmp_path / "kinetics.csv").write_text("path label\na.mp4 0\nsub/b c.mp4 7\n")
     (tmp_path / "named.csv").write_text("a.mp4,very bright\n")
     (tmp_path / "names.txt").write_text("dark\nvery bright\n")
