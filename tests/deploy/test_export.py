@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, SUMS, Bundle, wri
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import MAX_DIFFERENCE, ParityError, eager_logits, export
 from mutualnet3d.engine.checkpoint import file_hash
+from tests.copies import Script
 from tests.deploy.networks import FULL, HOW, SMALL, source_of
 from tests.tools.test_measure_latency import CONFIGS, write_tested
 
@@ -232,21 +233,23 @@ def test_other_descriptions_are_refused(old, new, said, copied):
 def test_an_export_that_is_interrupted_leaves_nothing(number, tmp_path):
     """By Ctrl-C, or as schedulers and containers end a process."""
     checkpoint = write_tested(tmp_path / "run")[1]
-    script = tmp_path / "slow.py"  # the tool, with time to be interrupted in
-    script.write_text(
-        "import runpy, sys, time; from mutualnet3d.deploy import bundle; sums = bundle._write_sums\n"
-        "def slow(path): print('now', flush=True); time.sleep(60); sums(path)\n"
+    wrapper = tmp_path / "slow.py"  # the tool, with time to be ended in, whatever this process makes of Ctrl-C
+    wrapper.write_text(
+        "import pathlib, runpy, signal, sys, time; from mutualnet3d.deploy import bundle\n"
+        f"def slow(path): pathlib.Path({str(tmp_path / 'now')!r}).touch(); time.sleep(60)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "bundle._write_sums = slow; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     words = ["--checkpoint", checkpoint, "--output", tmp_path / "out" / "bundle", "--formats", "pytorch"]
-    tool = Path(__file__).resolve().parents[2] / "tools" / "export.py"
-    process = subprocess.Popen(
-        [sys.executable, script, tool, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "now\n"
+    process = Script([wrapper, "tools/export.py", *words], tmp_path / "said")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "now").exists():
+        assert process.poll() is None, process.errors.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert err.endswith("interrupted; nothing is written\n")
-    assert "Traceback" not in err
+    status, errors = process.finish(30.0)
+    assert status == 130
+    assert errors.endswith("interrupted; nothing is written\n")
+    assert "Traceback" not in errors
     assert list((tmp_path / "out").iterdir()) == []
