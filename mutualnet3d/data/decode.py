@@ -16,6 +16,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from types import TracebackType
 
 import av
@@ -408,8 +409,8 @@ class VideoFile:
         plane = rgb.planes[0]
         # A view that keeps libav's memory alive for as long as it is used: nothing is copied.
         array = np.ndarray((height, width, 3), np.uint8, buffer=plane, strides=(plane.line_size, 3, 1))  # type: ignore[arg-type]
-        quarter_turns = round(frame.rotation / 90) % 4
-        return np.rot90(array, quarter_turns) if quarter_turns else array
+        turns = quarter_turns(frame)
+        return np.rot90(array, turns) if turns else array
 
     def _check_time(self) -> None:
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -427,6 +428,19 @@ class VideoFile:
         if isinstance(error, av.error.ExitError) and self._timeout is not None:  # libav was told to stop waiting
             return self._too_late()
         return VideoDecodeError(f"{self.path}: cannot be decoded: {type(error).__name__}: {error}")
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """How many quarters the picture has to be turned to stand upright, against the clock."""
+    return round(frame.rotation / 90) % 4
+
+
+def upright_pixel_aspect(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction | None:
+    """Width over height of the upright picture's pixels; None: the file does not tell."""
+    said = stream.sample_aspect_ratio
+    if not said:
+        return None
+    return 1 / said if quarter_turns(frame) % 2 else said
 
 
 def _is_picture(stream: av.VideoStream) -> bool:

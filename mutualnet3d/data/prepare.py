@@ -24,7 +24,7 @@ from mutualnet3d.atomic import write_text
 from mutualnet3d.data.annotations import Video, read_kinetics_list
 from mutualnet3d.data.apart import Lost, run_apart
 from mutualnet3d.data.check import ANY_LABEL
-from mutualnet3d.data.decode import VideoDecodeError, VideoFile
+from mutualnet3d.data.decode import VideoDecodeError, VideoFile, quarter_turns, upright_pixel_aspect
 from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS, find_video_files, path_in_list, write_list
 from mutualnet3d.log import logger, progress
 
@@ -198,7 +198,7 @@ def _encode_frames(source: str, container: av.container.OutputContainer, encodin
     for frame, stream in _decoded(source):
         if output is None:
             width, height = encoding.size(frame.width, frame.height)
-            size = (height, width) if _quarter_turns(frame) % 2 else (width, height)
+            size = (height, width) if quarter_turns(frame) % 2 else (width, height)
             time_base = frame.time_base or 1 / rate
             one_frame = max(round(1 / (rate * time_base)), 1)
             output = _add_stream(container, frame, stream, size, rate, time_base, encoding)
@@ -250,22 +250,17 @@ def _add_stream(
     context = stream.codec_context
     context.thread_count = 1
     stream.time_base = context.time_base = time_base
-    pixel_aspect = source.sample_aspect_ratio
+    pixel_aspect = upright_pixel_aspect(source, frame)
     if pixel_aspect:  # kept, not evened out: the pictures stay what readers make of them that know no such thing
-        context.sample_aspect_ratio = 1 / pixel_aspect if _quarter_turns(frame) % 2 else pixel_aspect
+        context.sample_aspect_ratio = pixel_aspect
     context.color_range, context.color_primaries, context.color_trc = LIMITED, frame.color_primaries, frame.color_trc
     context.colorspace = UNSPECIFIED if frame.colorspace == RGB else frame.colorspace
     return stream
 
 
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """How many quarters the picture has to be turned to stand upright, against the clock."""
-    return round(frame.rotation / 90) % 4
-
-
 def _upright(frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
     """The frame in yuv420p, turned as its rotation says, then of `size` (width, height)."""
-    turns = _quarter_turns(frame)
+    turns = quarter_turns(frame)
     width, height = size[::-1] if turns % 2 else size
     picture = frame.reformat(
         width=width, height=height, format="yuv420p", interpolation="BICUBIC", dst_color_range=LIMITED

@@ -18,7 +18,14 @@ import torch
 from av.video.reformatter import VideoReformatter
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.decode import DECODER_ERRORS, FPS_RANGE, MAX_PIXELS, VideoDecodeError
+from mutualnet3d.data.decode import (
+    DECODER_ERRORS,
+    FPS_RANGE,
+    MAX_PIXELS,
+    VideoDecodeError,
+    quarter_turns,
+    upright_pixel_aspect,
+)
 
 # What PyAV raises on damaged files, and at the end of one in which streams have appeared since it was opened.
 _ERRORS = (*DECODER_ERRORS, IndexError)
@@ -168,19 +175,13 @@ class _ContainerSource:
                     if start is None or not before < frame.time - start <= before + _LONGEST_PAUSE:
                         start = frame.time - seconds
                     seconds = frame.time - start
-                self.pixel_aspect = self.pixel_aspect or self._pixel_aspect_of(frame)
+                self.pixel_aspect = self.pixel_aspect or upright_pixel_aspect(self._stream, frame)
                 yield seconds, self._shaper(frame)
                 before = seconds
         except _ERRORS as error:
             raise self._failure(error) from error
         finally:
             self.close()
-
-    def _pixel_aspect_of(self, frame: av.VideoFrame) -> Fraction | None:
-        said = self._stream.sample_aspect_ratio
-        if not said:
-            return None
-        return 1 / said if _quarter_turns(frame) % 2 else said
 
     def _decoded(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
         """All frames that can be decoded, in the order of being shown."""
@@ -337,11 +338,6 @@ def _checked(given: Any, number: int, shape: tuple[int, ...] | None) -> np.ndarr
     return picture
 
 
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """How many quarters the picture has to be turned to stand upright, against the clock."""
-    return round(frame.rotation / 90) % 4
-
-
 class _Shaper:
     """Makes frames upright RGB pictures of one size: the first's, or a smaller one whose short side is
     `max_short_side`."""
@@ -358,8 +354,8 @@ class _Shaper:
         plane = rgb.planes[0]
         # A view that keeps libav's memory alive for as long as it is used: nothing is copied.
         picture = np.ndarray((height, width, 3), np.uint8, buffer=plane, strides=(plane.line_size, 3, 1))  # type: ignore[arg-type]
-        quarter_turns = _quarter_turns(frame)
-        return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
+        turns = quarter_turns(frame)
+        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
     def of_picture(self, picture: np.ndarray, copied: bool) -> np.ndarray:
         """`picture`, which is upright, in that size.

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -825,3 +826,11 @@ def test_frames_with_reordering_come_in_order(tmp_path):
     """B-frames leave the file in another order than they are shown in."""
     path = write_video(tmp_path / "b.mp4", numbered_frames(40), qp="0", bf="3", preset="medium")
     assert [int(frame[0, 0, 0]) for frame in read(path, [0, 5, 6, 7, 39])] == [0, 10, 12, 14, 78]
+
+
+def test_pixels_of_a_picture_that_is_turned_upright():
+    stream, square = SimpleNamespace(sample_aspect_ratio=Fraction(4, 3)), SimpleNamespace(sample_aspect_ratio=None)
+    for rotation, wanted in ((0, Fraction(4, 3)), (90, Fraction(3, 4)), (180, Fraction(4, 3)), (-90, Fraction(3, 4))):
+        frame = SimpleNamespace(rotation=rotation)
+        assert decode.upright_pixel_aspect(stream, frame) == wanted
+        assert decode.upright_pixel_aspect(square, frame) is None
