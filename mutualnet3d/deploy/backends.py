@@ -231,7 +231,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 def _sum_up_logits(model: Any) -> None:
     """Put a product and a sum in the place of an OpenVINO model's classifier. In bfloat16 OpenVINO leaves what follows
-    the last convolution or matrix product in float32; it has no such setting for a single layer."""
+    the last convolution or matrix product in float32; no setting for a single layer was found."""
     ops = require("openvino.opset13")
     last = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"][-1]
     features, weight = last.input_value(0), last.input_value(1)  # (..., C); (C, K), or (K, C) if transposed
