@@ -34,7 +34,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="%(default)s")
     args = parser.parse_args()
     source: NetworkSource = Bundle.load(args.model) if Path(args.model).is_dir() else read_checkpoint(args.model, None)
-    assert source.table is not None, "the front is the query table's"
+    if source.table is None:
+        raise SystemExit(f"{args.model}: no query table beside it, so no front to go through")
     videos = read_kinetics_list(args.list, num_classes=len(source.class_names))
     labels_N = torch.tensor([video.label for video in videos])
     configs = [row.config for row in reversed(source.table.pareto())]

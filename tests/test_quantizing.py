@@ -191,6 +191,7 @@ def test_the_tool_names_what_is_wrong(tested, tmp_path, run_tool, monkeypatch):
 
     there, free = tmp_path / "there", tmp_path / "free"
     there.mkdir()
+    assert error_of("--output", "") == "error: --output is empty; expected a folder that is not there yet"
     said = error_of("--output", there, "--int8")
     assert said == f"error: {there} is there already; a bundle is written to a new folder"
     said = error_of("--output", free, "--int8", "DATA.PATH_TO_DATA_DIR", tmp_path / "none")

@@ -49,13 +49,13 @@ def main() -> int:
     try:
         if not args.output:
             raise ValueError("--output is empty; expected a folder that is not there yet")
+        if os.path.lexists(args.output):  # now: what follows takes its time
+            raise FileExistsError(f"{args.output} is there already; a bundle is written to a new folder")
         configs = [SubnetConfig.parse(key) for key in args.subnets] if args.subnets else None
         source = read_checkpoint(args.checkpoint, args.table)
         found: Quantized | None = None
         if args.int8 is not None:
             configs = configs or front_of(source)
-            if os.path.lexists(args.output):  # now: what follows takes its time
-                raise FileExistsError(f"{args.output} is there already; a bundle is written to a new folder")
             found = quantize_tested(source, configs, args.int8)
         bundle = export(
             source,
@@ -70,7 +70,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; nothing is written", file=sys.stderr)
+        is_written = os.path.lexists(args.output)  # it is read once more before this ends
+        print(f"interrupted; {args.output if is_written else 'nothing'} is written", file=sys.stderr)
         return INTERRUPTED
     for config in bundle.configs:
         network = bundle.networks[config]

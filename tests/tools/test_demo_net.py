@@ -334,6 +334,13 @@ def test_pictures_that_are_a_pixel_wide_or_high(tool, size, tmp_path):
     assert files(tmp_path / "drawn.mp4") == []
 
 
+def test_pictures_that_the_encoder_refuses(tool, tmp_path):
+    writer = tool.VideoWriter(str(tmp_path / "drawn.mp4"), None)
+    with pytest.raises(ValueError, match=r"drawn\.mp4: the encoder does not take pictures of 40000 x 2: "), writer:
+        tool.Artist(writer, (), None).draw(np.zeros((2, 40000, 3), np.uint8), 0.0)
+    assert files(tmp_path / "drawn.mp4") == []
+
+
 def test_pixels_stay_as_wide_as_they_were(demo, tmp_path, output):
     video = tmp_path / "anamorphic.mp4"
     with av.open(str(video), "w") as container:
