@@ -28,7 +28,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["mutualnet3d", "mutualnet3d.*"]),
-    package_data={"mutualnet3d": ["py.typed", "mutual/*.json"]},
+    package_data={"mutualnet3d": ["py.typed", "results/*.json", "configs/**/*.yaml"]},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

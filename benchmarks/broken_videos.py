@@ -26,8 +26,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mutualnet3d.data.apart import Lost, run_apart
-from mutualnet3d.data.decode import FrameCountCorrected, VideoDecodeError, VideoFile
+from mutualnet3d.process_pool import Lost, run_apart
+from mutualnet3d.video.reader import FrameCountCorrected, VideoDecodeError, VideoReader
 
 DECODED, REFUSED, OTHER, CRASH, HANG = "decoded", "VideoDecodeError", "other exception", "crash", "hang"
 MEMORY_BYTES = 4 << 30
@@ -197,14 +197,14 @@ def judge(damage: Damage, limit_memory: bool = True) -> Verdict:
 
 
 def _decode(path: str) -> int:
-    with VideoFile(path, timeout=TIMEOUT_SECONDS) as video:
+    with VideoReader(path, timeout=TIMEOUT_SECONDS) as video:
         try:
             return _decode_spread(video)
         except FrameCountCorrected:
             return _decode_spread(video)
 
 
-def _decode_spread(video: VideoFile) -> int:
+def _decode_spread(video: VideoReader) -> int:
     indices = np.unique(np.linspace(0, video.info.num_frames - 1, NUM_FRAMES).round().astype(int)).tolist()
     num_frames = 0
     for frame_HWC in video.frames(indices):

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.build import build_val_loader
-from mutualnet3d.launch import Launch
+from mutualnet3d.data.build_loaders import build_val_loader
+from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.models.interpolate import interpolated
 from mutualnet3d.mutual import SubnetConfig
 from mutualnet3d.runner.session import Session
@@ -52,7 +52,7 @@ def session_of(args: argparse.Namespace, folder: str, draw: int, num_batches: in
 
 def top1_of(session: Session, configs: Sequence[SubnetConfig]) -> dict[SubnetConfig, float]:
     split = session.read_split("val")
-    loader = build_val_loader(session.cfg, split, session.shapes(configs), session.share)
+    loader = build_val_loader(session.cfg, split, session.shapes(configs), session.shard)
     result = session.evaluate(session.model, configs, loader, split, num_views=1)
     return {config: accuracy.top1 for config, accuracy in result.accuracies.items()}
 

@@ -52,16 +52,16 @@ import torch
 from iopath.common.file_io import g_pathmgr
 
 import mutualnet3d as m3
-from mutualnet3d.data.annotations import Video
-from mutualnet3d.data.clip_samplers import Pace, RandomCrops, RandomSpans
+from mutualnet3d.data.batch_sampler import ClipRequest
+from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Clip, VideoDataset
-from mutualnet3d.data.decode import VideoDecodeError, VideoFile
+from mutualnet3d.data.lists import Video
 from mutualnet3d.data.make_lists import find_video_files
-from mutualnet3d.data.prepare import Encoding, encode_video
-from mutualnet3d.data.requests import ClipRequest
+from mutualnet3d.data.prepare_videos import Encoding, encode_video
 from mutualnet3d.shapes import ClipShape, union_of_shapes
+from mutualnet3d.video.reader import VideoDecodeError, VideoReader
 
-SPANS = RandomSpans(Pace(num_frames=16, sampling_rate=5, target_fps=30.0))
+SPANS = RandomSpans(ClipSpan(num_frames=16, sampling_rate=5, target_fps=30.0))
 CROPS = RandomCrops((256, 320), 224, flip=True)
 FULL = ClipShape(16, 224)
 SPACE = m3.SubnetSpace(width_range=(0.63, 1.0), sizes=(224, 192, 160, 128), frames=(16, 13, 10, 6))
@@ -294,7 +294,7 @@ def _readers() -> dict[str, Reader]:
 
 
 def _read_ours(path: str, indices: list[int]) -> np.ndarray:
-    with VideoFile(path) as video:
+    with VideoReader(path) as video:
         frames = video.frames(indices)
         first = next(frames)
         frames_THWC = np.empty((len(indices), *first.shape), np.uint8)
@@ -328,7 +328,7 @@ def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
 
 
 def _decode_needed(path: str, indices: list[int]) -> None:
-    with VideoFile(path) as video:
+    with VideoReader(path) as video:
         for _ in video._wanted_frames(indices):
             pass
 
@@ -359,7 +359,7 @@ def _videos(given: str) -> Iterator[str]:
         for name in find_video_files(folder):
             path = os.path.join(folder, name)
             try:
-                with VideoFile(path) as video:
+                with VideoReader(path) as video:
                     num_frames, fps = video.info.num_frames, video.info.fps or 30.0
                     is_usual = video._codec.name == "h264" and video._shown and fps >= 15.0
                 if is_usual and 7.0 <= num_frames / fps <= 20.0:
@@ -369,7 +369,7 @@ def _videos(given: str) -> Iterator[str]:
     elif g_pathmgr.isfile(given):
         path = g_pathmgr.get_local_path(given)
         try:
-            with VideoFile(path) as video:
+            with VideoReader(path) as video:
                 has_times = bool(video._shown)
             if has_times:
                 yield path
@@ -391,7 +391,7 @@ def _encoded(found: Sequence[tuple[str, str]], folder: str) -> Iterator[Measured
 
 def _spans(video: Measured, count: int) -> list[list[int]]:
     """The frames of `count` random clips, each once, as readers want them."""
-    with VideoFile(video.path) as file:
+    with VideoReader(video.path) as file:
         info = file.info
     rng = np.random.default_rng(SEED)
     return [np.unique(SPANS.frames(rng, 0, info).frame_indices(SPANS.pace.num_frames)).tolist() for _ in range(count)]

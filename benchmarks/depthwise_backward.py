@@ -19,7 +19,7 @@ import torch.nn.functional as F
 import mutualnet3d as m3
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.ops import conv
-from mutualnet3d.ops.depthwise import depthwise_conv3d, is_accelerated
+from mutualnet3d.ops.cpu_kernels import depthwise_conv3d, is_accelerated
 
 LAYERS = [  # channels, frames, side of the input, kernel, stride
     (24, 13, 80, (5, 1, 1), (1, 1, 1)),

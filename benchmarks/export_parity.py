@@ -35,9 +35,9 @@ from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.deploy import BACKENDS, Bundle
 from mutualnet3d.deploy import export as exporting
 from mutualnet3d.deploy.export import MAX_DIFFERENCE, eager_logits
-from mutualnet3d.deploy.source import CheckpointSource, openvino_core
-from mutualnet3d.engine.latency import device_name
-from mutualnet3d.mutual.paper import paper_results
+from mutualnet3d.deploy.networks import CheckpointNetworks, openvino_core
+from mutualnet3d.results.latency import device_name
+from mutualnet3d.results.paper import paper_results
 from mutualnet3d.shapes import SubnetConfig, union_of_shapes
 
 # The paper's key -> our config.
@@ -105,7 +105,7 @@ def measure(
         yield config, differences
 
 
-def exported(source: CheckpointSource, config: SubnetConfig, folder: str) -> Bundle:
+def exported(source: CheckpointNetworks, config: SubnetConfig, folder: str) -> Bundle:
     """A bundle of the one sub-network. `export` would refuse what is too far off on clips of noise; here it goes on, so
     that everything is measured."""
     # A bundle says the hash of the checkpoint's file.
@@ -116,7 +116,7 @@ def exported(source: CheckpointSource, config: SubnetConfig, folder: str) -> Bun
 
 
 def compare(
-    source: CheckpointSource, bundle: Bundle, config: SubnetConfig, clips: Sequence[torch.Tensor]
+    source: CheckpointNetworks, bundle: Bundle, config: SubnetConfig, clips: Sequence[torch.Tensor]
 ) -> dict[str, float]:
     """The largest difference of each format over all batches of `clips`."""
     runs: dict[str, Run] = {
@@ -149,7 +149,7 @@ def _any_batch(model: Any) -> Run:
 
 
 @torch.no_grad()
-def in_float64(source: CheckpointSource, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+def in_float64(source: CheckpointNetworks, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
     """The sub-network's logits computed in float64; its input is normalised in float32, as for all."""
     model, normalize = source.network(), Normalize(source.preprocessing.mean, source.preprocessing.std)
     inputs = [normalize(clip.permute(0, 1, 4, 2, 3)).double() for clip in clips]

@@ -48,16 +48,16 @@ import torch
 from torch import nn
 
 import mutualnet3d as m3
-from mutualnet3d.data.annotations import read_kinetics_list
-from mutualnet3d.data.build import build_preprocessing
+from mutualnet3d.data.build_loaders import build_preprocessing
 from mutualnet3d.data.clip_reader import ClipReader
+from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.deploy import BACKENDS, Predictor
-from mutualnet3d.deploy.source import CheckpointSource
-from mutualnet3d.engine.latency import device_name
+from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.models import build_model
 from mutualnet3d.mutual import calibrate
+from mutualnet3d.results.latency import device_name
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
 
 with warnings.catch_warnings():
@@ -158,7 +158,7 @@ def list_videos(path: str) -> list[str]:
     return [video.path for video in videos if Path(video.path).is_file()]
 
 
-def random_source(cfg_name: str, configs: Sequence[SubnetConfig], videos: Sequence[str]) -> CheckpointSource:
+def random_source(cfg_name: str, configs: Sequence[SubnetConfig], videos: Sequence[str]) -> CheckpointNetworks:
     """A config's network of random weights, calibrated for `configs` on the middle clips of `videos`."""
     cfg = m3.load_cfg(cfg_name, OVERRIDES)
     torch.manual_seed(0)
@@ -174,7 +174,7 @@ def random_source(cfg_name: str, configs: Sequence[SubnetConfig], videos: Sequen
 
     calibrate(model, configs, [_batch(clips[start : start + 8]) for start in range(0, len(clips), 8)], prepare)
     names = tuple(f"class {number}" for number in range(cfg.MODEL.NUM_CLASSES))
-    return CheckpointSource("random weights", model, how, names, None)
+    return CheckpointNetworks("random weights", model, how, names, None)
 
 
 def read_clips(
@@ -191,7 +191,7 @@ def _batch(clips: Sequence[dict[ClipShape, torch.Tensor]]) -> ClipBatch:
     return ClipBatch(joined, torch.zeros(len(clips), dtype=torch.int64), torch.arange(len(clips)))
 
 
-def pytorchvideo_twin(source: CheckpointSource, config: SubnetConfig) -> nn.Module:
+def pytorchvideo_twin(source: CheckpointNetworks, config: SubnetConfig) -> nn.Module:
     """pytorchvideo's own network, with layers of the sub-network's shapes and its weights."""
     plain = source.network().extract(config)
     network = _builder(plain, config)()
@@ -258,7 +258,7 @@ def prepared(
 
 
 def _peers(
-    source: CheckpointSource, config: SubnetConfig, clips: list[torch.Tensor], args: argparse.Namespace
+    source: CheckpointNetworks, config: SubnetConfig, clips: list[torch.Tensor], args: argparse.Namespace
 ) -> list[Contender]:
     how = source.preprocessing
     contiguous = Normalize(how.mean, how.std, torch.contiguous_format)
@@ -358,11 +358,11 @@ def _accelerator(example: Sequence[torch.Tensor]) -> Run:
     return forms[best]
 
 
-def _ours(source: CheckpointSource, config: SubnetConfig, args: argparse.Namespace) -> list[Contender]:
+def _ours(source: CheckpointNetworks, config: SubnetConfig, args: argparse.Namespace) -> list[Contender]:
     predictor = Predictor(source, "auto", device="cpu", threads=args.threads)
     predictor.prepare([config])
     print(f"default: back end {predictor.backend}; the trial: {_said(predictor.trials)}", flush=True)
-    for name, reason in predictor.passed_over.items():
+    for name, reason in predictor.rejected.items():
         print(f"default: {name} is left out: {reason}")
     assert predictor.backend is not None
     names = {DEFAULT: predictor.backend}

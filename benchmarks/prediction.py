@@ -59,12 +59,12 @@ from mutualnet3d.deploy import Predictor, Timing
 from mutualnet3d.deploy import export as exporting
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.clip_network import random_clips
-from mutualnet3d.deploy.source import CheckpointSource
+from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.engine.checkpoint import file_hash, save_checkpoint, statistics_to_state
-from mutualnet3d.engine.latency import device_name, measure_milliseconds
-from mutualnet3d.engine.query_table import QueryTable, Row
 from mutualnet3d.models import costs
-from mutualnet3d.mutual.paper import paper_results
+from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.results.paper import paper_results
+from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
 
 CFG = "X3D_M_mutual.yaml"
@@ -111,7 +111,7 @@ def main() -> None:
     print("\n" + markdown(("back end", "behind", "resident MB", "more than before", "its weights, MB"), rows))
 
 
-def write(source: CheckpointSource, path: str) -> None:
+def write(source: CheckpointNetworks, path: str) -> None:
     """The checkpoint and its query table, as a test run leaves them."""
     model = source.network()
     content = {
@@ -149,7 +149,7 @@ def budgets(predictor: Predictor) -> dict[SubnetConfig, float]:
 # ---- file to label ---------------------------------------------------------------------------------------------------
 
 
-def file_to_label(source: CheckpointSource, checkpoint: str, videos: Sequence[str], args: argparse.Namespace) -> None:
+def file_to_label(source: CheckpointNetworks, checkpoint: str, videos: Sequence[str], args: argparse.Namespace) -> None:
     """Print the table of the parts."""
     predictor = Predictor.load(checkpoint, backend=args.backend, device="cpu", threads=args.threads)
     predictor.prepare(CHOSEN)

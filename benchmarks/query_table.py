@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.build import Split, build_test_loader
+from mutualnet3d.data.build_loaders import Split, build_test_loader
 from mutualnet3d.data.loader import TestLoader
-from mutualnet3d.launch import Launch
+from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.mutual import SubnetConfig, calibrate
 from mutualnet3d.runner.session import Session, build_test_space
 from mutualnet3d.shapes import ClipBatch, ClipShape
@@ -109,7 +109,7 @@ def noise(shapes: Sequence[ClipShape]) -> ClipBatch:
 
 def loader_of(session: Session, split: Split, configs: Sequence[SubnetConfig]) -> TestLoader:
     """The clips of a test in all shapes that `configs` need."""
-    return build_test_loader(session.cfg, split, session.shapes(configs), session.share)
+    return build_test_loader(session.cfg, split, session.shapes(configs), session.shard)
 
 
 @torch.no_grad()

@@ -34,19 +34,19 @@ import torch.distributed as dist
 from torch import multiprocessing
 
 import mutualnet3d as m3
-from mutualnet3d.data.annotations import Video
-from mutualnet3d.data.clip_samplers import Pace, RandomCrops, RandomSpans
+from mutualnet3d.data.batch_sampler import ClipRequest
+from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Failure, VideoDataset
+from mutualnet3d.data.lists import Video
 from mutualnet3d.data.make_lists import find_video_files
-from mutualnet3d.data.prepare import Encoding, encode_video
-from mutualnet3d.data.requests import ClipRequest
+from mutualnet3d.data.prepare_videos import Encoding, encode_video
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.checkpoint import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 from mutualnet3d.engine.optim import build_sgd
+from mutualnet3d.engine.optimizer_step import Update
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
-from mutualnet3d.engine.update import Update
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
 
 SEED = 0
@@ -102,33 +102,33 @@ def sent_over_loopback() -> int:
     return int(Path("/sys/class/net/lo/statistics/tx_bytes").read_text())
 
 
-def of_processes(world: int, sync: bool, args: argparse.Namespace) -> dict[str, float]:
+def of_processes(world_size: int, sync: bool, args: argparse.Namespace) -> dict[str, float]:
     """Means over the processes of a job."""
     with tempfile.TemporaryDirectory() as folder:
         queue = multiprocessing.get_context("spawn").SimpleQueue()
-        multiprocessing.spawn(_process, args=(world, sync, folder, queue, args), nprocs=world)
-        results = [queue.get() for _ in range(world)]
+        multiprocessing.spawn(_process, args=(world_size, sync, folder, queue, args), nprocs=world_size)
+        results = [queue.get() for _ in range(world_size)]
     return {key: statistics.mean(result[key] for result in results) for key in results[0]}
 
 
-def _process(rank: int, world: int, sync: bool, folder: str, queue: Any, args: argparse.Namespace) -> None:
+def _process(rank: int, world_size: int, sync: bool, folder: str, queue: Any, args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    step = Step(args.size, args.frames, args.batch, sync=sync and world > 1)
+    if world_size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
+    step = Step(args.size, args.frames, args.batch, sync=sync and world_size > 1)
     seconds = step.cpu_seconds(args.steps)
     sent = 0.0
-    if world > 1:
+    if world_size > 1:
         dist.barrier()
         before = sent_over_loopback()
         for _ in range(args.steps):
             step.run_step(0, step.batch, {})
         dist.barrier()
-        sent = (sent_over_loopback() - before) / args.steps / world
+        sent = (sent_over_loopback() - before) / args.steps / world_size
     gradients = sum(each.numel() * each.element_size() for each in step.model.parameters())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     queue.put({"seconds": seconds, "sent": sent, "gradients": gradients, "memory": memory})
-    if world > 1:
+    if world_size > 1:
         dist.barrier()
         dist.destroy_process_group()
 
@@ -159,7 +159,7 @@ def decoding_milliseconds(paths: list[Path], num_clips: int) -> float:
     space = m3.SubnetSpace((0.63, 1.0), (224, 192, 160, 128), (16, 13, 10, 6))
     videos = [Video(str(path), 0, str(path)) for path in paths]
     crops = RandomCrops((256, 320), 224, flip=True)
-    dataset = VideoDataset(videos, RandomSpans(Pace(num_frames=16, sampling_rate=5, target_fps=30.0)), crops)
+    dataset = VideoDataset(videos, RandomSpans(ClipSpan(num_frames=16, sampling_rate=5, target_fps=30.0)), crops)
     started = time.process_time()
     for number in range(num_clips):
         shapes = union_of_shapes((config.clip_shape,) for config in space.at_step(SEED, number))
@@ -183,13 +183,13 @@ def main() -> int:
     )
     print("processes  batch norm  CPU time of a step  peak memory  sent / gradients  2 (W - 1) / W")
     one: dict[str, float] = {}
-    for world, sync in ((1, False), (2, False), (4, False), (2, True), (4, True)):
-        result = of_processes(world, sync, args)
+    for world_size, sync in ((1, False), (2, False), (4, False), (2, True), (4, True)):
+        result = of_processes(world_size, sync, args)
         one = one or result
         print(
-            f"{world:9}  {'sync' if sync else 'own':>10}  {result['seconds'] / one['seconds']:18.2f}  "
+            f"{world_size:9}  {'sync' if sync else 'own':>10}  {result['seconds'] / one['seconds']:18.2f}  "
             f"{result['memory'] / one['memory']:11.2f}  {result['sent'] / result['gradients']:16.3f}  "
-            f"{2 * (world - 1) / world:13.3f}",
+            f"{2 * (world_size - 1) / world_size:13.3f}",
             flush=True,
         )
     table("clips", [(count, Step(args.size, args.frames, count)) for count in (1, 2, 4, 8)], args.steps)

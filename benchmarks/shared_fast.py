@@ -45,11 +45,11 @@ def main() -> None:
     label_B = torch.arange(args.batch)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     gradients: dict[bool, list[torch.Tensor]] = {}
-    same_batch = model.same_batch
+    shared_fast_features = model.shared_fast_features
     for step in range(args.runs + 1):
         _, *subnets = space.at_step(0, step)
         for shared in (True, False):
-            model.same_batch = same_batch if shared else contextlib.nullcontext
+            model.shared_fast_features = shared_fast_features if shared else contextlib.nullcontext
             model.zero_grad(set_to_none=True)
             started = time.perf_counter()
             mutual_step(model, clips_for, label_B, full, subnets)

@@ -34,16 +34,16 @@ import torch
 from iopath.common.file_io import g_pathmgr
 
 import mutualnet3d as m3
-from mutualnet3d.data.annotations import Video, read_kinetics_list
-from mutualnet3d.data.check import ANY_LABEL
-from mutualnet3d.data.clip_samplers import Pace, RandomCrops, RandomSpans
+from mutualnet3d.data.batch_sampler import ClipOrder, TrainBatchSampler
+from mutualnet3d.data.check_videos import ANY_LABEL
+from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Failure, VideoDataset
+from mutualnet3d.data.lists import Video, read_kinetics_list
 from mutualnet3d.data.loader import TrainLoader, Workers
-from mutualnet3d.data.requests import ClipOrder, TrainRequests
 from mutualnet3d.shapes import ClipShape, union_of_shapes
 
 SPACE = m3.SubnetSpace(width_range=(0.63, 1.0), sizes=(224, 192, 160, 128), frames=(16, 13, 10, 6))
-SPANS = RandomSpans(Pace(num_frames=16, sampling_rate=5, target_fps=30.0))
+SPANS = RandomSpans(ClipSpan(num_frames=16, sampling_rate=5, target_fps=30.0))
 CROPS = RandomCrops((256, 320), 224, flip=True)
 SEED = 0
 SETTLED = 500  # clips after which memory should stay as it is
@@ -95,7 +95,7 @@ def _run(args: argparse.Namespace) -> int:
     # Twice the length of the run: the clips that fail come on top.
     listed = videos * -(-2 * args.clips // len(videos))
     num_steps = -(-args.clips // args.batch_size)
-    requests = TrainRequests(ClipOrder(len(listed), SEED), args.batch_size, _shapes_at_step, num_steps=num_steps)
+    requests = TrainBatchSampler(ClipOrder(len(listed), SEED), args.batch_size, _shapes_at_step, num_steps=num_steps)
     dataset = VideoDataset(listed, SPANS, CROPS, seed=SEED, timeout=60.0)
     loader = TrainLoader(dataset, requests, Workers(args.workers), count)
 

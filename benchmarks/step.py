@@ -38,9 +38,9 @@ from torch import multiprocessing, nn
 import mutualnet3d as m3
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.optim import build_sgd
+from mutualnet3d.engine.optimizer_step import Update
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
-from mutualnet3d.engine.update import Update
 from mutualnet3d.mutual.losses import distillation_loss, label_loss
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
 

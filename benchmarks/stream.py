@@ -31,17 +31,17 @@ import numpy as np
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.build import build_preprocessing
-from mutualnet3d.data.decode import VideoFile
-from mutualnet3d.deploy import Predictor
-from mutualnet3d.deploy.source import CheckpointSource
-from mutualnet3d.deploy.stream import TracePoint, Window
-from mutualnet3d.deploy.trace_plot import TOLERANCE, save_trace_plot
-from mutualnet3d.engine.query_table import QueryTable, Row
+from mutualnet3d.data.build_loaders import build_preprocessing
+from mutualnet3d.deploy import Predictor, TracePoint
+from mutualnet3d.deploy.networks import CheckpointNetworks
+from mutualnet3d.deploy.stream import Window
 from mutualnet3d.models import build_model
 from mutualnet3d.mutual import SubnetConfig, calibrate
+from mutualnet3d.plots.stream_trace import TOLERANCE, save_trace_plot
+from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.runner.session import build_normalize, build_test_space
 from mutualnet3d.shapes import ClipBatch, union_of_shapes
+from mutualnet3d.video.reader import VideoReader
 
 FPS = 30.0
 BUDGET = 1.15  # of what a window of the full network takes
@@ -97,7 +97,7 @@ def main() -> None:
         write_trace(os.path.splitext(args.output)[0] + ".json", trace, budget, title)
 
 
-def random_network(cfg_name: str, num_configs: int) -> CheckpointSource:
+def random_network(cfg_name: str, num_configs: int) -> CheckpointNetworks:
     """A network with random weights and sub-networks from the cheapest to the full one, calibrated on noise. Which of
     them is more accurate is made up: the more expensive one."""
     cfg = m3.load_cfg(cfg_name, [])
@@ -120,7 +120,7 @@ def random_network(cfg_name: str, num_configs: int) -> CheckpointSource:
     ranked = sorted(configs, key=gflops.__getitem__)
     rows = [Row(each, gflops[each], 0, gflops[each], 50.0 + rank, 90.0) for rank, each in enumerate(ranked)]
     classes = tuple(map(str, range(cfg.MODEL.NUM_CLASSES)))
-    return CheckpointSource(cfg_name, model, build_preprocessing(cfg), classes, QueryTable(tuple(rows)))
+    return CheckpointNetworks(cfg_name, model, build_preprocessing(cfg), classes, QueryTable(tuple(rows)))
 
 
 def pictures_of(video: str | None, scale: int) -> list[np.ndarray]:
@@ -128,7 +128,7 @@ def pictures_of(video: str | None, scale: int) -> list[np.ndarray]:
     if video is None:
         height, width = scale, scale * 4 // 3
         return list(np.random.default_rng(0).integers(0, 256, (60, height, width, 3), dtype=np.uint8))
-    with VideoFile(video) as file:
+    with VideoReader(video) as file:
         return [frame.copy() for frame in file.frames(range(min(file.info.num_frames, 150)))]
 
 

@@ -33,8 +33,8 @@ from openvino import opset13 as ops
 from torch import nn
 
 from mutualnet3d.deploy import BACKENDS
-from mutualnet3d.deploy.source import openvino_core
-from mutualnet3d.engine.latency import device_name
+from mutualnet3d.deploy.networks import openvino_core
+from mutualnet3d.results.latency import device_name
 
 CASE = CASES["slow_8x8"]
 OPENVINO = "OpenVINO"

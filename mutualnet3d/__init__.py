@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mutualnet3d.config import load_cfg
     from mutualnet3d.deploy import Predictor
-    from mutualnet3d.engine import QueryTable
     from mutualnet3d.models import create_model, list_models, load_weights, multiply_adds, sort_channels
     from mutualnet3d.mutual import SubnetConfig, SubnetSpace
+    from mutualnet3d.results.query_table import QueryTable
 
 # pytorchvideo and fvcore script functions as they are imported; nothing here does, and no user can change it.
 warnings.filterwarnings("ignore", message="`torch.jit.script.*` is deprecated", category=FutureWarning)
@@ -33,7 +33,7 @@ __all__ = [
 # that they start. So names are fetched from where they stand when they are first asked for (PEP 562).
 _HOMES = {
     "Predictor": "deploy",
-    "QueryTable": "engine",
+    "QueryTable": "results.query_table",
     "SubnetConfig": "mutual",
     "SubnetSpace": "mutual",
     "create_model": "models",
@@ -43,7 +43,20 @@ _HOMES = {
     "multiply_adds": "models",
     "sort_channels": "models",
 }
-_PARTS = ("config", "data", "deploy", "engine", "models", "mutual", "ops", "runner")
+_PARTS = (
+    "config",
+    "data",
+    "demo",
+    "deploy",
+    "engine",
+    "models",
+    "mutual",
+    "ops",
+    "plots",
+    "results",
+    "runner",
+    "video",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -21,13 +21,13 @@ import torch
 import mutualnet3d
 from mutualnet3d.config.load import CONFIG_ROOT
 from mutualnet3d.deploy.backends import BACKENDS, Backend
-from mutualnet3d.deploy.extras import hint, installed
-from mutualnet3d.deploy.source import CONVERTERS, NetworkSource
+from mutualnet3d.deploy.networks import CONVERTERS, NetworkStore
+from mutualnet3d.extras import hint, installed
 from mutualnet3d.models import list_models
 from mutualnet3d.shapes import SubnetConfig
 
-# tools/ stands beside the package, as configs/ does.
-TOOLS_ROOT = os.path.join(os.path.dirname(CONFIG_ROOT), "tools")
+# tools/ stands beside the package in a checkout.
+TOOLS_ROOT = os.path.join(os.path.dirname(os.path.dirname(CONFIG_ROOT)), "tools")
 READY = "ready"
 _WIDTH = 120  # of a line
 _ANY = SubnetConfig(width=1.0, size=224, frames=16)
@@ -103,7 +103,7 @@ def find_backends() -> dict[str, str]:
 
 def _state(kind: type[Backend]) -> str:
     gpu = ["cuda"] if "cuda" in kind.devices and torch.cuda.is_available() else []
-    anything = cast(NetworkSource, _Anything())
+    anything = cast(NetworkStore, _Anything())
     problems = [kind.why_not(anything, _ANY, torch.device(device)) for device in [*gpu, "cpu"]]
     if None not in problems:
         return str(problems[0])
@@ -114,7 +114,7 @@ def _state(kind: type[Backend]) -> str:
 
 
 class _Anything:
-    """Of a `NetworkSource` what `Backend.why_not` asks: every form of every sub-network."""
+    """Of a `NetworkStore` what `Backend.why_not` asks: every form of every sub-network."""
 
     path = "any"
 

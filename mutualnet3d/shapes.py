@@ -1,5 +1,5 @@
 """The values that cross borders: what is run (SubnetConfig), what it eats (ClipShape), what a loader gives (ClipBatch),
-which part of a job a process does (Share).
+which part of a job a process does (Shard).
 
 A leaf: it imports nothing of ours, so that `data`, `models`, `mutual` and `engine` can speak of the same things without
 knowing each other.
@@ -86,19 +86,19 @@ class SubnetConfig:
 
 
 @dataclass(frozen=True)
-class Share:
-    """Which part of a job's work a process does: the `rank`-th of `world` equal ones.
+class Shard:
+    """Which part of a job's work a process does: the `rank`-th of `world_size` equal ones.
 
     Raises:
         ValueError: there is no such part.
     """
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world:
-            raise ValueError(f"Share: rank must be in 0 to {self.world - 1}, got {self.rank}")
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"Shard: rank must be in 0 to {self.world_size - 1}, got {self.rank}")
 
 
 @dataclass

@@ -18,10 +18,12 @@ import torch.distributed as dist
 from tests.copies import SERVER
 
 
-def in_processes(module: str, name: str, world: int = 2, timeout: float = 120.0) -> list[Any]:
-    """What the function `name` of `module`, which takes nothing, returns in each of `world` processes."""
+def in_processes(module: str, name: str, world_size: int = 2, timeout: float = 120.0) -> list[Any]:
+    """What the function `name` of `module`, which takes nothing, returns in each of `world_size` processes."""
     with tempfile.TemporaryDirectory() as folder:
-        processes = [SERVER.Process(target=_run, args=(folder, module, name, rank, world)) for rank in range(world)]
+        processes = [
+            SERVER.Process(target=_run, args=(folder, module, name, rank, world_size)) for rank in range(world_size)
+        ]
         for process in processes:
             process.start()
         deadline = time.monotonic() + timeout
@@ -31,17 +33,17 @@ def in_processes(module: str, name: str, world: int = 2, timeout: float = 120.0)
             process.kill()
         failed = sorted(Path(folder).glob("failed_*"), key=os.path.getmtime)
         assert not failed, "\n".join(each.read_text() for each in failed)
-        results = [Path(folder, f"result_{rank}") for rank in range(world)]
+        results = [Path(folder, f"result_{rank}") for rank in range(world_size)]
         assert all(result.exists() for result in results), f"{module}.{name}: not done within {timeout:g} s"
         return [pickle.loads(result.read_bytes()) for result in results]
 
 
-def _run(folder: str, module: str, name: str, rank: int, world: int) -> None:
+def _run(folder: str, module: str, name: str, rank: int, world_size: int) -> None:
     """One of the processes: it writes what the function returned, or what it raised, and leaves with the others."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     try:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
         result = getattr(importlib.import_module(module), name)()
     except BaseException:  # noqa: BLE001 - the test that started this process raises it
         Path(folder, f"failed_{rank}").write_text(traceback.format_exc())  # nobody needs to wait any longer
@@ -50,7 +52,7 @@ def _run(folder: str, module: str, name: str, rank: int, world: int) -> None:
     os.rename(f"{folder}/unfinished_{rank}", f"{folder}/result_{rank}")
     # All leave together, and without closing the group: where a peer had gone, gloo's threads were seen to spin at
     # real-time priority, and to leave no core to the tests beside them.
-    awaited = [f"{folder}/result_{other}" for other in range(world)]
+    awaited = [f"{folder}/result_{other}" for other in range(world_size)]
     while not all(map(os.path.exists, awaited)) and not list(Path(folder).glob("failed_*")):
         time.sleep(0.02)
     os._exit(0)

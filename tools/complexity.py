@@ -18,7 +18,7 @@ import torch
 
 from mutualnet3d.config import load_cfg
 from mutualnet3d.models import SlimmableNet, build_model, costs
-from mutualnet3d.mutual.paper import paper_results
+from mutualnet3d.results.paper import paper_results
 from mutualnet3d.runner import build_test_space, paper_results_of
 from mutualnet3d.shapes import SubnetConfig
 

@@ -32,16 +32,16 @@ import av
 import numpy as np
 
 from mutualnet3d.data.clip_sampling import span_length
-from mutualnet3d.data.decode import VideoFile
-from mutualnet3d.deploy import Predictor
+from mutualnet3d.deploy import Predictor, TracePoint
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES
-from mutualnet3d.deploy.extras import require
-from mutualnet3d.deploy.frame_source import FrameSource, open_source
 from mutualnet3d.deploy.overlay import NUM_LABELS, draw_overlay
-from mutualnet3d.deploy.stream import Stream, TracePoint, Window
-from mutualnet3d.deploy.trace_plot import SUFFIXES, save_trace_plot
-from mutualnet3d.engine.query_table import Row
+from mutualnet3d.deploy.stream import Stream, Window
+from mutualnet3d.extras import require
 from mutualnet3d.log import logger, progress
+from mutualnet3d.plots.stream_trace import SUFFIXES, save_trace_plot
+from mutualnet3d.results.query_table import Row
+from mutualnet3d.video.frame_stream import FrameSource, open_source
+from mutualnet3d.video.reader import VideoReader
 
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
@@ -167,7 +167,7 @@ def count_frames(path: str, seconds: float | None) -> int:
     Raises:
         VideoDecodeError: the video cannot be read; better known before the network is loaded.
     """
-    with VideoFile(path) as video:
+    with VideoReader(path) as video:
         info = video.info
     return info.num_frames if seconds is None else min(info.num_frames, math.ceil(seconds * (info.fps or _USUAL_FPS)))
 

@@ -17,12 +17,12 @@ import os
 import socket
 import sys
 
-from mutualnet3d.data.decode import VideoDecodeError
 from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES
-from mutualnet3d.deploy.extras import require
 from mutualnet3d.deploy.web_page import Clip, Demo, curve_figure, label_of_point, open_demo, plain, pngs
+from mutualnet3d.extras import require
 from mutualnet3d.log import logger
+from mutualnet3d.video.reader import VideoDecodeError
 
 # Figures that are not cut in narrow columns; frames whole to their corners, apart, and sharp on any screen.
 _STYLE = """

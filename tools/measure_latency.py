@@ -17,7 +17,7 @@ import sys
 
 import torch
 
-from mutualnet3d.engine.query_table import QueryTable
+from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.runner.measuring import measure_latency
 
 

@@ -16,11 +16,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mutualnet3d.engine.query_table import COSTS, QueryTable
-from mutualnet3d.engine.tradeoff_curves import Curve, curve_of_tables, curves_of_paper, title_of_milliseconds
-from mutualnet3d.engine.tradeoff_page import save_tradeoff_page
-from mutualnet3d.engine.tradeoff_plot import save_tradeoff_plot
-from mutualnet3d.mutual.paper import PaperResults, paper_results
+from mutualnet3d.plots.curves import Curve, curve_of_tables, curves_of_paper, title_of_milliseconds
+from mutualnet3d.plots.tradeoff_figure import save_tradeoff_plot
+from mutualnet3d.plots.tradeoff_page import save_tradeoff_page
+from mutualnet3d.results.paper import PaperResults, paper_results
+from mutualnet3d.results.query_table import COSTS, QueryTable
 
 Tables = dict[str, dict[str, QueryTable]]  # name of the curve -> path -> table
 

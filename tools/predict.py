@@ -25,13 +25,13 @@ import simplejson
 from iopath.common.file_io import g_pathmgr
 from tqdm import tqdm
 
-from mutualnet3d.data.annotations import full_path, read_kinetics_list, read_text
-from mutualnet3d.data.check import ANY_LABEL
-from mutualnet3d.data.decode import VideoDecodeError
+from mutualnet3d.data.check_videos import ANY_LABEL
+from mutualnet3d.data.lists import full_path, read_kinetics_list, read_text
 from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
 from mutualnet3d.deploy import Prediction, Predictor, Timing
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES
 from mutualnet3d.log import logger, progress
+from mutualnet3d.video.reader import VideoDecodeError
 
 LIST_EXTENSIONS = (".csv", ".txt")
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended

@@ -23,10 +23,10 @@ from fvcore.common.config import CfgNode
 from mutualnet3d.config import load_cfg
 from mutualnet3d.config.changes import hash_of
 from mutualnet3d.data.bad_videos import TooManyBadVideos
-from mutualnet3d.data.requests import AllVideosBad
+from mutualnet3d.data.batch_sampler import AllVideosBad
 from mutualnet3d.distributed import PreflightError, is_lost_peer, joined
-from mutualnet3d.engine.interruption import Interrupted
-from mutualnet3d.launch import Launch, find_launch, forgotten_srun, torchrun_command
+from mutualnet3d.distributed.launch import Launch, find_launch, forgotten_srun, torchrun_command
+from mutualnet3d.engine.preemption import Interrupted
 from mutualnet3d.log import logger
 from mutualnet3d.runner import configs_to_test, test, train
 
@@ -106,7 +106,7 @@ def _warn_of_idle_devices(launch: Launch) -> None:
     tasks = forgotten_srun(os.environ)
     if tasks:
         logger.warning("this SLURM job has %d tasks, but this process was not started by srun: it is alone", tasks)
-    if launch.world == 1 and torch.cuda.device_count() > 1:
+    if launch.world_size == 1 and torch.cuda.device_count() > 1:
         logger.warning(
             "%d GPUs are here and this process uses one; torchrun --nproc_per_node %d %s ... uses all",
             torch.cuda.device_count(),

@@ -133,7 +133,7 @@ _C.AUG.RE_MODE = "pixel"
 _C.AUG.RE_COUNT = 1
 
 _C.MIXUP = CfgNode()
-# Mix every training clip and its label with another of the batch, by MixUp or CutMix.
+# MixUpCutMix every training clip and its label with another of the batch, by MixUp or CutMix.
 _C.MIXUP.ENABLE = False
 # Weights are drawn from Beta(ALPHA, ALPHA), for CutMix from Beta(CUTMIX_ALPHA, CUTMIX_ALPHA). 0: not by that one.
 _C.MIXUP.ALPHA = 0.8

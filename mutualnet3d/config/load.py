@@ -18,8 +18,8 @@ from mutualnet3d.config.defaults import default_cfg
 
 logger = logging.getLogger("mutualnet3d")
 
-# configs/ stands beside the package in a checkout, which is how the project is used.
-CONFIG_ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
+# configs/ is part of the package; a checkout has a link to it at its top.
+CONFIG_ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
 
 
 def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mutualnet3d.data.annotations import Video
 from mutualnet3d.data.dataset import Failure
+from mutualnet3d.data.lists import Video
 from mutualnet3d.log import logger
 
 _COLUMNS = ("split", "path", "reason", "listed_at", "position")

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from mutualnet3d.data.clip_sampling import CropBox
-from mutualnet3d.data.decode import FrameCountCorrected, VideoFile, VideoInfo
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.data.transforms import Room, crop_frames, resize_frames
+from mutualnet3d.data.transforms import FrameBuffer, crop_frames, resize_frames
 from mutualnet3d.shapes import ClipShape
+from mutualnet3d.video.reader import FrameCountCorrected, VideoInfo, VideoReader
 
 Frames = np.ndarray | torch.Tensor | Sequence[np.ndarray]
 
@@ -32,7 +32,7 @@ class ReadClips:
 
 
 class FramesInMemory:
-    """Frames that the caller has, read as `VideoFile` reads files.
+    """Frames that the caller has, read as `VideoReader` reads files.
 
     Args:
         frames: uint8 (T, H, W, 3), RGB: an array, a tensor, or a list of pictures of one size.
@@ -87,7 +87,7 @@ class ClipReader:
 
     def __init__(self, preprocessing: Preprocessing):
         self.preprocessing = preprocessing
-        self._crop_room, self._choice_room = Room(), Room()
+        self._crop_buffer, self._choice_buffer = FrameBuffer(), FrameBuffer()
 
     def read(
         self,
@@ -110,7 +110,7 @@ class ClipReader:
         """
         started = time.perf_counter()
         seconds = _Seconds()
-        opened = VideoFile(source, self.preprocessing.timeout) if isinstance(source, str) else None
+        opened = VideoReader(source, self.preprocessing.timeout) if isinstance(source, str) else None
         with opened or FramesInMemory(source, fps) as file:  # type: ignore[arg-type]
             seconds.decode += time.perf_counter() - started
             try:
@@ -125,7 +125,7 @@ class ClipReader:
 
     def _read(
         self,
-        file: VideoFile | FramesInMemory,
+        file: VideoReader | FramesInMemory,
         shapes: Sequence[ClipShape],
         num_spans: int,
         num_crops: int,
@@ -151,7 +151,7 @@ class ClipReader:
             for span in range(num_spans):
                 rows = np.searchsorted(needed, wanted[shape.frames, span]).tolist()
                 for cut_THWC in cut_NTHWC:
-                    views.append(resize_frames(cut_THWC, rows, shape.size, self._choice_room))
+                    views.append(resize_frames(cut_THWC, rows, shape.size, self._choice_buffer))
             clips[shape] = views[0][None] if len(views) == 1 else torch.stack(views)
         return clips
 
@@ -160,7 +160,7 @@ class ClipReader:
     ) -> list[torch.Tensor]:
         """Each box of all frames, uint8 (count, height, width, 3), one frame held at a time."""
         if len(boxes) == 1:
-            return [crop_frames(_chain(first, rest), count, boxes[0], self._crop_room)]
+            return [crop_frames(_chain(first, rest), count, boxes[0], self._crop_buffer)]
         cut = [torch.empty((count, box.height, box.width, 3), dtype=torch.uint8) for box in boxes]
         for number, frame in enumerate(_chain(first, rest)):
             for target, box in zip(cut, boxes, strict=True):

@@ -23,7 +23,7 @@ from mutualnet3d.data.clip_sampling import (
     uniform_crop,
     uniform_span,
 )
-from mutualnet3d.data.decode import VideoInfo
+from mutualnet3d.video.reader import VideoInfo
 
 
 class Frames(Protocol):
@@ -47,7 +47,7 @@ class CropSampler(Protocol):
 
 
 @dataclass(frozen=True)
-class Pace:
+class ClipSpan:
     """How much of a video a clip spans: `num_frames` frames, every `sampling_rate`-th of a video of `target_fps` frames
     per second. In a video of another rate the same time; in one that does not tell its rate, as if it were that.
 
@@ -73,7 +73,7 @@ class Pace:
 class RandomSpans:
     """Training: any span."""
 
-    pace: Pace
+    pace: ClipSpan
 
     def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
         return self.pace.frames(random_span(rng, self.pace.length(info), info.num_frames))
@@ -83,7 +83,7 @@ class RandomSpans:
 class UniformSpans:
     """Validation and testing: `num_spans` spans over the video, the same every time."""
 
-    pace: Pace
+    pace: ClipSpan
     num_spans: int = 1
 
     def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:

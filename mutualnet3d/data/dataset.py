@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mutualnet3d.data.annotations import Video
 from mutualnet3d.data.augment import Augment
+from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
-from mutualnet3d.data.decode import FrameCountCorrected, VideoDecodeError, VideoFile
-from mutualnet3d.data.frame_folder import FrameFolder
-from mutualnet3d.data.requests import ClipRequest
-from mutualnet3d.data.transforms import Room, crop_frames, resize_frames
+from mutualnet3d.data.lists import Video
+from mutualnet3d.data.transforms import FrameBuffer, crop_frames, resize_frames
 from mutualnet3d.shapes import ClipBatch, ClipShape
+from mutualnet3d.video.frame_folder import FrameFolder
+from mutualnet3d.video.reader import FrameCountCorrected, VideoDecodeError, VideoReader
 
 # Clips after which a worker gives freed memory back to the system. glibc keeps it in pieces that large pictures do not
 # fit into: without this two workers grew by 110 MB over 3,000 clips of mixed sizes.
@@ -70,7 +70,7 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
     ):
         self.videos, self.frame_sampler, self.crop_sampler = list(videos), frame_sampler, crop_sampler
         self.num_crops, self.augment, self.seed, self.timeout = num_crops, augment or Augment(), seed, timeout
-        self._crop_room, self._choice_room = Room(), Room()
+        self._crop_buffer, self._choice_buffer = FrameBuffer(), FrameBuffer()
         self._num_made = 0
 
     def __len__(self) -> int:
@@ -92,10 +92,10 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
             return Failure(request, str(error))
         return Clip(request, clips, video.label)
 
-    def _open(self, video: Video) -> VideoFile | FrameFolder:
-        return FrameFolder(video.frame_paths) if video.frames else VideoFile(video.path, self.timeout)
+    def _open(self, video: Video) -> VideoReader | FrameFolder:
+        return FrameFolder(video.frame_paths) if video.frames else VideoReader(video.path, self.timeout)
 
-    def _read(self, file: VideoFile | FrameFolder, request: ClipRequest) -> dict[ClipShape, torch.Tensor]:
+    def _read(self, file: VideoReader | FrameFolder, request: ClipRequest) -> dict[ClipShape, torch.Tensor]:
         span, crop = divmod(request.view, self.num_crops)
         rng = np.random.default_rng((self.seed, request.epoch, request.index))
         choice = self.frame_sampler.frames(rng, span, file.info)
@@ -104,11 +104,11 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
         frames: Iterator[np.ndarray] = iter(file.frames(needed.tolist()))
         first = next(frames)
         box = self.crop_sampler.box(rng, crop, *first.shape[:2])
-        crops_THWC = crop_frames(itertools.chain([first], frames), len(needed), box, self._crop_room)
+        crops_THWC = crop_frames(itertools.chain([first], frames), len(needed), box, self._crop_buffer)
         clips = {}
         for shape in request.shapes:
             rows = np.searchsorted(needed, wanted[shape.frames]).tolist()
-            clips[shape] = resize_frames(crops_THWC, rows, shape.size, self._choice_room)
+            clips[shape] = resize_frames(crops_THWC, rows, shape.size, self._choice_buffer)
         if self.augment.is_identity:
             return clips
         clips_TCHW = {shape: clip_THWC.permute(0, 3, 1, 2) for shape, clip_THWC in clips.items()}

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, ClipRequest, TestBatchSampler, TrainBatchSampler
 from mutualnet3d.data.dataset import Failure, Loaded, VideoDataset, collate
-from mutualnet3d.data.requests import CalibrationRequests, ClipRequest, TestRequests, TrainRequests
 from mutualnet3d.shapes import ClipBatch
 
 
@@ -75,7 +75,7 @@ class TrainLoader:
     def __init__(
         self,
         dataset: VideoDataset,
-        requests: TrainRequests,
+        requests: TrainBatchSampler,
         workers: Workers,
         report_bad: Callable[[Failure], None],
     ):
@@ -156,7 +156,7 @@ class TestLoader:
     def __init__(
         self,
         dataset: VideoDataset,
-        requests: TestRequests | CalibrationRequests,
+        requests: TestBatchSampler | CalibrationBatchSampler,
         workers: Workers,
         report_bad: Callable[[Failure], None],
     ):

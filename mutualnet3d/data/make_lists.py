@@ -17,8 +17,8 @@ from typing import NoReturn
 import numpy as np
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.atomic import write_text
-from mutualnet3d.data.annotations import read_text
+from mutualnet3d.data.lists import read_text
+from mutualnet3d.files.atomic import write_text
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv")  # any case
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from mutualnet3d.data.clip_samplers import FrameSampler, Pace, UniformCrops, UniformSegments, UniformSpans
+from mutualnet3d.data.clip_samplers import ClipSpan, FrameSampler, UniformCrops, UniformSegments, UniformSpans
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Preprocessing:
         """Where the frames of each of `num_spans` views over the video are."""
         if self.segments:
             return UniformSegments(self.num_frames, num_spans)
-        return UniformSpans(Pace(self.num_frames, self.sampling_rate, self.target_fps, self.among_full), num_spans)
+        return UniformSpans(ClipSpan(self.num_frames, self.sampling_rate, self.target_fps, self.among_full), num_spans)
 
     def crop_sampler(self, num_crops: int) -> UniformCrops:
         """Where each of `num_crops` (1 or 3) crops is: PySlowFast's geometry, see DATA.TEST_CROP_SIZE."""

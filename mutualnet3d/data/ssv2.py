@@ -24,7 +24,7 @@ from typing import Any
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.annotations import Video, close_names, full_path, parse_json, read_label_names, read_text
+from mutualnet3d.data.lists import Video, close_names, full_path, parse_json, read_label_names, read_text
 from mutualnet3d.log import logger
 
 _OFFICIAL = "something-something-v2-"

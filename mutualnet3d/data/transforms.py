@@ -10,12 +10,12 @@ from torchvision.transforms.v2 import functional as tv
 
 from mutualnet3d.data.clip_sampling import CropBox
 
-# Room for frames is kept from clip to clip up to this many bytes, as fresh memory costs more than what is written to
-# it; large pictures get their own.
+# A buffer is kept from clip to clip up to this many bytes: fresh memory costs more than what is written to it. Large
+# pictures get memory of their own.
 _MAX_KEPT_BYTES = 32 << 20
 
 
-class Room:
+class FrameBuffer:
     """Memory for frames that is used for clip after clip: what it hands out is valid until it is asked again."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Room:
         return self._bytes[:size].view(shape)
 
 
-def crop_frames(frames: Iterable[np.ndarray], count: int, box: CropBox, room: Room) -> torch.Tensor:
+def crop_frames(frames: Iterable[np.ndarray], count: int, box: CropBox, room: FrameBuffer) -> torch.Tensor:
     """The rectangle `box` of `count` frames (H, W, 3), mirrored if it says so: uint8 (count, height, width, 3).
 
     One frame is held at a time.
@@ -44,7 +44,7 @@ def crop_frames(frames: Iterable[np.ndarray], count: int, box: CropBox, room: Ro
     return crops_THWC
 
 
-def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, room: Room) -> torch.Tensor:
+def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, room: FrameBuffer) -> torch.Tensor:
     """The frames `rows` of uint8 frames, resized to `size` x `size`, bilinear and antialiased: uint8 (T, S, S, C)."""
     num_frames, height, width, channels = frames_THWC.shape
     if list(rows) == list(range(num_frames)):

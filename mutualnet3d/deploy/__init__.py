@@ -4,8 +4,9 @@ from mutualnet3d.deploy.backends import BACKENDS
 from mutualnet3d.deploy.bundle import Bundle
 from mutualnet3d.deploy.prediction import Label, Prediction, Timing
 from mutualnet3d.deploy.predictor import Predictor
-from mutualnet3d.deploy.stream import Stream, TracePoint, Window
-from mutualnet3d.deploy.trace_plot import save_trace_plot
+from mutualnet3d.deploy.stream import Stream, Window
+from mutualnet3d.plots.stream_trace import save_trace_plot
+from mutualnet3d.results.trace import TracePoint
 
 __all__ = [
     "BACKENDS",

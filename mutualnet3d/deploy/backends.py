@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from mutualnet3d.data.transforms import Normalize
-from mutualnet3d.deploy.extras import hint, installed, require
-from mutualnet3d.deploy.source import NetworkSource, openvino_core
+from mutualnet3d.deploy.networks import NetworkStore, openvino_core
+from mutualnet3d.extras import hint, installed, require
 from mutualnet3d.shapes import SubnetConfig
 
 # uint8 clips (V, T, S, S, 3), one for each pathway -> float32 logits (V, K) on the CPU.
@@ -36,13 +36,13 @@ class Backend(ABC):
     name: str
     # The library, and the extra that it is of; "" where it is always there.
     module, extra = "", "deploy"
-    # The form of network that it takes (`NetworkSource.formats`).
+    # The form of network that it takes (`NetworkStore.formats`).
     format: str
     devices: tuple[str, ...] = ("cpu",)
     # Whether logits are those of PyTorch in float32 but for rounding.
     exact = True
 
-    def __init__(self, source: NetworkSource, device: torch.device | None, threads: int | None):
+    def __init__(self, source: NetworkStore, device: torch.device | None, threads: int | None):
         self.source, self.device, self.threads = source, device or self.default_device(), threads
         self._runners: dict[SubnetConfig, Runner] = {}
 
@@ -61,7 +61,7 @@ class Backend(ABC):
         return torch.device("cuda" if "cuda" in cls.devices and torch.cuda.is_available() else "cpu")
 
     @classmethod
-    def why_not(cls, source: NetworkSource, config: SubnetConfig, device: torch.device | None) -> str | None:
+    def why_not(cls, source: NetworkStore, config: SubnetConfig, device: torch.device | None) -> str | None:
         """What keeps it from running `config` here, in a line; None: nothing."""
         device = device or cls.default_device()
         if device.type not in cls.devices:

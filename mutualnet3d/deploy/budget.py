@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mutualnet3d.engine.query_table import QueryTable, Row
+from mutualnet3d.results.query_table import QueryTable, Row
 
 # A window over the budget by this factor is answered at once. One that is less over may be noise: the second of three
 # is answered.

@@ -10,17 +10,17 @@ from fvcore.common.config import CfgNode
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.config import parse_cfg
-from mutualnet3d.data.build import build_preprocessing
-from mutualnet3d.deploy.source import CheckpointSource
+from mutualnet3d.data.build_loaders import build_preprocessing
+from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.engine.checkpoint import file_hash, load_checkpoint
-from mutualnet3d.engine.query_table import QueryTable
 from mutualnet3d.log import logger
 from mutualnet3d.models import build_model, load_weights
+from mutualnet3d.results.query_table import QueryTable
 
-WHICH = "give the calibrated.pyth that a test run wrote beside its query table"
+CHECKPOINT_HINT = "give the calibrated.pyth that a test run wrote beside its query table"
 
 
-def read_checkpoint(path: str, table: str | None = None, find_table: bool = True) -> CheckpointSource:
+def read_checkpoint(path: str, table: str | None = None, find_table: bool = True) -> CheckpointNetworks:
     """The sub-networks of a checkpoint that a test run wrote.
 
     Args:
@@ -43,7 +43,7 @@ def read_checkpoint(path: str, table: str | None = None, find_table: bool = True
         check_same(rows, path)
     model = build_model(cfg)
     load_weights(model, path, new_classifier=False)
-    return CheckpointSource(path, model, build_preprocessing(cfg), _class_names(content, cfg, path), rows)
+    return CheckpointNetworks(path, model, build_preprocessing(cfg), _class_names(content, cfg, path), rows)
 
 
 def check_same(table: QueryTable, checkpoint: str) -> None:
@@ -56,7 +56,7 @@ def check_same(table: QueryTable, checkpoint: str) -> None:
     if wanted is None:
         raise ValueError("the table does not say which checkpoint it is of: its context has no 'checkpoint'")
     if wanted != found:
-        raise ValueError(f"{checkpoint} is checkpoint {found}, the table is of checkpoint {wanted}; {WHICH}")
+        raise ValueError(f"{checkpoint} is checkpoint {found}, the table is of checkpoint {wanted}; {CHECKPOINT_HINT}")
 
 
 def config_of(content: Mapping[str, Any], checkpoint: str, overrides: Sequence[Any] = ()) -> CfgNode:
@@ -67,7 +67,7 @@ def config_of(content: Mapping[str, Any], checkpoint: str, overrides: Sequence[A
     """
     text = content.get("cfg")
     if not isinstance(text, str):
-        raise ValueError(f"{checkpoint}: no config in it; {WHICH}")
+        raise ValueError(f"{checkpoint}: no config in it; {CHECKPOINT_HINT}")
     return parse_cfg(text, f"{checkpoint}: its config", overrides)
 
 

@@ -23,9 +23,9 @@ import torch
 
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy.build import read_checkpoint
-from mutualnet3d.deploy.source import openvino_core
-from mutualnet3d.engine.query_table import QueryTable
+from mutualnet3d.deploy.networks import openvino_core
 from mutualnet3d.models import SlimmableNet
+from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 SCHEMA = "mutualnet3d.bundle"
@@ -66,7 +66,7 @@ class BundledNetwork:
 
 
 class Bundle:
-    """A bundle that was read; a `NetworkSource`.
+    """A bundle that was read; a `NetworkStore`.
 
     Args:
         path: the folder.

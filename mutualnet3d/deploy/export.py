@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.atomic import write_atomically
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.deploy.backends import BACKENDS
 from mutualnet3d.deploy.bundle import CHECKPOINT, Bundle, BundledNetwork, write_bundle
 from mutualnet3d.deploy.clip_network import random_clips
-from mutualnet3d.deploy.extras import require
-from mutualnet3d.deploy.source import CheckpointSource, openvino_core, to_onnx
+from mutualnet3d.deploy.networks import CheckpointNetworks, openvino_core, to_onnx
 from mutualnet3d.engine.checkpoint import file_hash
-from mutualnet3d.engine.query_table import COSTS, QueryTable
+from mutualnet3d.extras import require
+from mutualnet3d.files.atomic import write_atomically
 from mutualnet3d.models import costs
+from mutualnet3d.results.query_table import COSTS, QueryTable
 from mutualnet3d.shapes import SubnetConfig
 
 # What can be written, and the back end that reads it.
@@ -39,7 +39,7 @@ class ParityError(ValueError):
 
 
 def export(
-    source: CheckpointSource,
+    source: CheckpointNetworks,
     path: str,
     configs: Sequence[SubnetConfig] | None = None,
     formats: Iterable[str] = tuple(FORMATS),
@@ -102,7 +102,7 @@ def export(
     return Bundle.load(path)
 
 
-def front_of(source: CheckpointSource) -> list[SubnetConfig]:
+def front_of(source: CheckpointNetworks) -> list[SubnetConfig]:
     """The sub-networks on the Pareto fronts of the query table: what is exported if nothing is named.
 
     Raises:
@@ -118,7 +118,7 @@ def front_of(source: CheckpointSource) -> list[SubnetConfig]:
 
 
 def _write_network(
-    source: CheckpointSource, config: SubnetConfig, folder: str, formats: Sequence[str], int8: Any
+    source: CheckpointNetworks, config: SubnetConfig, folder: str, formats: Sequence[str], int8: Any
 ) -> BundledNetwork:
     """One sub-network's files, and how far each is from it."""
     files = {name: f"networks/{config}{_SUFFIX[name]}" for name in formats if name in _SUFFIX}
@@ -147,7 +147,7 @@ def _save_openvino(model: Any, path: str) -> None:
 
 
 def _differences(
-    source: CheckpointSource, config: SubnetConfig, folder: str, written: BundledNetwork, formats: Sequence[str]
+    source: CheckpointNetworks, config: SubnetConfig, folder: str, written: BundledNetwork, formats: Sequence[str]
 ) -> dict[str, float]:
     """Of every format but the checkpoint's own, the largest difference of logits from the eager sub-network's.
 
@@ -178,7 +178,7 @@ def _differences(
 
 
 @torch.no_grad()
-def eager_logits(source: CheckpointSource, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+def eager_logits(source: CheckpointNetworks, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
     """Logits (B, K) of the slimmable network for uint8 clips (B, T, S, S, 3): what everything exported is held
     against."""
     how, model = source.preprocessing, source.network()

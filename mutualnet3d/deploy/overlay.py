@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mutualnet3d.deploy.prediction import Prediction
-from mutualnet3d.engine.query_table import Row
+from mutualnet3d.results.query_table import Row
 from mutualnet3d.shapes import SubnetConfig
 
 NUM_LABELS = 3

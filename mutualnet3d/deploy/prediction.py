@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mutualnet3d.engine.query_table import Row
+from mutualnet3d.results.query_table import Row
 from mutualnet3d.shapes import SubnetConfig
 
 

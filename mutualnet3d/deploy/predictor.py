@@ -18,19 +18,19 @@ import torch
 
 from mutualnet3d.data.clip_reader import ClipReader, Frames
 from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.deploy.backend_choice import find_fastest
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES, Backend, OpenVINOInt8
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.bundle import Bundle
 from mutualnet3d.deploy.clip_network import random_clips
-from mutualnet3d.deploy.fastest import find_fastest
-from mutualnet3d.deploy.frame_source import Source
+from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.prediction import Prediction, Timing, best_labels, score_views
-from mutualnet3d.deploy.source import NetworkSource
 from mutualnet3d.deploy.stream import Stream
-from mutualnet3d.engine.latency import device_name
-from mutualnet3d.engine.query_table import COSTS, QueryTable, Row, checked_bounds
 from mutualnet3d.log import logger
+from mutualnet3d.results.latency import device_name
+from mutualnet3d.results.query_table import COSTS, QueryTable, Row, checked_bounds
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.video.frame_stream import Source
 
 # Timed passes of each sub-network when times are measured: as many as fit into so many seconds, within these bounds.
 _MEASURING_SECONDS, _FEWEST_RUNS, _MOST_RUNS = 3.0, 3, 25
@@ -50,7 +50,7 @@ class Predictor:
 
     Attributes:
         trials: milliseconds of each back end that was tried when one was chosen.
-        passed_over: why others were not taken, by their names.
+        rejected: why others were not taken, by their names.
 
     Raises:
         ValueError: an unknown back end or device; one that cannot run here, with the reason.
@@ -59,7 +59,7 @@ class Predictor:
 
     def __init__(
         self,
-        source: NetworkSource,
+        source: NetworkStore,
         backend: str = "auto",
         device: str | None = None,
         threads: int | None = None,
@@ -72,7 +72,7 @@ class Predictor:
         self._choice = CHOICES.get(backend, (backend,))
         self._backend: Backend | None = None
         self.trials: dict[str, float] = {}
-        self.passed_over: dict[str, str] = {}
+        self.rejected: dict[str, str] = {}
         self._measured: QueryTable | None = None
         self._int8_table: QueryTable | None = None
         self._reader = ClipReader(source.preprocessing)
@@ -379,7 +379,7 @@ class Predictor:
             found = find_fastest(
                 self._source, self._choice, config, [clip[:1] for clip in given], front, self._device, self._threads
             )
-            self.trials, self.passed_over, self._backend = found.trials, found.passed_over, found.backend
+            self.trials, self.rejected, self._backend = found.trials, found.rejected, found.backend
         if self._backend.format not in self._source.formats(config):
             raise ValueError(f"{self._source.path} has no {self._backend.format} network of {config}")
         return self._backend

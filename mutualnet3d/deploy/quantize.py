@@ -1,7 +1,7 @@
 """Sub-networks in int8 for OpenVINO: quantised after training by NNCF, which looks at some training clips.
 
     model = quantize(source.openvino(config), batches)
-    Predictor(QuantizedSource(source, {config: model}), backend="openvino-int8")
+    Predictor(QuantizedNetworks(source, {config: model}), backend="openvino-int8")
 
 All convolutions but those of SE and the classifier are quantised. CPUs with VNNI or AMX gain, others little, and tiny
 networks nothing.
@@ -31,13 +31,13 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.deploy.extras import require
-from mutualnet3d.deploy.source import CheckpointSource
-from mutualnet3d.engine.query_table import QueryTable
+from mutualnet3d.deploy.networks import CheckpointNetworks
+from mutualnet3d.extras import require
+from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
 
 
-class QuantizedSource(CheckpointSource):
+class QuantizedNetworks(CheckpointNetworks):
     """A checkpoint's sub-networks, some of them in int8 too.
 
     Args:
@@ -46,7 +46,7 @@ class QuantizedSource(CheckpointSource):
         table: where it says more than the source's (accuracies of `models`).
     """
 
-    def __init__(self, source: CheckpointSource, models: Mapping[SubnetConfig, Any], table: QueryTable | None = None):
+    def __init__(self, source: CheckpointNetworks, models: Mapping[SubnetConfig, Any], table: QueryTable | None = None):
         super().__init__(source.path, source.network(), source.preprocessing, source.class_names, table or source.table)
         self._models = dict(models)
 

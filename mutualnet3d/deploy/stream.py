@@ -24,11 +24,12 @@ import numpy as np
 from mutualnet3d.data.clip_sampling import span_length
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy.budget import BudgetController
-from mutualnet3d.deploy.frame_source import Source, open_source
 from mutualnet3d.deploy.prediction import Prediction
 from mutualnet3d.deploy.windows import Cutter, Reader, WindowClip, in_order, newest_ones
-from mutualnet3d.engine.query_table import Row
+from mutualnet3d.results.query_table import Row
+from mutualnet3d.results.trace import TracePoint
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.video.frame_stream import Source, open_source
 
 Predict = Callable[[list[np.ndarray], float, SubnetConfig], Prediction]
 
@@ -50,24 +51,6 @@ class Window:
     start_seconds: float
     end_seconds: float
     milliseconds: float
-    num_skipped: int
-
-
-@dataclass(frozen=True)
-class TracePoint:
-    """A window as the trace has it.
-
-    Args:
-        seconds: when its run began, since the stream began, by the clock on the wall.
-        config: the sub-network that ran.
-        milliseconds, num_skipped: as of `Window`.
-        load: how many times as long as on the idle machine windows take, as was estimated when it had run.
-    """
-
-    seconds: float
-    config: SubnetConfig
-    milliseconds: float
-    load: float
     num_skipped: int
 
 

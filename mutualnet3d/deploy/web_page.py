@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any
 from iopath.common.file_io import g_pathmgr
 from PIL import Image
 
-from mutualnet3d.data.annotations import read_kinetics_list
-from mutualnet3d.data.decode import VideoDecodeError
+from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
-from mutualnet3d.deploy.extras import require
+from mutualnet3d.extras import require
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.video.reader import VideoDecodeError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mutualnet3d.deploy import Prediction, Predictor
-    from mutualnet3d.engine.query_table import Row
+    from mutualnet3d.results.query_table import Row
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 

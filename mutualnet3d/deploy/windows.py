@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mutualnet3d.deploy.frame_source import FrameSource
 from mutualnet3d.log import logger
+from mutualnet3d.video.frame_stream import FrameSource
 
 # Frames of a source that has more than so many times the rate that the network is meant for are left out.
 _MOST_OVER_TARGET_FPS = 4

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.mutual.step import Switchable
+from mutualnet3d.slimmable_model import SwitchableModel
 
 
 class AveragedWeights:
@@ -53,7 +53,7 @@ class AveragedWeights:
         for module in self.model.modules():
             if isinstance(module, torch.nn.modules.dropout._DropoutNd):
                 module.eval()
-        network: Switchable = self.model  # type: ignore[assignment]
+        network: SwitchableModel = self.model  # type: ignore[assignment]
         with network.active(self.model.full):  # type: ignore[arg-type]
             return network(clips)
 

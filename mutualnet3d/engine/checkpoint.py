@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import torch
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.atomic import write_atomically
+from mutualnet3d.files.atomic import write_atomically
+from mutualnet3d.files.torch_file import FORMAT, VERSION, is_checkpoint, read_torch_file
 from mutualnet3d.log import logger
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.torch_file import FORMAT, VERSION, is_checkpoint, read_torch_file
 
 Loaded = TypeVar("Loaded")
 

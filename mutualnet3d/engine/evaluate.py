@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from mutualnet3d import distributed
-from mutualnet3d.engine.scores import Accuracy, ViewScores, accuracy
 from mutualnet3d.engine.train_step import Prepare
-from mutualnet3d.mutual.calibrate import Calibratable
+from mutualnet3d.results.view_scores import Accuracy, ViewScores, accuracy
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
+from mutualnet3d.slimmable_model import SlimmableModel
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: Calibratable,
+    model: SlimmableModel,
     configs: Sequence[SubnetConfig],
     batches: Iterable[ClipBatch],
     prepare: Prepare,
@@ -42,7 +42,7 @@ def evaluate(
     num_videos: int,
     num_views: int,
     num_classes: int,
-    could_not_be_had: Collection[int] = (),
+    failed_videos: Collection[int] = (),
     ensemble: str = "sum",
     keep_scores: bool = False,
 ) -> Evaluation:
@@ -56,7 +56,7 @@ def evaluate(
         batches: every view of every one of `videos` once, in all shapes that the configs need.
         videos: this process's share, positions in the list; num_videos: in the whole list.
         num_views: of each video; num_classes: of the network.
-        could_not_be_had: videos of the share of which a view is missing; looked at behind the last batch. They do not
+        failed_videos: videos of the share of which a view is missing; looked at behind the last batch. They do not
             count.
         ensemble: how the views of a video are put together: see `ViewScores`.
         keep_scores: whether the result has them, on this process.
@@ -74,7 +74,7 @@ def evaluate(
             label_V[batch.video_B] = batch.label_B
             views_V.index_add_(0, batch.video_B, torch.ones_like(batch.video_B))
             on_device = batch.to(device)
-            with model.same_batch():
+            with model.shared_fast_features():
                 for config, scores in of_views.items():
                     with model.active(config):
                         logits_BK = model(prepare(on_device, config)).cpu()
@@ -82,7 +82,7 @@ def evaluate(
     finally:
         model.train(was_training)
     failed_V = torch.zeros(num_videos, dtype=torch.int64)
-    failed_V[sorted(could_not_be_had)] = 1
+    failed_V[sorted(failed_videos)] = 1
     # A video is one process's; the others add zeros, which changes no bit.
     for tensor in (label_V, views_V, failed_V):
         distributed.sum_over_ranks(tensor)

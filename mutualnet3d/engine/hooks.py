@@ -11,8 +11,8 @@ import torch
 
 from mutualnet3d import distributed
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
-from mutualnet3d.engine.interruption import Interrupted, Signals
-from mutualnet3d.engine.outcome import CHECKPOINT, STOP
+from mutualnet3d.engine.preemption import Interrupted, Signals
+from mutualnet3d.engine.step_metrics import CHECKPOINT, STOP
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.log import logger
 
@@ -32,7 +32,7 @@ class LearningRate(Hook):
             group["lr"] = self.lr_at(loop.step / self.steps_per_epoch)
 
 
-class StopWhenAsked(Hook):
+class PreemptionHook(Hook):
     """Asks all processes to stop when a signal has come to this one; `Checkpointing` then writes and leaves."""
 
     def __init__(self, signals: Signals):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from mutualnet3d.engine.outcome import Outcome
+from mutualnet3d.engine.step_metrics import Outcome
 from mutualnet3d.shapes import ClipBatch
 
 

@@ -11,8 +11,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from mutualnet3d import distributed
-from mutualnet3d.mutual.step import Switchable
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.slimmable_model import SwitchableModel
 
 
 class TrainNetwork:
@@ -23,7 +23,7 @@ class TrainNetwork:
         autocast: the type that its convolutions and products compute in; None: float32.
 
     torch's DistributedDataParallel exchanges gradients while the last backward pass of a step runs; those before it run
-    in `gradients_stay`, so that there is one exchange a step. Each process keeps the statistics of its own clips; those
+    in `no_sync`, so that there is one exchange a step. Each process keeps the statistics of its own clips; those
     of rank 0 count.
     """
 
@@ -32,7 +32,7 @@ class TrainNetwork:
         self.device_type = next(model.parameters()).device.type
         self.autocast = autocast
         self.parallel: DistributedDataParallel | None = None
-        if distributed.world() > 1:
+        if distributed.world_size() > 1:
             # Of pointwise kernels, whose strides over a picture of one pixel can be written in two ways.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             # torch 2.15 has another name for it, which 2.6 does not know.
@@ -51,10 +51,10 @@ class TrainNetwork:
     def active(self, config: SubnetConfig) -> AbstractContextManager[object]:
         return self._switchable.active(config)
 
-    def same_batch(self) -> AbstractContextManager[None]:
-        return self._switchable.same_batch()
+    def shared_fast_features(self) -> AbstractContextManager[None]:
+        return self._switchable.shared_fast_features()
 
-    def gradients_stay(self) -> AbstractContextManager[Any]:
+    def no_sync(self) -> AbstractContextManager[Any]:
         """Forwards and backwards inside leave their gradients on this process."""
         return nullcontext() if self.parallel is None else self.parallel.no_sync()
 
@@ -70,10 +70,10 @@ class TrainNetwork:
         if self.parallel is None:
             return
         gpus = [clip.device for clip in clips if clip.is_cuda]
-        with torch.random.fork_rng(devices=gpus[:1]), self.same_batch(), self.active(config):
+        with torch.random.fork_rng(devices=gpus[:1]), self.shared_fast_features(), self.active(config):
             self(clips).sum().backward()
         self.model.zero_grad(set_to_none=True)
 
     @property
-    def _switchable(self) -> Switchable:
+    def _switchable(self) -> SwitchableModel:
         return self.model  # type: ignore[return-value]

@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 
 from mutualnet3d.engine.averaged import AveragedWeights
-from mutualnet3d.engine.outcome import Outcome, agree
+from mutualnet3d.engine.optimizer_step import Update
+from mutualnet3d.engine.step_metrics import Outcome, agree
 from mutualnet3d.engine.train_network import TrainNetwork
-from mutualnet3d.engine.update import Update
 from mutualnet3d.mutual import StepResult, mutual_step
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 
@@ -19,7 +19,7 @@ from mutualnet3d.shapes import ClipBatch, SubnetConfig
 Prepare = Callable[[ClipBatch, SubnetConfig], Sequence[torch.Tensor]]
 
 
-class Mixing(Protocol):
+class Mixture(Protocol):
     """How the clips of a batch and their labels are mixed with each other: the same for every network of a step."""
 
     def clips(self, clip_BCTHW: torch.Tensor) -> torch.Tensor: ...
@@ -35,7 +35,7 @@ class TrainStep:
         update: from gradients to weights.
         configs_at: the networks that a step trains, the full one first.
         prepare: as `Prepare`.
-        mixing_at: how a step mixes its clips; None: not at all.
+        mixture_at: how a step mixes its clips; None: not at all.
         num_parts: the batch is gone through in so many equal parts, one after the other, whose gradients add up to the
             whole batch's: for batches that memory does not hold. Batch norm sees a part at a time.
         averaged: takes in the weights after every step.
@@ -50,14 +50,14 @@ class TrainStep:
         configs_at: Callable[[int], tuple[SubnetConfig, ...]],
         prepare: Prepare,
         device: torch.device,
-        mixing_at: Callable[[int], Mixing] | None = None,
+        mixture_at: Callable[[int], Mixture] | None = None,
         num_parts: int = 1,
         averaged: AveragedWeights | None = None,
         is_teacher: bool = False,
         alone: SubnetConfig | None = None,
     ):
         self.network, self.update, self.device = network, update, device
-        self.configs_at, self.prepare, self.mixing_at, self.num_parts = configs_at, prepare, mixing_at, num_parts
+        self.configs_at, self.prepare, self.mixture_at, self.num_parts = configs_at, prepare, mixture_at, num_parts
         self.averaged, self.alone = averaged, alone
         self.teacher = averaged.logits if averaged is not None and is_teacher else None
 
@@ -67,7 +67,7 @@ class TrainStep:
         self.update.zero_grad()
         results = []
         for number, part in enumerate(batch.parts(self.num_parts), start=1):
-            with nullcontext() if number == self.num_parts else self.network.gradients_stay():
+            with nullcontext() if number == self.num_parts else self.network.no_sync():
                 results.append(self._learn(step, part))
         outcome = agree(step, results, votes)
         self.update(outcome.is_finite)
@@ -77,7 +77,7 @@ class TrainStep:
 
     def _learn(self, step: int, part: ClipBatch) -> StepResult:
         full, *subnets = self.configs_at(step)
-        mixing = self.mixing_at(step) if self.mixing_at else None
+        mixing = self.mixture_at(step) if self.mixture_at else None
 
         def clips_for(config: SubnetConfig) -> Sequence[torch.Tensor]:
             clips = self.prepare(part, config)
@@ -92,5 +92,5 @@ class TrainStep:
                 subnets=subnets,
                 teacher=self.teacher,
                 backward=lambda loss: self.update.backward(loss / self.num_parts if self.num_parts > 1 else loss),
-                gradients_stay=self.network.gradients_stay,
+                no_sync=self.network.no_sync,
             )

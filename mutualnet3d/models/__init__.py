@@ -1,6 +1,6 @@
 """pytorchvideo's networks made slimmable, and what they cost."""
 
-from mutualnet3d.models.build import build_model, create_model, list_models, native_clip
+from mutualnet3d.models.build import build_model, create_model, full_clip_of, list_models
 from mutualnet3d.models.channel_order import sort_channels
 from mutualnet3d.models.complexity import costs, count_parameters, multiply_adds
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -12,9 +12,9 @@ __all__ = [
     "costs",
     "count_parameters",
     "create_model",
+    "full_clip_of",
     "list_models",
     "load_weights",
     "multiply_adds",
-    "native_clip",
     "sort_channels",
 ]

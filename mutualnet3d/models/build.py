@@ -16,7 +16,7 @@ from mutualnet3d.shapes import ClipShape
 
 def _x3d(cfg: CfgNode) -> SlimmableNet:
     return build_x3d(
-        native=native_clip(cfg),
+        full_clip=full_clip_of(cfg),
         num_classes=cfg.MODEL.NUM_CLASSES,
         dropout_rate=cfg.MODEL.DROPOUT_RATE,
         width_factor=cfg.X3D.WIDTH_FACTOR,
@@ -32,7 +32,7 @@ def _x3d(cfg: CfgNode) -> SlimmableNet:
 def _resnet(cfg: CfgNode) -> SlimmableNet:
     return build_resnet(
         kind=cfg.MODEL.ARCH,
-        native=native_clip(cfg),
+        full_clip=full_clip_of(cfg),
         num_classes=cfg.MODEL.NUM_CLASSES,
         dropout_rate=cfg.MODEL.DROPOUT_RATE,
         depth=cfg.RESNET.DEPTH,
@@ -45,7 +45,7 @@ def _resnet(cfg: CfgNode) -> SlimmableNet:
 def _slowfast(cfg: CfgNode) -> SlimmableNet:
     blocks = cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
     return build_slowfast(
-        native=native_clip(cfg),
+        full_clip=full_clip_of(cfg),
         alpha=cfg.SLOWFAST.ALPHA,
         num_classes=cfg.MODEL.NUM_CLASSES,
         dropout_rate=cfg.MODEL.DROPOUT_RATE,
@@ -67,7 +67,7 @@ FAMILIES: dict[str, Callable[[CfgNode], SlimmableNet]] = {
 }
 
 
-def native_clip(cfg: CfgNode) -> ClipShape:
+def full_clip_of(cfg: CfgNode) -> ClipShape:
     """The clip of the full network that sub-networks shorten and shrink: SlowFast's is the Slow pathway's."""
     frames = cfg.DATA.NUM_FRAMES // cfg.SLOWFAST.ALPHA if cfg.MODEL.ARCH == "slowfast" else cfg.DATA.NUM_FRAMES
     return ClipShape(frames=frames, size=cfg.DATA.TRAIN_CROP_SIZE)
@@ -82,14 +82,14 @@ def _named() -> dict[str, tuple[Callable[..., SlimmableNet], dict[str, Any]]]:
     """Published networks by name: their builder and what sets them apart (X3D paper, table 4; PySlowFast's and
     pytorchvideo's model zoos)."""
     named: dict[str, tuple[Callable[..., SlimmableNet], dict[str, Any]]] = {
-        "x3d_xs": (build_x3d, {"native": ClipShape(frames=4, size=160)}),
-        "x3d_s": (build_x3d, {"native": ClipShape(frames=13, size=160)}),
-        "x3d_m": (build_x3d, {"native": ClipShape(frames=16, size=224)}),
-        "x3d_l": (build_x3d, {"native": ClipShape(frames=16, size=312), "depth_factor": 5.0}),
+        "x3d_xs": (build_x3d, {"full_clip": ClipShape(frames=4, size=160)}),
+        "x3d_s": (build_x3d, {"full_clip": ClipShape(frames=13, size=160)}),
+        "x3d_m": (build_x3d, {"full_clip": ClipShape(frames=16, size=224)}),
+        "x3d_l": (build_x3d, {"full_clip": ClipShape(frames=16, size=312), "depth_factor": 5.0}),
     }
     for depth in (50, 101):
         for frames, rate in ((4, 16), (8, 8)):
-            clip = {"native": ClipShape(frames, 224), "depth": depth}
+            clip = {"full_clip": ClipShape(frames, 224), "depth": depth}
             # The 8x8 networks of 50 layers have longer laterals than all others.
             fusion = {"alpha": 32 // frames, "fusion_kernel_size": 7 if (frames, depth) == (8, 50) else 5}
             named[f"slow_{frames}x{rate}_r{depth}"] = (build_resnet, {"kind": "slow", **clip})
@@ -97,7 +97,7 @@ def _named() -> dict[str, tuple[Callable[..., SlimmableNet], dict[str, Any]]]:
         for kind in ("c2d", "i3d"):
             named[f"{kind}_8x8_r{depth}"] = (
                 build_resnet,
-                {"kind": kind, "native": ClipShape(8, 224), "depth": depth},
+                {"kind": kind, "full_clip": ClipShape(8, 224), "depth": depth},
             )
     return named
 

@@ -59,7 +59,7 @@ def sort_channels(model: SlimmableNet) -> int:
 
 def _groups(model: SlimmableNet) -> list[_Sharers]:
     """The runs of channels that may be reordered, with the layers that share each."""
-    flow = channel_flow(model.plain_class(model.blocks))
+    flow = channel_flow(model.extracted_class(model.blocks))
     sharers: dict[Channels, _Sharers] = {}
     for name, runs in flow.reads.items():
         layer = model.get_submodule(name)

@@ -50,7 +50,7 @@ def extract(model: SlimmableNet, config: SubnetConfig, fold_norms: bool = False)
     # deepcopy looks into the memo first, so that every slimmable layer is replaced on the way; a memo also keeps what
     # it has copied alive, under its own id.
     memo: dict[int, object] = {id(layer): replacement for layer, replacement in plain.items()}
-    network = model.plain_class(copy.deepcopy(model.blocks, memo)).eval()
+    network = model.extracted_class(copy.deepcopy(model.blocks, memo)).eval()
     if fold_norms:
         fold_batch_norms(network)
     return network

@@ -39,7 +39,7 @@ KINDS = {
 def build_resnet(
     *,
     kind: str,
-    native: ClipShape,
+    full_clip: ClipShape,
     num_classes: int,
     dropout_rate: float = 0.5,
     depth: int = 50,
@@ -51,7 +51,7 @@ def build_resnet(
 
     Args:
         kind: slow, c2d or i3d (slow_c2d and slow_i3d: without the pooling that halves time).
-        native: the clip shape of the full network; the network itself takes any.
+        full_clip: the clip shape of the full network; the network itself takes any.
         num_classes: outputs of the classifier.
         dropout_rate: before the classifier.
         depth: layers, 50, 101 or 152.
@@ -65,11 +65,11 @@ def build_resnet(
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of ResNet {kind!r}; known: {', '.join(KINDS)}")
-    check_resnet(depth, native)
+    check_resnet(depth, full_clip)
     of = KINDS[kind]
     min_frames = 2 if of.halves_time else 1
-    if native.frames < min_frames:
-        raise ValueError(f"{kind} halves time: its clips need at least {min_frames} frames, got {native}")
+    if full_clip.frames < min_frames:
+        raise ValueError(f"{kind} halves time: its clips need at least {min_frames} frames, got {full_clip}")
     network = create_resnet(
         model_depth=depth,
         model_num_class=num_classes,
@@ -78,13 +78,13 @@ def build_resnet(
         stem_conv_kernel_size=(of.stem, 7, 7),
         stage1_pool=nn.MaxPool3d if of.halves_time else None,
         stage_conv_a_kernel_size=temporal_kernels(of.stages, STAGE_DEPTHS[depth], num_block_temp_kernel),
-        head_pool_kernel_size=(native.frames // min_frames, native.size // 32, native.size // 32),
+        head_pool_kernel_size=(full_clip.frames // min_frames, full_clip.size // 32, full_clip.size // 32),
     )
     start_blocks(network, zero_init_final_bn)
-    return SlimmableNet(make_slimmable(network), native, min_frames=min_frames)
+    return SlimmableNet(make_slimmable(network), full_clip, min_frames=min_frames)
 
 
-def check_resnet(depth: int, native: ClipShape) -> None:
+def check_resnet(depth: int, full_clip: ClipShape) -> None:
     """Refuse what no ResNet can be.
 
     Raises:
@@ -92,9 +92,9 @@ def check_resnet(depth: int, native: ClipShape) -> None:
     """
     if depth not in STAGE_DEPTHS:
         raise ValueError(f"a ResNet has {', '.join(map(str, STAGE_DEPTHS))} layers, got {depth!r}")
-    if native.size < 32:
+    if full_clip.size < 32:
         raise ValueError(
-            f"a ResNet halves the picture five times: its clips need at least 32 x 32 pixels, got {native}"
+            f"a ResNet halves the picture five times: its clips need at least 32 x 32 pixels, got {full_clip}"
         )
 
 

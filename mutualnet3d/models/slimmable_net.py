@@ -11,7 +11,7 @@ from torch import nn
 from mutualnet3d.models.extract import extract
 from mutualnet3d.models.interpolate import interpolated
 from mutualnet3d.models.network import VideoNet
-from mutualnet3d.ops import Moments, SlimBatchNorm3d, SlimConv3d, SlimLinear, round_channels
+from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d, SlimConv3d, SlimLinear, round_channels
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 Statistics = dict[str, tuple[torch.Tensor, torch.Tensor]]  # batch norm's name -> its mean and variance, each (C,)
@@ -25,18 +25,18 @@ class SlimmableNet(VideoNet):
 
     Args:
         blocks: the converted blocks, applied one after the other.
-        native: the clip shape that the full network is built for.
+        full_clip: the clip shape that the full network is built for.
         min_frames: the shortest clip that the network's strides leave something of.
 
     Shape: a list of one float tensor (B, C, T, H, W) per pathway -> logits (B, K).
     """
 
     # What `extract` builds.
-    plain_class: type[VideoNet] = VideoNet
+    extracted_class: type[VideoNet] = VideoNet
 
-    def __init__(self, blocks: nn.ModuleList, native: ClipShape, min_frames: int = 1):
+    def __init__(self, blocks: nn.ModuleList, full_clip: ClipShape, min_frames: int = 1):
         super().__init__(blocks)
-        self.native, self.min_frames = native, min_frames
+        self.full_clip, self.min_frames = full_clip, min_frames
         self.statistics: dict[SubnetConfig, Statistics] = {}
         self.interpolated: set[SubnetConfig] = set()  # those whose statistics are not from data
         # Points of top-1 that interpolated statistics were measured to cost, at most, by size and frames.
@@ -57,8 +57,8 @@ class SlimmableNet(VideoNet):
 
     @property
     def full(self) -> SubnetConfig:
-        """The full network as a config: width 1 at the native clip shape."""
-        return SubnetConfig(width=1.0, size=self.native.size, frames=self.native.frames)
+        """The full network as a config: width 1 at the full network's clip shape."""
+        return SubnetConfig(width=1.0, size=self.full_clip.size, frames=self.full_clip.frames)
 
     def input_shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
         """The clip shape that each pathway needs under `config`.
@@ -118,16 +118,16 @@ class SlimmableNet(VideoNet):
             self._switch(previous)
 
     @contextmanager
-    def same_batch(self) -> Iterator[None]:
+    def shared_fast_features(self) -> Iterator[None]:
         """All forwards inside the block are of one batch; a network that has something in common to all its
         sub-networks computes that once (SlowFast's Fast pathway). Backward passes are complete at the block's end."""
         yield
 
     @contextmanager
-    def collecting(self, moments: dict[str, Moments]) -> Iterator[None]:
+    def collecting(self, moments: dict[str, BatchStatistics]) -> Iterator[None]:
         """Add the batch statistics of every batch norm to `moments`, by its name, and normalise with them."""
         for name, norm in self._norms:
-            norm.moments = moments.setdefault(name, Moments())
+            norm.moments = moments.setdefault(name, BatchStatistics())
         self._collecting = True
         try:
             yield

@@ -14,7 +14,7 @@ from mutualnet3d.models.convert import make_slimmable
 from mutualnet3d.models.network import SlowFastNet
 from mutualnet3d.models.resnet import STAGE_DEPTHS, check_resnet, start_blocks, temporal_kernels
 from mutualnet3d.models.slimmable_net import SlimmableNet
-from mutualnet3d.ops import Moments, SlimBatchNorm3d
+from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 # Temporal kernels of the four stages, frames.
@@ -40,26 +40,26 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
     """SlowFast whose Slow pathway runs at many widths and clips; the Fast pathway is the same in every sub-network.
 
     Width, size and frames of a config are the Slow pathway's. Fast keeps all its channels and its clip: `fast.frames`
-    frames of the native size (of Slow's size, where that is the larger: testing at 256 pixels).
+    frames of the full clip's size (of Slow's size, where that is the larger: testing at 256 pixels).
 
     Args:
         blocks: the converted blocks.
-        native: the full network's Slow clip.
+        full_clip: the full network's Slow clip.
         alpha: frames of Fast for each of Slow's.
 
     Shape: a list of Slow's and Fast's clips, float (B, C, T, H, W) -> logits (B, K).
     """
 
-    plain_class = SlowFastNet
+    extracted_class = SlowFastNet
 
-    def __init__(self, blocks: nn.ModuleList, native: ClipShape, alpha: int):
-        super().__init__(blocks, native)
+    def __init__(self, blocks: nn.ModuleList, full_clip: ClipShape, alpha: int):
+        super().__init__(blocks, full_clip)
         self.alpha = alpha
         self._sharing = False
         self._shared: _SharedFeatures | None = None
         # Of one batch: features, what they are of, and Fast's statistics; moments by what they are of.
         self._evaluated: list[tuple[list[torch.Tensor], tuple[object, ...], list[Any]]] = []
-        self._fast_moments: dict[tuple[object, SlimBatchNorm3d], Moments] = {}
+        self._fast_moments: dict[tuple[object, SlimBatchNorm3d], BatchStatistics] = {}
         stages, pool, _ = self._parts()
         of_fast = [stage.multipathway_blocks[1] for stage in stages] + [stage.multipathway_fusion for stage in stages]
         modules = {module for part in [*of_fast, pool.pool[1]] for module in part.modules()}
@@ -68,7 +68,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
     @property
     def fast(self) -> ClipShape:
         """The full network's Fast clip."""
-        return ClipShape(self.native.frames * self.alpha, self.native.size)
+        return ClipShape(self.full_clip.frames * self.alpha, self.full_clip.size)
 
     def input_shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
         """Slow's clip, then Fast's."""
@@ -84,7 +84,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
             )
 
     @contextmanager
-    def same_batch(self) -> Iterator[None]:
+    def shared_fast_features(self) -> Iterator[None]:
         """All forwards inside the block are of one batch: the Fast pathway runs once, for all of them.
 
         In training mode the first forward computes Fast's features. Every backward inside the block stops at them, and
@@ -108,12 +108,12 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
             self._fast_moments.clear()
 
     @contextmanager
-    def collecting(self, moments: dict[str, Moments]) -> Iterator[None]:
+    def collecting(self, moments: dict[str, BatchStatistics]) -> Iterator[None]:
         if self._sharing and self._active is not None:
             kind = (self.input_shapes(self._active)[1], self._active == self.full)
             for name, norm in self._fast_norms:
                 if name not in moments:
-                    moments[name] = self._fast_moments.setdefault((kind, norm), Moments())
+                    moments[name] = self._fast_moments.setdefault((kind, norm), BatchStatistics())
         with super().collecting(moments):
             yield
 
@@ -145,7 +145,7 @@ def _same(first: tuple[torch.Tensor, torch.Tensor] | None, second: tuple[torch.T
 
 def build_slowfast(
     *,
-    native: ClipShape,
+    full_clip: ClipShape,
     alpha: int,
     num_classes: int,
     dropout_rate: float = 0.5,
@@ -160,7 +160,7 @@ def build_slowfast(
     """pytorchvideo's SlowFast, converted.
 
     Args:
-        native: the Slow pathway's clip in the full network; Fast's has `alpha` times its frames.
+        full_clip: the Slow pathway's clip in the full network; Fast's has `alpha` times its frames.
         alpha: frames of Fast for each of Slow's; the laterals' temporal stride.
         num_classes: outputs of the classifier.
         dropout_rate: before the classifier.
@@ -176,12 +176,12 @@ def build_slowfast(
         ValueError: an unknown depth, a clip that the strides leave nothing of, channels that `beta_inv` does not
             divide.
     """
-    check_resnet(depth, native)
+    check_resnet(depth, full_clip)
     if width_per_group % beta_inv:
         raise ValueError(f"SlowFast: {beta_inv} (beta_inv) does not divide {width_per_group} (width_per_group)")
     depths = STAGE_DEPTHS[depth]
     slow_blocks, fast_blocks = num_block_temp_kernel or (None, None)
-    slow_pool = (native.frames, native.size // 32, native.size // 32)
+    slow_pool = (full_clip.frames, full_clip.size // 32, full_clip.size // 32)
     network = create_slowfast(
         slowfast_channel_reduction_ratio=(beta_inv,),
         slowfast_conv_channel_fusion_ratio=fusion_conv_channel_ratio,
@@ -195,7 +195,7 @@ def build_slowfast(
             temporal_kernels(_SLOW_STAGES, depths, slow_blocks),
             temporal_kernels(_FAST_STAGES, depths, fast_blocks),
         ),
-        head_pool_kernel_sizes=(slow_pool, (native.frames * alpha, *slow_pool[1:])),
+        head_pool_kernel_sizes=(slow_pool, (full_clip.frames * alpha, *slow_pool[1:])),
     )
     start_blocks(network, zero_init_final_bn)
-    return SlimmableSlowFast(make_slimmable(network), native, alpha)
+    return SlimmableSlowFast(make_slimmable(network), full_clip, alpha)

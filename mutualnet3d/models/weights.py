@@ -14,9 +14,9 @@ from pytorchvideo.models.head import ResNetBasicHead
 from pytorchvideo.models.net import MultiPathWayWithFuse
 from pytorchvideo.models.resnet import ResStage
 
+from mutualnet3d.files.torch_file import is_checkpoint, read_torch_file
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.shapes import ClipShape, SubnetConfig
-from mutualnet3d.torch_file import is_checkpoint, read_torch_file
 
 logger = logging.getLogger("mutualnet3d")
 

@@ -12,7 +12,7 @@ from mutualnet3d.shapes import ClipShape
 
 def build_x3d(
     *,
-    native: ClipShape,
+    full_clip: ClipShape,
     num_classes: int,
     dropout_rate: float = 0.5,
     width_factor: float = 2.0,
@@ -26,7 +26,7 @@ def build_x3d(
     """pytorchvideo's X3D, converted; the defaults are X3D-M's and X3D-S's.
 
     Args:
-        native: the clip shape of the full network; the network itself takes any.
+        full_clip: the clip shape of the full network; the network itself takes any.
         num_classes: outputs of the classifier.
         dropout_rate: before the classifier.
         width_factor, depth_factor, bottleneck_factor: X3D's expansions.
@@ -39,11 +39,11 @@ def build_x3d(
     Raises:
         ValueError: a clip that the network's strides leave nothing of.
     """
-    if native.size < 32:
-        raise ValueError(f"X3D halves the picture five times: its clips need at least 32 x 32 pixels, got {native}")
+    if full_clip.size < 32:
+        raise ValueError(f"X3D halves the picture five times: its clips need at least 32 x 32 pixels, got {full_clip}")
     network = create_x3d(
-        input_clip_length=native.frames,
-        input_crop_size=native.size,
+        input_clip_length=full_clip.frames,
+        input_crop_size=full_clip.size,
         model_num_class=num_classes,
         dropout_rate=dropout_rate,
         width_factor=width_factor,
@@ -55,4 +55,4 @@ def build_x3d(
         head_activation=None,
     )
     start_blocks(network, zero_init_final_bn)
-    return SlimmableNet(make_slimmable(network), native)
+    return SlimmableNet(make_slimmable(network), full_clip)

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
-from mutualnet3d.mutual.step import Switchable
-from mutualnet3d.ops import Moments, SlimBatchNorm3d
+from mutualnet3d.ops import BatchStatistics
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
-
-
-class Calibratable(Switchable, Protocol):
-    """What calibration needs of a network."""
-
-    training: bool
-
-    def train(self, mode: bool = True) -> object: ...
-
-    def norms(self) -> Iterator[tuple[str, SlimBatchNorm3d]]: ...
-
-    def collecting(self, moments: dict[str, Moments]) -> AbstractContextManager[None]: ...
-
-    def set_statistics(
-        self, config: SubnetConfig, statistics: dict[str, tuple[torch.Tensor, torch.Tensor]]
-    ) -> None: ...
+from mutualnet3d.slimmable_model import SlimmableModel
 
 
 @torch.no_grad()
 def calibrate(
-    model: Calibratable,
+    model: SlimmableModel,
     configs: Sequence[SubnetConfig],
     batches: Iterable[ClipBatch],
     prepare: Callable[[ClipBatch, SubnetConfig], Sequence[torch.Tensor]],
@@ -57,14 +39,14 @@ def calibrate(
     Raises:
         ValueError: no batch came.
     """
-    moments: dict[SubnetConfig, dict[str, Moments]] = {config: {} for config in configs}
+    moments: dict[SubnetConfig, dict[str, BatchStatistics]] = {config: {} for config in configs}
     num_clips = 0
     was_training = model.training
     model.train(False)  # dropout off
     try:
         for batch in batches:
             num_clips += len(batch)
-            with model.same_batch():
+            with model.shared_fast_features():
                 for config, of_norm in moments.items():
                     with model.active(config), model.collecting(of_norm):
                         model(prepare(batch, config))
@@ -83,10 +65,10 @@ def calibrate(
 
 
 def _pool(
-    moments: Mapping[str, Moments],
+    moments: Mapping[str, BatchStatistics],
     full_channels: Mapping[str, int],
     sum_over_processes: Callable[[torch.Tensor], torch.Tensor],
-) -> dict[str, Moments]:
+) -> dict[str, BatchStatistics]:
     """Those of all processes' batches: the mean weighted by count, the squares about that mean.
 
     All processes send as much as the full network has, whatever the sub-network: one without a batch does not know how
@@ -102,11 +84,11 @@ def _pool(
     totals = sum_over_processes(counts.clone())
     joined = sum_over_processes(means * counts) / totals.clamp(min=1)
     squares = sum_over_processes(squares + counts * (means - joined).square())
-    pooled: dict[str, Moments] = {}
+    pooled: dict[str, BatchStatistics] = {}
     views = zip(full_channels, totals.split(lengths), joined.split(lengths), squares.split(lengths), strict=True)
     for name, total_C, mean_C, squares_C in views:
         used = int((total_C > 0).sum())
-        pooled[name] = Moments()
+        pooled[name] = BatchStatistics()
         pooled[name].count = int(total_C[0])
         pooled[name].mean_C, pooled[name].squares_C = mean_C[:used], squares_C[:used]
     return pooled

@@ -10,22 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from mutualnet3d.mutual.losses import distillation_loss, label_loss
 from mutualnet3d.shapes import SubnetConfig
-
-
-class Switchable(Protocol):
-    """What the method needs of a network."""
-
-    def __call__(self, clips: Sequence[torch.Tensor]) -> torch.Tensor: ...
-
-    def active(self, config: SubnetConfig) -> AbstractContextManager[object]: ...
-
-    def same_batch(self) -> AbstractContextManager[None]: ...
+from mutualnet3d.slimmable_model import SwitchableModel
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,7 @@ class StepResult:
 
 
 def mutual_step(
-    model: Switchable,
+    model: SwitchableModel,
     clips_for: Callable[[SubnetConfig], Sequence[torch.Tensor]],
     labels: torch.Tensor,
     full: SubnetConfig,
@@ -50,14 +41,14 @@ def mutual_step(
     *,
     teacher: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None,
     backward: Callable[[torch.Tensor], Any] = torch.Tensor.backward,
-    gradients_stay: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> StepResult:
     """Add the gradients of one mutual step to the parameters' `.grad`.
 
     The full network learns from the labels; each sub-network learns the full one's softmax, from the same clips at its
     own size and frame count. Each is backpropagated before the next one runs, so that one graph is alive at a time and
     the step needs the full network's memory. What a network has in common to all its sub-networks it computes once for
-    the step (`same_batch`). With no sub-networks this is ordinary training.
+    the step (`shared_fast_features`). With no sub-networks this is ordinary training.
 
     Args:
         model: in training mode; called outside `active` it is the full network, which alone tracks statistics.
@@ -67,15 +58,15 @@ def mutual_step(
         subnets: the configs that distil it.
         teacher: the full network's clips to the logits (B, K) that are distilled; None: the full network's own.
         backward: how a loss is backpropagated.
-        gradients_stay: inside its context a forward and its backward leave their gradients on this process. Only the
-            last network's, and what `same_batch` does at its end, are outside: one exchange for the whole step.
+        no_sync: inside its context a forward and its backward leave their gradients on this process. Only the
+            last network's, and what `shared_fast_features` does at its end, are outside: one exchange per step.
     """
     classes_B = labels if labels.ndim == 1 else labels.argmax(dim=1)
     losses, top1 = {}, {}
-    with model.same_batch():
+    with model.shared_fast_features():
         for place, config in enumerate((full, *subnets)):
             is_full, is_last = place == 0, place == len(subnets)
-            with nullcontext() if is_full else model.active(config), nullcontext() if is_last else gradients_stay():
+            with nullcontext() if is_full else model.active(config), nullcontext() if is_last else no_sync():
                 clips = clips_for(config)
                 logits_BK = model(clips)
                 if is_full:

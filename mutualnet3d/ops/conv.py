@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mutualnet3d.ops.depthwise import depthwise_conv3d, is_accelerated
+from mutualnet3d.ops.cpu_kernels import depthwise_conv3d, is_accelerated
 from mutualnet3d.ops.width import check_parts, select_columns
 
 

@@ -1,4 +1,4 @@
-"""Slimmable batch norm, and the exact average of batch statistics that calibration needs."""
+"""Slimmable batch norm."""
 
 from __future__ import annotations
 
@@ -7,42 +7,8 @@ import torch.nn.functional as F
 from torch import distributed as dist
 from torch import nn
 
-from mutualnet3d.ops.sync_norm import local_statistics, synced_batch_norm
-
-
-class Moments:
-    """Mean and variance per channel over many batches, as if they were one.
-
-    Pooled in float64: the variance is the mean of the batches' variances plus the variance of their means, weighted by
-    count (Chan, Golub, LeVeque 1983). Nothing is forgotten, unlike a running average.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean_C = torch.zeros(())
-        self.squares_C = torch.zeros(())  # sum of squared deviations from the mean
-
-    def add(self, mean_C: torch.Tensor, variance_C: torch.Tensor, count: int) -> None:
-        """Add a batch: its mean, its biased variance, and over how many values per channel they were taken."""
-        mean_C, variance_C = mean_C.double(), variance_C.double()
-        if self.count == 0:
-            self.count, self.mean_C, self.squares_C = count, mean_C, variance_C * count
-            return
-        total = self.count + count
-        shift_C = mean_C - self.mean_C
-        self.squares_C = self.squares_C + variance_C * count + shift_C.square() * (self.count * count / total)
-        self.mean_C = self.mean_C + shift_C * (count / total)
-        self.count = total
-
-    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and unbiased variance, float32: what batch norm stores.
-
-        Raises:
-            ValueError: fewer than two values were added.
-        """
-        if self.count < 2:
-            raise ValueError(f"statistics need at least 2 values per channel, got {self.count}")
-        return self.mean_C.float(), (self.squares_C / (self.count - 1)).float()
+from mutualnet3d.ops.batch_statistics import BatchStatistics, local_statistics
+from mutualnet3d.ops.sync_norm import synced_batch_norm
 
 
 class SlimBatchNorm3d(nn.BatchNorm3d):
@@ -61,7 +27,7 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
     sync_group: dist.ProcessGroup | None = None
     in_subnet: bool = False
     statistics: tuple[torch.Tensor, torch.Tensor] | None = None
-    moments: Moments | None = None
+    moments: BatchStatistics | None = None
 
     @classmethod
     def from_norm(cls, norm: nn.BatchNorm3d) -> SlimBatchNorm3d:

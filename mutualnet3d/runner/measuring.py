@@ -8,11 +8,11 @@ from functools import partial
 
 import torch
 
-from mutualnet3d.deploy.build import WHICH, check_same, config_of
+from mutualnet3d.deploy.build import CHECKPOINT_HINT, check_same, config_of
 from mutualnet3d.engine.checkpoint import load_checkpoint
-from mutualnet3d.engine.latency import device_name, measure_milliseconds
-from mutualnet3d.engine.query_table import QueryTable
 from mutualnet3d.models import build_model, load_weights
+from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.runner.session import blank_clips, build_normalize, memory_format_of
 
 
@@ -56,7 +56,7 @@ def measure_latency(
     model.to(device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
     missing = [str(row.config) for row in table.rows if not model.can_evaluate(row.config)]
     if missing:
-        raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {WHICH}")
+        raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {CHECKPOINT_HINT}")
     make_clips = partial(blank_clips, model, build_normalize(cfg), device, num_clips=batch_size)
     with _threads(threads):
         milliseconds = measure_milliseconds(model, [row.config for row in table.rows], make_clips, device, num_runs)

@@ -13,7 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build import (
+from mutualnet3d.data.build_loaders import (
     Split,
     build_calibration_loader,
     build_preprocessing,
@@ -23,14 +23,14 @@ from mutualnet3d.data.build import (
 from mutualnet3d.deploy.backends import OpenVINO, OpenVINOInt8, Runner
 from mutualnet3d.deploy.build import config_of
 from mutualnet3d.deploy.clip_network import random_clips
-from mutualnet3d.deploy.quantize import QuantizedSource, load_nncf, quantize
-from mutualnet3d.deploy.source import CheckpointSource
+from mutualnet3d.deploy.networks import CheckpointNetworks
+from mutualnet3d.deploy.quantize import QuantizedNetworks, load_nncf, quantize
 from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.engine.evaluate import Evaluation, evaluate
-from mutualnet3d.engine.latency import device_name, measure_milliseconds
-from mutualnet3d.engine.query_table import QueryTable
 from mutualnet3d.log import logger, progress
-from mutualnet3d.shapes import ClipBatch, ClipShape, Share, SubnetConfig, union_of_shapes
+from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, SubnetConfig, union_of_shapes
 
 # Training clips that ranges are found with: NNCF's own number. The first ones of batch norm's calibration.
 _MOST_CLIPS = 300
@@ -57,7 +57,7 @@ class Quantized:
 
 
 def quantize_tested(
-    source: CheckpointSource, configs: Sequence[SubnetConfig], overrides: Sequence[Any] = ()
+    source: CheckpointNetworks, configs: Sequence[SubnetConfig], overrides: Sequence[Any] = ()
 ) -> Quantized:
     """Quantise `configs` and test them: every view of every video of the table's test is decoded once and run by all.
 
@@ -83,7 +83,7 @@ def quantize_tested(
     split = read_split(cfg, "test", bad_videos)
     _check_test(cfg, split, table)
     models, in_float32, num_clips = _quantize(cfg, source, configs, read_split(cfg, "train", bad_videos))
-    backend = OpenVINOInt8(QuantizedSource(source, models), _CPU, None)
+    backend = OpenVINOInt8(QuantizedNetworks(source, models), _CPU, None)
     in_int8 = {config: backend.runner(config) for config in configs}
     result = _evaluate(cfg, source, in_int8, split)
     _check_same("videos that could be decoded", len(result.video_V), table, "num_videos")
@@ -103,7 +103,7 @@ def quantize_tested(
     return Quantized(models, QueryTable(rows, context), milliseconds["float32"])
 
 
-def _table_of(source: CheckpointSource, configs: Sequence[SubnetConfig]) -> QueryTable:
+def _table_of(source: CheckpointNetworks, configs: Sequence[SubnetConfig]) -> QueryTable:
     if source.table is None:
         raise ValueError(f"{source.path}: no query table beside it, so there is nothing to compare int8 with")
     tested = {row.config for row in source.table.rows}
@@ -116,7 +116,7 @@ def _table_of(source: CheckpointSource, configs: Sequence[SubnetConfig]) -> Quer
     return source.table
 
 
-def _config(source: CheckpointSource, overrides: Sequence[Any]) -> CfgNode:
+def _config(source: CheckpointNetworks, overrides: Sequence[Any]) -> CfgNode:
     """The checkpoint's config with `overrides` in it."""
     for key in map(str, overrides[::2]):
         if key.partition(".")[0] not in _SECTIONS:
@@ -154,7 +154,7 @@ def _check_same(what: str, here: object, table: QueryTable, name: str) -> None:
 
 
 def _quantize(
-    cfg: CfgNode, source: CheckpointSource, configs: Sequence[SubnetConfig], split: Split
+    cfg: CfgNode, source: CheckpointNetworks, configs: Sequence[SubnetConfig], split: Split
 ) -> tuple[dict[SubnetConfig, Any], dict[SubnetConfig, Runner], int]:
     """`configs` in int8, what runs them in float32, and the number of training clips."""
     backend = OpenVINO(source, _CPU, None)
@@ -181,7 +181,7 @@ def _calibration_clips(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...]
     larger = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
     clips: list[list[torch.Tensor]] = []
     missing = _MOST_CLIPS
-    for batch in build_calibration_loader(cfg, split, shapes, Share(), larger):
+    for batch in build_calibration_loader(cfg, split, shapes, Shard(), larger):
         clips.append([clip_BTHWC[:missing] for clip_BTHWC in _inputs(batch, shapes)])
         missing -= len(clips[-1][0])
         if not missing:
@@ -195,9 +195,9 @@ def _inputs(batch: ClipBatch, shapes: Sequence[ClipShape]) -> list[torch.Tensor]
 
 
 def _evaluate(
-    cfg: CfgNode, source: CheckpointSource, runners: Mapping[SubnetConfig, Runner], split: Split
+    cfg: CfgNode, source: CheckpointNetworks, runners: Mapping[SubnetConfig, Runner], split: Split
 ) -> Evaluation:
-    loader = build_test_loader(cfg, split, union_of_shapes(map(source.shapes, runners)), Share())
+    loader = build_test_loader(cfg, split, union_of_shapes(map(source.shapes, runners)), Shard())
     result = evaluate(
         _Networks(runners),  # type: ignore[arg-type]
         list(runners),
@@ -208,7 +208,7 @@ def _evaluate(
         num_videos=len(split.videos),
         num_views=cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
         num_classes=cfg.MODEL.NUM_CLASSES,
-        could_not_be_had=loader.failed,
+        failed_videos=loader.failed,
         ensemble=cfg.DATA.ENSEMBLE_METHOD,
     )
     tested = len(result.video_V)
@@ -224,7 +224,7 @@ def _evaluate(
 
 
 def _milliseconds(
-    source: CheckpointSource, runners: Mapping[str, Mapping[SubnetConfig, Runner]], num_runs: int
+    source: CheckpointNetworks, runners: Mapping[str, Mapping[SubnetConfig, Runner]], num_runs: int
 ) -> dict[str, dict[SubnetConfig, float]]:
     """Of one clip, by each kind of runner, all taking turns."""
     every: dict[Any, Runner] = {
@@ -252,7 +252,7 @@ class _Networks:
     def train(self, mode: bool = True) -> None: ...
 
     @contextmanager
-    def same_batch(self) -> Iterator[None]:
+    def shared_fast_features(self) -> Iterator[None]:
         yield
 
     @contextmanager

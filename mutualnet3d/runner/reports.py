@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 import torch
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.atomic import write_text
-from mutualnet3d.data.build import Split
-from mutualnet3d.engine.confusion_plot import save_confusion_plot
+from mutualnet3d.data.build_loaders import Split
 from mutualnet3d.engine.evaluate import Evaluation
-from mutualnet3d.engine.query_table import QueryTable
-from mutualnet3d.engine.scores import class_accuracy, confusion_matrix, save_scores
-from mutualnet3d.engine.tradeoff_plot import save_table_plot
+from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import logger
 from mutualnet3d.mutual import SubnetConfig
+from mutualnet3d.plots.confusion import save_confusion_plot
+from mutualnet3d.plots.tradeoff_figure import save_table_plot
+from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.view_scores import class_accuracy, confusion_matrix, save_scores
 
 
 def write_reports(

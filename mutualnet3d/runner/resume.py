@@ -9,17 +9,25 @@ import torch
 
 from mutualnet3d import distributed
 from mutualnet3d.config.changes import changed_keys, hash_of
-from mutualnet3d.data.build import Split, batch_size_of, steps_per_epoch
+from mutualnet3d.data.build_loaders import Split, batch_size_of, steps_per_epoch
 from mutualnet3d.data.loader import TrainLoader
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint import CheckpointFolder, load_checkpoint, load_model_state
 from mutualnet3d.engine.hooks import Validation
-from mutualnet3d.engine.update import Update
+from mutualnet3d.engine.optimizer_step import Update
 from mutualnet3d.log import logger
 from mutualnet3d.runner.session import Session
 
 # Settings that change nothing that is trained; a resumed run may have others without a word.
-_FREE = ("OUTPUT_DIR", "LOG_PERIOD", "PROFILE_STEPS", "TENSORBOARD", "TEST", "DATA_LOADER", "TRAIN.CHECKPOINT")
+_KEYS_FREE_TO_CHANGE = (
+    "OUTPUT_DIR",
+    "LOG_PERIOD",
+    "PROFILE_STEPS",
+    "TENSORBOARD",
+    "TEST",
+    "DATA_LOADER",
+    "TRAIN.CHECKPOINT",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class TrainState:
         cfg = self.session.cfg
         own = {"rng": _rng_state(), "position": position, "bad_since": self.loader.requests.bad_before(position)}
         processes = distributed.gather(own)
-        self.session.exchange_findings(self.split)
+        self.session.exchange_bad_videos(self.split)
         update = self.update.state_dict()
         return {
             "step": step,
@@ -137,12 +145,12 @@ class TrainState:
         step, processes = int(content["step"]), content["processes"]
         self.session.records.write({"kind": "resumed", "step": step, "checkpoint": path})
         logger.info("resumed from %s, %d steps done (config %s)", path, step, content["cfg_hash"])
-        changed = changed_keys(content["cfg"], self.session.cfg.dump(), _FREE)
+        changed = changed_keys(content["cfg"], self.session.cfg.dump(), _KEYS_FREE_TO_CHANGE)
         if changed:
             logger.warning("the config is another one than the checkpoint's: %s", "; ".join(changed))
-        share = self.session.share
-        if len(processes) == share.world:
-            own = processes[share.rank]
+        shard = self.session.shard
+        if len(processes) == shard.world_size:
+            own = processes[shard.rank]
             _set_rng_state(own["rng"])
             start = Start(step, int(own["position"]), dict(own["bad_since"]))
         else:
@@ -152,23 +160,23 @@ class TrainState:
 
     def _start_of_another_job(self, step: int, processes: list[dict[str, Any]]) -> Start:
         """Go on with another number of processes than the checkpoint's."""
-        share, batch_size = self.session.share, self.session.cfg.TRAIN.BATCH_SIZE
+        shard, batch_size = self.session.shard, self.session.cfg.TRAIN.BATCH_SIZE
         done = sum(int(each["position"]) for each in processes)
-        if share.rank < len(processes):
-            _set_rng_state(processes[share.rank]["rng"])
+        if shard.rank < len(processes):
+            _set_rng_state(processes[shard.rank]["rng"])
         same_clips = all(int(each["position"]) == step * (batch_size // len(processes)) for each in processes)
         logger.info(
             "the checkpoint is of %d processes, here are %d: %s; what dropout draws differs",
             len(processes),
-            share.world,
+            shard.world_size,
             "every step has the clips that it would have had"
             if same_clips
             else "bad videos had moved their clips apart, so that some near this place come twice or not at all",
         )
         if same_clips:
-            return Start(step, step * batch_size_of(self.session.cfg, share))
+            return Start(step, step * batch_size_of(self.session.cfg, shard))
         bad_since = {index: -1 for each in processes for index in each["bad_since"]}
-        return Start(step, done // share.world, bad_since)
+        return Start(step, done // shard.world_size, bad_since)
 
 
 def _rng_state() -> dict[str, Any]:

@@ -11,20 +11,20 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.atomic import write_text
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build import Split, build_calibration_loader, read_split
+from mutualnet3d.data.build_loaders import Split, build_calibration_loader, read_split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.distributed.launch import Launch, device_of, threads_of
 from mutualnet3d.engine.evaluate import Evaluation, evaluate
-from mutualnet3d.engine.query_table import COSTS, QueryTable
-from mutualnet3d.launch import Launch, device_of, threads_of
+from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
-from mutualnet3d.models import build_model, native_clip
+from mutualnet3d.models import build_model, full_clip_of
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace, calibrate
-from mutualnet3d.mutual.paper import PaperResults, paper_results, results_of
-from mutualnet3d.shapes import ClipBatch, ClipShape, Share, union_of_shapes
+from mutualnet3d.results.paper import PaperResults, paper_results, results_of
+from mutualnet3d.results.query_table import COSTS, QueryTable
+from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, union_of_shapes
 
 # oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
 # again makes the demo's training step 1.2 times as long. Read when the first convolution runs.
@@ -35,7 +35,7 @@ class Session:
     """What training and testing of one config share, in one process of a job.
 
     Attributes:
-        launch: this process; share: its part of the work; device: where it computes.
+        launch: this process; shard: its part of the work; device: where it computes.
         model: the network; space: its sub-networks as they are trained.
         records: the JSON lines of the run.
         bad_videos: where missing and bad videos are written down.
@@ -43,10 +43,10 @@ class Session:
 
     def __init__(self, cfg: CfgNode, launch: Launch):
         self.cfg, self.launch = cfg, launch
-        self.share = Share(distributed.rank(), distributed.world())
-        setup_logging(cfg.OUTPUT_DIR, self.share.rank)
+        self.shard = Shard(distributed.rank(), distributed.world_size())
+        setup_logging(cfg.OUTPUT_DIR, self.shard.rank)
         self.records = JsonLines(os.path.join(cfg.OUTPUT_DIR, "log.jsonl"))
-        is_main = self.share.rank == 0
+        is_main = self.shard.rank == 0
         self.bad_videos = BadVideoFile(os.path.join(cfg.OUTPUT_DIR, "bad_videos.csv"), is_writer=is_main)
         if is_main:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
@@ -55,8 +55,8 @@ class Session:
         self.normalize = build_normalize(cfg)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
         self.model = build_model(cfg).to(self.device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
-        if self.share.rank:  # each process drops other features
-            torch.manual_seed(int(np.random.SeedSequence((cfg.RNG_SEED, self.share.rank)).generate_state(1)[0]))
+        if self.shard.rank:  # each process drops other features
+            torch.manual_seed(int(np.random.SeedSequence((cfg.RNG_SEED, self.shard.rank)).generate_state(1)[0]))
 
     @contextmanager
     def sharing_the_cores(self) -> Iterator[None]:
@@ -96,10 +96,10 @@ class Session:
         Args:
             crop_scale: as of `build_calibration_loader`.
         """
-        loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.share, crop_scale)
+        loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.shard, crop_scale)
         batches = progress(loader, len(loader), "calibrating")
         num_clips = calibrate(model, configs, batches, self.prepare, distributed.sum_over_ranks)
-        self.exchange_findings(train_split)
+        self.exchange_bad_videos(train_split)
         logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
 
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
@@ -127,15 +127,15 @@ class Session:
             batches,
             self.prepare,
             self.device,
-            videos=range(self.share.rank, len(split.videos), self.share.world),
+            videos=range(self.shard.rank, len(split.videos), self.shard.world_size),
             num_videos=len(split.videos),
             num_views=num_views,
             num_classes=self.cfg.MODEL.NUM_CLASSES,
-            could_not_be_had=loader.failed,
+            failed_videos=loader.failed,
             ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
             keep_scores=keep_scores,
         )
-        self.exchange_findings(split)
+        self.exchange_bad_videos(split)
         tested = len(result.video_V)
         if tested < split.bad.num_listed:
             logger.warning(
@@ -149,7 +149,7 @@ class Session:
             )
         return result
 
-    def exchange_findings(self, split: Split) -> None:
+    def exchange_bad_videos(self, split: Split) -> None:
         """Let all processes know which videos of `split` any of them has found bad."""
         split.bad.take(finding for findings in distributed.gather(split.bad.findings()) for finding in findings)
 
@@ -179,11 +179,11 @@ def blank_clips(
 
 def build_space(cfg: CfgNode) -> SubnetSpace:
     """The sub-networks that `cfg` trains and tests; empty lists mean the full network's own value."""
-    native = native_clip(cfg)
+    full_clip = full_clip_of(cfg)
     return SubnetSpace(
         width_range=tuple(cfg.MUTUAL.WIDTH_RANGE),
-        sizes=tuple(cfg.MUTUAL.SIZES) or (native.size,),
-        frames=tuple(cfg.MUTUAL.FRAMES) or (native.frames,),
+        sizes=tuple(cfg.MUTUAL.SIZES) or (full_clip.size,),
+        frames=tuple(cfg.MUTUAL.FRAMES) or (full_clip.frames,),
     )
 
 

@@ -9,19 +9,19 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.data.build import Split, build_test_loader, read_class_names
+from mutualnet3d.data.build_loaders import Split, build_test_loader, read_class_names
+from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.checkpoint import CheckpointFolder, file_hash, save_checkpoint, statistics_to_state
 from mutualnet3d.engine.evaluate import Evaluation
-from mutualnet3d.engine.interruption import Signals
-from mutualnet3d.engine.latency import device_name, measure_milliseconds
-from mutualnet3d.engine.query_table import QueryTable, Row
-from mutualnet3d.launch import Launch
+from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.log import logger
 from mutualnet3d.models import costs, load_weights
 from mutualnet3d.models.interpolate import interpolated, neighbours
 from mutualnet3d.models.slimmable_net import Statistics
 from mutualnet3d.models.weights import LoadedWeights
 from mutualnet3d.mutual import SubnetConfig
+from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.runner.reports import write_reports
 from mutualnet3d.runner.session import Session, build_test_space, configs_to_test
 from mutualnet3d.shapes import ClipShape
@@ -107,7 +107,7 @@ def _same(first: Statistics | None, second: Statistics) -> bool:
 
 def _evaluate(session: Session, configs: Sequence[SubnetConfig], split: Split, keep_scores: bool = False) -> Evaluation:
     num_views = session.cfg.TEST.NUM_ENSEMBLE_VIEWS * session.cfg.TEST.NUM_SPATIAL_CROPS
-    loader = build_test_loader(session.cfg, split, session.shapes(configs), session.share)
+    loader = build_test_loader(session.cfg, split, session.shapes(configs), session.shard)
     with session.sharing_the_cores():
         return session.evaluate(session.model, configs, loader, split, num_views, keep_scores)
 

@@ -10,21 +10,21 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.data.build import Split, build_mix, build_train_loader, build_val_loader, steps_per_epoch
+from mutualnet3d.data.build_loaders import Split, build_mix, build_train_loader, build_val_loader, steps_per_epoch
+from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
-from mutualnet3d.engine.hooks import Checkpointing, LearningRate, StopWhenAsked, Validation
-from mutualnet3d.engine.interruption import Signals
+from mutualnet3d.engine.hooks import Checkpointing, LearningRate, PreemptionHook, Validation
 from mutualnet3d.engine.optim import build_sgd, cosine, linear_scaling, relative_steps, with_warmup
+from mutualnet3d.engine.optimizer_step import Update
+from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.engine.profile import Profile
 from mutualnet3d.engine.tensorboard import TensorBoardRecords
 from mutualnet3d.engine.train_log import TrainLog
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
-from mutualnet3d.engine.update import Update
-from mutualnet3d.launch import Launch
 from mutualnet3d.log import logger
 from mutualnet3d.models import load_weights, sort_channels
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -81,7 +81,7 @@ def _train(session: Session, signals: Signals) -> str:
         split,
         lambda step: session.shapes(configs_at(step)),
         num_steps,
-        session.share,
+        session.shard,
         start.step,
         start.position,
         start.bad_since,
@@ -93,7 +93,7 @@ def _train(session: Session, signals: Signals) -> str:
     writer = BackgroundWriter(folder.save)
     hooks: list[Hook] = [
         LearningRate(update.optimizer, _lr_schedule(cfg), epoch_steps),
-        StopWhenAsked(signals),
+        PreemptionHook(signals),
         *_log_hooks(session, update.optimizer, epoch_steps, start.step),
         validation,
         Checkpointing(
@@ -109,7 +109,7 @@ def _train(session: Session, signals: Signals) -> str:
     ]
     with writer:
         TrainLoop(run_step, loader, hooks, start.step, num_steps).train()
-    session.exchange_findings(split)
+    session.exchange_bad_videos(split)
     _account_for(session, split, num_steps, time.monotonic() - started)
     newest = distributed.broadcast(folder.newest())
     assert newest is not None  # the last step wrote one, in this run or in the one that it goes on from
@@ -136,7 +136,7 @@ def _train_step(
         configs_at,
         session.prepare,
         session.device,
-        mixing_at=(lambda step: mix.at_step(cfg.RNG_SEED, step)) if mix else None,
+        mixture_at=(lambda step: mix.at_step(cfg.RNG_SEED, step)) if mix else None,
         num_parts=cfg.TRAIN.ACCUMULATION_STEPS,
         averaged=averaged,
         is_teacher=cfg.MUTUAL.TEACHER == "ema",
@@ -154,12 +154,12 @@ def _account_for(session: Session, split: Split, num_steps: int, seconds: float)
 
 def _share_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
     """Let batch norms see the clips of several processes, if that is asked for."""
-    if cfg.BN.NORM_TYPE != "sync_batchnorm" or distributed.world() == 1:
+    if cfg.BN.NORM_TYPE != "sync_batchnorm" or distributed.world_size() == 1:
         return
-    size = cfg.BN.NUM_SYNC_DEVICES or distributed.world()
-    if distributed.world() % size:
+    size = cfg.BN.NUM_SYNC_DEVICES or distributed.world_size()
+    if distributed.world_size() % size:
         raise ValueError(
-            f"BN.NUM_SYNC_DEVICES is {size}; the job's {distributed.world()} processes are no multiple of it"
+            f"BN.NUM_SYNC_DEVICES is {size}; the job's {distributed.world_size()} processes are no multiple of it"
         )
     group = distributed.group_of(size)
     for network in networks:
@@ -202,7 +202,7 @@ def _start_from_weights(session: Session, averaged: AveragedWeights | None) -> N
 def _say_what_is_trained(session: Session, split: Split, start: int, num_steps: int) -> None:
     cfg = session.cfg
     what = "mutually" if cfg.MUTUAL.ENABLE else f"{cfg.TRAIN.SUBNET or 'the full network'} alone"
-    processes = session.share.world
+    processes = session.shard.world_size
     logger.info(
         "training %s on %s with %d threads%s: %d videos, steps %d to %d, %d clips each",
         what,
@@ -235,7 +235,7 @@ def _log_hooks(session: Session, optimizer: torch.optim.Optimizer, epoch_steps: 
             TensorBoardRecords(cfg.TENSORBOARD.LOG_DIR or os.path.join(cfg.OUTPUT_DIR, "tensorboard"), start_step)
         )
     hooks: list[Hook] = [
-        TrainLog(optimizer, epoch_steps, cfg.LOG_PERIOD, session.records, session.share.world, session.device)
+        TrainLog(optimizer, epoch_steps, cfg.LOG_PERIOD, session.records, session.shard.world_size, session.device)
     ]
     if cfg.PROFILE_STEPS:
         hooks.append(Profile(cfg.PROFILE_STEPS, os.path.join(cfg.OUTPUT_DIR, "profile")))
@@ -278,7 +278,7 @@ def _validation(session: Session, model: SlimmableNet, train_split: Split) -> Ca
         missing = session.to_calibrate(model, configs, cfg.BN.USE_PRECISE_STATS)
         if missing:
             session.calibrate(model, missing, train_split)
-        loader = build_val_loader(cfg, val_split, session.shapes(configs), session.share)
+        loader = build_val_loader(cfg, val_split, session.shapes(configs), session.shard)
         results = session.evaluate(model, configs, loader, val_split, num_views=1)
         for config, result in results.accuracies.items():
             logger.info("epoch %d: %s top-1 %.2f %%, top-5 %.2f %%", epoch, config, result.top1, result.top5)

@@ -217,7 +217,7 @@ def test_every_key_is_read_somewhere():
     places = [
         *(ROOT / "mutualnet3d/runner").glob("*.py"),
         ROOT / "tools/run_net.py",
-        *(ROOT / "mutualnet3d").glob("*/build.py"),
+        *(ROOT / "mutualnet3d").glob("*/build*.py"),
     ]
     text = "\n".join(path.read_text() for path in places)
     unread = [key for key in keys_of(default_cfg()) if not re.search(rf"cfg\.{re.escape(key)}\b", text)]

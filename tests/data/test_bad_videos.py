@@ -4,10 +4,10 @@ import csv
 
 import pytest
 
-from mutualnet3d.data.annotations import Video
 from mutualnet3d.data.bad_videos import BadVideo, BadVideoFile, BadVideos, TooManyBadVideos
+from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.dataset import Failure
-from mutualnet3d.data.requests import ClipRequest
+from mutualnet3d.data.lists import Video
 
 VIDEOS = [Video(f"v{number}.mp4", 0, f"train.csv:{number + 1}") for number in range(10)]
 

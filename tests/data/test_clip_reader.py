@@ -5,14 +5,14 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.annotations import Video
-from mutualnet3d.data.build import build_preprocessing
+from mutualnet3d.data.batch_sampler import ClipRequest
+from mutualnet3d.data.build_loaders import build_preprocessing
 from mutualnet3d.data.clip_reader import ClipReader, FramesInMemory
 from mutualnet3d.data.dataset import VideoDataset
-from mutualnet3d.data.decode import VideoDecodeError, VideoFile
+from mutualnet3d.data.lists import Video
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.data.requests import ClipRequest
 from mutualnet3d.shapes import ClipShape
+from mutualnet3d.video.reader import VideoDecodeError, VideoReader
 from tests.conftest import numbered_frames, write_video
 
 HOW = Preprocessing(
@@ -79,8 +79,8 @@ def test_frames_without_a_rate_are_of_the_rate_that_the_network_is_for():
 
 def test_only_frames_of_the_clip_are_decoded(noisy_video, monkeypatch):
     asked = []
-    frames = VideoFile.frames
-    monkeypatch.setattr(VideoFile, "frames", lambda self, indices: asked.append(indices) or frames(self, indices))
+    frames = VideoReader.frames
+    monkeypatch.setattr(VideoReader, "frames", lambda self, indices: asked.append(indices) or frames(self, indices))
     ClipReader(HOW).read(noisy_video, SHAPES[1:])
     assert [len(indices) for indices in asked] == [5]
 

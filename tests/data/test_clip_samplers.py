@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mutualnet3d.data.clip_samplers import (
-    Pace,
+    ClipSpan,
     RandomResizedCrops,
     RandomSegments,
     RandomSpans,
@@ -13,7 +13,7 @@ from mutualnet3d.data.clip_samplers import (
     UniformSpans,
 )
 from mutualnet3d.data.clip_sampling import CropBox, Span
-from mutualnet3d.data.decode import VideoInfo
+from mutualnet3d.video.reader import VideoInfo
 
 
 def rng(seed=0):
@@ -25,11 +25,11 @@ def rng(seed=0):
     [(30.0, 80.0), (15.0, 40.0), (None, 80.0)],  # no rate: as if it were the target's
 )
 def test_a_pace_keeps_the_seconds(fps, length):
-    assert Pace(16, 5, 30.0).length(VideoInfo(300, fps)) == length
+    assert ClipSpan(16, 5, 30.0).length(VideoInfo(300, fps)) == length
 
 
 def test_random_spans_are_spans_of_the_video():
-    sampler = RandomSpans(Pace(8, 4, 24.0))
+    sampler = RandomSpans(ClipSpan(8, 4, 24.0))
     drawn = [sampler.frames(rng(seed), 0, VideoInfo(100, 24.0)).frame_indices(8) for seed in range(50)]
     assert all(indices[-1] - indices[0] == 31 for indices in drawn)
     assert len({int(indices[0]) for indices in drawn}) > 20
@@ -39,7 +39,7 @@ def test_random_spans_are_spans_of_the_video():
 
 @pytest.mark.parametrize("among_full", [False, True])
 def test_fewer_frames_are_spread_evenly_or_are_some_of_the_full_clips(among_full):
-    frames = Pace(8, 1, 24.0, among_full).frames(Span(3.0, 69.0, 100))
+    frames = ClipSpan(8, 1, 24.0, among_full).frames(Span(3.0, 69.0, 100))
     full = [3, 12, 22, 32, 41, 51, 61, 71]
     assert frames.frame_indices(8).tolist() == full
     few = frames.frame_indices(6).tolist()
@@ -47,7 +47,7 @@ def test_fewer_frames_are_spread_evenly_or_are_some_of_the_full_clips(among_full
 
 
 def test_uniform_spans_ignore_the_generator():
-    sampler = UniformSpans(Pace(4, 2, 24.0), num_spans=3)
+    sampler = UniformSpans(ClipSpan(4, 2, 24.0), num_spans=3)
     spans = [sampler.frames(rng(seed), span, VideoInfo(32, 24.0)) for seed, span in enumerate([0, 1, 2])]
     assert [each.frame_indices(4).tolist() for each in spans] == [[0, 2, 4, 7], [8, 10, 12, 15], [16, 18, 20, 23]]
 

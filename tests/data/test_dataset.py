@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mutualnet3d.data.annotations import Video
 from mutualnet3d.data.augment import Augment
-from mutualnet3d.data.clip_samplers import Pace, RandomCrops, RandomSpans, UniformCrops, UniformSpans
+from mutualnet3d.data.batch_sampler import ClipRequest
+from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
 from mutualnet3d.data.dataset import Clip, Failure, VideoDataset, collate
-from mutualnet3d.data.decode import FrameCountCorrected, VideoFile, VideoInfo
-from mutualnet3d.data.requests import ClipRequest
+from mutualnet3d.data.lists import Video
 from mutualnet3d.shapes import ClipShape
+from mutualnet3d.video.reader import FrameCountCorrected, VideoInfo, VideoReader
 from tests.conftest import numbered_frames, write_video
 
 
@@ -24,7 +24,7 @@ def levels(clip_THWC: torch.Tensor) -> list[int]:
 def dataset_of(*paths, num_frames=8, sampling_rate=4, among_full=False, **settings):
     videos = [Video(str(path), 1, f"list:{line}") for line, path in enumerate(paths, start=1)]
     crops = RandomCrops(jitter_scales=(40, 48), crop_size=32, flip=True)
-    return VideoDataset(videos, RandomSpans(Pace(num_frames, sampling_rate, 24.0, among_full)), crops, **settings)
+    return VideoDataset(videos, RandomSpans(ClipSpan(num_frames, sampling_rate, 24.0, among_full)), crops, **settings)
 
 
 SHAPES = (ClipShape(8, 32), ClipShape(8, 24), ClipShape(5, 32), ClipShape(2, 16))
@@ -108,7 +108,7 @@ def test_views_are_spans_times_crops(tmp_path):
     frames[:, :, :, 1] = np.arange(60) * 4  # green says the column
     path = write_video(tmp_path / "wide.mp4", frames)
     dataset = VideoDataset(
-        [Video(str(path), 0, "list:1")], UniformSpans(Pace(4, 2, 24.0), 3), UniformCrops(40, 40, 3), num_crops=3
+        [Video(str(path), 0, "list:1")], UniformSpans(ClipSpan(4, 2, 24.0), 3), UniformCrops(40, 40, 3), num_crops=3
     )
     shape = ClipShape(4, 40)
     views = [dataset[ClipRequest(0, (shape,), view=view)].clips[shape] for view in range(9)]
@@ -138,7 +138,7 @@ def test_a_wrong_frame_count_is_corrected_and_the_clip_chosen_anew(numbered_vide
     """The file promises 100 frames and gives 60: the clip is the one of a video of 60."""
     asked = []
 
-    class Promising(VideoFile):
+    class Promising(VideoReader):
         def frames(self, indices):
             asked.append(list(indices))
             if self.info.num_frames == 100:
@@ -146,9 +146,9 @@ def test_a_wrong_frame_count_is_corrected_and_the_clip_chosen_anew(numbered_vide
                 raise FrameCountCorrected("60, not 100")
             return super().frames(indices)
 
-    monkeypatch.setattr("mutualnet3d.data.dataset.VideoFile", Promising)
+    monkeypatch.setattr("mutualnet3d.data.dataset.VideoReader", Promising)
     uniform = VideoDataset(
-        [Video(str(numbered_video), 0, "list:1")], UniformSpans(Pace(4, 5, 24.0)), UniformCrops(48, 48)
+        [Video(str(numbered_video), 0, "list:1")], UniformSpans(ClipSpan(4, 5, 24.0)), UniformCrops(48, 48)
     )
     clip = uniform[ClipRequest(0, (ClipShape(4, 48),))]
     assert asked == [[40, 46, 52, 59], [20, 26, 32, 39]]
@@ -160,7 +160,7 @@ def test_a_folder_of_pictures_is_a_video(tmp_path):
     for name, frame in zip(names, numbered_frames(20), strict=True):
         Image.fromarray(frame).save(tmp_path / name)
     video = Video(str(tmp_path), 3, "list:2", frames="\n".join(names))
-    dataset = VideoDataset([video], UniformSpans(Pace(4, 2, 24.0)), UniformCrops(48, 48))
+    dataset = VideoDataset([video], UniformSpans(ClipSpan(4, 2, 24.0)), UniformCrops(48, 48))
     clip = dataset[ClipRequest(0, (ClipShape(4, 24), ClipShape(2, 48)))]
     assert clip.label == 3
     assert levels(clip.clips[ClipShape(4, 24)]) == [6, 8, 10, 13]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mutualnet3d.data.annotations import Video, read_kinetics_list
 from mutualnet3d.data.augment import Augment
-from mutualnet3d.data.clip_samplers import Pace, RandomCrops, RandomSpans, UniformCrops, UniformSpans
+from mutualnet3d.data.batch_sampler import ClipOrder, TestBatchSampler, TrainBatchSampler
+from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
 from mutualnet3d.data.dataset import VideoDataset
+from mutualnet3d.data.lists import Video, read_kinetics_list
 from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
-from mutualnet3d.data.requests import ClipOrder, TestRequests, TrainRequests
 from mutualnet3d.shapes import ClipShape
 
 FULL = ClipShape(4, 32)
@@ -39,7 +39,7 @@ def mixed_videos(tiny_data, tmp_path_factory):
 def dataset_of(videos, seed=0):
     return VideoDataset(
         videos,
-        RandomSpans(Pace(4, 2, 24.0)),
+        RandomSpans(ClipSpan(4, 2, 24.0)),
         RandomCrops((32, 40), 32, flip=True),
         augment=Augment(erase_probability=0.5),
         seed=seed,
@@ -47,7 +47,7 @@ def dataset_of(videos, seed=0):
 
 
 def load(videos, num_steps, workers, reports=None, batch_size=4, **where):
-    requests = TrainRequests(ClipOrder(len(videos), 0), batch_size, shapes_at, num_steps=num_steps, **where)
+    requests = TrainBatchSampler(ClipOrder(len(videos), 0), batch_size, shapes_at, num_steps=num_steps, **where)
     loader = TrainLoader(
         dataset_of(videos), requests, Workers(workers), (reports if reports is not None else []).append
     )
@@ -103,10 +103,10 @@ def test_a_loader_without_steps_is_empty(mixed_videos):
 
 
 def test_testing_leaves_bad_videos_out_and_lists_them(mixed_videos):
-    frames, crops = UniformSpans(Pace(4, 2, 24.0), 2), UniformCrops(40, 32, 1)
+    frames, crops = UniformSpans(ClipSpan(4, 2, 24.0), 2), UniformCrops(40, 32, 1)
     reports = []
     loader = TestLoader(
-        VideoDataset(mixed_videos, frames, crops), TestRequests(16, 2, 2, [FULL]), Workers(0), reports.append
+        VideoDataset(mixed_videos, frames, crops), TestBatchSampler(16, 2, 2, [FULL]), Workers(0), reports.append
     )
     assert len(loader) == 16
     seen = torch.cat([batch.video_B for batch in loader]).tolist()
@@ -123,7 +123,7 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(mixed_videos, monke
             assert os.getpid() != parent
             os.kill(os.getpid(), signal.SIGKILL)
 
-    dataset = Deadly(mixed_videos, RandomSpans(Pace(4, 2, 24.0)), RandomCrops((32, 40), 32, flip=True))
-    requests = TrainRequests(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
+    dataset = Deadly(mixed_videos, RandomSpans(ClipSpan(4, 2, 24.0)), RandomCrops((32, 40), 32, flip=True))
+    requests = TrainBatchSampler(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
     with pytest.raises(RuntimeError, match=r"(?s)DataLoader worker.*a video crashed the decoder; tools/check_videos"):
         list(TrainLoader(dataset, requests, Workers(1), print))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualnet3d.data.annotations import read_kinetics_list, read_label_names
+from mutualnet3d.data.lists import read_kinetics_list, read_label_names
 from mutualnet3d.data.make_lists import (
     SplitCount,
     find_video_files,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mutualnet3d.data.annotations import FoundVideos, Video, find_videos
+from mutualnet3d.data.lists import FoundVideos, Video, find_videos
 from mutualnet3d.data.ssv2 import read_ssv2, read_ssv2_frames, read_ssv2_videos
 
 LABELS = {"Holding something": "0", "Moving something and something closer": "1", "Letting something drop": "2"}

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from mutualnet3d.data.clip_sampling import CropBox
-from mutualnet3d.data.transforms import Normalize, Room, crop_frames, resize_frames
+from mutualnet3d.data.transforms import FrameBuffer, Normalize, crop_frames, resize_frames
 
 
 def test_crop_cuts_and_mirrors():
     frames = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
-    room = Room()
+    room = FrameBuffer()
     assert np.array_equal(crop_frames(iter(frames), 2, CropBox(1, 2, 4), room).numpy(), frames[:, 1:5, 2:6])
     mirrored = crop_frames(iter(frames), 2, CropBox(1, 2, 4, 3, flip=True), room)
     assert mirrored.shape == (2, 4, 3, 3)
@@ -18,7 +18,7 @@ def test_crop_cuts_and_mirrors():
 
 
 def test_room_is_used_again_unless_it_would_be_large():
-    room = Room()
+    room = FrameBuffer()
     assert room(2, 3, 3).data_ptr() == room(3, 2).data_ptr()
     assert room(5, 5, 5).shape == (5, 5, 5)
     large = room(40, 1024, 1024)
@@ -29,18 +29,18 @@ def test_room_is_used_again_unless_it_would_be_large():
 def test_resize_is_antialiased_and_copies_what_has_its_size():
     stripes = torch.zeros(3, 32, 32, 3, dtype=torch.uint8)
     stripes[:, :, ::2] = 200  # plain bilinear would keep stripes or lose them; their mean is 100
-    small = resize_frames(stripes, [0, 2], 8, Room())
+    small = resize_frames(stripes, [0, 2], 8, FrameBuffer())
     assert (small.shape, small.dtype) == ((2, 8, 8, 3), torch.uint8)
     assert small.float()[:, :, 1:-1].sub(100).abs().max() <= 3
-    same = resize_frames(stripes, [0, 1, 2], 32, Room())
+    same = resize_frames(stripes, [0, 1, 2], 32, FrameBuffer())
     assert torch.equal(same, stripes)
     assert same.data_ptr() != stripes.data_ptr()
 
 
 def test_resize_takes_the_rows_that_it_is_told():
     frames = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 6, 4, 3).contiguous()
-    assert resize_frames(frames, [0, 3, 3], 4, Room())[:, 0, 0, 0].tolist() == [0, 3, 3]  # 6 x 4 is not 4 x 4
-    assert resize_frames(frames, [4, 1, 0], 2, Room())[:, 1, 1, 2].tolist() == [4, 1, 0]
+    assert resize_frames(frames, [0, 3, 3], 4, FrameBuffer())[:, 0, 0, 0].tolist() == [0, 3, 3]  # 6 x 4 is not 4 x 4
+    assert resize_frames(frames, [4, 1, 0], 2, FrameBuffer())[:, 1, 1, 2].tolist() == [4, 1, 0]
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])

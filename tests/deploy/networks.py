@@ -10,10 +10,10 @@ import pytorchvideo.models.resnet
 import pytorchvideo.models.slowfast
 
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.deploy.source import CheckpointSource
-from mutualnet3d.engine.query_table import QueryTable, Row
+from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.models import SlimmableNet, costs, resnet
 from mutualnet3d.models.x3d import build_x3d
+from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
 from tests.models.families import FAMILIES, NATIVE, NUM_CLASSES, calibrated, randomise
 
@@ -37,7 +37,7 @@ def table_of(model: SlimmableNet, *configs: SubnetConfig, **context: object) -> 
 def short(family: str) -> SlimmableNet:
     """A tiny network of one block a stage: exporting takes as long as there are layers."""
     if family == "x3d":
-        model = build_x3d(native=NATIVE, num_classes=NUM_CLASSES, width_factor=1.0, depth_factor=0.2, dim_c5=64)
+        model = build_x3d(full_clip=NATIVE, num_classes=NUM_CLASSES, width_factor=1.0, depth_factor=0.2, dim_c5=64)
     else:
         theirs = (pytorchvideo.models.resnet, pytorchvideo.models.slowfast)
         depths = [resnet.STAGE_DEPTHS, *(module._MODEL_STAGE_DEPTH for module in theirs)]
@@ -49,10 +49,10 @@ def short(family: str) -> SlimmableNet:
     return model.eval()
 
 
-def source_of(family: str, folder: Path, **preprocessing: object) -> CheckpointSource:
+def source_of(family: str, folder: Path, **preprocessing: object) -> CheckpointNetworks:
     """A tiny network of `family`, calibrated for `FULL` and `SMALL`; of its checkpoint there is the file alone."""
     path = folder / "calibrated.pyth"
     path.write_bytes(b"stands for the checkpoint")
     model = calibrated(short(family), FULL, SMALL)
     how = Preprocessing(**{**HOW.to_json(), **preprocessing})
-    return CheckpointSource(str(path), model, how, CLASS_NAMES, table_of(model, FULL, SMALL))
+    return CheckpointNetworks(str(path), model, how, CLASS_NAMES, table_of(model, FULL, SMALL))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mutualnet3d.deploy.budget import BudgetController
-from mutualnet3d.engine.query_table import Row
+from mutualnet3d.results.query_table import Row
 from mutualnet3d.shapes import SubnetConfig
 
 MILLISECONDS = (60.0, 90.0, 140.0, 200.0, 290.0, 400.0, 520.0)

@@ -5,7 +5,7 @@ import pytest
 
 from mutualnet3d.deploy.overlay import draw_overlay
 from mutualnet3d.deploy.prediction import Label, Prediction, Timing
-from mutualnet3d.engine.query_table import Row
+from mutualnet3d.results.query_table import Row
 from mutualnet3d.shapes import SubnetConfig
 
 FRONT = tuple(

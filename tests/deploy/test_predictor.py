@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.decode import VideoDecodeError
 from mutualnet3d.deploy import backends as backends_module
 from mutualnet3d.deploy import predictor as predictor_module
 from mutualnet3d.deploy.backends import OnnxRuntime, OpenVINO, OpenVINOBf16, PyTorch, PyTorchBf16
@@ -23,9 +22,10 @@ from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import eager_logits, export
 from mutualnet3d.deploy.prediction import best_labels, score_views
 from mutualnet3d.deploy.predictor import Predictor
-from mutualnet3d.engine.latency import device_name
-from mutualnet3d.engine.query_table import QueryTable
+from mutualnet3d.results.latency import device_name
+from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.video.reader import VideoDecodeError
 from tests.conftest import SHARED, write_video
 from tests.deploy.networks import CLASS_NAMES, FULL, HOW, SMALL, source_of
 from tests.tools.test_measure_latency import CONFIGS, write_tested
@@ -209,7 +209,7 @@ def test_without_a_converter_pytorch_runs(source, monkeypatch, video):
     monkeypatch.setattr(backends_module, "installed", lambda module: module != "onnxscript")
     predictor = Predictor(source)
     assert predictor.predict(video, config=SMALL).backend == "pytorch"
-    assert predictor.passed_over["openvino"] == "onnxscript is not installed: pip install 'mutualnet3d[deploy]'"
+    assert predictor.rejected["openvino"] == "onnxscript is not installed: pip install 'mutualnet3d[deploy]'"
 
 
 def test_threads_are_said_where_they_are_known(source):
@@ -255,7 +255,7 @@ def test_missing_extras_are_one_line(source, monkeypatch, video, caplog):
         Predictor(source, backend="openvino")
     predictor = Predictor(source)
     assert predictor.predict(video, config=SMALL).backend == "pytorch"
-    assert set(predictor.passed_over) == {"openvino", "onnxruntime", "pt2"}
+    assert set(predictor.rejected) == {"openvino", "onnxruntime", "pt2"}
     assert "openvino is not installed: pip install 'mutualnet3d[deploy]'" in caplog.text
 
 
@@ -263,7 +263,7 @@ def test_openvino_sends_no_statistics(tmp_path):
     """It would when it is imported, and by `openvino.convert_model`, which is not called; it makes files for that."""
     pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
     script = (
-        "import sys; from mutualnet3d.deploy.source import openvino_core; openvino_core();"
+        "import sys; from mutualnet3d.deploy.networks import openvino_core; openvino_core();"
         "assert 'openvino' in sys.modules and 'openvino_telemetry' not in sys.modules"
     )
     subprocess.run(
@@ -384,7 +384,7 @@ def test_broken_videos_are_refused(name, said, predictor):
 
 @pytest.mark.parametrize("ensemble", ["sum", "logits", "max"])
 def test_views_are_put_together_as_testing_does(ensemble):
-    from mutualnet3d.engine.scores import ViewScores
+    from mutualnet3d.results.view_scores import ViewScores
 
     logits_VK = torch.randn(3, len(CLASS_NAMES))
     scores = ViewScores([0], len(CLASS_NAMES), ensemble)

@@ -13,11 +13,11 @@ from mutualnet3d.deploy import quantize as quantize_module
 from mutualnet3d.deploy.backends import CHOICES, OpenVINOInt8
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import ParityError, eager_logits, export
-from mutualnet3d.deploy.extras import installed
+from mutualnet3d.deploy.networks import openvino_core
 from mutualnet3d.deploy.predictor import Predictor
-from mutualnet3d.deploy.quantize import QuantizedSource, load_nncf, quantize
-from mutualnet3d.deploy.source import openvino_core
-from mutualnet3d.engine.query_table import QueryTable
+from mutualnet3d.deploy.quantize import QuantizedNetworks, load_nncf, quantize
+from mutualnet3d.extras import installed
+from mutualnet3d.results.query_table import QueryTable
 from tests.deploy.networks import FULL, SMALL, source_of
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
@@ -46,7 +46,7 @@ def plain(source):
 def quantized(source, plain):
     """The source that has them in int8 too, and whose table knows the accuracy."""
     models = {config: quantize(model, clips_of(source, config)) for config, model in plain.items()}
-    return QuantizedSource(source, models, with_int8(source.table, 0.5, 0.25))
+    return QuantizedNetworks(source, models, with_int8(source.table, 0.5, 0.25))
 
 
 def clips_of(source, config):
@@ -68,7 +68,7 @@ def with_int8(table, *losses):
 
 
 def with_table(quantized, table):
-    return QuantizedSource(quantized, quantized._models, table)
+    return QuantizedNetworks(quantized, quantized._models, table)
 
 
 def inputs_of(node):
@@ -161,7 +161,7 @@ def test_says_nothing_sends_nothing_and_does_the_same_again(plain, quantized, mo
     assert decorator.telemetry is sends
     assert logging.getLogger("nncf").level == level
     assert not importlib.import_module("rich").get_console().quiet
-    sources, clips = (quantized, QuantizedSource(quantized, {SMALL: again})), random_clips(quantized.shapes(SMALL), 2)
+    sources, clips = (quantized, QuantizedNetworks(quantized, {SMALL: again})), random_clips(quantized.shapes(SMALL), 2)
     assert torch.equal(*(OpenVINOInt8(each, CPU, 1).runner(SMALL)(clips) for each in sources))
 
 
@@ -216,7 +216,7 @@ def test_sub_networks_without_an_accuracy_in_int8_are_left_out(quantized):
 
 
 def test_a_sub_network_that_is_not_there_in_int8(quantized):
-    some = QuantizedSource(quantized, {FULL: quantized._models[FULL]})
+    some = QuantizedNetworks(quantized, {FULL: quantized._models[FULL]})
     predictor = Predictor(some, backend="openvino-int8", threads=1)
     with pytest.raises(ValueError, match=r"calibrated\.pyth has no openvino-int8 network of w0\.5-s48-t2"):
         predictor.predict(FRAMES, config=SMALL)

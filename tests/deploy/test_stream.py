@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from mutualnet3d.data.decode import VideoDecodeError
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy import stream as stream_module
 from mutualnet3d.deploy import windows as windows_module
 from mutualnet3d.deploy.prediction import Prediction, Timing
 from mutualnet3d.deploy.stream import Stream
-from mutualnet3d.engine.query_table import Row
+from mutualnet3d.results.query_table import Row
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.video.reader import VideoDecodeError
 from tests.conftest import numbered_frames, write_video
 
 PREPROCESSING = Preprocessing(4, 2, 8.0, scale=32, crop_size=32, mean=(0.45,) * 3, std=(0.225,) * 3)  # spans 1 s

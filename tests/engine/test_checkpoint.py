@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mutualnet3d.atomic import write_atomically
 from mutualnet3d.engine.checkpoint import (
     CheckpointFolder,
     file_hash,
@@ -18,6 +17,7 @@ from mutualnet3d.engine.checkpoint import (
     save_checkpoint,
     statistics_to_state,
 )
+from mutualnet3d.files.atomic import write_atomically
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
@@ -67,7 +67,7 @@ def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
 
 
 def test_another_models_checkpoint_is_refused_with_what_differs():
-    settings = {"native": ClipShape(4, 32), "num_classes": 5, "width_factor": 1.0, "depth_factor": 0.3, "dim_c5": 32}
+    settings = {"full_clip": ClipShape(4, 32), "num_classes": 5, "width_factor": 1.0, "depth_factor": 0.3, "dim_c5": 32}
     model = build_x3d(**settings)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     wider = build_x3d(**{**settings, "num_classes": 7}).state_dict()

@@ -9,9 +9,9 @@ from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 from mutualnet3d.engine.optim import build_sgd
+from mutualnet3d.engine.optimizer_step import Update
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
-from mutualnet3d.engine.update import Update
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace
 from mutualnet3d.shapes import ClipBatch, ClipShape, union_of_shapes
@@ -28,7 +28,7 @@ SOLVER = {"base_lr": 0.01, "momentum": 0.9, "dampening": 0.0, "nesterov": True, 
 def make_step(device, precision=None, scale_losses=False):
     torch.manual_seed(0)
     model = build_x3d(
-        native=ClipShape(4, 64), num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32, dropout_rate=0.0
+        full_clip=ClipShape(4, 64), num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32, dropout_rate=0.0
     )
     model = model.to(device, memory_format=torch.channels_last_3d).train()
     every = [SubnetConfig(1.0, size, frames) for size in SPACE.sizes for frames in SPACE.frames]

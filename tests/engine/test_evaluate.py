@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from mutualnet3d import distributed
-from mutualnet3d.data.requests import TestRequests
+from mutualnet3d.data.batch_sampler import TestBatchSampler
 from mutualnet3d.engine.evaluate import evaluate
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import calibrate
-from mutualnet3d.shapes import ClipBatch, ClipShape, Share, SubnetConfig
+from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, SubnetConfig
 from tests.gloo import in_processes
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ class Told:
         assert config == CONFIG
         return nullcontext()
 
-    def same_batch(self):
+    def shared_fast_features(self):
         return nullcontext()
 
     def __call__(self, clips):
@@ -87,14 +87,14 @@ def test_ensembles_may_disagree():
 
 
 def test_a_video_without_all_its_views_does_not_count():
-    result = told(told_batches(3, skip={(3, 1)}), could_not_be_had={3})
+    result = told(told_batches(3, skip={(3, 1)}), failed_videos={3})
     assert result.accuracies[CONFIG].top1 == 100.0
     assert result.accuracies[CONFIG].clip_top1 == 75.0  # 6 of the other four videos' 8
     assert result.video_V.tolist() == [0, 1, 2, 4]
     with pytest.raises(ValueError, match="video 3 came with 1 views, expected 2"):
         told(told_batches(3, skip={(3, 1)}))
     with pytest.raises(ValueError, match="none of 5 videos could be decoded"):
-        told([], could_not_be_had=range(5))
+        told([], failed_videos=range(5))
 
 
 NATIVE, NUM_VIDEOS, NUM_VIEWS = ClipShape(4, 32), 7, 3
@@ -121,13 +121,13 @@ def batch_of(clips: list[tuple[int, int]]) -> ClipBatch:
 def share_of_a_test() -> tuple[dict, dict]:
     """Accuracies and calibrated statistics of a small network: this process's share of seven videos, three views each,
     and of two calibration batches of 6 and 4 clips."""
-    share = Share(distributed.rank(), distributed.world())
+    shard = Shard(distributed.rank(), distributed.world_size())
     torch.manual_seed(0)
-    model = build_x3d(native=NATIVE, num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
+    model = build_x3d(full_clip=NATIVE, num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
     batches = [[(20 + clip, 0) for clip in clips] for clips in (range(6), range(6, 10))]
-    mine = [batch_of(clips) for clips in batches[share.rank :: share.world]]
+    mine = [batch_of(clips) for clips in batches[shard.rank :: shard.world_size]]
     assert calibrate(model, CONFIGS, mine, prepare, distributed.sum_over_ranks) == 10
-    requests = TestRequests(NUM_VIDEOS, NUM_VIEWS, batch_size=4, shapes=[], share=share)
+    requests = TestBatchSampler(NUM_VIDEOS, NUM_VIEWS, batch_size=4, shapes=[], shard=shard)
     result = evaluate(
         model,
         CONFIGS,
@@ -142,12 +142,12 @@ def share_of_a_test() -> tuple[dict, dict]:
     return result.accuracies, model.statistics
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_any_number_of_processes_calibrates_and_evaluates_alike(world):
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_any_number_of_processes_calibrates_and_evaluates_alike(world_size):
     """Seven videos divide by neither; of three processes one has no calibration batch."""
     accuracies, statistics = share_of_a_test()
     assert len({one.top1 for one in accuracies.values()} | {one.clip_top1 for one in accuracies.values()}) > 1
-    for of_each, statistics_of_each in in_processes("tests.engine.test_evaluate", "share_of_a_test", world):
+    for of_each, statistics_of_each in in_processes("tests.engine.test_evaluate", "share_of_a_test", world_size):
         assert of_each == accuracies  # to the last digit
         for config, of_norm in statistics.items():
             for name, pair in of_norm.items():

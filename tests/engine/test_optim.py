@@ -12,7 +12,7 @@ from mutualnet3d.shapes import ClipShape
 
 
 def test_weight_decay_falls_on_conv_and_linear_weights_alone():
-    model = build_x3d(native=ClipShape(4, 32), num_classes=5, width_factor=1.0, depth_factor=1.0, dim_c5=32)
+    model = build_x3d(full_clip=ClipShape(4, 32), num_classes=5, width_factor=1.0, depth_factor=1.0, dim_c5=32)
     decayed, others = parameter_groups(model, 1e-4)
     names = {parameter: name for name, parameter in model.named_parameters()}
     layers = dict(model.named_modules())

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
-from mutualnet3d.engine.hooks import Checkpointing, LearningRate, StopWhenAsked, Validation
-from mutualnet3d.engine.interruption import EXIT_AGAIN, Interrupted, Signals
-from mutualnet3d.engine.outcome import agree
+from mutualnet3d.engine.hooks import Checkpointing, LearningRate, PreemptionHook, Validation
+from mutualnet3d.engine.preemption import EXIT_AGAIN, Interrupted, Signals
 from mutualnet3d.engine.profile import Profile
+from mutualnet3d.engine.step_metrics import agree
 from mutualnet3d.engine.train_log import TrainLog, where_the_time_went
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.log import JsonLines
@@ -140,7 +140,7 @@ def test_a_signal_ends_the_step_writes_and_leaves(number):
         signals = Signals()
         hook = checkpointing(saved, steps_per_epoch=100, period_epochs=1, signals=signals)
         with pytest.raises(Interrupted, match=f"{number.name} after step 4") as left, signals:
-            run([Send(), StopWhenAsked(signals), hook], steps=20)
+            run([Send(), PreemptionHook(signals), hook], steps=20)
         assert left.value.code == EXIT_AGAIN == 75
         assert [call[1:3] for call in saved.calls] == [(4, None)]
         assert saved.waited == 1  # it is on disk when the process leaves

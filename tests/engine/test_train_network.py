@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from mutualnet3d.engine.outcome import STOP, agree
+from mutualnet3d.engine.step_metrics import STOP, agree
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.models.x3d import build_x3d
@@ -26,7 +26,7 @@ def build(family):
     torch.manual_seed(0)
     if family == "x3d":
         model = build_x3d(
-            native=ClipShape(4, 32),
+            full_clip=ClipShape(4, 32),
             num_classes=NUM_CLASSES,
             width_factor=1.0,
             depth_factor=0.3,
@@ -35,7 +35,12 @@ def build(family):
         )
     else:
         model = build_slowfast(
-            native=ClipShape(4, 32), alpha=2, num_classes=NUM_CLASSES, dropout_rate=0.0, width_per_group=8, beta_inv=4
+            full_clip=ClipShape(4, 32),
+            alpha=2,
+            num_classes=NUM_CLASSES,
+            dropout_rate=0.0,
+            width_per_group=8,
+            beta_inv=4,
         )
     for module in model.modules():  # not zero, as a new network's last ones are: nothing must be hidden by zeros
         if isinstance(module, torch.nn.BatchNorm3d):
@@ -74,7 +79,7 @@ def gradients(family, rows, sync_group=None, num_parts=1):
     full, *subnets = (SPACE.full, SPACE.smallest, SubnetConfig(0.8, 32, 2), SubnetConfig(0.8, 24, 4))
     results = []
     for number, part in enumerate(parts):
-        with network.gradients_stay() if number < num_parts - 1 else torch.enable_grad():
+        with network.no_sync() if number < num_parts - 1 else torch.enable_grad():
             clips_for, labels = clips_of(model, part)
             results.append(
                 mutual_step(
@@ -84,7 +89,7 @@ def gradients(family, rows, sync_group=None, num_parts=1):
                     full,
                     subnets,
                     backward=lambda loss: (loss / num_parts).backward(),
-                    gradients_stay=network.gradients_stay,
+                    no_sync=network.no_sync,
                 )
             )
     outcome = agree(0, results, {STOP: sync_group is not None and dist.get_rank() == 1})
@@ -188,14 +193,14 @@ def first_steps():
         for _ in range(2):
             torch.manual_seed(rank)
             model.zero_grad(set_to_none=True)
-            mutual_step(network, as_floats, labels, SPACE.full, [SPACE.smallest], gradients_stay=network.gradients_stay)
+            mutual_step(network, as_floats, labels, SPACE.full, [SPACE.smallest], no_sync=network.no_sync)
             steps.append([parameter.grad.clone() for parameter in model.parameters()])
         found[fixed] = sum(not torch.equal(one, two) for one, two in zip(*steps, strict=True))
     return found
 
 
 def test_the_first_step_of_many_processes_is_any_other_one_to_the_last_bit():
-    for each in in_processes("tests.engine.test_train_network", "first_steps", world=4):
+    for each in in_processes("tests.engine.test_train_network", "first_steps", world_size=4):
         assert each["untouched"]
         assert each[True] == 0
         assert each[False] > 0  # what torch's DDP does left alone: should that end, fix_order may go

@@ -19,11 +19,11 @@ NATIVE = ClipShape(frames=4, size=64)
 NUM_CLASSES = 7
 
 FAMILIES: dict[str, Callable[[], SlimmableNet]] = {
-    "x3d": lambda: build_x3d(native=NATIVE, num_classes=NUM_CLASSES, width_factor=1.0, depth_factor=0.7, dim_c5=64),
-    "slow": lambda: build_resnet(kind="slow", native=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
-    "c2d": lambda: build_resnet(kind="c2d", native=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
-    "i3d": lambda: build_resnet(kind="i3d", native=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
-    "slowfast": lambda: build_slowfast(native=NATIVE, alpha=4, num_classes=NUM_CLASSES, width_per_group=16),
+    "x3d": lambda: build_x3d(full_clip=NATIVE, num_classes=NUM_CLASSES, width_factor=1.0, depth_factor=0.7, dim_c5=64),
+    "slow": lambda: build_resnet(kind="slow", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
+    "c2d": lambda: build_resnet(kind="c2d", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
+    "i3d": lambda: build_resnet(kind="i3d", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
+    "slowfast": lambda: build_slowfast(full_clip=NATIVE, alpha=4, num_classes=NUM_CLASSES, width_per_group=16),
 }
 
 

@@ -50,7 +50,7 @@ def test_a_narrow_slice_holds_the_important_channels(family):
                 layer.weight[off], layer.bias[off] = 0.0, 0.0
             dead.append(name)
     assert len(dead) > 10
-    config = SubnetConfig(0.6, model.native.size, model.native.frames)
+    config = SubnetConfig(0.6, model.full_clip.size, model.full_clip.frames)
     x = clips(model, model.full)
 
     def of_slice() -> torch.Tensor:

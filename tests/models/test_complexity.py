@@ -14,7 +14,7 @@ from mutualnet3d.models import count_parameters
 from mutualnet3d.shapes import SubnetConfig
 from tests.conftest import SHARED
 
-PAPER = Path(m3.__file__).parent / "mutual" / "kinetics_tradeoff.json"
+PAPER = Path(m3.__file__).parent / "results" / "kinetics_tradeoff.json"
 
 
 @pytest.fixture(scope="module")

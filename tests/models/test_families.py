@@ -117,16 +117,16 @@ def test_state_comes_back_after_an_exception(model):
     with torch.no_grad():
         expected = model(x)
     before = state_of(model)
-    with pytest.raises(RuntimeError, match="on purpose"), model.same_batch(), model.active(SUBNET):
+    with pytest.raises(RuntimeError, match="on purpose"), model.shared_fast_features(), model.active(SUBNET):
         _fail()
     assert state_of(model) == before
     with torch.no_grad():
         assert torch.equal(model(x), expected)
     # And a batch that was broken off leaves nothing for the next one.
     model.train()
-    with pytest.raises(RuntimeError, match="on purpose"), model.same_batch():
+    with pytest.raises(RuntimeError, match="on purpose"), model.shared_fast_features():
         _fail(model(x))
-    with model.same_batch():
+    with model.shared_fast_features():
         model(clips(model, model.full)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 

@@ -27,9 +27,9 @@ def by_rule(model, config, value):
 @pytest.fixture(params=["x3d", "slowfast"])
 def model(request):
     if request.param == "x3d":
-        model = build_x3d(native=NATIVE, num_classes=5, width_factor=2.0, depth_factor=0.3, dim_c5=32)
+        model = build_x3d(full_clip=NATIVE, num_classes=5, width_factor=2.0, depth_factor=0.3, dim_c5=32)
     else:  # all of whose widths are whole multiples of 8 channels
-        model = build_slowfast(native=NATIVE, alpha=2, num_classes=5, width_per_group=32, beta_inv=4)
+        model = build_slowfast(full_clip=NATIVE, alpha=2, num_classes=5, width_per_group=32, beta_inv=4)
     model.set_statistics(NARROW, by_rule(model, NARROW, 1.0))
     model.set_statistics(WIDE, by_rule(model, WIDE, 3.0))
     return model
@@ -60,7 +60,7 @@ def test_statistics_lie_between_those_of_the_neighbours(model):
 
 
 def test_inputs_are_those_of_the_convolution_before():
-    model = build_x3d(native=NATIVE, num_classes=5, width_factor=2.0, depth_factor=0.3, dim_c5=32)
+    model = build_x3d(full_clip=NATIVE, num_classes=5, width_factor=2.0, depth_factor=0.3, dim_c5=32)
     inputs = inputs_of_norms(model, SubnetConfig(0.63, 32, 4))
     block = "blocks.1.res_blocks.0.branch2"
     assert inputs["blocks.0.norm"] == 1  # behind the stem's depthwise convolution in time
@@ -79,7 +79,7 @@ def test_the_nearest_widths_of_the_same_size_and_frames():
 
 
 def test_without_neighbours_or_measurement_it_is_refused():
-    model = build_x3d(native=NATIVE, num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
+    model = build_x3d(full_clip=NATIVE, num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
     model.set_statistics(NARROW, by_rule(model, NARROW, 1.0))
     with pytest.raises(
         ValueError, match=r"w0\.75-s32-t4 can be interpolated .* size 32 and 4 frames; calibrated widths: 0\.5"

@@ -42,7 +42,7 @@ HUB = {
 def test_full_network_has_pytorchvideos_bits(kind, memory_format, training):
     theirs = create_resnet(model_num_class=5, stem_dim_out=8, **HUB[kind])
     randomise(theirs)
-    ours = build_resnet(kind=kind, native=NATIVE, num_classes=5, width_per_group=8)
+    ours = build_resnet(kind=kind, full_clip=NATIVE, num_classes=5, width_per_group=8)
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, 4, 64, 64).to(memory_format=memory_format)
     outputs = []
@@ -155,16 +155,16 @@ def test_temporal_kernels_are_pyslowfasts():
     [
         ({"kind": "slowfast"}, "unknown kind of ResNet 'slowfast'; known: slow, c2d, slow_c2d, i3d, slow_i3d"),
         ({"depth": 34}, "a ResNet has 50, 101, 152 layers, got 34"),
-        ({"native": ClipShape(4, 16)}, "its clips need at least 32 x 32 pixels, got 4 x 16 x 16"),
-        ({"kind": "i3d", "native": ClipShape(1, 64)}, "i3d halves time: its clips need at least 2 frames"),
+        ({"full_clip": ClipShape(4, 16)}, "its clips need at least 32 x 32 pixels, got 4 x 16 x 16"),
+        ({"kind": "i3d", "full_clip": ClipShape(1, 64)}, "i3d halves time: its clips need at least 2 frames"),
     ],
 )
 def test_networks_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message):
-        build_resnet(**{"kind": "slow", "native": NATIVE, "num_classes": 2, "width_per_group": 8, **changes})
+        build_resnet(**{"kind": "slow", "full_clip": NATIVE, "num_classes": 2, "width_per_group": 8, **changes})
 
 
 def test_a_subnet_with_too_few_frames_for_the_network():
-    model = build_resnet(kind="c2d", native=NATIVE, num_classes=2, width_per_group=8)
+    model = build_resnet(kind="c2d", full_clip=NATIVE, num_classes=2, width_per_group=8)
     with pytest.raises(ValueError, match=r"w1\.0-s64-t1: this network needs clips of at least 2 frames"):
         model.input_shapes(SubnetConfig(1.0, 64, 1))

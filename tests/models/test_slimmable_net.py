@@ -39,7 +39,7 @@ def pytorchvideos(num_classes: int = 7) -> nn.Module:
 
 @pytest.fixture
 def model() -> SlimmableNet:
-    model = build_x3d(native=NATIVE, num_classes=7, **SETTINGS)
+    model = build_x3d(full_clip=NATIVE, num_classes=7, **SETTINGS)
     model.load_state_dict(pytorchvideos().state_dict())
     return model.eval()
 
@@ -265,4 +265,4 @@ def test_unknown_model_lists_the_known():
 
 def test_too_small_a_native_clip_is_refused():
     with pytest.raises(ValueError, match="at least 32 x 32 pixels, got 4 x 16 x 16"):
-        build_x3d(native=ClipShape(frames=4, size=16), num_classes=2)
+        build_x3d(full_clip=ClipShape(frames=4, size=16), num_classes=2)

@@ -206,7 +206,7 @@ class _NotShared:
     def active(self, config):
         return self.model.active(config)
 
-    def same_batch(self):
+    def shared_fast_features(self):
         return torch.enable_grad()  # a context that does nothing here
 
 
@@ -277,7 +277,7 @@ def test_statistics_of_fast_that_differ_are_not_shared(model):
     for config in configs:
         with torch.no_grad(), model.active(config):
             expected[config] = model(slow_fast[config])
-    with torch.no_grad(), model.same_batch():
+    with torch.no_grad(), model.shared_fast_features():
         for config in configs:
             with model.active(config):
                 assert torch.equal(model(slow_fast[config]), expected[config])
@@ -315,7 +315,7 @@ def test_pathways_that_do_not_belong_together(model):
 
 def test_channels_that_do_not_divide():
     with pytest.raises(ValueError, match=r"8 \(beta_inv\) does not divide 12 \(width_per_group\)"):
-        build_slowfast(native=NATIVE, alpha=4, num_classes=2, width_per_group=12)
+        build_slowfast(full_clip=NATIVE, alpha=4, num_classes=2, width_per_group=12)
 
 
 def test_resized_laterals_meet_the_instants_of_slows_frames():

@@ -202,7 +202,7 @@ def test_weights_of_images_are_inflated_where_asked(tmp_path):
     )
     state = {name: value[:, :, 0] if value.ndim == 5 else value for name, value in flat.state_dict().items()}
     torch.save({"model_state": state}, tmp_path / "images.pyth")
-    model = build_resnet(kind="slow_i3d", native=NATIVE, num_classes=7, width_per_group=16)
+    model = build_resnet(kind="slow_i3d", full_clip=NATIVE, num_classes=7, width_per_group=16)
     with pytest.raises(
         ValueError, match=r"of another shape: blocks\.0\.conv\.weight is \(16, 3, 7, 7\), here \(16, 3, 5"
     ):
@@ -237,7 +237,7 @@ def test_shortcut_norms_of_pyslowfasts_x3d_are_folded_for_slices_too(tmp_path):
 
 
 def test_files_that_are_no_weights(tmp_path):
-    model = build_x3d(native=NATIVE, num_classes=2, width_factor=1.0, depth_factor=0.3, dim_c5=32)
+    model = build_x3d(full_clip=NATIVE, num_classes=2, width_factor=1.0, depth_factor=0.3, dim_c5=32)
     with pytest.raises(FileNotFoundError, match=r"no file at .*none\.pyth, which should be weights"):
         m3.load_weights(model, str(tmp_path / "none.pyth"))
     (tmp_path / "c2.pkl").write_bytes(b"\x80\x02}q\x00.")

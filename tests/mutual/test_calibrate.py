@@ -10,7 +10,7 @@ from mutualnet3d import distributed
 from mutualnet3d.models.slimmable_net import Statistics
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import calibrate
-from mutualnet3d.ops import Moments, SlimBatchNorm3d, SlimConv3d, round_channels
+from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d, SlimConv3d, round_channels
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
 from tests.gloo import in_processes
 
@@ -19,7 +19,7 @@ SUBNET = SubnetConfig(0.5, 32, 2)
 
 @pytest.fixture
 def model():
-    return build_x3d(native=ClipShape(4, 32), num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
+    return build_x3d(full_clip=ClipShape(4, 32), num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
 
 
 def batches_of(clip: torch.Tensor, sizes: list[int]) -> list[tuple[ClipBatch, torch.Tensor]]:
@@ -108,12 +108,12 @@ class OneNorm(nn.Module):
         self.conv.out_width = round_channels(config.width, 16)
         yield
 
-    def same_batch(self):
+    def shared_fast_features(self):
         return nullcontext()
 
     @contextmanager
     def collecting(self, moments):
-        self.norm.moments = moments.setdefault("norm", Moments())
+        self.norm.moments = moments.setdefault("norm", BatchStatistics())
         yield
         self.norm.moments = None
 
@@ -140,7 +140,7 @@ def share_of_one_norm() -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
     found = {}
     for groups in (1, 16):
         model, clip = one_norm(groups)
-        batches = batches_of(clip, list(BATCHES))[distributed.rank() :: distributed.world()]
+        batches = batches_of(clip, list(BATCHES))[distributed.rank() :: distributed.world_size()]
         assert calibrate(model, [SUBNET], batches, prepare, distributed.sum_over_ranks) == 10
         found[groups] = model.statistics[SUBNET]["norm"]
     return found
@@ -156,10 +156,12 @@ def joined_batch_norm(groups: int) -> nn.BatchNorm3d:
     return joined
 
 
-@pytest.mark.parametrize("world", [1, 2])
-def test_statistics_are_those_of_all_clips_joined(world):
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_statistics_are_those_of_all_clips_joined(world_size):
     """Dense and depthwise, in one process and in two; relative to the spread, which is what a norm divides by."""
-    results = [share_of_one_norm()] if world == 1 else in_processes("tests.mutual.test_calibrate", "share_of_one_norm")
+    results = (
+        [share_of_one_norm()] if world_size == 1 else in_processes("tests.mutual.test_calibrate", "share_of_one_norm")
+    )
     for found in results:
         for groups, (mean, variance) in found.items():
             joined = joined_batch_norm(groups)
@@ -174,7 +176,7 @@ def test_large_means_do_not_spoil_the_variance():
     """torch's batch norm adds up channels_last values in float32, and gives a variance of some 8 here."""
     model, _ = one_norm(1)
     values = (1000 + torch.randn(4, 8, 16, 80, 80)).contiguous(memory_format=torch.channels_last_3d)
-    moments: dict[str, Moments] = {}
+    moments: dict[str, BatchStatistics] = {}
     with torch.no_grad(), model.collecting(moments):
         model.norm(values)
     _, variance = moments["norm"].statistics()

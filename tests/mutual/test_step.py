@@ -17,7 +17,7 @@ SPACE = SubnetSpace(width_range=(0.4, 1.0), sizes=(48, 32), frames=(4, 2))
 @pytest.fixture
 def model():
     model = build_x3d(
-        native=ClipShape(4, 48), num_classes=5, width_factor=1.0, depth_factor=0.5, dim_c5=32, dropout_rate=0.0
+        full_clip=ClipShape(4, 48), num_classes=5, width_factor=1.0, depth_factor=0.5, dim_c5=32, dropout_rate=0.0
     )
     for module in model.modules():  # not zero, as a new network's are: nothing must be hidden by zeros
         if isinstance(module, torch.nn.BatchNorm3d):

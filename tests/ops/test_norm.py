@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutualnet3d.ops import Moments, SlimBatchNorm3d
+from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_moments_of_unequal_batches_equal_those_of_one(norm):
     joined = nn.BatchNorm3d(16, momentum=1.0)
     joined(x)
     norm.eval()
-    norm.moments = Moments()
+    norm.moments = BatchStatistics()
     for batch in x.split([2, 5, 1]):
         norm(batch)
     mean, variance = norm.moments.statistics()
@@ -88,4 +88,4 @@ def test_moments_of_unequal_batches_equal_those_of_one(norm):
 
 def test_moments_of_nothing_are_refused():
     with pytest.raises(ValueError, match="at least 2 values per channel, got 0"):
-        Moments().statistics()
+        BatchStatistics().statistics()

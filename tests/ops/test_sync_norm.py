@@ -10,7 +10,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from mutualnet3d.ops import Moments, SlimBatchNorm3d
+from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d
 from mutualnet3d.ops.sync_norm import local_statistics
 from tests.gloo import in_processes
 
@@ -149,7 +149,7 @@ def alone(rank: int) -> dict[str, torch.Tensor]:
     meta_layer.sync_group = dist.group.WORLD
     results["meta"] = meta_layer(x.to("meta"))
     results["evaluation"] = layer.eval()(x)
-    layer.train().moments = Moments()
+    layer.train().moments = BatchStatistics()
     results["calibration"] = layer(x)
     layer.moments, layer.in_subnet, layer.statistics = None, True, (torch.zeros(7).double(), torch.ones(7).double())
     results["sub-network's evaluation"] = layer.eval()(x[:, :7])

@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mutualnet3d.deploy import Predictor, frame_source
+from mutualnet3d.deploy import Predictor
+from mutualnet3d.video import frame_stream as frame_source
 from tests.conftest import numbered_frames, write_video
 from tests.tools.test_measure_latency import write_tested
 

@@ -27,10 +27,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mutualnet3d.data.decode import VideoDecodeError, VideoFile
 from mutualnet3d.deploy.web_page import Clip, Demo, curve_figure, find_clips, label_of_point, plain, pngs
-from mutualnet3d.engine.query_table import QueryTable, Row
+from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.video.reader import VideoDecodeError, VideoReader
 from tests.conftest import numbered_frames, write_video
 from tests.tools import test_measure_latency
 
@@ -60,7 +60,7 @@ class NoNetwork:
 
     def predict(self, source, config=None):
         self.during()
-        with VideoFile(source) as video:
+        with VideoReader(source) as video:
             (frame_HWC,) = video.frames([0])
         return SimpleNamespace(config=config, frames=frame_HWC[None])
 

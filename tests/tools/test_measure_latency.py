@@ -8,10 +8,10 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import file_hash, save_checkpoint, statistics_to_state
-from mutualnet3d.engine.latency import device_name
-from mutualnet3d.engine.query_table import QueryTable, Row
 from mutualnet3d.models import build_model
 from mutualnet3d.mutual import calibrate
+from mutualnet3d.results.latency import device_name
+from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.runner import measuring
 from mutualnet3d.runner.measuring import measure_latency
 from mutualnet3d.shapes import ClipBatch, SubnetConfig

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from mutualnet3d.engine.query_table import QueryTable
-from tests.engine.test_tradeoff_page import figure_of
-from tests.engine.test_tradeoff_plot import CONTEXT, TABLE
+from mutualnet3d.results.query_table import QueryTable
+from tests.plots.test_tradeoff_figure import CONTEXT, TABLE
+from tests.plots.test_tradeoff_page import figure_of
 
 TOOL = "tools/plot_tradeoff.py"
 

@@ -1,0 +1,1 @@
+"""Moving shapes: the demo data that the project makes itself."""

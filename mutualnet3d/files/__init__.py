@@ -1,0 +1,1 @@
+"""Files: whole or absent, and read without running what is in them."""

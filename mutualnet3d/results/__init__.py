@@ -1,0 +1,1 @@
+"""Results of tests: the query table, scores of views, latencies, the paper's results."""

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mutualnet3d.data.lists import FoundVideos, Video, find_videos, read_kinetics_list, read_label_names
+
+
+def write(tmp_path, text, name="train.csv"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def read(tmp_path, text, num_classes=3, **options):
+    """Path and label of each video."""
+    videos = read_kinetics_list(write(tmp_path, text), num_classes, path_prefix="/v", **options)
+    return [(video.path, video.label) for video in videos]
+
+
+@pytest.fixture
+def names(tmp_path):
+    return write(tmp_path, "air drumming\ndrumming\nLifting one end, then dropping it\n", "names.txt")
+
+
+def test_paths_are_relative_to_the_list_and_may_have_spaces(tmp_path):
+    path = write(tmp_path, "a/one.mp4 0\n\nmy videos/two words.mp4 12\n/abs/three.mp4 3\n")
+    assert read_kinetics_list(path, num_classes=13) == [
+        Video(str(tmp_path / "a/one.mp4"), 0, f"{path}:1"),
+        Video(str(tmp_path / "my videos/two words.mp4"), 12, f"{path}:3"),
+        Video("/abs/three.mp4", 3, f"{path}:4"),
+    ]
+
+
+def test_prefix_and_separator(tmp_path):
+    path = write(tmp_path, "one.mp4, 1\n")
+    (video,) = read_kinetics_list(path, 2, path_prefix="/videos", separator=",")
+    assert (video.path, video.label) == (os.path.join("/videos", "one.mp4"), 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my one.mp4 1\ntwo.mp4 2\n",
+        "my one.mp4,1\ntwo.mp4, 2\n",
+        "my one.mp4, 1\ntwo.mp4 , 2\n",
+        "my one.mp4\t1\ntwo.mp4\t2\n",
+        "my one.mp4;1\ntwo.mp4 ; 2\n",
+        '"my one.mp4" 1\n"two.mp4"   2\n',
+        '"my one.mp4","1"\ntwo.mp4,2\n',
+        "path label\nmy one.mp4 1\ntwo.mp4 2\n",
+        "\npath,CLASS_ID\nmy one.mp4,1\ntwo.mp4,2\n",
+        '"path","label"\n"my one.mp4",1\n"two.mp4",2\n',
+        "\ufeffmy one.mp4 1\r\ntwo.mp4 2\r\n",
+        "  my one.mp4 1  \n\n\ttwo.mp4 2",
+    ],
+)
+def test_separators_quotes_headers_and_line_ends(tmp_path, text):
+    assert read(tmp_path, text) == [("/v/my one.mp4", 1), ("/v/two.mp4", 2)]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "::"])
+def test_the_given_separator_comes_first_and_the_others_are_tried(tmp_path, separator):
+    text = f"a b,c.mp4{separator}1\n"
+    assert read(tmp_path, text, separator=separator) == [("/v/a b,c.mp4", 1)]
+    assert read(tmp_path, "a b.mp4 1\n", separator=separator) == [("/v/a b.mp4", 1)]
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/one.mp4", "manifold://x/one.mp4", "/abs/one.mp4"])
+def test_absolute_paths_and_those_with_a_scheme_stay(tmp_path, path):
+    assert read(tmp_path, f"{path} 1\n") == [(path, 1)]
+
+
+def test_skipped_rows_count_as_lines(tmp_path):
+    path = write(tmp_path, "# made by hand\n\npath label\none.mp4 1\n")
+    (video,) = read_kinetics_list(path, 2, skip_rows=2)
+    assert video == Video(str(tmp_path / "one.mp4"), 1, f"{path}:4")
+    with pytest.raises(ValueError, match=r"train\.csv: the list is empty; expected a line `path label`"):
+        read_kinetics_list(path, 2, skip_rows=9)
+
+
+paths = st.text(st.sampled_from("ab é ,;\"'\t\u2028/."), min_size=1, max_size=20)
+
+
+@given(st.lists(st.tuples(paths, st.integers(0, 9)), min_size=1, max_size=8), st.sampled_from(",; \t"))
+def test_any_path_survives_in_quotes(pairs, separator):
+    lines = ['"' + path.replace('"', '""') + f'"{separator}{label}' for path, label in pairs]
+    with TemporaryDirectory() as folder:
+        path = write(Path(folder), "\n".join(lines))
+        videos = read_kinetics_list(path, 10, path_prefix="/v", separator=separator)
+    expected = [(path if path[0] == "/" else f"/v/{path}", label) for path, label in pairs]
+    assert [(video.path, video.label) for video in videos] == expected
+
+
+def test_labels_by_name(tmp_path, names):
+    lifting = "Lifting one end, then dropping it"
+    spaced = (
+        f'one.mp4 air drumming\nmy two.mp4 Drumming\n"3 a.mp4" "air drumming"\n4.mp4 "{lifting}"\n5.mp4 {lifting}\n'
+    )
+    expected = [("/v/one.mp4", 0), ("/v/my two.mp4", 1), ("/v/3 a.mp4", 0), ("/v/4.mp4", 2), ("/v/5.mp4", 2)]
+    assert read(tmp_path, spaced, label_file=names) == expected
+    with_commas = spaced.replace(".mp4 ", ".mp4,").replace('.mp4" ', '.mp4",')
+    assert read(tmp_path, "path,label\n" + with_commas, label_file=names) == expected
+    assert read(tmp_path, "a.mp4 0\nb.mp4 drumming\n", label_file=names) == [("/v/a.mp4", 0), ("/v/b.mp4", 1)]
+
+
+def test_names_that_differ_in_case_alone_are_told_apart(tmp_path):
+    names = write(tmp_path, "Run\nrun\n", "names.txt")
+    assert read(tmp_path, "a.mp4 run\nb.mp4 Run\n", label_file=names) == [("/v/a.mp4", 1), ("/v/b.mp4", 0)]
+    with pytest.raises(ValueError, match=r"train\.csv:1: label 'RUN' is no name in .*names\.txt"):
+        read(tmp_path, "a.mp4 RUN\n", label_file=names)
+
+
+def test_a_first_line_whose_class_ends_like_a_header_is_data(tmp_path):
+    names = write(tmp_path, "yoga class\nrest\n", "names.txt")
+    assert read(tmp_path, "a.mp4 yoga class\nb.mp4 rest\n", label_file=names) == [("/v/a.mp4", 0), ("/v/b.mp4", 1)]
+
+
+@pytest.mark.parametrize("text", ["one.mp4 air druming\n", "one.mp4,air druming\n", 'one.mp4 "air druming"\n'])
+def test_unknown_name(tmp_path, names, text):
+    with pytest.raises(
+        ValueError,
+        match=r"train\.csv:1: label '(air )?druming' is no name in .*names\.txt; close to it: .*'air drumming'",
+    ):
+        read(tmp_path, text, label_file=names)
+
+
+def test_a_name_like_no_other(tmp_path, names):
+    with pytest.raises(ValueError, match=r"train\.csv:2: label 'xyz' is no name in .*names\.txt$"):
+        read(tmp_path, "one.mp4 drumming\ntwo.mp4 xyz\n", label_file=names)
+
+
+def test_a_name_beyond_the_number_of_classes(tmp_path, names):
+    with pytest.raises(
+        ValueError, match=r"train\.csv:1: label must be a class from 0 to 0, got 1 \('a.mp4 drumming'\)"
+    ):
+        read(tmp_path, "a.mp4 drumming\n", num_classes=1, label_file=names)
+
+
+def test_missing_list(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no list of videos at .*none\.csv; expected a text file with a line"):
+        read_kinetics_list(str(tmp_path / "none.csv"), 2)
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n", "path label\n"])
+def test_empty_list(tmp_path, text):
+    with pytest.raises(ValueError, match=r"train\.csv: the list is empty"):
+        read_kinetics_list(write(tmp_path, text), 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("one.mp4\n", r"train\.csv:1: expected `path label`, got 'one\.mp4'"),
+        ("one.mp4 1\ntwo.mp4\n", r"train\.csv:2: expected `path label` as in line 1, got 'two\.mp4'"),
+        ("path,label\none.mp4,1\ntwo.mp4 1\n", r"train\.csv:3: expected `path,label` as in line 2, got 'two\.mp4 1'"),
+        ("one.mp4\t1\ntwo.mp4\n", r"train\.csv:2: expected `path\\tlabel` as in line 1, got 'two\.mp4'"),
+        ('one.mp4 1\n"two.mp4 1\n', r"train\.csv:2: expected `path label` as in line 1, got '\"two\.mp4 1'"),
+        ('"" 1\n', r"train\.csv:1: expected `path label`, got '\"\" 1'"),
+        (" 1\n", r"train\.csv:1: expected `path label`, got '1'"),
+    ],
+)
+def test_line_that_is_not_path_and_label(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_kinetics_list(write(tmp_path, text), 2)
+
+
+@pytest.mark.parametrize("separator", [" ", ",", "\t"])
+@pytest.mark.parametrize("label", ["2", "-1", "1.0", "fight"])
+def test_label_that_is_no_class(tmp_path, label, separator):
+    got = label if label == "2" else f"'{label}'"
+    hint = "; names of classes need a label file" if label == "fight" else ""
+    with pytest.raises(ValueError, match=rf"train\.csv:1: label must be a class from 0 to 1, got {got}{hint}$"):
+        read_kinetics_list(write(tmp_path, f"one.mp4{separator}{label}\n"), 2)
+
+
+def test_list_that_is_not_utf8(tmp_path):
+    with pytest.raises(ValueError, match=r"train\.csv:2: the text must be UTF-8, got the byte 0xe9 \(invalid cont"):
+        read_kinetics_list(write(tmp_path, "one.mp4 1\nété.mp4 1\n".encode("latin-1")), 2)
+
+
+@pytest.mark.parametrize("options", [{"separator": ""}, {"skip_rows": -1}])
+def test_options_that_no_list_can_have(tmp_path, options):
+    with pytest.raises(ValueError, match=r"separator must be a character or more, skip_rows 0 or more; got '"):
+        read(tmp_path, "one.mp4 1\n", **options)
+
+
+def test_duplicates_are_counted_in_one_warning(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "mutualnet3d"):
+        read(tmp_path, "a.mp4 1\nb.mp4 1\n")
+        assert not caplog.messages
+        assert len(read(tmp_path, "a.mp4 1\nb.mp4 1\na.mp4 2\na.mp4 0\n")) == 4
+    (message,) = caplog.messages
+    assert message.endswith("train.csv: 2 of 4 lines repeat a path of an earlier line")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("names.json", '{"jump": 1, "air drumming": 0}'),
+        ("names.json", '{"\\"jump\\"": "1", "\\"air drumming\\"": "0"}'),
+        ("names.json", '{"0": "air drumming", "1": "jump"}'),
+        ("names.json", '["air drumming", "jump"]'),
+        ("names", '\ufeff {"air drumming": 0, "jump": 1}'),
+        ("names.txt", "air drumming\njump\n"),
+        ("names.txt", "\n air drumming\r\n\r\n jump"),
+        ("names.txt", "1 jump\n0 air drumming\n"),
+        ("names.csv", "id,name\n0,air drumming\n1,jump\n"),
+        ("names.csv", 'name,id\n"air drumming", 0\njump,1\n'),
+        ("names.csv", "air drumming 0\njump 1\n"),
+        ("names.csv", '"0","air drumming"\n"1","jump"\n'),
+    ],
+)
+def test_label_names(tmp_path, name, text):
+    assert read_label_names(write(tmp_path, text, name)) == {"air drumming": 0, "jump": 1}
+
+
+def test_label_names_with_numbers_and_commas(tmp_path):
+    assert read_label_names(write(tmp_path, "0,slide 1\n1,slide 3, then 4\n")) == {"slide 1": 0, "slide 3, then 4": 1}
+    assert read_label_names(write(tmp_path, "4 guitars\ndrums\n")) == {"4 guitars": 0, "drums": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("names.txt", " \n", r"names\.txt: no label names; expected JSON or text with one name a line"),
+        ("names.json", "{}", r"names\.json: no label names"),
+        ("names.json", "{'a': 0}", r"names\.json:1: the file must be JSON: Expecting property name"),
+        ("names.json", '{"a": 0,\n"b" 1}', r"names\.json:2: the file must be JSON: Expecting ':' delimiter"),
+        ("names.json", "3", r"names\.json: expected an object of names and ids or a list of names, got 3"),
+        ("names.json", '["a", 1]', r"names\.json: a list must hold names, got 1"),
+        ("names.json", '{"a": 0, "b": "x"}', r"names\.json: the id of 'b' must be an integer, got 'x'"),
+        ("names.json", '{"a": true}', r"names\.json: the id of 'a' must be an integer, got True"),
+        ("names.json", '{"a": 0, "a": 1}', r"names\.json: names must differ and not be empty, got 'a' for the id 1"),
+        ("names.json", '["a", " "]', r"names\.json: names must differ and not be empty, got '' for the id 1"),
+        ("names.txt", "a\nb\na\n", r"names\.txt: names must differ and not be empty, got 'a' for the id 2"),
+        ("names.txt", "1 a\n2 b\n", r"names\.txt: ids of 2 names must be 0 to 1, each once; got 2 for 'b'$"),
+        ("names.json", '{"a": -1}', r"names\.json: ids of 1 names must be 0 to 0, each once; got -1 for 'a'$"),
+        ("names.json", '{"a": 0, "b": 0}', r"names\.json: .* got 0 for 'b', which 'a' has$"),
+        ("names.txt", b"a\nb\n\xff\n", r"names\.txt:3: the text must be UTF-8, got the byte 0xff"),
+    ],
+)
+def test_label_names_that_cannot_be(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_label_names(write(tmp_path, text, name))
+
+
+def test_missing_label_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file of label names at .*none\.txt; expected JSON or text"):
+        read_kinetics_list(write(tmp_path, "a.mp4 0\n"), 2, label_file=str(tmp_path / "none.txt"))
+
+
+def test_label_names_of_the_demo_data(tmp_path):
+    text = json.dumps(dict(enumerate(["left", "right"])), indent=1)
+    assert read_label_names(write(tmp_path, text, "classes.json")) == {"left": 0, "right": 1}
+
+
+def test_frame_paths():
+    video = Video("/v/1", 0, "list:1", frames="1_01.jpg\nsub/1_02.jpg")
+    assert video.frame_paths == ["/v/1/1_01.jpg", "/v/1/sub/1_02.jpg"]
+    assert Video("/v/1.mp4", 0, "list:1").frame_paths == []
+
+
+def test_missing_videos_are_counted(tmp_path):
+    (tmp_path / "one.mp4").touch()
+    listed = write(tmp_path, "one.mp4 0\ntwo.mp4 0\nthree.mp4 1\n")
+    videos = read_kinetics_list(listed, 2)
+    found = find_videos(videos)
+    assert found == FoundVideos(found=videos[:1], missing=videos[1:])
+    assert str(found) == f"found 1 of 3 videos; the first that is missing: {tmp_path}/two.mp4 (listed at {listed}:2)"
+    assert str(find_videos(videos[:1])) == "found 1 of 1 videos"
+    assert find_videos([]) == FoundVideos([], [])
+
+
+def test_a_folder_of_pictures_is_found_by_its_first(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "b.jpg").touch()
+    there = Video(str(tmp_path / "1"), 0, "list:1", frames="b.jpg\nc.jpg")
+    gone = Video(str(tmp_path / "1"), 0, "list:9", frames="a.jpg\nb.jpg")
+    no_pictures = Video(str(tmp_path / "1"), 0, "list:10")
+    found = find_videos([gone, there, no_pictures])
+    assert found == FoundVideos([there], [gone, no_pictures])
+    assert str(found).endswith(f"the first that is missing: {tmp_path}/1/a.jpg (listed at list:9)")
+
+
+def test_many_videos_keep_their_order(tmp_path):
+    (tmp_path / "here.mp4").touch()
+    videos = [Video(str(tmp_path / ("gone.mp4" if i % 3 else "here.mp4")), i, "") for i in range(20_000)]
+    found = find_videos(videos)
+    assert [video.label for video in found.found] == list(range(0, 20_000, 3))
+    assert [video.label for video in found.missing] == [i for i in range(20_000) if i % 3]

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mutualnet3d.results.view_scores import (
+    ViewScores,
+    accuracy,
+    class_accuracy,
+    confusion_matrix,
+    hits,
+    save_scores,
+)
+
+
+def filled(ensemble: str, views: list[tuple[int, list[float], int]], videos=(0, 1)) -> ViewScores:
+    """Views (video, logits, label), each a batch of its own."""
+    scores = ViewScores(videos, len(views[0][1]), ensemble)
+    for video, logits, label in views:
+        scores.add(torch.tensor([video]), torch.tensor([logits]), torch.tensor([label]))
+    return scores
+
+
+# Two views of a video: one very sure of class 0, one fairly sure of class 1; by hand, softmax of (2, 0) is (0.8808,
+# 0.1192), of (0, 1) is (0.2689, 0.7311).
+VIEWS = [(0, [2.0, 0.0], 0), (0, [0.0, 1.0], 0)]
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "expected"),
+    [("sum", [(0.8808 + 0.2689) / 2, (0.1192 + 0.7311) / 2]), ("logits", [1.0, 0.5]), ("max", [0.8808, 0.7311])],
+)
+def test_views_are_put_together(ensemble, expected):
+    score_VK, hits_V2 = filled(ensemble, VIEWS).whole(num_videos=3, num_views=2)
+    torch.testing.assert_close(score_VK, torch.tensor([expected, [0.0, 0.0], [0.0, 0.0]]), atol=1e-4, rtol=0)
+    assert hits_V2.tolist() == [
+        [1, 2],
+        [0, 0],
+        [0, 0],
+    ]  # one of two views is right by top-1; of two classes all by top-5
+
+
+def test_batches_may_cut_a_video_anywhere():
+    """To the last bit: the views of a video come in their order, wherever a batch ends."""
+    torch.manual_seed(0)
+    logits_BK, video_B, label_B = torch.randn(12, 7), torch.arange(12) // 4, torch.zeros(12, dtype=torch.int64)
+    for ensemble in ("sum", "logits", "max"):
+        results = []
+        for size in (1, 5, 12):
+            scores = ViewScores(range(3), 7, ensemble)
+            for rows in torch.arange(12).split(size):
+                scores.add(video_B[rows], logits_BK[rows], label_B[rows])
+            results.append(scores.whole(3, 4))
+        for score_VK, hits_V2 in results[1:]:
+            assert torch.equal(score_VK, results[0][0])
+            assert torch.equal(hits_V2, results[0][1])
+
+
+def test_another_ensemble_is_refused():
+    with pytest.raises(ValueError, match="put together by sum, logits, max; got 'median'"):
+        ViewScores([0], 2, "median")
+
+
+def test_accuracy_counts_labels_among_the_best():
+    score_VK = torch.tensor(
+        [
+            [0.6, 0.1, 0.1, 0.1, 0.05, 0.05, 0.0],  # label 0: first
+            [0.3, 0.25, 0.2, 0.1, 0.09, 0.06, 0.0],  # label 4: fifth
+            [0.3, 0.25, 0.2, 0.1, 0.09, 0.06, 0.0],  # label 5: sixth
+        ]
+    )
+    label_V = torch.tensor([0, 4, 5])
+    assert hits(score_VK, label_V).tolist() == [[True, True], [False, True], [False, False]]
+    found = accuracy(score_VK, label_V, torch.tensor([[2, 3], [0, 1], [1, 3]]), num_views=3)
+    assert (found.top1, found.top5) == (100 / 3, 200 / 3)
+    assert (found.clip_top1, found.clip_top5) == (100 * 3 / 9, 100 * 7 / 9)
+    assert found.num_videos == 3
+
+
+def test_confusion_and_classes():
+    score_VK = torch.eye(3)[[0, 1, 1, 2, 0]]
+    label_V = torch.tensor([0, 0, 1, 2, 2])
+    confusion_KK = confusion_matrix(score_VK, label_V)
+    assert confusion_KK.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
+    assert class_accuracy(confusion_KK).tolist() == [50.0, 100.0, 50.0]
+    assert class_accuracy(torch.tensor([[2, 0], [0, 0]]))[1].isnan()  # a class without videos
+
+
+def test_scores_are_read_back_by_numpy(tmp_path):
+    path = str(tmp_path / "scores.npz")
+    scores = {"w1.0-s48-t8": torch.rand(2, 3), "w0.63-s32-t6": torch.rand(2, 3)}
+    save_scores(path, scores, torch.tensor([2, 0]), ["a.mp4", "ordner/ä b.mp4"], "sum")
+    with np.load(path) as file:
+        assert sorted(file) == ["ensemble", "labels", "paths", "w0.63-s32-t6", "w1.0-s48-t8"]
+        assert file["labels"].tolist() == [2, 0]
+        assert file["paths"].tolist() == ["a.mp4", "ordner/ä b.mp4"]
+        assert str(file["ensemble"]) == "sum"
+        for key, score_VK in scores.items():
+            assert np.array_equal(file[key], score_VK.numpy())
