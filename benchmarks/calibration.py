@@ -98,7 +98,7 @@ def how_interpolated(args: argparse.Namespace, folder: str) -> None:
     shapes = [(max(space.sizes), max(space.frames)), (min(space.sizes), min(space.frames))]
     configs = [SubnetConfig(width, size, frames) for size, frames in shapes for width in widths]
     session.calibrate(model, configs, session.read_split("train"))
-    calibrated = dict(model.statistics)
+    statistics, calibrated = model.statistics, dict(model.statistics)
     exact = top1_of(session, configs)
     print("top-1 with interpolated statistics less that with calibrated ones, points")
     for gap in (2, 4):  # in steps of the grid
@@ -108,9 +108,9 @@ def how_interpolated(args: argparse.Namespace, folder: str) -> None:
                 ends = [SubnetConfig(widths[place], size, frames) for place in (first, first + gap)]
                 for place in range(first + 1, first + gap):
                     config = SubnetConfig(widths[place], size, frames)
-                    model.statistics = {end: calibrated[end] for end in ends}
-                    model.statistics[config] = interpolated(model, config)
-                    losses[config] = top1_of(session, [config])[config] - exact[config]
+                    with statistics.replaced({end: calibrated[end] for end in ends}):
+                        statistics.set(config, interpolated(model, config), interpolated=True)
+                        losses[config] = top1_of(session, [config])[config] - exact[config]
         apart = (high - low) * gap / (NUM_WIDTHS - 1)
         said = ", ".join(f"{config} {loss:+.2f}" for config, loss in losses.items())
         print(f"  between widths {apart:.3f} apart: {said}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Backward of depthwise 3D convolutions: ops/depthwise.py against torch's own, on the CPU.
+"""Backward of depthwise 3D convolutions: ops/cpu_kernels.py against torch's own, on the CPU.
 
     python benchmarks/depthwise_backward.py
 
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 
 import mutualnet3d as m3
 from mutualnet3d.models.slimmable_net import SlimmableNet
-from mutualnet3d.ops import conv
-from mutualnet3d.ops.cpu_kernels import depthwise_conv3d, is_accelerated
+from mutualnet3d.ops import cpu_kernels
+from mutualnet3d.ops.cpu_kernels import depthwise_conv3d, is_depthwise_training
 
 LAYERS = [  # channels, frames, side of the input, kernel, stride
     (24, 13, 80, (5, 1, 1), (1, 1, 1)),
@@ -64,11 +64,11 @@ def training_step(model: SlimmableNet, clip: torch.Tensor) -> float:
         model([clip]).logsumexp(1).sum().backward()
 
     def torchs() -> None:
-        conv.is_accelerated = lambda *args: False
+        cpu_kernels.is_depthwise_training = lambda *args: False
         try:
             step()
         finally:
-            conv.is_accelerated = is_accelerated
+            cpu_kernels.is_depthwise_training = is_depthwise_training
 
     ours, theirs = compare(step, torchs, num_runs=5)
     return theirs / ours

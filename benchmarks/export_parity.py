@@ -31,11 +31,11 @@ from unittest import mock
 import torch
 from inference import CPU, list_videos, markdown, random_source, read_clips, relative_difference, versions
 
-from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.deploy import BACKENDS, Bundle
 from mutualnet3d.deploy import export as exporting
 from mutualnet3d.deploy.export import MAX_DIFFERENCE, eager_logits
 from mutualnet3d.deploy.networks import CheckpointNetworks, openvino_core
+from mutualnet3d.ops import Normalize
 from mutualnet3d.results.latency import device_name
 from mutualnet3d.results.paper import paper_results
 from mutualnet3d.shapes import SubnetConfig, union_of_shapes

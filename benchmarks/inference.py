@@ -52,11 +52,11 @@ from mutualnet3d.data.build_loaders import build_preprocessing
 from mutualnet3d.data.clip_reader import ClipReader
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.deploy import BACKENDS, Predictor
 from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.models import build_model
 from mutualnet3d.mutual import calibrate
+from mutualnet3d.ops import Normalize
 from mutualnet3d.results.latency import device_name
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
 

@@ -19,7 +19,7 @@ from inference import CPU, markdown, read_clips
 
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.deploy import BACKENDS, Bundle
-from mutualnet3d.deploy.build import read_checkpoint
+from mutualnet3d.deploy.load import load_networks
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.shapes import union_of_shapes
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", default=["openvino-bf16"], choices=list(BACKENDS), help="%(default)s")
     parser.add_argument("--threads", type=int, default=2, help="%(default)s")
     args = parser.parse_args()
-    source: NetworkStore = Bundle.load(args.model) if Path(args.model).is_dir() else read_checkpoint(args.model, None)
+    source: NetworkStore = Bundle.load(args.model) if Path(args.model).is_dir() else load_networks(args.model, None)
     if source.table is None:
         raise SystemExit(f"{args.model}: no query table beside it, so no front to go through")
     videos = read_kinetics_list(args.list, num_classes=len(source.class_names))

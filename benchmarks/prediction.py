@@ -57,11 +57,12 @@ import mutualnet3d as m3
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy import Predictor, Timing
 from mutualnet3d.deploy import export as exporting
-from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.load import load_networks
 from mutualnet3d.deploy.networks import CheckpointNetworks
-from mutualnet3d.engine.checkpoint import file_hash, save_checkpoint, statistics_to_state
-from mutualnet3d.models import costs
+from mutualnet3d.files.hashes import file_hash
+from mutualnet3d.models import ModelFile, costs, write_model_file
+from mutualnet3d.models.build import space_of
 from mutualnet3d.results.latency import device_name, measure_milliseconds
 from mutualnet3d.results.paper import paper_results
 from mutualnet3d.results.query_table import QueryTable, Row
@@ -106,7 +107,7 @@ def main() -> None:
         rows = [row for backend in BACKENDS for row in memory_rows(backend, checkpoint, args)]
         # Here it does not matter how far a network of random weights is off on clips of noise.
         with mock.patch.object(exporting, "MAX_DIFFERENCE", math.inf):
-            exporting.export(read_checkpoint(checkpoint), bundle, [*CHOSEN, FIRST], formats=("openvino",))
+            exporting.export(load_networks(checkpoint), bundle, [*CHOSEN, FIRST], formats=("openvino",))
         rows += memory_rows("openvino", bundle, args)
     print("\n" + markdown(("back end", "behind", "resident MB", "more than before", "its weights, MB"), rows))
 
@@ -114,16 +115,16 @@ def main() -> None:
 def write(source: CheckpointNetworks, path: str) -> None:
     """The checkpoint and its query table, as a test run leaves them."""
     model = source.network()
-    content = {
-        "step": 0,
-        "model_state": model.state_dict(),
-        "statistics": statistics_to_state(model.statistics),
-        "interpolation_losses": [],
-        "interpolated": [],
-        "class_names": list(source.class_names),
-        "cfg": m3.load_cfg(CFG, OVERRIDES).dump(),
-    }
-    save_checkpoint(path, content)
+    cfg = m3.load_cfg(CFG, OVERRIDES)
+    model_file = ModelFile.of(
+        model,
+        class_names=source.class_names,
+        preprocessing=source.preprocessing.to_json(),
+        space=space_of(cfg),
+        channels_last=cfg.MODEL.CHANNELS_LAST,
+        config=cfg.dump(),
+    )
+    write_model_file(path, model_file)
     top1 = {row.config: row.top1 for row in paper_results()["x3d_m"].rows}
 
     def blank(config: SubnetConfig) -> list[torch.Tensor]:

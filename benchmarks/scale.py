@@ -40,13 +40,13 @@ from mutualnet3d.data.dataset import Failure, VideoDataset
 from mutualnet3d.data.lists import Video
 from mutualnet3d.data.make_lists import find_video_files
 from mutualnet3d.data.prepare_videos import Encoding, encode_video
-from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.checkpoint import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 from mutualnet3d.engine.optim import build_sgd
 from mutualnet3d.engine.optimizer_step import Update
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
+from mutualnet3d.ops import Normalize
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
 
 SEED = 0

@@ -36,12 +36,12 @@ from pytorchvideo.models.x3d import create_x3d
 from torch import multiprocessing, nn
 
 import mutualnet3d as m3
-from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.optim import build_sgd
 from mutualnet3d.engine.optimizer_step import Update
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.mutual.losses import distillation_loss, label_loss
+from mutualnet3d.ops import Normalize
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
 
 NUM_CLASSES, SEED = 400, 0
@@ -113,7 +113,7 @@ class Bench:
         return lambda step: run(step, self.batch, {})
 
     def prepare(self, batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
-        normalize = Normalize((0.45,) * 3, (0.225,) * 3, torch.channels_last_3d)
+        normalize = Normalize((0.45,) * 3, (0.225,) * 3, torch.channels_last_3d).to(self.device)
         return [normalize(batch.clips[shape]) for shape in self.model.input_shapes(config)]
 
     def parts(self) -> Callable[[int], list[float]]:

@@ -6,7 +6,7 @@
 One clip, evaluation mode, channels_last_3d, the three interleaved in one run; printed are medians of the ratios of
 neighbouring runs. The
 ordinary network is pytorchvideo's, its layers replaced by new ones of the sub-network's shapes with nn.Conv3d,
-nn.BatchNorm3d and nn.Linear.
+nn.BatchNorm3d, nn.Linear and nn.SiLU.
 """
 
 import argparse
@@ -17,14 +17,13 @@ from collections.abc import Callable
 
 import torch
 from fvcore.nn.squeeze_excitation import SqueezeExcitation
-from pytorchvideo.layers.swish import Swish as PytorchvideoSwish
 from torch import nn
 
 import mutualnet3d as m3
 from mutualnet3d.models.dry_run import dry_run
 from mutualnet3d.models.network import VideoNet
 from mutualnet3d.mutual import calibrate
-from mutualnet3d.ops import SlimConv3d, SlimLinear, SlimSqueezeExcitation, Swish
+from mutualnet3d.ops import SlimConv3d, SlimLinear, SlimSqueezeExcitation
 from mutualnet3d.shapes import ClipBatch
 
 CASES = {
@@ -82,9 +81,7 @@ def _ordinary(model: m3.models.SlimmableNet, config: m3.SubnetConfig) -> VideoNe
         else:
             new[layer] = nn.BatchNorm3d(gave[1])
     for module in model.modules():
-        if isinstance(module, Swish):
-            new[module] = PytorchvideoSwish()
-        elif isinstance(module, SlimSqueezeExcitation):
+        if isinstance(module, SlimSqueezeExcitation):
             reduce = module.block[0]
             wide, narrow = new[reduce].in_channels, new[reduce].out_channels
             new[module] = SqueezeExcitation(wide, num_channels_reduced=narrow, is_3d=True)

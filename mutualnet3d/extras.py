@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from typing import Any
 
 # OpenVINO (by being imported) and NNCF send usage statistics with this package, and make files in the home folder for
@@ -17,6 +18,17 @@ _TELEMETRY = "openvino_telemetry"
 def installed(module: str) -> bool:
     """Whether `module` could be imported; it is not imported."""
     return importlib.util.find_spec(module) is not None
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Return the versions of those of `packages` that are installed; none of them is imported."""
+    versions: dict[str, str] = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # or a checkout on the path
+            continue
+    return versions
 
 
 def hint(module: str, extra: str) -> str:

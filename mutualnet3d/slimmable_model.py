@@ -1,6 +1,6 @@
-"""Protocol of a network that runs at many costs: what training, calibration and evaluation ask of it.
+"""Protocol of a network that runs at many costs: the demands of training, calibration and evaluation on it.
 
-`models.slimmable_net.SlimmableNet` is one. The method (`mutual`) and the loops (`engine`) know only this.
+`models.slimmable_net.SlimmableNet` fulfils it. The method (`mutual`) and the loops (`engine`) know only this.
 """
 
 from __future__ import annotations
@@ -25,17 +25,22 @@ class SwitchableModel(Protocol):
     def shared_fast_features(self) -> AbstractContextManager[None]: ...
 
 
+class StatisticsStore(Protocol):
+    """Home of the batch-norm statistics that sub-networks are evaluated with."""
+
+    def set(self, config: SubnetConfig, statistics: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None: ...
+
+
 class SlimmableModel(SwitchableModel, Protocol):
     """Switchable network whose sub-networks can be calibrated and evaluated."""
 
     training: bool
+
+    @property
+    def statistics(self) -> StatisticsStore: ...
 
     def train(self, mode: bool = True) -> object: ...
 
     def norms(self) -> Iterator[tuple[str, SlimBatchNorm3d]]: ...
 
     def collecting(self, batch_statistics: dict[str, BatchStatistics]) -> AbstractContextManager[None]: ...
-
-    def set_statistics(
-        self, config: SubnetConfig, statistics: dict[str, tuple[torch.Tensor, torch.Tensor]]
-    ) -> None: ...

@@ -20,8 +20,8 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 
-from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.export import FORMATS, export, front_of
+from mutualnet3d.deploy.load import load_networks
 from mutualnet3d.log import progress
 from mutualnet3d.runner.quantizing import Quantized, quantize_tested
 from mutualnet3d.shapes import SubnetConfig
@@ -52,7 +52,7 @@ def main() -> int:
         if os.path.lexists(args.output):  # now: what follows takes its time
             raise FileExistsError(f"{args.output} is there already; a bundle is written to a new folder")
         configs = [SubnetConfig.parse(key) for key in args.subnets] if args.subnets else None
-        source = read_checkpoint(args.checkpoint, args.table)
+        source = load_networks(args.checkpoint, args.table)
         found: Quantized | None = None
         if args.int8 is not None:
             configs = configs or front_of(source)

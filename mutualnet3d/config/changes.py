@@ -10,12 +10,13 @@ import yaml
 
 
 def hash_of(dump: str) -> str:
-    """8 hexadecimal digits that stand for a config, given as YAML."""
+    """Return 8 hexadecimal digits that stand for a config, given as YAML."""
     return hashlib.sha256(dump.encode("utf-8")).hexdigest()[:8]
 
 
 def changed_keys(then: str, now: str, free: Sequence[str] = ()) -> list[str]:
-    """What differs between two configs, given as YAML, as `KEY: old -> new`; keys that begin like one of `free` may."""
+    """Return the differences between two configs, given as YAML, as `KEY: old -> new`; without keys that begin like one
+    of `free`."""
     before, after = dict(_flat(yaml.safe_load(then))), dict(_flat(yaml.safe_load(now)))
     return [
         f"{key}: {before.get(key, 'not there')!r} -> {after.get(key, 'not there')!r}"

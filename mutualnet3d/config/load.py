@@ -23,39 +23,45 @@ CONFIG_ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 
 
 def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
-    """The config of a YAML file, a delta over its `_BASE_` and over the defaults.
+    """Return the config of a YAML file, a delta over its `_BASE_` and over the defaults.
 
     PySlowFast's files load too: its keys that change nothing here are listed in one warning.
 
     Args:
-        path: of the file; or its name, or the end of its path, searched for under `configs/`.
+        path: path of the file; or its name, or the end of its path, searched for under `configs/`.
         overrides: `KEY VALUE KEY VALUE ...`, applied last.
 
     Returns:
-        The checked config, frozen.
+        Checked config, frozen.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a key that neither this project nor PySlowFast has, one of PySlowFast's that asks for what is not
-            done here, a value of another type than the default's or out of range, overrides that do not pair up.
+        ValueError: a key that neither this project nor PySlowFast has, a key of PySlowFast's whose value asks for
+            something that this project does not do, a value of another type than the default's or out of range,
+            overrides that do not pair up.
     """
-    found = find_cfg(path)
+    file = find_cfg(path)
     try:
-        values = CfgNode.load_yaml_with_base(found)
+        values = CfgNode.load_yaml_with_base(file)
     except yaml.YAMLError as error:
-        raise ValueError(f"{found}: not a YAML file: {error}") from error
-    return _made_of(values, found, overrides)
+        raise ValueError(f"{file}: not a YAML file: {error}") from error
+    cfg = default_cfg()
+    return _finished(cfg, _merge(cfg, values, file), file, overrides)
 
 
-def parse_cfg(text: str, source: str, overrides: Sequence[Any] = ()) -> CfgNode:
-    """The config of a YAML text without `_BASE_`, as a checkpoint holds it.
+def parse_stored_cfg(text: str, source: str, overrides: Sequence[Any] = ()) -> CfgNode:
+    """Return the config that a file of this project stores, of whichever release: a YAML text without `_BASE_`.
+
+    Keys that this release does not know are ignored, with one warning that lists them; keys that it misses have their
+    defaults.
 
     Args:
-        source: where the text is from, for errors.
-        overrides: as of `load_cfg`.
+        text: the YAML text.
+        source: origin of the text, for messages.
+        overrides: as of `load_cfg`; their keys have to be known.
 
     Raises:
-        ValueError: as `load_cfg`.
+        ValueError: as `load_cfg`, but for unknown keys of the text.
     """
     try:
         values = yaml.safe_load(text)
@@ -63,14 +69,16 @@ def parse_cfg(text: str, source: str, overrides: Sequence[Any] = ()) -> CfgNode:
         raise ValueError(f"{source}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{source}: expected keys and values, got {text[:50]!r}")
-    return _made_of(values, source, overrides)
-
-
-def _made_of(values: dict[str, Any], found: str, overrides: Sequence[Any] = ()) -> CfgNode:
-    """The defaults with `values`, then `overrides`, in their place; checked and frozen."""
     cfg = default_cfg()
-    without_effect: list[str] = []
-    _merge(cfg, values, found, without_effect)
+    unknown: list[str] = []
+    without_effect = _merge(cfg, values, source, unknown=unknown)
+    if unknown:
+        logger.warning("%s: keys that this release does not know are ignored: %s", source, ", ".join(unknown))
+    return _finished(cfg, without_effect, source, overrides)
+
+
+def _finished(cfg: CfgNode, without_effect: list[str], source: str, overrides: Sequence[Any]) -> CfgNode:
+    """Return `cfg` with `overrides` in it, checked and frozen; warn of PySlowFast's keys without effect."""
     if len(overrides) % 2:
         raise ValueError(f"overrides are pairs KEY VALUE, got {len(overrides)} words: {' '.join(map(str, overrides))}")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
@@ -80,17 +88,18 @@ def _made_of(values: dict[str, Any], found: str, overrides: Sequence[Any] = ()) 
             _check_key(cfg, str(key), "override")
             _set(cfg, str(key), value, "override")
     if without_effect:
-        logger.warning("%s: PySlowFast's keys without effect here: %s", found, ", ".join(dict.fromkeys(without_effect)))
+        keys = ", ".join(dict.fromkeys(without_effect))
+        logger.warning("%s: PySlowFast's keys without effect here: %s", source, keys)
     check_cfg(cfg)
     cfg.freeze()
     return cfg
 
 
 def find_cfg(path: str) -> str:
-    """The file that `path` means: itself, or the one of that name under `configs/`.
+    """Return the file that `path` means: itself, or the one of that name under `configs/`.
 
     Raises:
-        FileNotFoundError: neither is there.
+        FileNotFoundError: neither exists.
         ValueError: several files under `configs/` have that name.
     """
     if g_pathmgr.isfile(path):
@@ -104,18 +113,33 @@ def find_cfg(path: str) -> str:
     return matches[0]
 
 
-def _merge(cfg: CfgNode, values: dict[str, Any], source: str, without_effect: list[str], prefix: str = "") -> None:
+def _merge(
+    cfg: CfgNode, values: dict[str, Any], source: str, prefix: str = "", unknown: list[str] | None = None
+) -> list[str]:
+    """Put `values` into `cfg`; return PySlowFast's keys without effect.
+
+    Args:
+        cfg: config to change.
+        values: by key; sections are mappings.
+        source: origin of the values, for errors.
+        prefix: section of the values, with a dot at its end.
+        unknown: list that unknown keys are added to; None: they are refused.
+    """
+    without_effect = []
     for key, value in values.items():
         full_key = f"{prefix}{key}"
         if full_key == BASE_KEY:
             continue
         if isinstance(value, dict) and (_is_ours(cfg, full_key) or pyslowfast.is_section(full_key)):
-            _merge(cfg, value, source, without_effect, f"{full_key}.")
+            without_effect += _merge(cfg, value, source, f"{full_key}.", unknown)
         elif not _is_ours(cfg, full_key) and pyslowfast.accept(full_key, value, source):
             without_effect.append(full_key)
+        elif unknown is not None and not _is_ours(cfg, full_key):
+            unknown.append(full_key)
         else:
             _check_key(cfg, full_key, source)
             _set(cfg, full_key, value, source)
+    return without_effect
 
 
 def _is_ours(cfg: CfgNode, key: str) -> bool:
@@ -131,8 +155,8 @@ def _check_key(cfg: CfgNode, key: str, source: str) -> None:
     node: Any = cfg
     for part in key.split("."):
         if not isinstance(node, CfgNode) or part not in node:
-            known = ", ".join(node) if isinstance(node, CfgNode) else "no keys below it"
-            raise ValueError(f"{source}: unknown key {key}: {part!r} is none of: {known}")
+            allowed = ", ".join(node) if isinstance(node, CfgNode) else "no keys below it"
+            raise ValueError(f"{source}: unknown key {key}: {part!r} is none of: {allowed}")
         node = node[part]
 
 

@@ -1,4 +1,4 @@
-"""From decoded frames to a network's input."""
+"""From decoded frames to the bytes of clips."""
 
 from __future__ import annotations
 
@@ -57,37 +57,3 @@ def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, roo
     chosen_TCHW = chosen_THWC.permute(0, 3, 1, 2)
     resized_TCHW = tv.resize(chosen_TCHW, [size, size], interpolation=tv.InterpolationMode.BILINEAR, antialias=True)
     return resized_TCHW.permute(0, 2, 3, 1).contiguous()
-
-
-class Normalize:
-    """uint8 clips (B, T, C, H, W) to a network's input, float (B, C, T, H, W), where they are: (x / 255 - mean) / std.
-
-    Args:
-        mean, std: one value per channel, in units of the full brightness.
-        memory_format: of the result; `channels_last_3d` makes X3D nearly twice as fast on a CPU.
-        reverse_channels: give blue, green, red instead of red, green, blue.
-    """
-
-    def __init__(
-        self,
-        mean: Sequence[float],
-        std: Sequence[float],
-        memory_format: torch.memory_format = torch.contiguous_format,
-        reverse_channels: bool = False,
-    ):
-        order = slice(None, None, -1) if reverse_channels else slice(None)
-        self.shift = 255.0 * torch.tensor(mean[order]).view(1, -1, 1, 1, 1)
-        self.scale = 1.0 / (255.0 * torch.tensor(std[order])).view(1, -1, 1, 1, 1)
-        self.memory_format, self.reverse_channels = memory_format, reverse_channels
-        # Copied to a GPU once: such a copy waits for all that the GPU has to do.
-        self._on: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def __call__(self, clip_BTCHW: torch.Tensor) -> torch.Tensor:
-        if self.reverse_channels:
-            clip_BTCHW = clip_BTCHW.flip(2)
-        clip_BCTHW = clip_BTCHW.transpose(1, 2).to(torch.float32, memory_format=self.memory_format)
-        device = clip_BCTHW.device
-        if device not in self._on:
-            self._on[device] = self.shift.to(device), self.scale.to(device)
-        shift, scale = self._on[device]
-        return clip_BCTHW.sub_(shift).mul_(scale)

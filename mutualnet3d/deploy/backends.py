@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.deploy.clip_network import normalize_of
 from mutualnet3d.deploy.networks import NetworkStore, openvino_core
 from mutualnet3d.extras import hint, installed, require
 from mutualnet3d.shapes import SubnetConfig
@@ -86,12 +86,9 @@ class PyTorch(Backend):
 
     def _make(self, config: SubnetConfig) -> Runner:
         model = self.source.network()
-        # Other sub-networks' kernels for the full one too. The format is the faster one for single clips with them:
-        # benchmarks/switched_inference.py.
-        model.exact_full = False
+        # The faster format for single clips: benchmarks/switched_inference.py.
         model.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        how = self.source.preprocessing
-        normalize = Normalize(how.mean, how.std, torch.channels_last_3d, how.reverse_channels)
+        normalize = normalize_of(self.source.preprocessing, torch.channels_last_3d).to(self.device)
 
         def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
             inputs = [normalize(clip.permute(0, 1, 4, 2, 3).to(self.device)) for clip in clips]

@@ -1,19 +1,16 @@
-"""A bundle: one folder with all that running a network at many costs takes, and nothing of its training.
+"""A bundle: one folder with everything for running a network at many costs, and nothing of its training.
 
-bundle.json           which networks, their inputs and files, class names, preprocessing, versions
-query_table.json      what each costs and how good it is
+bundle.json           the networks, their inputs and files, class names, preprocessing, versions
+query_table.json      costs and accuracy of each
 networks/*            ONNX, OpenVINO and torch.export files of each sub-network
-checkpoint.pyth       the network of all widths, for PyTorch
+checkpoint.pyth       the model file of the network of all widths, for PyTorch
 SHA256SUMS            of every file above, as `sha256sum --check` reads it
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +19,10 @@ import simplejson
 import torch
 
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.deploy.build import read_checkpoint
+from mutualnet3d.deploy.load import build_network_of, load_model_file
 from mutualnet3d.deploy.networks import openvino_core
+from mutualnet3d.files.atomic import atomic_folder
+from mutualnet3d.files.hashes import sha256_of
 from mutualnet3d.models import SlimmableNet
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
@@ -38,10 +37,11 @@ class BundledNetwork:
     """One sub-network of a bundle.
 
     Args:
-        gflops: 1e9 multiply-adds of a clip; params: parameters.
-        inputs: the clip of each pathway.
-        files: the path in the bundle of each format, "onnx", "openvino", "openvino-int8", "pt2".
-        differences: of each format, the largest difference of logits from the eager network's, relative to the largest.
+        gflops: 1e9 multiply-adds of a clip.
+        params: number of parameters.
+        inputs: clip shape of each pathway.
+        files: path in the bundle by format, "onnx", "openvino", "openvino-int8", "pt2".
+        differences: by format, the largest difference of logits from the eager network's, relative to the largest.
     """
 
     gflops: float
@@ -51,16 +51,18 @@ class BundledNetwork:
     differences: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """Return plain values, for bundle.json."""
         return {
             "gflops": self.gflops,
             "params": self.params,
-            "inputs": [[each.frames, each.size, each.size, 3] for each in self.inputs],
+            "inputs": [[shape.frames, shape.size, shape.size, 3] for shape in self.inputs],
             "files": dict(self.files),
             "differences": dict(self.differences),
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> BundledNetwork:
+        """Return the sub-network that `to_json` gave `values` of."""
         inputs = tuple(ClipShape(frames, size) for frames, size, _, _ in values["inputs"])
         return cls(values["gflops"], values["params"], inputs, values["files"], values["differences"])
 
@@ -70,9 +72,12 @@ class Bundle:
 
     Args:
         path: the folder.
-        networks: by sub-network.
-        has_checkpoint: whether PyTorch's checkpoint is in it.
-        about: model, checkpoint (hash), versions.
+        networks: its networks, by sub-network.
+        preprocessing: values that clips are made with.
+        class_names: names of the classifier's outputs.
+        table: costs and accuracy; None: not known.
+        has_checkpoint: True if PyTorch's model file is in it.
+        about: hash of the model file ("checkpoint"), and versions.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str) -> Bundle:
-        """Read a bundle, and all its files once, to see that they are what was written.
+        """Read a bundle, and all its files once, to see that they are whole.
 
         Raises:
             FileNotFoundError: the folder is none.
@@ -115,7 +120,7 @@ class Bundle:
         table_path = os.path.join(path, TABLE)
         return cls(
             path,
-            {SubnetConfig.parse(key): BundledNetwork.from_json(each) for key, each in content["networks"].items()},
+            {SubnetConfig.parse(key): BundledNetwork.from_json(values) for key, values in content["networks"].items()},
             Preprocessing.from_json(content["preprocessing"], description),
             tuple(content["class_names"]),
             QueryTable.load(table_path) if os.path.isfile(table_path) else None,
@@ -125,6 +130,7 @@ class Bundle:
 
     @property
     def configs(self) -> tuple[SubnetConfig, ...]:
+        """All sub-networks that can be run, the most expensive first."""
         return tuple(sorted(self.networks, key=lambda config: (-self.networks[config].gflops, str(config))))
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
@@ -143,7 +149,8 @@ class Bundle:
 
     def network(self) -> SlimmableNet:
         if self._model is None:
-            self._model = read_checkpoint(os.path.join(self.path, CHECKPOINT), find_table=False).network()
+            path = os.path.join(self.path, CHECKPOINT)
+            self._model = build_network_of(load_model_file(path), path).eval()
         return self._model
 
     def program(self, config: SubnetConfig) -> Any:
@@ -168,93 +175,68 @@ def write_bundle(
     """Write a bundle: whole, or not at all.
 
     Args:
-        path: a folder that is not there yet.
+        path: a folder that does not exist yet.
         content: class_names, preprocessing and about, for bundle.json.
-        fill: writes the networks' files into the folder that it is given, and says which.
+        table: costs and accuracy; None: not known.
+        fill: function that writes the networks' files into a folder and returns the networks.
 
     Raises:
         FileExistsError: something is at `path`.
     """
-    if os.path.lexists(path):
-        raise FileExistsError(f"{path} is there already; a bundle is written to a new folder")
-    parent, name = os.path.split(os.path.abspath(path))
-    os.makedirs(parent, exist_ok=True)
-    # Of a name that is free, whatever a killed export has left; inside it, as this folder is for its owner alone.
-    hidden = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=parent)
-    temporary = os.path.join(hidden, name)
-    try:
-        os.makedirs(os.path.join(temporary, "networks"))
-        networks = fill(temporary)
+    with atomic_folder(path) as folder:
+        os.makedirs(os.path.join(folder, "networks"))
+        networks = fill(folder)
         whole = {
             "schema": SCHEMA,
             "version": SCHEMA_VERSION,
             **content,
-            "networks": {str(config): each.to_json() for config, each in networks.items()},
+            "networks": {str(config): network.to_json() for config, network in networks.items()},
         }
-        with open(os.path.join(temporary, DESCRIPTION), "w", encoding="utf-8") as file:
+        with open(os.path.join(folder, DESCRIPTION), "w", encoding="utf-8") as file:
             file.write(simplejson.dumps(whole, indent=1) + "\n")
         if table is not None:
-            table.save(os.path.join(temporary, TABLE))
-        _write_sums(temporary)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+            table.save(os.path.join(folder, TABLE))
+        _write_sums(folder)
 
 
 def _files(path: str) -> list[str]:
-    """All files in a bundle but the list of their sums, relative to it."""
-    found = [
+    """Return all files in a bundle but the list of their sums, relative to it."""
+    names = [
         os.path.relpath(os.path.join(folder, name), path).replace(os.sep, "/")
-        for folder, _, names in os.walk(path)
-        for name in names
+        for folder, _, files in os.walk(path)
+        for name in files
     ]
-    return sorted(set(found) - {SUMS})
-
-
-def _sum(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sorted(set(names) - {SUMS})
 
 
 def _write_sums(path: str) -> None:
-    lines = [f"{_sum(os.path.join(path, name))}  {name}\n" for name in _files(path)]
-    for name in _files(path):
-        _sync(os.path.join(path, name))
+    lines = [f"{sha256_of(os.path.join(path, name))}  {name}\n" for name in _files(path)]
     with open(os.path.join(path, SUMS), "w", encoding="utf-8") as file:
         file.writelines(lines)
-    _sync(os.path.join(path, SUMS))
-
-
-def _sync(path: str) -> None:
-    """On the disk, before the folder gets its name."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_sums(path: str) -> None:
-    """Refuse a bundle of which a file is not what was written.
+    """Refuse a bundle with a file that is not the one that was written.
 
     Raises:
         ValueError: it is missing, damaged, or not in the list.
     """
-    sums = os.path.join(path, SUMS)
-    if not os.path.isfile(sums):
+    list_path = os.path.join(path, SUMS)
+    if not os.path.isfile(list_path):
         raise ValueError(f"{path}: {SUMS} is missing, the list of what the bundle's files have to be")
-    wanted: dict[str, str] = {}
-    with open(sums, encoding="utf-8", errors="replace") as file:
+    sums: dict[str, str] = {}
+    with open(list_path, encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             match = re.fullmatch(r"([0-9a-f]{64})  (.+)\n", line)
             if not match:
-                raise ValueError(f"{sums}, line {number}: {line!r}; expected a SHA-256 sum, two spaces and a file name")
-            wanted[match[2]] = match[1]
-    found = _files(path)
-    for name in sorted(set(wanted) ^ set(found)):
-        raise ValueError(f"{path}: {name} is {'missing' if name in wanted else f'not in {SUMS}'}")
-    for name, each in wanted.items():
-        if _sum(os.path.join(path, name)) != each:
+                raise ValueError(
+                    f"{list_path}, line {number}: {line!r}; expected a SHA-256 sum, two spaces and a file name"
+                )
+            sums[match[2]] = match[1]
+    for name in sorted(set(sums) ^ set(_files(path))):
+        raise ValueError(f"{path}: {name} is {'missing' if name in sums else f'not in {SUMS}'}")
+    for name, expected in sums.items():
+        if sha256_of(os.path.join(path, name)) != expected:
             raise ValueError(
                 f"{path}: {name} is not what was written: its SHA-256 sum is another than in {SUMS}. It was damaged or "
                 "changed; export or copy the bundle again"

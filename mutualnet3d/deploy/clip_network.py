@@ -11,23 +11,22 @@ from torch import nn
 
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.models import SlimmableNet
+from mutualnet3d.ops import Normalize
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
-# The batch that is exported with; its size stays free. (1 would be taken for a constant.)
+# The batch of the export; its size stays free. (1 would be taken for a constant.)
 _BATCH = 2
 
 
 class ClipNetwork(nn.Module):
-    """An ordinary network with its normalisation in front.
+    """Ordinary network with its normalisation in front.
 
     Args:
         network: takes a list of float clips (B, C, T, H, W); it is changed.
+        preprocessing: its mean, standard deviation and order of channels.
 
     Shape: uint8 (B, T, H, W, 3), RGB, one for each pathway -> logits (B, K).
     """
-
-    shift: torch.Tensor
-    scale: torch.Tensor
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing):
         super().__init__()
@@ -36,20 +35,10 @@ class ClipNetwork(nn.Module):
             if isinstance(module, SqueezeExcitation):
                 parent, _, leaf = name.rpartition(".")
                 setattr(network.get_submodule(parent), leaf, _SqueezeExcitation(module.block))
-        order = slice(None, None, -1) if preprocessing.reverse_channels else slice(None)
-        self.reverse_channels = preprocessing.reverse_channels
-        # As `data.transforms.Normalize` computes it.
-        self.register_buffer("shift", 255.0 * torch.tensor(preprocessing.mean[order]).view(1, -1, 1, 1, 1))
-        self.register_buffer("scale", 1.0 / (255.0 * torch.tensor(preprocessing.std[order]).view(1, -1, 1, 1, 1)))
+        self.normalize = normalize_of(preprocessing, torch.preserve_format)
 
     def forward(self, *clips_BTHWC: torch.Tensor) -> torch.Tensor:
-        return self.network([self._normalized(clip) for clip in clips_BTHWC])
-
-    def _normalized(self, clip_BTHWC: torch.Tensor) -> torch.Tensor:
-        if self.reverse_channels:
-            clip_BTHWC = clip_BTHWC.flip(4)
-        clip_BCTHW = clip_BTHWC.permute(0, 4, 1, 2, 3).to(torch.float32)
-        return (clip_BCTHW - self.shift) * self.scale
+        return self.network([self.normalize(clip.permute(0, 1, 4, 2, 3)) for clip in clips_BTHWC])
 
 
 class _SqueezeExcitation(nn.Module):
@@ -64,30 +53,42 @@ class _SqueezeExcitation(nn.Module):
         self.block = block
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        of_frames = F.avg_pool3d(x, (1, *x.shape[3:]))
-        return x * self.block(of_frames.mean(dim=2, keepdim=True))
+        frame_means = F.avg_pool3d(x, (1, *x.shape[3:]))
+        return x * self.block(frame_means.mean(dim=2, keepdim=True))
+
+
+def normalize_of(preprocessing: Preprocessing, memory_format: torch.memory_format) -> Normalize:
+    """Return the normalisation of a network's clips, its result in `memory_format`."""
+    return Normalize(preprocessing.mean, preprocessing.std, memory_format, preprocessing.reverse_channels)
 
 
 def input_names(num_pathways: int) -> list[str]:
-    """What an exported network calls its inputs."""
+    """Return the names of an exported network's inputs."""
     return ["clip"] if num_pathways == 1 else ["slow", "fast"]
 
 
 def random_clips(shapes: tuple[ClipShape, ...], batch: int, seed: int = 0) -> list[torch.Tensor]:
-    """Clips of noise, uint8 (B, T, S, S, 3), one for each of `shapes`."""
+    """Return clips of noise, uint8 (B, T, S, S, 3), one for each of `shapes`."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [(batch, shape.frames, shape.size, shape.size, 3) for shape in shapes]
     return [torch.randint(0, 256, size, dtype=torch.uint8, generator=generator) for size in sizes]
 
 
 def export_program(model: SlimmableNet, config: SubnetConfig, preprocessing: Preprocessing) -> Any:
-    """The sub-network as `torch.export` has it: its batch norms folded, normalisation inside, any batch size.
+    """Return the sub-network as `torch.export` has it: its batch norms folded, normalisation inside, any batch size.
+
+    The program says nothing of the machine that it was made on: no paths of source files.
 
     Raises:
         ValueError: `config` cannot be evaluated.
     """
-    plain = ClipNetwork(model.extract(config, fold_norms=True), preprocessing).eval().cpu()
+    network = ClipNetwork(model.extract(config, fold_norms=True), preprocessing).eval().cpu()
     clips = tuple(random_clips(model.input_shapes(config), _BATCH))
     batch = torch.export.Dim("batch", min=1, max=1024)
     with torch.no_grad():
-        return torch.export.export(plain, clips, dynamic_shapes=(tuple({0: batch} for _ in clips),))
+        program = torch.export.export(network, clips, dynamic_shapes=(tuple({0: batch} for _ in clips),))
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return program

@@ -1,4 +1,4 @@
-"""Sub-networks of a checkpoint to a bundle: ONNX, OpenVINO and torch.export files that are checked against the eager
+"""Sub-networks of a trained model to a bundle: ONNX, OpenVINO and torch.export files that are checked against the eager
 sub-networks before the bundle gets its name."""
 
 from __future__ import annotations
@@ -7,35 +7,33 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import torch
 
-from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.deploy.backends import BACKENDS
 from mutualnet3d.deploy.bundle import CHECKPOINT, Bundle, BundledNetwork, write_bundle
-from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.clip_network import normalize_of, random_clips
 from mutualnet3d.deploy.networks import CheckpointNetworks, openvino_core, to_onnx
-from mutualnet3d.engine.checkpoint import file_hash
-from mutualnet3d.extras import require
+from mutualnet3d.extras import require, versions_of
 from mutualnet3d.files.atomic import write_atomically
+from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.models import costs
 from mutualnet3d.results.query_table import COSTS, QueryTable
 from mutualnet3d.shapes import SubnetConfig
 
-# What can be written, and the back end that reads it.
+# Formats that can be written, and the back end that reads each.
 FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "pt2", "pytorch": "pytorch"}
 
 # Largest difference of logits from the eager sub-network's, relative to the largest.
 MAX_DIFFERENCE = 1e-4
 
 _SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", "openvino-int8": "-int8.xml"}
-_VERSIONS = ("mutualnet3d", "torch", "onnx", "onnxruntime", "openvino", "nncf")
+_PACKAGES = ("mutualnet3d", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 class ParityError(ValueError):
-    """An exported network does not compute what its sub-network does."""
+    """An exported network that does not compute the logits of its sub-network."""
 
 
 def export(
@@ -49,17 +47,17 @@ def export(
 ) -> Bundle:
     """Write a bundle.
 
-    Batch norms are folded, normalisation is inside, the input is uint8 (B, T, S, S, 3) of any batch size B. Each file
-    is read again and run on two clips at once and on one. What int8 is worth its accuracy says: it has to run.
+    Batch norms are folded, normalisation is inside, the input is uint8 (B, T, S, S, 3) of any batch size B. Every file
+    is read again and run on two clips at once and on one. int8 is judged by its accuracy: it only has to run.
 
     Args:
-        source: a checkpoint with its query table.
-        path: the bundle's folder, not there yet.
-        configs: which sub-networks; None: those on the table's Pareto fronts.
-        formats: of `FORMATS`; "pytorch" is the checkpoint itself.
+        source: a trained model with its query table.
+        path: the bundle's folder, which does not exist yet.
+        configs: sub-networks; None: those on the table's Pareto fronts.
+        formats: some of `FORMATS`; "pytorch" is the model file itself.
         int8: quantised OpenVINO models, of some or all.
-        table: the bundle's, where it says more than the source's (accuracies of `int8`).
-        progress: what the sub-networks are gone through with.
+        table: the bundle's table, where it has more than the source's (accuracies of `int8`).
+        progress: function that the sub-networks are iterated by.
 
     Raises:
         FileExistsError: something is at `path`.
@@ -75,17 +73,14 @@ def export(
     chosen = front_of(source) if configs is None else list(dict.fromkeys(configs))
     for config in chosen:
         if not source.formats(config):
-            known = ", ".join(map(str, source.configs))
-            raise ValueError(f"{source.path}: {config} has no batch-norm statistics; it has those of {known}")
+            allowed = ", ".join(map(str, source.configs))
+            raise ValueError(f"{source.path}: {config} has no batch-norm statistics; it has those of {allowed}")
     for name in formats:
         if module := BACKENDS[FORMATS[name]].module:
             require(module)
-    in_table = [row for row in table.rows if row.config in chosen] if table else []
+    rows = [row for row in table.rows if row.config in chosen] if table else []
     content = {
-        "about": {
-            "checkpoint": file_hash(source.path),
-            "versions": {name: version for name in _VERSIONS if (version := _version(name))},
-        },
+        "about": {"checkpoint": file_hash(source.path), "versions": versions_of(*_PACKAGES)},
         "class_names": list(source.class_names),
         "preprocessing": source.preprocessing.to_json(),
     }
@@ -98,12 +93,12 @@ def export(
             for config in progress(chosen)
         }
 
-    write_bundle(path, content, QueryTable(tuple(in_table), table.context) if table and in_table else None, fill)
+    write_bundle(path, content, QueryTable(tuple(rows), table.context) if table and rows else None, fill)
     return Bundle.load(path)
 
 
 def front_of(source: CheckpointNetworks) -> list[SubnetConfig]:
-    """The sub-networks on the Pareto fronts of the query table: what is exported if nothing is named.
+    """Return the sub-networks on the Pareto fronts of the query table, which are exported unless others are named.
 
     Raises:
         ValueError: there is no table.
@@ -120,19 +115,19 @@ def front_of(source: CheckpointNetworks) -> list[SubnetConfig]:
 def _write_network(
     source: CheckpointNetworks, config: SubnetConfig, folder: str, formats: Sequence[str], int8: Any
 ) -> BundledNetwork:
-    """One sub-network's files, and how far each is from it."""
+    """Write a sub-network's files; return it with the difference of each from the eager one."""
     files = {name: f"networks/{config}{_SUFFIX[name]}" for name in formats if name in _SUFFIX}
-    places = {name: os.path.join(folder, file) for name, file in files.items()}
+    paths = {name: os.path.join(folder, file) for name, file in files.items()}
     program: Any = source.program(config) if files else None
     if "pt2" in files:
-        torch.export.save(program, places["pt2"])
+        torch.export.save(program, paths["pt2"])
     if "onnx" in files or "openvino" in files:
         onnx = to_onnx(program, source.num_pathways)
         if "onnx" in files:
             require("onnx").checker.check_model(onnx, full_check=True)
-            write_atomically(places["onnx"], lambda file: file.write(onnx))
+            write_atomically(paths["onnx"], lambda file: file.write(onnx))
         if "openvino" in files:
-            _save_openvino(openvino_core().read_model(onnx, b""), places["openvino"])
+            _save_openvino(openvino_core().read_model(onnx, b""), paths["openvino"])
     if int8 is not None:
         files["openvino-int8"] = f"networks/{config}{_SUFFIX['openvino-int8']}"
         _save_openvino(int8, os.path.join(folder, files["openvino-int8"]))
@@ -149,7 +144,8 @@ def _save_openvino(model: Any, path: str) -> None:
 def _differences(
     source: CheckpointNetworks, config: SubnetConfig, folder: str, written: BundledNetwork, formats: Sequence[str]
 ) -> dict[str, float]:
-    """Of every format but the checkpoint's own, the largest difference of logits from the eager sub-network's.
+    """Return, for every format but the model file's own, the largest difference of logits from the eager
+    sub-network's.
 
     Raises:
         ParityError: it is more than `MAX_DIFFERENCE`; of int8, no number.
@@ -157,40 +153,34 @@ def _differences(
     as_bundle = Bundle(
         folder, {config: written}, source.preprocessing, source.class_names, None, has_checkpoint=False, about={}
     )
-    found: dict[str, float] = {}
+    largest: dict[str, float] = {}
     names = [*formats, "openvino-int8"]
     for name in (name for name in names if name in written.files):
         allowed = math.inf if name == "openvino-int8" else MAX_DIFFERENCE
         run = BACKENDS[FORMATS.get(name, name)](as_bundle, torch.device("cpu"), None).runner(config)
-        found[name] = 0.0
+        largest[name] = 0.0
         for seed, batch in enumerate((2, 1)):
             clips = random_clips(written.inputs, batch, seed)
-            wanted, got = eager_logits(source, config, clips), run(clips)
-            difference = float((got - wanted).abs().max() / wanted.abs().max()) if got.shape == wanted.shape else None
+            expected, logits = eager_logits(source, config, clips), run(clips)
+            difference = None
+            if logits.shape == expected.shape:
+                difference = float((logits - expected).abs().max() / expected.abs().max())
             if difference is None or not math.isfinite(difference) or difference > allowed:
-                said = f"shape {tuple(got.shape)}" if difference is None else f"a difference of {difference:.2g}"
+                problem = f"shape {tuple(logits.shape)}" if difference is None else f"a difference of {difference:.2g}"
                 raise ParityError(
-                    f"sub-network {config} as {name}, {batch} clips at once: {said} from the eager one; allowed is "
+                    f"sub-network {config} as {name}, {batch} clips at once: {problem} from the eager one; allowed is "
                     f"{allowed:g} of the largest logit"
                 )
-            found[name] = max(found[name], difference)
-    return found
+            largest[name] = max(largest[name], difference)
+    return largest
 
 
 @torch.no_grad()
 def eager_logits(source: CheckpointNetworks, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Logits (B, K) of the slimmable network for uint8 clips (B, T, S, S, 3): what everything exported is held
-    against."""
-    how, model = source.preprocessing, source.network()
-    normalize = Normalize(how.mean, how.std, torch.contiguous_format, how.reverse_channels)
+    """Return logits (B, K) of the slimmable network for uint8 clips (B, T, S, S, 3): the reference of all exports."""
+    model = source.network()
     device = next(model.parameters()).device
+    normalize = normalize_of(source.preprocessing, torch.contiguous_format).to(device)
     with model.active(config):
         inputs = [normalize(clip.permute(0, 1, 4, 2, 3).to(device)) for clip in clips]
         return model(inputs).float().cpu()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -1,5 +1,5 @@
-"""Where a Predictor's networks come from: a checkpoint, out of which each is cut when it is wanted, or a bundle, where
-they lie ready."""
+"""The networks of a Predictor: those of a model file, out of which each is cut when it is needed, or those that lie
+ready in a bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mutualnet3d.models import SlimmableNet, costs
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
-# What makes ONNX models, which OpenVINO's are made from.
+# Packages that make ONNX models, which OpenVINO's are made from.
 CONVERTERS = ("onnx", "onnxscript")
 
 
@@ -28,9 +28,9 @@ class NetworkStore(Protocol):
 
     Attributes:
         path: the file or folder, for messages.
-        preprocessing: how clips are made for them.
-        class_names: of the classifier's outputs.
-        table: what each costs and how good it is; None: not known.
+        preprocessing: values that clips are made with.
+        class_names: names of the classifier's outputs.
+        table: costs and accuracy of each; None: not known.
         num_pathways: inputs of each.
     """
 
@@ -42,48 +42,51 @@ class NetworkStore(Protocol):
 
     @property
     def configs(self) -> tuple[SubnetConfig, ...]:
-        """All that can be run, the most expensive first."""
+        """All sub-networks that can be run, the most expensive first."""
         ...
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
-        """Of "pytorch", "pt2", "openvino", "openvino-int8" and "onnx", those in which it has the sub-network."""
+        """Return the forms of the sub-network that it has, of "pytorch", "pt2", "openvino", "openvino-int8", "onnx"."""
         ...
 
     def modules(self, format: str) -> tuple[str, ...]:
-        """What has to be installed to have a network in that form, beside what runs it."""
+        """Return the packages that making a network of that form takes, beside the library that runs it."""
         ...
 
     def shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
-        """The clip of each pathway."""
+        """Return the clip of each pathway."""
         ...
 
     def gflops(self, config: SubnetConfig) -> float:
-        """1e9 multiply-adds of a clip."""
+        """Return the multiply-adds of a clip, in 1e9."""
         ...
 
     def network(self) -> SlimmableNet:
-        """The network of all widths; the same object every time."""
+        """Return the network of all widths; the same object every time."""
         ...
 
     def program(self, config: SubnetConfig) -> Any:
-        """torch.export's."""
+        """Return torch.export's program."""
         ...
 
     def onnx(self, config: SubnetConfig) -> bytes | str:
-        """An ONNX model, or the path of its file."""
+        """Return an ONNX model, or the path of its file."""
         ...
 
     def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
-        """OpenVINO's model, of any batch size."""
+        """Return OpenVINO's model, of any batch size."""
         ...
 
 
 class CheckpointNetworks:
-    """The sub-networks of a checkpoint of a test run.
+    """Sub-networks of a trained model.
 
     Args:
-        model: with the statistics of all that were tested.
-        table: the test's, of this checkpoint.
+        path: the model file.
+        model: network with the statistics of its sub-networks.
+        preprocessing: values that its clips are made with.
+        class_names: names of the classifier's outputs.
+        table: its query table; None: not known.
     """
 
     def __init__(
@@ -102,9 +105,9 @@ class CheckpointNetworks:
 
     @property
     def configs(self) -> tuple[SubnetConfig, ...]:
-        of_table = [row.config for row in self.table.rows] if self.table else []
-        known = dict.fromkeys([*of_table, *self._model.statistics])
-        runnable = [config for config in known if self._model.can_evaluate(config)] or [self._model.full]
+        in_table = [row.config for row in self.table.rows] if self.table else []
+        candidates = dict.fromkeys([*in_table, *self._model.statistics])
+        runnable = [config for config in candidates if self._model.can_evaluate(config)] or [self._model.full]
         return tuple(sorted(runnable, key=lambda config: (-self.gflops(config), str(config))))
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
@@ -133,12 +136,14 @@ class CheckpointNetworks:
         return self._last_onnx[1]
 
     def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
-        assert not int8, "a checkpoint has none"
+        assert not int8, "a model file has none"
         return openvino_core().read_model(self.onnx(config), b"")
 
 
 def to_onnx(program: Any, num_pathways: int) -> bytes:
-    """What `export_program` gave as an ONNX model.
+    """Return a program of `export_program` as an ONNX model.
+
+    The model says nothing of the machine that it was made on: no paths of source files.
 
     Raises:
         ModuleNotFoundError: onnx or onnxscript is not installed.
@@ -151,28 +156,31 @@ def to_onnx(program: Any, num_pathways: int) -> bytes:
             program, dynamo=True, input_names=names, output_names=["logits"], verbose=False, optimize=True
         )
     assert exported is not None
-    return bytes(exported.model_proto.SerializeToString())
+    model = exported.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # the exporter's notes: names of modules, and stack traces with paths
+    return bytes(model.SerializeToString())
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself: nothing in it is for who exports."""
+    """Leave out what the exporter logs: nothing in it is for its users."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @lru_cache(maxsize=1)
 def openvino_core() -> Any:
-    """OpenVINO's entry. Models are read from ONNX by it, as `openvino.convert_model` sends usage statistics.
+    """Return OpenVINO's entry. It reads models from ONNX: `openvino.convert_model` sends usage statistics.
 
     Raises:
         ModuleNotFoundError: it is not installed.

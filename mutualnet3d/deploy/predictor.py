@@ -20,9 +20,9 @@ from mutualnet3d.data.clip_reader import ClipReader, Frames
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy.backend_choice import find_fastest
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES, Backend, OpenVINOInt8
-from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.bundle import Bundle
 from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.load import load_networks
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.prediction import Prediction, Timing, best_labels, score_views
 from mutualnet3d.deploy.stream import Stream
@@ -104,7 +104,7 @@ class Predictor:
             if table is not None:
                 raise ValueError(f"{path} is a bundle and has a table of its own; table= is for a checkpoint")
             return cls(Bundle.load(path), backend, device, threads)
-        return cls(read_checkpoint(path, table), backend, device, threads)
+        return cls(load_networks(path, table), backend, device, threads)
 
     # ---- what it has -------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -11,20 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
-from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.files.atomic import write_atomically
-from mutualnet3d.files.torch_file import FORMAT, VERSION, is_checkpoint, read_torch_file
+from mutualnet3d.files.torch_file import CHECKPOINT, format_of, read_torch_file, write_torch_file
 from mutualnet3d.log import logger
-from mutualnet3d.shapes import SubnetConfig
 
 Loaded = TypeVar("Loaded")
 
 
 def save_checkpoint(path: str, content: Mapping[str, Any]) -> None:
     """Write `content` (tensors, numbers, strings, and containers of them) to `path`, atomically."""
-    whole = {"format": FORMAT, "version": VERSION, **content}
-    write_atomically(path, lambda file: torch.save(whole, file))
+    write_torch_file(path, CHECKPOINT, content)
 
 
 def load_checkpoint(path: str) -> dict[str, Any]:
@@ -35,7 +30,7 @@ def load_checkpoint(path: str) -> dict[str, Any]:
         ValueError: the file is truncated or damaged, is no checkpoint of this project, or of a newer version of it.
     """
     content = read_torch_file(path, "a checkpoint")
-    if not is_checkpoint(content, path):
+    if format_of(content, path) != CHECKPOINT:
         raise ValueError(f"{path}: not a checkpoint of mutualnet3d")
     return dict(content)
 
@@ -57,17 +52,6 @@ def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], 
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(f"{path}: the checkpoint is of another model: {'; '.join(problems[:3])}{more}")
     model.load_state_dict(state)
-
-
-def statistics_to_state(statistics: Mapping[SubnetConfig, Any]) -> dict[str, Any]:
-    """Calibrated statistics by the config's key, as a checkpoint stores them."""
-    return {str(config): of_norm for config, of_norm in statistics.items()}
-
-
-def file_hash(path: str) -> str:
-    """The first 16 hexadecimal digits of the file's SHA-256: which checkpoint a result is of."""
-    with g_pathmgr.open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()[:16]
 
 
 class CheckpointFolder:

@@ -1,68 +1,93 @@
-"""Files that torch.save wrote, read without running what is in them, and which of them are this project's. A leaf, for
-checkpoints and foreign weights."""
+"""Files of torch.save: written whole, with their format and version; read without running code that they may hold."""
 
 from __future__ import annotations
 
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from iopath.common.file_io import g_pathmgr
 
-# What this project's checkpoints say of themselves.
-FORMAT = "mutualnet3d.checkpoint"
-VERSION = 1
+from mutualnet3d.files.atomic import write_atomically
+
+# The formats of this project, and the version of each that this release writes. A checkpoint is a training's (in the
+# first releases a tested model's too), a model a trained network that describes itself.
+CHECKPOINT, MODEL = "mutualnet3d.checkpoint", "mutualnet3d.model"
+VERSIONS = {CHECKPOINT: 1, MODEL: 1}
 
 
-def is_checkpoint(content: Any, path: str) -> bool:
-    """Whether `content`, read from `path`, is a checkpoint of this project.
-
-    Raises:
-        ValueError: it is one of a newer release.
-    """
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        return False
-    if content["version"] > VERSION:
-        raise ValueError(f"{path}: checkpoint version {content['version']}; this release reads up to {VERSION}")
-    return True
-
-
-def read_torch_file(path: str, what: str) -> Any:
-    """The content of `path`, tensors on the CPU.
+def write_torch_file(path: str, file_format: str, content: Mapping[str, Any]) -> None:
+    """Write `content` (tensors, numbers, strings, and containers of them) to `path`, atomically.
 
     Args:
-        what: what the file should be, for the error: "a checkpoint".
+        path: the file.
+        file_format: one of `VERSIONS`.
+        content: values by name.
+    """
+    stamped = {"format": file_format, "version": VERSIONS[file_format], **content}
+    write_atomically(path, lambda file: torch.save(stamped, file))
+
+
+def format_of(content: Any, path: str) -> str | None:
+    """Return the format that `content`, read from `path`, has; None for a file of another project.
+
+    Raises:
+        ValueError: it is of a newer release.
+    """
+    file_format = _named_format(content)
+    if file_format is None:
+        return None
+    if content["version"] > VERSIONS[file_format]:
+        kind = file_format.rpartition(".")[2]
+        raise ValueError(
+            f"{path}: {kind} version {content['version']}; this release reads up to {VERSIONS[file_format]}"
+        )
+    return file_format
+
+
+def _named_format(content: Any) -> str | None:
+    file_format = content.get("format") if isinstance(content, dict) else None
+    return file_format if isinstance(file_format, str) and file_format in VERSIONS else None
+
+
+def read_torch_file(path: str, kind: str) -> Any:
+    """Return the content of `path`, tensors on the CPU.
+
+    Args:
+        path: the file.
+        kind: name for errors, "a checkpoint" for instance.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is truncated, damaged, or holds more than tensors, numbers, strings and containers of them.
     """
     if not g_pathmgr.isfile(path):
-        raise FileNotFoundError(f"no file at {path}, which should be {what}")
+        raise FileNotFoundError(f"no file at {path}, which should be {kind}")
     local = g_pathmgr.get_local_path(path)
     try:
         content = torch.load(local, map_location="cpu", weights_only=True)
-        if isinstance(content, dict) and content.get("format") == FORMAT:
+        if _named_format(content) is not None:
             _check_sums(local)
         return content
     except pickle.UnpicklingError as error:
         # torch's own text, of many lines, advises to switch the protection off.
-        found = re.search(r"WeightsUnpickler error:\s*(.*?)(?: was not|\n|$)", str(error))
+        cause = re.search(r"WeightsUnpickler error:\s*(.*?)(?: was not|\n|$)", str(error))
         raise ValueError(
-            f"{path}: cannot be read as {what}, it may be truncated or damaged, of another kind, or hold more than "
-            f"tensors, numbers, strings and containers of them{f' ({found[1]})' if found else ''}"
+            f"{path}: cannot be read as {kind}, it may be truncated or damaged, of another kind, or hold more than "
+            f"tensors, numbers, strings and containers of them{f' ({cause[1]})' if cause else ''}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: cannot be read as {what}, it may be truncated or damaged: {error}") from error
+        raise ValueError(f"{path}: cannot be read as {kind}, it may be truncated or damaged: {error}") from error
 
 
 def _check_sums(path: str) -> None:
-    """torch.load leaves out the check sums that torch.save has written.
+    """Check the sums that torch.save has written, which torch.load leaves out.
 
     Raises:
-        ValueError: a part of the file is not what was written.
+        ValueError: a part of the file is not the one that was written.
     """
     with zipfile.ZipFile(path) as file:
         damaged = file.testzip()

@@ -1,12 +1,14 @@
-"""pytorchvideo's networks made slimmable, and what they cost."""
+"""pytorchvideo's networks made slimmable, their costs, and the files of trained ones."""
 
 from mutualnet3d.models.build import build_model, create_model, full_clip_of, list_models
 from mutualnet3d.models.channel_order import sort_channels
 from mutualnet3d.models.complexity import costs, count_parameters, multiply_adds
+from mutualnet3d.models.model_file import ModelFile, read_model_file, write_model_file
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.models.weights import load_weights
 
 __all__ = [
+    "ModelFile",
     "SlimmableNet",
     "build_model",
     "costs",
@@ -16,5 +18,7 @@ __all__ = [
     "list_models",
     "load_weights",
     "multiply_adds",
+    "read_model_file",
     "sort_channels",
+    "write_model_file",
 ]

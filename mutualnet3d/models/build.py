@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -13,122 +14,167 @@ from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.shapes import ClipShape
 
+# Functions that build networks, by the names that their networks remember (`models.recipe`).
+BUILDERS: dict[str, Callable[..., SlimmableNet]] = {
+    "x3d": build_x3d,
+    "resnet": build_resnet,
+    "slowfast": build_slowfast,
+}
 
-def _x3d(cfg: CfgNode) -> SlimmableNet:
-    return build_x3d(
-        full_clip=full_clip_of(cfg),
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        dropout_rate=cfg.MODEL.DROPOUT_RATE,
-        width_factor=cfg.X3D.WIDTH_FACTOR,
-        depth_factor=cfg.X3D.DEPTH_FACTOR,
-        bottleneck_factor=cfg.X3D.BOTTLENECK_FACTOR,
-        dim_c1=cfg.X3D.DIM_C1,
-        dim_c5=cfg.X3D.DIM_C5,
-        bn_lin5=cfg.X3D.BN_LIN5,
-        zero_init_final_bn=cfg.RESNET.ZERO_INIT_FINAL_BN,
-    )
+# Name of a builder, and its arguments.
+Recipe = tuple[str, dict[str, Any]]
 
 
-def _resnet(cfg: CfgNode) -> SlimmableNet:
-    return build_resnet(
-        kind=cfg.MODEL.ARCH,
-        full_clip=full_clip_of(cfg),
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        dropout_rate=cfg.MODEL.DROPOUT_RATE,
-        depth=cfg.RESNET.DEPTH,
-        width_per_group=cfg.RESNET.WIDTH_PER_GROUP,
-        num_block_temp_kernel=_of_pathway(cfg.RESNET.NUM_BLOCK_TEMP_KERNEL, 0),
-        zero_init_final_bn=cfg.RESNET.ZERO_INIT_FINAL_BN,
-    )
+def _x3d(cfg: CfgNode) -> Recipe:
+    return "x3d", {
+        "width_factor": cfg.X3D.WIDTH_FACTOR,
+        "depth_factor": cfg.X3D.DEPTH_FACTOR,
+        "bottleneck_factor": cfg.X3D.BOTTLENECK_FACTOR,
+        "dim_c1": cfg.X3D.DIM_C1,
+        "dim_c5": cfg.X3D.DIM_C5,
+        "bn_lin5": cfg.X3D.BN_LIN5,
+    }
 
 
-def _slowfast(cfg: CfgNode) -> SlimmableNet:
+def _resnet(cfg: CfgNode) -> Recipe:
+    return "resnet", {
+        "kind": cfg.MODEL.ARCH,
+        "depth": cfg.RESNET.DEPTH,
+        "width_per_group": cfg.RESNET.WIDTH_PER_GROUP,
+        "num_block_temp_kernel": _of_pathway(cfg.RESNET.NUM_BLOCK_TEMP_KERNEL, 0),
+    }
+
+
+def _slowfast(cfg: CfgNode) -> Recipe:
     blocks = cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
-    return build_slowfast(
-        full_clip=full_clip_of(cfg),
-        alpha=cfg.SLOWFAST.ALPHA,
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        dropout_rate=cfg.MODEL.DROPOUT_RATE,
-        depth=cfg.RESNET.DEPTH,
-        width_per_group=cfg.RESNET.WIDTH_PER_GROUP,
-        beta_inv=cfg.SLOWFAST.BETA_INV,
-        fusion_conv_channel_ratio=cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
-        fusion_kernel_size=cfg.SLOWFAST.FUSION_KERNEL_SZ,
-        num_block_temp_kernel=(_of_pathway(blocks, 0), _of_pathway(blocks, 1)),
-        zero_init_final_bn=cfg.RESNET.ZERO_INIT_FINAL_BN,
-    )
+    return "slowfast", {
+        "alpha": cfg.SLOWFAST.ALPHA,
+        "depth": cfg.RESNET.DEPTH,
+        "width_per_group": cfg.RESNET.WIDTH_PER_GROUP,
+        "beta_inv": cfg.SLOWFAST.BETA_INV,
+        "fusion_conv_channel_ratio": cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
+        "fusion_kernel_size": cfg.SLOWFAST.FUSION_KERNEL_SZ,
+        "num_block_temp_kernel": (_of_pathway(blocks, 0), _of_pathway(blocks, 1)),
+    }
 
 
-# MODEL.ARCH -> a function from cfg to a network. A new family is entered here.
-FAMILIES: dict[str, Callable[[CfgNode], SlimmableNet]] = {
+# MODEL.ARCH -> a function from cfg to a builder and the arguments that its family alone has. A new family is entered
+# here.
+FAMILIES: dict[str, Callable[[CfgNode], Recipe]] = {
     "x3d": _x3d,
     "slowfast": _slowfast,
     **dict.fromkeys(KINDS, _resnet),
 }
 
 
+def recipe_of(cfg: CfgNode) -> Recipe:
+    """Return the builder and the arguments of the network that `cfg` describes (`MODEL.*`, `RESNET.*`, `SLOWFAST.*`,
+    `X3D.*`, the clip of `DATA.*`).
+
+    Raises:
+        ValueError: `MODEL.ARCH` is none of the known families.
+    """
+    if cfg.MODEL.ARCH not in FAMILIES:
+        raise ValueError(f"unknown model: MODEL.ARCH is {cfg.MODEL.ARCH!r}; known: {', '.join(sorted(FAMILIES))}")
+    builder, arguments = FAMILIES[cfg.MODEL.ARCH](cfg)
+    return builder, {
+        "full_clip": full_clip_of(cfg),
+        "num_classes": cfg.MODEL.NUM_CLASSES,
+        "dropout_rate": cfg.MODEL.DROPOUT_RATE,
+        "zero_init_final_bn": cfg.RESNET.ZERO_INIT_FINAL_BN,
+        **arguments,
+    }
+
+
+def build_model(cfg: CfgNode) -> SlimmableNet:
+    """Return the network that `cfg` describes, with fresh weights.
+
+    Raises:
+        ValueError: as `recipe_of`, or values that no network can have.
+    """
+    return build_network(*recipe_of(cfg))
+
+
+def build_network(builder: str, arguments: Mapping[str, Any]) -> SlimmableNet:
+    """Return the network that a builder makes of `arguments`, with fresh weights.
+
+    Raises:
+        ValueError: an unknown builder, arguments that it does not take or misses, values that no network can have.
+    """
+    if builder not in BUILDERS:
+        raise ValueError(f"unknown builder {builder!r}; allowed: {', '.join(sorted(BUILDERS))}")
+    signature = inspect.signature(BUILDERS[builder])
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"builder {builder}: {error}; its arguments: {', '.join(signature.parameters)}") from error
+    return BUILDERS[builder](**arguments)
+
+
 def full_clip_of(cfg: CfgNode) -> ClipShape:
-    """The clip of the full network that sub-networks shorten and shrink: SlowFast's is the Slow pathway's."""
+    """Return the clip of the full network that sub-networks shorten and shrink: SlowFast's is the Slow pathway's."""
     frames = cfg.DATA.NUM_FRAMES // cfg.SLOWFAST.ALPHA if cfg.MODEL.ARCH == "slowfast" else cfg.DATA.NUM_FRAMES
     return ClipShape(frames=frames, size=cfg.DATA.TRAIN_CROP_SIZE)
 
 
+def space_of(cfg: CfgNode) -> dict[str, tuple[Any, ...]]:
+    """Return the space of sub-networks that `cfg` trains and tests: the arguments of `SubnetSpace`, and `tested_sizes`,
+    the sizes that they are tested at (`TEST.SIZES`). Empty lists of the config mean the full network's own value."""
+    full_clip = full_clip_of(cfg)
+    sizes = tuple(cfg.MUTUAL.SIZES) or (full_clip.size,)
+    scale = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
+    return {
+        "width_range": tuple(cfg.MUTUAL.WIDTH_RANGE),
+        "sizes": sizes,
+        "frames": tuple(cfg.MUTUAL.FRAMES) or (full_clip.frames,),
+        "tested_sizes": tuple(cfg.TEST.SIZES) or tuple(round(size * scale) for size in sizes),
+    }
+
+
 def _of_pathway(per_stage: list[list[int]], pathway: int) -> list[int]:
-    """One pathway's value for each stage; a single value is both pathways'."""
+    """Return a pathway's value for each stage; a single value is both pathways'."""
     return [values[min(pathway, len(values) - 1)] for values in per_stage]
 
 
-def _named() -> dict[str, tuple[Callable[..., SlimmableNet], dict[str, Any]]]:
-    """Published networks by name: their builder and what sets them apart (X3D paper, table 4; PySlowFast's and
-    pytorchvideo's model zoos)."""
-    named: dict[str, tuple[Callable[..., SlimmableNet], dict[str, Any]]] = {
-        "x3d_xs": (build_x3d, {"full_clip": ClipShape(frames=4, size=160)}),
-        "x3d_s": (build_x3d, {"full_clip": ClipShape(frames=13, size=160)}),
-        "x3d_m": (build_x3d, {"full_clip": ClipShape(frames=16, size=224)}),
-        "x3d_l": (build_x3d, {"full_clip": ClipShape(frames=16, size=312), "depth_factor": 5.0}),
+def _published() -> dict[str, Recipe]:
+    """Return published networks by name: builder and the arguments that set them apart (X3D paper, table 4;
+    PySlowFast's and pytorchvideo's model zoos)."""
+    networks: dict[str, Recipe] = {
+        "x3d_xs": ("x3d", {"full_clip": ClipShape(frames=4, size=160)}),
+        "x3d_s": ("x3d", {"full_clip": ClipShape(frames=13, size=160)}),
+        "x3d_m": ("x3d", {"full_clip": ClipShape(frames=16, size=224)}),
+        "x3d_l": ("x3d", {"full_clip": ClipShape(frames=16, size=312), "depth_factor": 5.0}),
     }
     for depth in (50, 101):
         for frames, rate in ((4, 16), (8, 8)):
             clip = {"full_clip": ClipShape(frames, 224), "depth": depth}
             # The 8x8 networks of 50 layers have longer laterals than all others.
             fusion = {"alpha": 32 // frames, "fusion_kernel_size": 7 if (frames, depth) == (8, 50) else 5}
-            named[f"slow_{frames}x{rate}_r{depth}"] = (build_resnet, {"kind": "slow", **clip})
-            named[f"slowfast_{frames}x{rate}_r{depth}"] = (build_slowfast, {**fusion, **clip})
+            networks[f"slow_{frames}x{rate}_r{depth}"] = ("resnet", {"kind": "slow", **clip})
+            networks[f"slowfast_{frames}x{rate}_r{depth}"] = ("slowfast", {**fusion, **clip})
         for kind in ("c2d", "i3d"):
-            named[f"{kind}_8x8_r{depth}"] = (
-                build_resnet,
+            networks[f"{kind}_8x8_r{depth}"] = (
+                "resnet",
                 {"kind": kind, "full_clip": ClipShape(8, 224), "depth": depth},
             )
-    return named
+    return networks
 
 
-_NAMED = _named()
+_PUBLISHED = _published()
 
 
 def list_models() -> list[str]:
-    """Names that `create_model` takes."""
-    return sorted(_NAMED)
+    """Return the names that `create_model` takes."""
+    return sorted(_PUBLISHED)
 
 
 def create_model(name: str, num_classes: int = 400, dropout_rate: float = 0.5) -> SlimmableNet:
-    """A published network, slimmable, with fresh weights.
+    """Return a published network, slimmable, with fresh weights.
 
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    if name not in _NAMED:
+    if name not in _PUBLISHED:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(list_models())}")
-    build, settings = _NAMED[name]
-    return build(num_classes=num_classes, dropout_rate=dropout_rate, **settings)
-
-
-def build_model(cfg: CfgNode) -> SlimmableNet:
-    """The network that `cfg` describes (`MODEL.*`, `RESNET.*`, `SLOWFAST.*`, `X3D.*`, the clip of `DATA.*`).
-
-    Raises:
-        ValueError: `MODEL.ARCH` is none of the known families.
-    """
-    if cfg.MODEL.ARCH not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise ValueError(f"unknown model: MODEL.ARCH is {cfg.MODEL.ARCH!r}; known: {known}")
-    return FAMILIES[cfg.MODEL.ARCH](cfg)
+    builder, arguments = _PUBLISHED[name]
+    return build_network(builder, {"num_classes": num_classes, "dropout_rate": dropout_rate, **arguments})

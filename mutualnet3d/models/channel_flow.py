@@ -1,6 +1,6 @@
-"""How channels flow through a network: which layers share them and which are given a concatenation of several runs.
+"""The flow of channels through a network: the layers that share them, and those that read a concatenation of several.
 
-Found by tracing (`torch.fx`), so that it holds for whatever a network is made of; names play no part.
+Found by tracing (`torch.fx`), so that it holds for any network of known layers; names play no part.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from torch import fx, nn
 
 from mutualnet3d.models.fusion import resize
 from mutualnet3d.models.network import GlobalAvgPool3d, VideoNet
-from mutualnet3d.ops import Swish
 
 
 class Channels:
-    """A run of `size` channels: every tensor that holds it has them in the same order."""
+    """Run of `size` channels: every tensor that holds it has them in the same order."""
 
     def __init__(self, size: int):
         self.size = size
         self._same: Channels | None = None
 
     def root(self) -> Channels:
-        """The run that stands for all that were found to be the same."""
+        """Return the run that stands for all that were found to be the same."""
         return self if self._same is None else self._same.root()
 
     def unite(self, other: Channels) -> None:
-        one, two = self.root(), other.root()
-        if one is not two:
-            assert one.size == two.size, f"{one.size} and {two.size} channels meet"
-            two._same = one
+        first, second = self.root(), other.root()
+        if first is not second:
+            assert first.size == second.size, f"{first.size} and {second.size} channels meet"
+            second._same = first
 
 
 Runs = tuple[Channels, ...]
@@ -42,11 +41,11 @@ Runs = tuple[Channels, ...]
 
 @dataclass
 class ChannelFlow:
-    """What each layer with channels reads and gives, by its name.
+    """Inputs and outputs of each layer with channels, by its name.
 
     Attributes:
-        reads: the runs that make up the layer's input, in order.
-        gives: the run of its output; a batch norm and a depthwise convolution give what they read.
+        reads: runs that make up the layer's input, in order.
+        gives: run of its output; a batch norm and a depthwise convolution give the run that they read.
         norm_of: for a convolution whose output one batch norm alone reads, that batch norm's name.
     """
 
@@ -55,7 +54,7 @@ class ChannelFlow:
     norm_of: dict[str, str] = field(default_factory=dict)
 
     def in_parts(self, name: str) -> tuple[int, ...]:
-        """Channels of each run that the layer reads."""
+        """Return the channels of each run that the layer reads."""
         return tuple(run.size for run in self.reads[name])
 
 
@@ -68,8 +67,8 @@ class _Tracer(fx.Tracer):
 
 # Layers that leave every channel where it is.
 _KINDS_THAT_KEEP = {f"torch.nn.modules.{kind}" for kind in ("activation", "pooling", "dropout")}
-_LAYERS_THAT_KEEP = (GlobalAvgPool3d, PytorchvideoSwish, Swish)
-# Methods that do, but for the order of dimensions.
+_LAYERS_THAT_KEEP = (GlobalAvgPool3d, PytorchvideoSwish)
+# Methods that leave them, but for the order of dimensions.
 _KEEP = {"mean", "sum", "contiguous", "permute", "view", "reshape", "flatten"}
 # Operations on tensors that must have the same channels.
 _MEET = {operator.add, operator.iadd, operator.mul, torch.add, torch.mul, torch.stack}
@@ -77,10 +76,10 @@ _SHAPES = {getattr}
 
 
 def channel_flow(network: VideoNet, input_channels: int = 3) -> ChannelFlow:
-    """The flow of channels through `network`.
+    """Return the flow of channels through `network`.
 
     Raises:
-        ValueError: a layer or an operation of which it is not known what it does to channels; it is named.
+        ValueError: a layer or an operation without a rule for channels; it is named.
     """
     tracer = _Tracer()
     graph = tracer.trace(network)
@@ -101,7 +100,7 @@ def channel_flow(network: VideoNet, input_channels: int = 3) -> ChannelFlow:
         elif node.op == "call_function" and node.target is torch.cat:
             runs[node] = tuple(run for part in _tensors(node) for run in runs[part])
         elif node.op == "call_function" and node.target in _MEET:
-            runs[node] = _meet([runs[each] for each in _tensors(node) if each in runs])
+            runs[node] = _meet([runs[part] for part in _tensors(node) if part in runs])
         elif (node.op == "call_function" and node.target is resize) or (
             node.op == "call_method" and node.target in _KEEP
         ):
@@ -135,12 +134,12 @@ def _through_layer(flow: ChannelFlow, name: str, layer: nn.Module, reads: Runs) 
 
 
 def is_depthwise(layer: nn.Module) -> bool:
-    """Whether a layer is a convolution that keeps every channel to itself."""
+    """Return whether a layer is a convolution that keeps every channel to itself."""
     return isinstance(layer, nn.Conv3d) and 1 < layer.groups == layer.in_channels == layer.out_channels
 
 
 def _meet(parts: Sequence[Runs]) -> Runs:
-    """Tensors added or multiplied channel by channel have the same channels."""
+    """Unite the runs of tensors that are added or multiplied channel by channel, and return them."""
     for others in parts[1:]:
         for run, other in zip(parts[0], others, strict=True):
             run.unite(other)
@@ -149,8 +148,8 @@ def _meet(parts: Sequence[Runs]) -> Runs:
 
 def _tensors(node: fx.Node) -> list[fx.Node]:
     first = node.args[0]
-    given: Any = first if isinstance(first, list | tuple) else node.args
-    return [each for each in given if isinstance(each, fx.Node)]
+    operands: Any = first if isinstance(first, list | tuple) else node.args
+    return [operand for operand in operands if isinstance(operand, fx.Node)]
 
 
 def _first(node: fx.Node) -> fx.Node:

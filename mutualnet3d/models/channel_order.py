@@ -1,8 +1,8 @@
-"""Channels sorted by importance: a narrow slice of a network that was trained on its own then holds those that matter.
+"""Channels sorted by importance: a narrow slice of a network that was trained by itself then holds those that matter.
 
 A sub-network takes the leading channels of every layer. Mutual training makes those the important ones; in a static
-checkpoint they are any. Reordering channels changes nothing of what the full network computes, if every layer that
-shares them agrees, as the two branches of a residual block do.
+checkpoint they are any. Reordering channels leaves the full network's function as it is, if every layer that shares
+them agrees, as the two branches of a residual block do.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 
 @dataclass
 class _Sharers:
-    """The layers that share a run of channels.
+    """Layers that share a run of channels.
 
     Attributes:
-        size: how many channels.
-        rows: those whose outputs are the run: convolutions and linear layers (their rows), batch norms (their values).
-        columns: those that read it, and from which of their input channels on.
-        fixed: whether some layer needs the order as it is.
+        size: number of channels.
+        rows: layers whose outputs are the run: convolutions and linear layers (their rows), batch norms (their values).
+        columns: layers that read it, and the first of their input channels that it is.
+        fixed: True where a layer needs the order as it is.
     """
 
     size: int
@@ -36,12 +36,13 @@ class _Sharers:
 
 @torch.no_grad()
 def sort_channels(model: SlimmableNet) -> int:
-    """Put the important channels of every layer that slims first; returns how many groups of layers were sorted.
+    """Put the important channels of every layer that slims first; return the number of groups of layers sorted.
 
     The full network's function stays as it is, but for the order of additions. A channel's importance is the sum of
-    the absolute weights that it meets in the layers that read it, each scaled by what the batch norm before it lets
-    through, |scale| + |shift|: how much of the next features comes from it (Once-for-All, arXiv 1908.09791, section
-    3.3, sorts by the first factor). Calibrated statistics, which are of the old order, are dropped.
+    the absolute weights that it meets in the layers that read it, each scaled by the batch norm before it, |scale| +
+    |shift|: its part in the next features (Once-for-All, arXiv 1908.09791, section 3.3, sorts by the first factor).
+    The sub-networks are others afterwards: their statistics, and what interpolating them was measured to cost, are
+    cleared.
     """
     groups = _groups(model)
     for sharers in groups:
@@ -58,7 +59,7 @@ def sort_channels(model: SlimmableNet) -> int:
 
 
 def _groups(model: SlimmableNet) -> list[_Sharers]:
-    """The runs of channels that may be reordered, with the layers that share each."""
+    """Return the runs of channels that may be reordered, with the layers that share each."""
     flow = channel_flow(model.extracted_class(model.blocks))
     sharers: dict[Channels, _Sharers] = {}
     for name, runs in flow.reads.items():
@@ -76,13 +77,13 @@ def _groups(model: SlimmableNet) -> list[_Sharers]:
             group.columns.append((layer, start))
             group.fixed |= _is_grouped(layer)
             start += run.size
-        (given,) = flow.gives[name]
-        made = sharers.setdefault(given.root(), _Sharers(given.size))
+        (output,) = flow.gives[name]
+        made = sharers.setdefault(output.root(), _Sharers(output.size))
         made.rows.append(layer)
         made.fixed |= _is_grouped(layer) or not getattr(layer, "slim_output", False)
     # A run that no layer makes is the clip's own colours.
     made_by_layers = {run.root() for name, runs in flow.gives.items() for run in runs if _makes(model, name)}
-    return [each for run, each in sharers.items() if run in made_by_layers and not each.fixed]
+    return [group for run, group in sharers.items() if run in made_by_layers and not group.fixed]
 
 
 def _makes(model: SlimmableNet, name: str) -> bool:
@@ -95,9 +96,9 @@ def _is_grouped(layer: nn.Module) -> bool:
 
 
 def _per_channel(layer: nn.Module) -> list[torch.Tensor]:
-    """The layer's tensors that have a row per output channel."""
-    named = [layer.weight, layer.bias, getattr(layer, "running_mean", None), getattr(layer, "running_var", None)]
-    return [tensor for tensor in named if isinstance(tensor, torch.Tensor)]
+    """Return the layer's tensors that have a row per output channel."""
+    candidates = [layer.weight, layer.bias, getattr(layer, "running_mean", None), getattr(layer, "running_var", None)]
+    return [tensor for tensor in candidates if isinstance(tensor, torch.Tensor)]
 
 
 def _importance(sharers: _Sharers) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a sub-network costs: multiply-adds per clip and parameters, without running it."""
+"""Costs of a sub-network: multiply-adds per clip and parameters, without running it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mutualnet3d.shapes import SubnetConfig
 
 
 def multiply_adds(model: SlimmableNet, config: SubnetConfig) -> int:
-    """Multiply-adds of one clip under `config`, over convolutions and linear layers, as the literature counts.
+    """Return the multiply-adds of a clip under `config`, over convolutions and linear layers, as the literature counts.
 
     (X3D-M's full network: 4.73e9 at 16 x 224 x 224.) Shapes are propagated on torch's meta device: no arithmetic is
     done and no statistics are needed.
@@ -20,12 +20,12 @@ def multiply_adds(model: SlimmableNet, config: SubnetConfig) -> int:
 
 
 def count_parameters(model: SlimmableNet, config: SubnetConfig) -> int:
-    """Parameters that `config` uses: weights, biases and batch norms' scales and shifts."""
+    """Return the number of parameters that `config` uses: weights, biases and batch norms' scales and shifts."""
     return costs(model, config)[1]
 
 
 def costs(model: SlimmableNet, config: SubnetConfig) -> tuple[int, int]:
-    """`multiply_adds` and `count_parameters` of `config`, found together."""
+    """Return `multiply_adds` and `count_parameters` of `config`, of one dry run."""
     operations = parameters = 0
     for _, layer, input_shape, output_shape in dry_run(model, config):
         if isinstance(layer, SlimConv3d):

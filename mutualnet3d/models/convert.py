@@ -1,5 +1,5 @@
-"""A pytorchvideo network made slimmable: by the types of its layers and by how channels flow between them, as names may
-lie (X3D's stem has two swapped)."""
+"""A pytorchvideo network made slimmable: by the types of its layers and by the flow of channels between them, because
+names may lie (X3D's stem has two swapped)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from torch import nn
 from mutualnet3d.models.channel_flow import ChannelFlow, channel_flow
 from mutualnet3d.models.fusion import AdaptiveFusion
 from mutualnet3d.models.network import GlobalAvgPool3d, SlowFastNet, VideoNet
-from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, SlimSqueezeExcitation, Swish
+from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, SlimSqueezeExcitation
 
 
 def make_slimmable(network: Net) -> nn.ModuleList:
-    """The blocks of `network`, slimmable. Replaces, in place, every layer that has channels by its
-    slimmable form; parameters and their names stay.
+    """Return the blocks of `network`, slimmable: every layer that has channels is replaced, in place, by its slimmable
+    form; parameters and their names stay.
 
-    Heads pool globally afterwards and return logits, whatever activation they had; lateral connections fuse adaptively.
-    Classifiers (`ResNetBasicHead.proj`), the
-    layer that X3D has after pooling (`ProjectedPool.post_conv`), the Fast pathway and the laterals keep all their
-    outputs. A layer that reads a concatenation slims the first part of it.
+    Heads pool globally afterwards and return logits, whatever activation they had; lateral connections fuse adaptively;
+    Swish is torch's. Classifiers (`ResNetBasicHead.proj`), the layer that X3D has after pooling
+    (`ProjectedPool.post_conv`), the Fast pathway and the laterals keep all their outputs. A layer that reads a
+    concatenation slims the first part of it.
 
     Raises:
-        ValueError: a layer with parameters of a kind that cannot be slimmed, or an operation of which it is not known
-            what it does to channels; it is named. Pathways other than Slow and Fast.
+        ValueError: a layer with parameters of a kind that cannot be slimmed, or an operation without a rule for
+            channels; it is named. Pathways other than Slow and Fast.
     """
     flow = channel_flow(for_any_clip(network))
     _convert_children(network, "", flow, _layers_that_keep_outputs(network))
@@ -36,8 +36,8 @@ def make_slimmable(network: Net) -> nn.ModuleList:
 
 
 def for_any_clip(network: Net) -> VideoNet:
-    """`network`, in place, as one that takes clips of any shape and returns logits: global pooling, adaptive fusion, no
-    caller's list written to."""
+    """Return `network`, changed in place, as one that takes clips of any shape and returns logits: global pooling,
+    adaptive fusion, no caller's list written to."""
     for module in network.modules():
         if isinstance(module, ResNetBasicHead):
             module.activation = None  # a network returns logits
@@ -83,7 +83,7 @@ def _convert_children(parent: nn.Module, prefix: str, flow: ChannelFlow, kept: s
 
 
 def _convert_layer(layer: nn.Module, path: str, flow: ChannelFlow, slim_output: bool) -> nn.Module | None:
-    """The slimmable form, or None for a layer that has none of its own."""
+    """Return the slimmable form, or None for a layer that has none of its own."""
     if isinstance(layer, nn.Conv3d):
         return SlimConv3d.from_conv(layer, in_parts=flow.in_parts(path), slim_output=slim_output)
     if isinstance(layer, nn.Linear):
@@ -93,5 +93,5 @@ def _convert_layer(layer: nn.Module, path: str, flow: ChannelFlow, slim_output: 
     if isinstance(layer, SqueezeExcitation):
         return SlimSqueezeExcitation.from_squeeze_excitation(layer)
     if isinstance(layer, PytorchvideoSwish):
-        return Swish()
+        return nn.SiLU()
     return None

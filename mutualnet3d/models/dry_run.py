@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
+from mutualnet3d.models.switchable_net import SwitchableNet
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
-
-if TYPE_CHECKING:
-    from mutualnet3d.models.slimmable_net import SlimmableNet
-    from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.shapes import SubnetConfig
 
 BATCH = 2  # batch norm in training refuses a single value per channel
 
 
 class LayerRun(NamedTuple):
-    """One layer of a run: its name, and the shapes of what it read and gave, for a batch of `BATCH` clips."""
+    """One layer of a run: its name, and the shapes of its input and output, for a batch of `BATCH` clips."""
 
     name: str
     layer: nn.Module
@@ -26,19 +24,19 @@ class LayerRun(NamedTuple):
     output_shape: tuple[int, ...]
 
 
-def dry_run(model: SlimmableNet, config: SubnetConfig) -> list[LayerRun]:
-    """Every layer with channels, in the order in which `config` runs them.
+def dry_run(model: SwitchableNet, config: SubnetConfig) -> list[LayerRun]:
+    """Return every layer with channels, in the order in which `config` runs them.
 
     On torch's meta device: no statistics are needed and none are written.
     """
     names = {layer: name for name, layer in model.named_modules()}
     runs: list[LayerRun] = []
 
-    def note(layer: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any], y: torch.Tensor) -> None:
+    def record(layer: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any], y: torch.Tensor) -> None:
         runs.append(LayerRun(names[layer], layer, tuple(args[0].shape), tuple(y.shape)))
 
-    noted = (SlimConv3d, SlimLinear, SlimBatchNorm3d)
-    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in names if isinstance(layer, noted)]
+    recorded = (SlimConv3d, SlimLinear, SlimBatchNorm3d)
+    hooks = [layer.register_forward_hook(record, with_kwargs=True) for layer in names if isinstance(layer, recorded)]
     weights = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
     dtype = next(model.parameters()).dtype
     clips = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
 import torch
 from fvcore.nn.squeeze_excitation import SqueezeExcitation
@@ -12,51 +11,47 @@ from torch import nn
 from mutualnet3d.models.channel_flow import channel_flow
 from mutualnet3d.models.dry_run import dry_run
 from mutualnet3d.models.network import VideoNet
-from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, SlimSqueezeExcitation, Swish
-
-if TYPE_CHECKING:
-    from mutualnet3d.models.slimmable_net import SlimmableNet
-    from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.models.switchable_net import SwitchableNet
+from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, SlimSqueezeExcitation
+from mutualnet3d.shapes import SubnetConfig
 
 
 @torch.no_grad()
-def extract(model: SlimmableNet, config: SubnetConfig, fold_norms: bool = False) -> VideoNet:
-    """The sub-network `config` of `model` as an ordinary network, in evaluation mode.
+def extract(model: SwitchableNet, config: SubnetConfig, fold_norms: bool = False) -> VideoNet:
+    """Return the sub-network `config` of `model` as an ordinary network, in evaluation mode.
 
-    It is called as the model is, with a list of clips, has layers of `torch.nn` alone (and pytorchvideo's blocks around
+    It is called with a list of clips, like the model, has layers of `torch.nn` alone (and pytorchvideo's blocks around
     them), shares no memory with the model, and gives its logits but for rounding. Without folding, its parameters have
     the model's names.
 
     Args:
-        model: it must be able to evaluate `config` (calibrated, or the full network).
-        config: which sub-network.
-        fold_norms: fold every batch norm that follows a convolution into it: faster, fit for deployment, no longer fit
-            for training.
+        model: network that can evaluate `config` (calibrated, or the full network).
+        config: sub-network.
+        fold_norms: True to fold every batch norm that follows a convolution into it: faster, fit for deployment, no
+            longer fit for training.
 
     Raises:
         ValueError: `config` has no batch-norm statistics.
     """
     if not model.can_evaluate(config):
         raise ValueError(f"sub-network {config} has no batch-norm statistics: calibrate it before it is extracted")
-    plain: dict[nn.Module, nn.Module] = {}
+    extracted: dict[nn.Module, nn.Module] = {}
     with model.active(config):
         for _, layer, input_shape, output_shape in dry_run(model, config):
-            plain[layer] = _plain_layer(layer, input_shape, output_shape)
+            extracted[layer] = _extracted_layer(layer, input_shape, output_shape)
     for module in model.modules():
-        if isinstance(module, Swish):
-            plain[module] = nn.SiLU()
-        elif isinstance(module, SlimSqueezeExcitation):
-            plain[module] = _plain_squeeze_excitation(module, plain)
-    # deepcopy looks into the memo first, so that every slimmable layer is replaced on the way; a memo also keeps what
-    # it has copied alive, under its own id.
-    memo: dict[int, object] = {id(layer): replacement for layer, replacement in plain.items()}
+        if isinstance(module, SlimSqueezeExcitation):
+            extracted[module] = _extracted_squeeze_excitation(module, extracted)
+    # deepcopy looks into the memo first, so that every slimmable layer is replaced on the way; a memo also keeps its
+    # copies alive, under its own id.
+    memo: dict[int, object] = {id(layer): replacement for layer, replacement in extracted.items()}
     network = model.extracted_class(copy.deepcopy(model.blocks, memo)).eval()
     if fold_norms:
         fold_batch_norms(network)
     return network
 
 
-def _plain_layer(layer: nn.Module, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> nn.Module:
+def _extracted_layer(layer: nn.Module, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> nn.Module:
     new: nn.Module
     weight: torch.Tensor | None
     bias: torch.Tensor | None
@@ -91,23 +86,23 @@ def _plain_layer(layer: nn.Module, input_shape: tuple[int, ...], output_shape: t
 
 
 def _dense_copy(weight: torch.Tensor) -> torch.Tensor:
-    """A copy of a slice without the gaps between its values; a 5D one whose input channels lie closest together stays
-    `channels_last_3d`."""
+    """Return a copy of a slice without the gaps between its values; a 5D one whose input channels lie closest together
+    stays `channels_last_3d`."""
     last = weight.ndim == 5 and weight.stride(1) == 1 and weight.shape[1] > 1
     return weight.detach().clone(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 
 
-def _plain_squeeze_excitation(module: SlimSqueezeExcitation, plain: dict[nn.Module, nn.Module]) -> nn.Module:
+def _extracted_squeeze_excitation(module: SlimSqueezeExcitation, extracted: dict[nn.Module, nn.Module]) -> nn.Module:
     reduce, activation, expand, gate = module.block
     small = SqueezeExcitation(8, num_channels_reduced=8, is_3d=True)
-    small.block = nn.Sequential(plain[reduce], copy.deepcopy(activation), plain[expand], copy.deepcopy(gate))
+    small.block = nn.Sequential(extracted[reduce], copy.deepcopy(activation), extracted[expand], copy.deepcopy(gate))
     return small
 
 
 @torch.no_grad()
 def fold_batch_norms(network: VideoNet) -> None:
     """Fold, in place, every batch norm that alone reads a convolution's output into that convolution; in evaluation the
-    network computes the same. In double precision, rounded once."""
+    network computes the same. Computed in double precision, rounded once."""
     for conv_name, norm_name in channel_flow(network).norm_of.items():
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv3d)

@@ -1,4 +1,4 @@
-"""Adaptive fusion: Fast's features resized to whatever the Slow pathway's clip became (TPAMI 2022, section 3.3)."""
+"""Adaptive fusion: Fast's features resized to those of the Slow pathway's clip (TPAMI 2022, section 3.3)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import nn
 
 
 class AdaptiveFusion(nn.Module):
-    """The lateral connection from Fast to Slow for clips of different lengths and sizes.
+    """Lateral connection from Fast to Slow for clips of different lengths and sizes.
 
-    The lateral's convolution is never slimmed; its output is resized to Slow's (T, H, W) and concatenated behind
+    The lateral's convolution is never slimmed; its output is resized to Slow's (T, H, W) and concatenated after
     Slow's channels. Names of parameters are those of pytorchvideo's `FuseFastToSlow`, and so are the bits where the
     shapes agree.
 
@@ -27,11 +27,11 @@ class AdaptiveFusion(nn.Module):
 
     @classmethod
     def from_fusion(cls, fusion: FuseFastToSlow) -> AdaptiveFusion:
-        """The adaptive form of pytorchvideo's; they share their layers."""
+        """Return the adaptive form of pytorchvideo's; they share their layers."""
         return cls(fusion.conv_fast_to_slow, fusion.norm, fusion.activation)
 
     def lateral(self, fast: torch.Tensor) -> torch.Tensor:
-        """What goes over to Slow, before it is resized: the same for every sub-network."""
+        """Return the features that go over to Slow, before they are resized: the same for every sub-network."""
         x = self.conv_fast_to_slow(fast)
         if self.norm is not None:
             x = self.norm(x)
@@ -43,12 +43,12 @@ class AdaptiveFusion(nn.Module):
 
 
 def fuse(slow: torch.Tensor, lateral: torch.Tensor) -> torch.Tensor:
-    """`lateral`, resized to Slow's (T, H, W), behind Slow's channels."""
+    """Return `lateral`, resized to Slow's (T, H, W), after Slow's channels."""
     return torch.cat([slow, resize(lateral, slow)], dim=1)
 
 
 def resize(lateral: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """`lateral` (B, C, T', H', W') at the (T, H, W) of `like`, and in its memory format; itself where they agree.
+    """Return `lateral` (B, C, T', H', W') at the (T, H, W) of `like`, in its memory format; itself where they agree.
 
     Linear in time with the ends on the ends: Slow's frames, however many, run from the first instant of the span to its
     last (frame k of the full pathway meets lateral k), so that a frame meets the features of its own instant. Bilinear
@@ -63,9 +63,9 @@ def resize(lateral: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         lateral = torch.lerp(lateral[:, :, before_T], lateral[:, :, after_T], weight_T11)
     if lateral.shape[3:] != like.shape[3:]:
         lateral = F.interpolate(lateral, (frames, height, width), mode="trilinear", align_corners=False)
-    last = like.is_contiguous(memory_format=torch.channels_last_3d)  # else their concatenation would not be
+    last = like.is_contiguous(memory_format=torch.channels_last_3d)  # otherwise their concatenation would not be
     return lateral.contiguous(memory_format=torch.channels_last_3d) if last else lateral
 
 
-# To torch.fx a single step: what it does depends on shapes.
+# A single step to torch.fx: its operations depend on shapes.
 torch.fx.wrap("resize")

@@ -1,4 +1,4 @@
-"""Ordinary networks of pytorchvideo's blocks that take any clip and return logits; what a slimmable one is built on."""
+"""Ordinary networks of pytorchvideo's blocks that take any clip and return logits; slimmable ones build on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mutualnet3d.models.fusion import AdaptiveFusion, fuse
 
 
 class GlobalAvgPool3d(nn.Module):
-    """The mean over (T, H, W) of whatever comes: (B, C, T, H, W) -> (B, C, 1, 1, 1).
+    """Mean over (T, H, W), whatever their lengths: (B, C, T, H, W) -> (B, C, 1, 1, 1).
 
     An average pooling over the whole extent: at the extent that a pytorchvideo head's fixed kernel was made for, its
     bits are that head's. (`mean` and `AdaptiveAvgPool3d` sum in another order.) The copy for `channels_last_3d`
@@ -48,7 +48,7 @@ class VideoNet(nn.Module):
 class SlowFastNet(VideoNet):
     """SlowFast (Feichtenhofer et al., arXiv 1812.03982) with adaptive fusion: the two clips need not match.
 
-    The Fast pathway takes nothing from the Slow one, so it runs first, and what it gives is an interface of its own.
+    The Fast pathway takes nothing from the Slow one, so it runs first, and its features are an interface of their own.
 
     Args:
         blocks: pytorchvideo's: stem and stages (`MultiPathWayWithFuse`, fusions adaptive), pooling, head.
@@ -63,12 +63,12 @@ class SlowFastNet(VideoNet):
         return self.slow_logits(clips[0], features)
 
     def _parts(self) -> tuple[list[Any], Any, Any]:
-        """Stem and stages, pooling, head: pytorchvideo's, whose attributes no type checker knows."""
+        """Return stem and stages, pooling, head: pytorchvideo's, whose attributes no type checker knows."""
         *stages, pool, head = self.blocks
         return stages, pool, head
 
     def fast_features(self, clip: torch.Tensor) -> list[torch.Tensor]:
-        """What the Fast pathway gives: every lateral in order, then its pooled features."""
+        """Return the Fast pathway's features: every lateral in order, then its pooled features."""
         stages, pool, _ = self._parts()
         features, x = [], clip
         for stage in stages:
@@ -78,7 +78,7 @@ class SlowFastNet(VideoNet):
         return [*features, pool.pool[1](x)]
 
     def slow_logits(self, clip: torch.Tensor, fast_features: list[torch.Tensor]) -> torch.Tensor:
-        """The Slow pathway and the classifier, fed with what the Fast pathway gave."""
+        """Return logits (B, K) of the Slow pathway and the classifier, fed with the Fast pathway's features."""
         stages, pool, head = self._parts()
         *laterals, fast_pooled = fast_features
         remaining, x = list(laterals), clip

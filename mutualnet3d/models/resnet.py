@@ -10,6 +10,7 @@ from pytorchvideo.models.resnet import BottleneckBlock, create_resnet
 from torch import nn
 
 from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.recipe import remembered_as
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.shapes import ClipShape
 
@@ -19,8 +20,8 @@ STAGE_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 @dataclass(frozen=True)
 class _Kind:
-    """Lengths of the temporal kernels, in frames: of the stem, and of each stage's blocks in turn; whether time is
-    halved behind the first stage."""
+    """Lengths of the temporal kernels, in frames: of the stem, and of each stage's blocks in turn; True where time is
+    halved after the first stage."""
 
     stem: int
     stages: tuple[tuple[int, ...], ...]
@@ -36,6 +37,7 @@ KINDS = {
 }
 
 
+@remembered_as("resnet")
 def build_resnet(
     *,
     kind: str,
@@ -47,18 +49,18 @@ def build_resnet(
     num_block_temp_kernel: Sequence[int] | None = None,
     zero_init_final_bn: bool = True,
 ) -> SlimmableNet:
-    """pytorchvideo's ResNet, converted.
+    """Return pytorchvideo's ResNet, converted.
 
     Args:
         kind: slow, c2d or i3d (slow_c2d and slow_i3d: without the pooling that halves time).
-        full_clip: the clip shape of the full network; the network itself takes any.
+        full_clip: clip shape of the full network; the network itself takes any.
         num_classes: outputs of the classifier.
-        dropout_rate: before the classifier.
+        dropout_rate: fraction of the features dropped before the classifier.
         depth: layers, 50, 101 or 152.
         width_per_group: channels of the stem; all others are multiples of it.
-        num_block_temp_kernel: how many blocks of each stage have the temporal kernels of `kind`; those behind them see
-            one frame. Default: all.
-        zero_init_final_bn: start every block as its shortcut alone (the scale of its last batch norm is 0).
+        num_block_temp_kernel: number of blocks of each stage that have the temporal kernels of `kind`; those after them
+            see one frame. Default: all.
+        zero_init_final_bn: True to start every block as its shortcut alone (the scale of its last batch norm is 0).
 
     Raises:
         ValueError: an unknown kind or depth, a clip that the network's strides leave nothing of.
@@ -66,8 +68,8 @@ def build_resnet(
     if kind not in KINDS:
         raise ValueError(f"unknown kind of ResNet {kind!r}; known: {', '.join(KINDS)}")
     check_resnet(depth, full_clip)
-    of = KINDS[kind]
-    min_frames = 2 if of.halves_time else 1
+    shape = KINDS[kind]
+    min_frames = 2 if shape.halves_time else 1
     if full_clip.frames < min_frames:
         raise ValueError(f"{kind} halves time: its clips need at least {min_frames} frames, got {full_clip}")
     network = create_resnet(
@@ -75,9 +77,9 @@ def build_resnet(
         model_num_class=num_classes,
         dropout_rate=dropout_rate,
         stem_dim_out=width_per_group,
-        stem_conv_kernel_size=(of.stem, 7, 7),
-        stage1_pool=nn.MaxPool3d if of.halves_time else None,
-        stage_conv_a_kernel_size=temporal_kernels(of.stages, STAGE_DEPTHS[depth], num_block_temp_kernel),
+        stem_conv_kernel_size=(shape.stem, 7, 7),
+        stage1_pool=nn.MaxPool3d if shape.halves_time else None,
+        stage_conv_a_kernel_size=temporal_kernels(shape.stages, STAGE_DEPTHS[depth], num_block_temp_kernel),
         head_pool_kernel_size=(full_clip.frames // min_frames, full_clip.size // 32, full_clip.size // 32),
     )
     start_blocks(network, zero_init_final_bn)
@@ -85,7 +87,7 @@ def build_resnet(
 
 
 def check_resnet(depth: int, full_clip: ClipShape) -> None:
-    """Refuse what no ResNet can be.
+    """Refuse a depth or a clip that no ResNet can have.
 
     Raises:
         ValueError: the depth is none of the known ones, or the picture is too small.
@@ -101,8 +103,8 @@ def check_resnet(depth: int, full_clip: ClipShape) -> None:
 def temporal_kernels(
     stages: Sequence[Sequence[int]], depths: Sequence[int], num_blocks: Sequence[int] | None
 ) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    """Kernel of the first convolution of every block: a stage's temporal lengths in turn for its first `num_blocks`
-    blocks (default: all), one frame for the others. PySlowFast's rule.
+    """Return the kernel of the first convolution of every block: a stage's temporal lengths in turn for its first
+    `num_blocks` blocks (default: all), one frame for the others. PySlowFast's rule.
 
     Raises:
         ValueError: not one number of blocks per stage, or more blocks than there are.
@@ -117,8 +119,8 @@ def temporal_kernels(
 
 
 def start_blocks(network: nn.Module, as_shortcuts: bool) -> None:
-    """Set the scale of every block's last batch norm: 0 where blocks start as their shortcut alone (what pytorchvideo
-    does), else 1."""
+    """Set the scale of every block's last batch norm: 0 where blocks start as their shortcut alone (pytorchvideo's
+    start), else 1."""
     if as_shortcuts:
         return
     for block in network.modules():

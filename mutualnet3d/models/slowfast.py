@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from pytorchvideo.models.slowfast import create_slowfast
@@ -12,6 +12,7 @@ from torch import nn
 
 from mutualnet3d.models.convert import make_slimmable
 from mutualnet3d.models.network import SlowFastNet
+from mutualnet3d.models.recipe import remembered_as
 from mutualnet3d.models.resnet import STAGE_DEPTHS, check_resnet, start_blocks, temporal_kernels
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d
@@ -27,13 +28,38 @@ class _SharedFeatures:
 
     def __init__(self, features: list[torch.Tensor]):
         self.features = features
-        self.leaves = [each.detach().requires_grad_(each.requires_grad) for each in features]
+        self.leaves = [feature.detach().requires_grad_(feature.requires_grad) for feature in features]
 
     def backward(self) -> None:
-        pairs = [(each, leaf.grad) for each, leaf in zip(self.features, self.leaves, strict=True)]
-        reached = [(each, grad) for each, grad in pairs if grad is not None]
+        pairs = [(feature, leaf.grad) for feature, leaf in zip(self.features, self.leaves, strict=True)]
+        reached = [(feature, grad) for feature, grad in pairs if grad is not None]
         if reached:
-            torch.autograd.backward([each for each, _ in reached], [grad for _, grad in reached])
+            torch.autograd.backward([feature for feature, _ in reached], [grad for _, grad in reached])
+
+
+@dataclass(frozen=True)
+class _EvaluatedFeatures:
+    """The Fast pathway's features of one batch without gradients.
+
+    Args:
+        features: laterals and pooled features.
+        clip_shape: shape of Fast's clip tensor.
+        collecting: True in calibration, where batch norms take the batch's statistics.
+        statistics: those that Fast's batch norms had otherwise.
+    """
+
+    features: list[torch.Tensor]
+    clip_shape: tuple[int, ...]
+    collecting: bool
+    statistics: list[tuple[torch.Tensor, torch.Tensor] | None]
+
+    def fits(self, other: _EvaluatedFeatures) -> bool:
+        """Return whether a pass with the clip and statistics of `other` gives the same features."""
+        return (
+            (self.clip_shape, self.collecting) == (other.clip_shape, other.collecting)
+            and len(self.statistics) == len(other.statistics)
+            and all(map(_are_equal, self.statistics, other.statistics))
+        )
 
 
 class SlimmableSlowFast(SlimmableNet, SlowFastNet):
@@ -57,12 +83,14 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         self.alpha = alpha
         self._sharing = False
         self._shared: _SharedFeatures | None = None
-        # Of one batch: features, what they are of, and Fast's statistics; moments by what they are of.
-        self._evaluated: list[tuple[list[torch.Tensor], tuple[object, ...], list[Any]]] = []
-        self._fast_moments: dict[tuple[object, SlimBatchNorm3d], BatchStatistics] = {}
+        # Of one batch; the statistics that Fast's batch norms take of it, by Fast's clip.
+        self._evaluated: list[_EvaluatedFeatures] = []
+        self._collected: dict[tuple[ClipShape, SlimBatchNorm3d], BatchStatistics] = {}
         stages, pool, _ = self._parts()
-        of_fast = [stage.multipathway_blocks[1] for stage in stages] + [stage.multipathway_fusion for stage in stages]
-        modules = {module for part in [*of_fast, pool.pool[1]] for module in part.modules()}
+        fast_parts = [stage.multipathway_blocks[1] for stage in stages] + [
+            stage.multipathway_fusion for stage in stages
+        ]
+        modules = {module for part in [*fast_parts, pool.pool[1]] for module in part.modules()}
         self._fast_norms = [(name, norm) for name, norm in self.norms() if norm in modules]
 
     @property
@@ -71,7 +99,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         return ClipShape(self.full_clip.frames * self.alpha, self.full_clip.size)
 
     def input_shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
-        """Slow's clip, then Fast's."""
+        """Return Slow's clip, then Fast's."""
         return (*super().input_shapes(config), ClipShape(self.fast.frames, max(self.fast.size, config.size)))
 
     def _check(self, clips: Sequence[torch.Tensor]) -> None:
@@ -88,14 +116,14 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         """All forwards inside the block are of one batch: the Fast pathway runs once, for all of them.
 
         In training mode the first forward computes Fast's features. Every backward inside the block stops at them, and
-        at the block's end their summed gradient goes on through the Fast pathway, once. As nothing but Fast's clip
-        enters that pathway, and batch norm takes the same batch's statistics whatever the sub-network, this is the
-        gradient of separate passes in another order of additions (tests/models/test_slowfast.py;
-        benchmarks/shared_fast.py measures both).
+        at the block's end their summed gradient goes on through the Fast pathway, once. Nothing but Fast's clip enters
+        that pathway, and batch norm takes the same batch's statistics in every sub-network, so this is the gradient of
+        separate passes in another order of additions (tests/models/test_slowfast.py; benchmarks/shared_fast.py measures
+        both).
 
         In evaluation, features are those of a sub-network that came before, if Fast's clip has the same size and
-        Fast's statistics are the same numbers; in calibration, if its clip has the same size, and then its moments are
-        that one's too. The full network, which has other kernels, shares with none.
+        Fast's statistics are the same numbers; in calibration, if its clip has the same size, and then the statistics
+        collected are that one's too. The network outside `active` shares with none.
         """
         self._sharing = True
         try:
@@ -105,16 +133,16 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         finally:
             self._sharing, self._shared = False, None
             self._evaluated.clear()
-            self._fast_moments.clear()
+            self._collected.clear()
 
     @contextmanager
-    def collecting(self, moments: dict[str, BatchStatistics]) -> Iterator[None]:
+    def collecting(self, batch_statistics: dict[str, BatchStatistics]) -> Iterator[None]:
         if self._sharing and self._active is not None:
-            kind = (self.input_shapes(self._active)[1], self._active == self.full)
+            fast_clip = self.input_shapes(self._active)[1]
             for name, norm in self._fast_norms:
-                if name not in moments:
-                    moments[name] = self._fast_moments.setdefault((kind, norm), BatchStatistics())
-        with super().collecting(moments):
+                if name not in batch_statistics:
+                    batch_statistics[name] = self._collected.setdefault((fast_clip, norm), BatchStatistics())
+        with super().collecting(batch_statistics):
             yield
 
     def fast_features(self, clip: torch.Tensor) -> list[torch.Tensor]:
@@ -126,23 +154,26 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
             return list(self._shared.leaves)
         if self._active is None:
             return super().fast_features(clip)
-        kind = (tuple(clip.shape), self._active == self.full, self._collecting)
         statistics = [] if self._collecting else [norm.statistics for _, norm in self._fast_norms]
-        for features, its_kind, its_statistics in self._evaluated:
-            if its_kind == kind and all(map(_same, its_statistics, statistics)):
-                return list(features)
-        features = super().fast_features(clip)
-        self._evaluated.append((features, kind, statistics))
-        return list(features)
+        new = _EvaluatedFeatures([], tuple(clip.shape), self._collecting, statistics)
+        for evaluated in self._evaluated:
+            if evaluated.fits(new):
+                return list(evaluated.features)
+        new.features.extend(super().fast_features(clip))
+        self._evaluated.append(new)
+        return list(new.features)
 
 
-def _same(first: tuple[torch.Tensor, torch.Tensor] | None, second: tuple[torch.Tensor, torch.Tensor] | None) -> bool:
-    """Whether two pairs of statistics are the same numbers."""
+def _are_equal(
+    first: tuple[torch.Tensor, torch.Tensor] | None, second: tuple[torch.Tensor, torch.Tensor] | None
+) -> bool:
+    """Return whether two pairs of statistics are the same numbers."""
     if first is None or second is None:
         return first is second
     return first is second or (torch.equal(first[0], second[0]) and torch.equal(first[1], second[1]))
 
 
+@remembered_as("slowfast")
 def build_slowfast(
     *,
     full_clip: ClipShape,
@@ -157,20 +188,21 @@ def build_slowfast(
     num_block_temp_kernel: tuple[Sequence[int], Sequence[int]] | None = None,
     zero_init_final_bn: bool = True,
 ) -> SlimmableSlowFast:
-    """pytorchvideo's SlowFast, converted.
+    """Return pytorchvideo's SlowFast, converted.
 
     Args:
         full_clip: the Slow pathway's clip in the full network; Fast's has `alpha` times its frames.
         alpha: frames of Fast for each of Slow's; the laterals' temporal stride.
         num_classes: outputs of the classifier.
-        dropout_rate: before the classifier.
+        dropout_rate: fraction of the features dropped before the classifier.
         depth: layers of each pathway, 50, 101 or 152.
         width_per_group: channels of the Slow stem.
         beta_inv: Slow's channels over Fast's.
         fusion_conv_channel_ratio: a lateral's channels over Fast's.
-        fusion_kernel_size: of the laterals, in frames.
-        num_block_temp_kernel: for Slow and for Fast, how many blocks of each stage have temporal kernels. Default: all.
-        zero_init_final_bn: start every block as its shortcut alone (the scale of its last batch norm is 0).
+        fusion_kernel_size: temporal kernel of the laterals, frames.
+        num_block_temp_kernel: for Slow and for Fast, the number of blocks of each stage that have temporal kernels.
+            Default: all.
+        zero_init_final_bn: True to start every block as its shortcut alone (the scale of its last batch norm is 0).
 
     Raises:
         ValueError: an unknown depth, a clip that the strides leave nothing of, channels that `beta_inv` does not

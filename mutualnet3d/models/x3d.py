@@ -5,11 +5,13 @@ from __future__ import annotations
 from pytorchvideo.models.x3d import create_x3d
 
 from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.recipe import remembered_as
 from mutualnet3d.models.resnet import start_blocks
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.shapes import ClipShape
 
 
+@remembered_as("x3d")
 def build_x3d(
     *,
     full_clip: ClipShape,
@@ -23,18 +25,18 @@ def build_x3d(
     bn_lin5: bool = False,
     zero_init_final_bn: bool = True,
 ) -> SlimmableNet:
-    """pytorchvideo's X3D, converted; the defaults are X3D-M's and X3D-S's.
+    """Return pytorchvideo's X3D, converted; the defaults are X3D-M's and X3D-S's.
 
     Args:
-        full_clip: the clip shape of the full network; the network itself takes any.
+        full_clip: clip shape of the full network; the network itself takes any.
         num_classes: outputs of the classifier.
-        dropout_rate: before the classifier.
+        dropout_rate: fraction of the features dropped before the classifier.
         width_factor, depth_factor, bottleneck_factor: X3D's expansions.
         dim_c1: channels of the stem before `width_factor`.
         dim_c5: channels between pooling and classifier; no width slims them.
-        bn_lin5: a batch norm before the classifier.
-        zero_init_final_bn: start every block as its shortcut alone (the scale of its last batch norm is 0), which long
-            schedules want; short ones learn faster with the blocks in use from the first step.
+        bn_lin5: True for a batch norm before the classifier.
+        zero_init_final_bn: True to start every block as its shortcut alone (the scale of its last batch norm is 0),
+            which suits long schedules; short ones learn faster with the blocks in use from the first step.
 
     Raises:
         ValueError: a clip that the network's strides leave nothing of.

@@ -22,24 +22,24 @@ def calibrate(
     """Give each of `configs` the statistics of its own width, size and frames.
 
     One pass: every batch is decoded once and run by all configs. A batch is normalised with its own statistics, and
-    what a batch norm sees is averaged exactly over all batches (no momentum): the mean of the variances plus the
+    those of every batch norm are averaged exactly over all batches (no momentum): the mean of the variances plus the
     variance of the means, weighted by count. Weights and tracked statistics stay.
 
     Args:
         model: the network; afterwards it can evaluate `configs`.
         configs: the sub-networks, the full network among them if it is to be calibrated too.
-        batches: training clips, in every shape that `configs` need; of a job this process's batches, perhaps none. What
-            comes out depends on the batches alone, not on which process has which.
-        prepare: a batch and a config to the network's input.
-        sum_over_processes: of a job: gives the sum of a float64 tensor of all its processes.
+        batches: training clips, in every shape that `configs` need; of a job this process's batches, perhaps none. The
+            result depends on the batches alone, not on their distribution over processes.
+        prepare: function from a batch and a config to the network's input.
+        sum_over_processes: function from a float64 tensor to the sum of all processes' tensors; None for one process.
 
     Returns:
-        The number of clips that were used, of the whole job.
+        Number of clips that were used, of the whole job.
 
     Raises:
         ValueError: no batch came.
     """
-    moments: dict[SubnetConfig, dict[str, BatchStatistics]] = {config: {} for config in configs}
+    collected: dict[SubnetConfig, dict[str, BatchStatistics]] = {config: {} for config in configs}
     num_clips = 0
     was_training = model.training
     model.train(False)  # dropout off
@@ -47,8 +47,8 @@ def calibrate(
         for batch in batches:
             num_clips += len(batch)
             with model.shared_fast_features():
-                for config, of_norm in moments.items():
-                    with model.active(config), model.collecting(of_norm):
+                for config, batch_statistics in collected.items():
+                    with model.active(config), model.collecting(batch_statistics):
                         model(prepare(batch, config))
     finally:
         model.train(was_training)
@@ -57,29 +57,29 @@ def calibrate(
     if not num_clips:
         raise ValueError("calibration got no batch; it needs at least one of training clips")
     full_channels = {name: norm.num_features for name, norm in model.norms()}
-    for config, of_norm in moments.items():
+    for config, batch_statistics in collected.items():
         if sum_over_processes is not None:
-            of_norm = _pool(of_norm, full_channels, sum_over_processes)
-        model.set_statistics(config, {name: each.statistics() for name, each in of_norm.items()})
+            batch_statistics = _pool(batch_statistics, full_channels, sum_over_processes)
+        model.statistics.set(config, {name: pooled.statistics() for name, pooled in batch_statistics.items()})
     return num_clips
 
 
 def _pool(
-    moments: Mapping[str, BatchStatistics],
+    batch_statistics: Mapping[str, BatchStatistics],
     full_channels: Mapping[str, int],
     sum_over_processes: Callable[[torch.Tensor], torch.Tensor],
 ) -> dict[str, BatchStatistics]:
-    """Those of all processes' batches: the mean weighted by count, the squares about that mean.
+    """Return those of all processes' batches: the mean weighted by count, the squares about that mean.
 
-    All processes send as much as the full network has, whatever the sub-network: one without a batch does not know how
-    many channels it uses. Those are the ones that somebody has counted.
+    All processes send as many values as the full network has channels, in every sub-network: a process without a batch
+    does not know the channels that it uses. Those are the ones that a process has counted.
     """
     lengths = list(full_channels.values())
     counts, means, squares = (torch.zeros(sum(lengths), dtype=torch.float64) for _ in range(3))
     views = zip(full_channels, counts.split(lengths), means.split(lengths), squares.split(lengths), strict=True)
     for name, count_C, mean_C, squares_C in views:
-        if name in moments:
-            own, used = moments[name], len(moments[name].mean_C)
+        if name in batch_statistics:
+            own, used = batch_statistics[name], len(batch_statistics[name].mean_C)
             count_C[:used], mean_C[:used], squares_C[:used] = own.count, own.mean_C, own.squares_C
     totals = sum_over_processes(counts.clone())
     joined = sum_over_processes(means * counts) / totals.clamp(min=1)

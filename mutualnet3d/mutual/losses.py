@@ -7,12 +7,12 @@ import torch.nn.functional as F
 
 
 def label_loss(logits_BK: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the full network with the labels, mean over the batch: classes (B,) or probabilities (B, K)."""
+    """Return the cross-entropy with the labels, classes (B,) or probabilities (B, K), as the mean over the batch."""
     return F.cross_entropy(logits_BK, labels)
 
 
 def distillation_loss(logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor) -> torch.Tensor:
-    """KL(full || sub) of the softmax outputs, temperature 1, summed over classes, mean over the batch (`batchmean`).
+    """Return KL(full || sub) of the softmax outputs, temperature 1, summed over classes, mean over the batch.
 
     The teacher's logits carry no gradient (TPAMI 2022, equation 2).
     """

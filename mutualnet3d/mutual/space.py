@@ -1,4 +1,4 @@
-"""Which sub-networks there are, and which of them a training step draws."""
+"""The space of sub-networks, and those of them that a training step draws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SubnetConfig", "SubnetSpace"]
 
 @dataclass(frozen=True)
 class SubnetSpace:
-    """All sub-networks of one network: any width of a range, each of some sizes, each of some frame counts.
+    """All sub-networks of one network: any width of a range, every one of some sizes and some frame counts.
 
     Args:
         width_range: narrowest and widest fraction of channels, 0 < narrowest <= widest = 1. (1, 1) for a network that
@@ -23,7 +23,7 @@ class SubnetSpace:
         frames: frame counts; the largest is the full network's.
 
     Raises:
-        ValueError: a range or list that makes no space; it says which and what is allowed.
+        ValueError: a range or list that makes no space; it is named, with the allowed values.
     """
 
     width_range: tuple[float, float]
@@ -64,10 +64,10 @@ class SubnetSpace:
         )
 
     def check(self, config: SubnetConfig) -> SubnetConfig:
-        """`config`, if the space has it.
+        """Return `config`, if the space has it.
 
         Raises:
-            ValueError: it does not; the message says which of width, size and frames, and what the space has.
+            ValueError: it does not; the message names width, size or frames, and the space's values.
         """
         low, high = self.width_range
         if not low <= config.width <= high:
@@ -79,13 +79,13 @@ class SubnetSpace:
         return config
 
     def sample(self, rng: np.random.Generator, width: float | None = None) -> SubnetConfig:
-        """A random sub-network: width uniform over the range (or as given), size and frames each drawn on its own."""
+        """Draw a sub-network: width uniform over the range (or the given one), size and frames independently."""
         if width is None:
             width = float(rng.uniform(*self.width_range))
         return SubnetConfig(width, int(rng.choice(self.sizes)), int(rng.choice(self.frames)))
 
     def at_step(self, seed: int, step: int) -> tuple[SubnetConfig, ...]:
-        """The networks that training step `step` trains: the full one, the narrowest width, and two random widths, the
+        """Return the networks of training step `step`: the full one, the narrowest width, and two random widths, the
         last three each with a size and a frame count of its own (TPAMI 2022, algorithm 1).
 
         A pure function of (seed, step): every rank, every loader worker and a resumed run draw the same. The generator
@@ -96,7 +96,7 @@ class SubnetSpace:
         return (self.full, narrowest, self.sample(rng), self.sample(rng))
 
     def grid(self, widths: Iterable[float]) -> tuple[SubnetConfig, ...]:
-        """Every combination of `widths` with the space's sizes and frames, the most expensive first.
+        """Return every combination of `widths` with the space's sizes and frames, the most expensive first.
 
         Raises:
             ValueError: a width outside the range.

@@ -21,11 +21,11 @@ from mutualnet3d.slimmable_model import SwitchableModel
 
 @dataclass(frozen=True)
 class StepResult:
-    """What each network of a step gave, by its key, the full network's first.
+    """Losses and hits of a step's networks, by their keys, the full network's first.
 
     Args:
-        losses: detached, without dimensions.
-        top1: fraction of the clips whose label had the largest logit (of mixed clips: the label of most weight).
+        losses: detached scalars.
+        top1: fractions of the clips whose label had the largest logit (of mixed clips: the label of most weight).
     """
 
     losses: dict[str, torch.Tensor]
@@ -47,19 +47,20 @@ def mutual_step(
 
     The full network learns from the labels; each sub-network learns the full one's softmax, from the same clips at its
     own size and frame count. Each is backpropagated before the next one runs, so that one graph is alive at a time and
-    the step needs the full network's memory. What a network has in common to all its sub-networks it computes once for
-    the step (`shared_fast_features`). With no sub-networks this is ordinary training.
+    the step needs the full network's memory. Parts that all sub-networks have in common are computed once for the step
+    (`shared_fast_features`). With no sub-networks this is ordinary training.
 
     Args:
-        model: in training mode; called outside `active` it is the full network, which alone tracks statistics.
-        clips_for: the clips that a config needs, one float tensor (B, C, T, H, W) per pathway.
+        model: network in training mode; outside `active` it is the full network, which alone tracks statistics.
+        clips_for: function from a config to its clips, one float tensor (B, C, T, H, W) per pathway.
         labels: classes, int64 (B,), or their probabilities, float (B, K), of mixed clips.
-        full: the config of the full network.
-        subnets: the configs that distil it.
-        teacher: the full network's clips to the logits (B, K) that are distilled; None: the full network's own.
-        backward: how a loss is backpropagated.
-        no_sync: inside its context a forward and its backward leave their gradients on this process. Only the
-            last network's, and what `shared_fast_features` does at its end, are outside: one exchange per step.
+        full: config of the full network.
+        subnets: configs that distil it.
+        teacher: function from the full network's clips to the logits (B, K) that are distilled; None: the full
+            network's own.
+        backward: function that backpropagates a loss.
+        no_sync: context inside which a forward and its backward leave their gradients on this process. Only the last
+            network's, and the end of `shared_fast_features`, are outside: one exchange per step.
     """
     classes_B = labels if labels.ndim == 1 else labels.argmax(dim=1)
     losses, top1 = {}, {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-# So many values are taken at once on a CPU: half a megabyte stays in its cache.
+# Values taken at once on a CPU: half a megabyte stays in its cache.
 PIECE = 2**17
 
 
@@ -21,7 +21,7 @@ class BatchStatistics:
         self.squares_C = torch.zeros(())  # sum of squared deviations from the mean
 
     def add(self, mean_C: torch.Tensor, variance_C: torch.Tensor, count: int) -> None:
-        """Add a batch: its mean, its biased variance, and over how many values per channel they were taken."""
+        """Add a batch: its mean, its biased variance, and the number of values per channel that these are over."""
         mean_C, variance_C = mean_C.double(), variance_C.double()
         if self.count == 0:
             self.count, self.mean_C, self.squares_C = count, mean_C, variance_C * count
@@ -33,7 +33,7 @@ class BatchStatistics:
         self.count = total
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and unbiased variance, float32: what batch norm stores.
+        """Return mean and unbiased variance, float32, in the form that batch norm stores.
 
         Raises:
             ValueError: fewer than two values were added.
@@ -44,7 +44,7 @@ class BatchStatistics:
 
 
 def local_statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and biased variance per channel of this process's batch."""
+    """Return mean and biased variance per channel of this process's batch."""
     if not x.is_cpu:
         return torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -56,10 +56,10 @@ def local_statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     rows_NC = x.permute(0, 2, 3, 4, 1).flatten(0, 3)
     near_C = rows_NC[:64].mean(0, dtype=dtype)
     pieces = rows_NC.split(max(1, PIECE // x.shape[1]))
-    room = torch.empty_like(pieces[0], dtype=dtype)  # one for all: a new one for each, the system may have to clear
+    buffer = torch.empty_like(pieces[0], dtype=dtype)  # for all pieces: the system may have to clear new memory
     statistics = []
     for piece in pieces:
-        shifted = torch.sub(piece, near_C, out=room[: len(piece)])
+        shifted = torch.sub(piece, near_C, out=buffer[: len(piece)])
         statistics.append(torch.ops.aten.batch_norm_update_stats(shifted, None, None, 0.0))
     means, variances = (torch.stack(column) for column in zip(*statistics, strict=True))
     share_K1 = means.new_tensor([len(piece) / len(rows_NC) for piece in pieces])[:, None]

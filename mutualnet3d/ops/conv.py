@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from mutualnet3d.ops.cpu_kernels import depthwise_conv3d, is_accelerated
+from mutualnet3d.ops.cpu_kernels import conv3d
 from mutualnet3d.ops.width import check_parts, select_columns
 
 
 class SlimConv3d(nn.Conv3d):
-    """A Conv3d whose leading channels make a smaller Conv3d of the same weights.
+    """Conv3d whose leading channels make a smaller Conv3d of the same weights.
 
-    The input width is read from the tensor; the output width, `out_width`, is its state. A grouped convolution
-    (depthwise included) keeps whole groups, and gives as many output channels as its input's groups make. With
-    `exact_bits` (the default) it takes the kernels that `torch.nn.Conv3d` takes; without, inference on a CPU may take
-    faster ones.
+    The input width is read from the tensor; the output width, `out_width`, is the layer's state. A grouped convolution
+    (depthwise included) keeps whole groups, and gives as many output channels as its input's groups make.
 
     Args:
         in_parts: full channels of each part of a concatenated input; the first part slims, the others come whole.
@@ -43,14 +40,12 @@ class SlimConv3d(nn.Conv3d):
             raise ValueError(f"SlimConv3d: a convolution of {self.groups} groups takes one input part, got {in_parts}")
         self.slim_output = slim_output
         self.out_width = self.out_channels
-        self.exact_bits = True
-        self._is_pointwise = self.kernel_size == (1, 1, 1) and self.padding == (0, 0, 0) and self.groups == 1
 
     @classmethod
     def from_conv(
         cls, conv: nn.Conv3d, in_parts: tuple[int, ...] | None = None, slim_output: bool = True
     ) -> SlimConv3d:
-        """The slimmable layer of an ordinary one; they share their parameters."""
+        """Return the slimmable layer of an ordinary one; they share their parameters."""
         slim = cls(
             conv.in_channels,
             conv.out_channels,
@@ -69,8 +64,9 @@ class SlimConv3d(nn.Conv3d):
         return slim
 
     def sliced(self, in_width: int, out_width: int) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-        """Weight, bias and groups of the convolution that maps `in_width` channels to `out_width` (or, when grouped, to
-        as many whole groups as came in). Views of the parameters, or the parameters themselves at full width."""
+        """Return weight, bias and groups of the convolution that maps `in_width` channels to `out_width` (or, when
+        grouped, to as many whole groups as came in). Views of the parameters, or the parameters themselves at full
+        width."""
         weight, groups = self.weight, self.groups
         if groups > 1:
             in_per_group, out_per_group = self.in_channels // groups, self.out_channels // groups
@@ -89,29 +85,6 @@ class SlimConv3d(nn.Conv3d):
         return weight, bias, groups
 
     def forward(self, x: torch.Tensor, out_width: int | None = None) -> torch.Tensor:
-        """Convolve; `out_width` overrides the layer's own for this call."""
+        """Slice and convolve; `out_width` overrides the layer's own for this call."""
         weight, bias, groups = self.sliced(x.shape[1], self.out_width if out_width is None else out_width)
-        if groups > 1 and self.dilation == (1, 1, 1) and is_accelerated(x, weight, bias, self.padding):
-            return depthwise_conv3d(x, weight, self.stride, self.padding)  # type: ignore[arg-type]
-        if not self.exact_bits and x.device.type == "cpu" and x.stride(1) == 1 and not torch.is_grad_enabled():
-            return self._fast_inference(x, weight, bias, groups)
-        return F.conv3d(x, weight, bias, self.stride, self.padding, self.dilation, groups)
-
-    def _fast_inference(
-        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int
-    ) -> torch.Tensor:
-        """The convolution of `x` in channels_last_3d, and its result in that format too.
-
-        For single small clips `conv3d` takes a kernel of torch's own that copies the features and leaves the format;
-        oneDNN's took half its time on Slow's layers, and a matrix product reads a sliced pointwise kernel where it
-        lies (benchmarks/switched_inference.py).
-        """
-        if self._is_pointwise:
-            frames, rows, columns = self.stride
-            pixels = x[:, :, ::frames, ::rows, ::columns].permute(0, 2, 3, 4, 1)
-            return F.linear(pixels, weight[:, :, 0, 0, 0], bias).permute(0, 4, 1, 2, 3)
-        is_float32 = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if is_float32 and torch.backends.mkldnn.enabled and not isinstance(self.padding, str):
-            return torch.ops.aten.mkldnn_convolution(x, weight, bias, self.padding, self.stride, self.dilation, groups)
-        y = F.conv3d(x, weight, bias, self.stride, self.padding, self.dilation, groups)
-        return y.contiguous(memory_format=torch.channels_last_3d)
+        return conv3d(x, weight, bias, self.stride, self.padding, self.dilation, groups, self.training)

@@ -1,10 +1,13 @@
-"""Depthwise 3D convolution whose gradient is fast on CPUs.
+"""3D convolution by the kernels that are fast on CPUs, for training and for inference.
 
-oneDNN has no fast backward of depthwise 3D convolutions: it takes 8 to 40 times its own forward, and took nearly half
-of a training step of the demo's X3D. But the gradient of the input is itself a depthwise convolution, with the kernel
-turned round, which the fast forward computes; and a kernel over time alone is a 2D convolution over (T, H * W), whose
-backward is fast.
-`benchmarks/depthwise_backward.py` measures both. The forward is torch's own, bit for bit.
+Training: oneDNN has no fast backward of depthwise 3D convolutions: it takes 8 to 40 times its own forward, and took
+nearly half of a training step of the demo's X3D. But the gradient of the input is itself a depthwise convolution, with
+the kernel turned round, which the fast forward computes; and a kernel over time alone is a 2D convolution over
+(T, H * W), whose backward is fast. The forward has torch's own bits (benchmarks/depthwise_backward.py).
+
+Inference: for single small clips torch takes a kernel of its own that copies the features and leaves channels_last_3d.
+oneDNN's took half its time on Slow's layers, and a matrix product reads a sliced pointwise kernel where it lies
+(benchmarks/switched_inference.py).
 """
 
 from __future__ import annotations
@@ -15,21 +18,76 @@ import torch.nn.functional as F
 Triple = tuple[int, int, int]
 
 
-def is_accelerated(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: object) -> bool:
-    """Whether `depthwise_conv3d` may stand for torch's: float32 training on a CPU, one channel a group, no bias."""
+def conv3d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...] | str,
+    dilation: tuple[int, ...],
+    groups: int,
+    training: bool,
+) -> torch.Tensor:
+    """Return `torch.nn.functional.conv3d` of the same arguments, by the fastest kernel for where and how `x` lies.
+
+    Torch's own off the CPU, for `x` in another format than channels_last_3d, and where a compiler or an exporter looks
+    on. In evaluation without gradients the result may differ from torch's by rounding, otherwise it has its bits.
+
+    Args:
+        x, weight, bias, stride, padding, dilation, groups: as of `torch.nn.functional.conv3d`.
+        training: True for a layer in training mode.
+    """
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        if torch.is_grad_enabled():
+            if groups > 1 and dilation == (1, 1, 1) and is_depthwise_training(x, weight, bias, padding):
+                return depthwise_conv3d(x, weight, stride, padding)  # type: ignore[arg-type]
+        elif not training and x.stride(1) == 1:
+            return _infer(x, weight, bias, stride, padding, dilation, groups)
+    return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
+
+
+# ---- inference -------------------------------------------------------------------------------------------------------
+
+
+def _infer(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...] | str,
+    dilation: tuple[int, ...],
+    groups: int,
+) -> torch.Tensor:
+    """Return the convolution of `x` in channels_last_3d, in that format too."""
+    if groups == 1 and padding == (0, 0, 0) and weight.shape[2:] == (1, 1, 1):
+        frames, rows, columns = stride
+        pixels = x[:, :, ::frames, ::rows, ::columns].permute(0, 2, 3, 4, 1)
+        return F.linear(pixels, weight[:, :, 0, 0, 0], bias).permute(0, 4, 1, 2, 3)
+    is_float32 = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if is_float32 and torch.backends.mkldnn.enabled and not isinstance(padding, str):
+        return torch.ops.aten.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
+    y = F.conv3d(x, weight, bias, stride, padding, dilation, groups)
+    return y.contiguous(memory_format=torch.channels_last_3d)
+
+
+# ---- training of depthwise convolutions ------------------------------------------------------------------------------
+
+
+def is_depthwise_training(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: tuple[int, ...] | str
+) -> bool:
+    """Return whether `depthwise_conv3d` may stand for torch's: float32, one channel a group, no bias, no autocast."""
     return (
-        x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        x.dtype == weight.dtype == torch.float32
         and weight.shape[0] == x.shape[1]
         and bias is None
         and not isinstance(padding, str)
-        and torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
     )
 
 
 def depthwise_conv3d(x: torch.Tensor, weight: torch.Tensor, stride: Triple, padding: Triple) -> torch.Tensor:
-    """`conv3d(x, weight, None, stride, padding, groups=C)` for x (B, C, T, H, W) and weight (C, 1, kT, kH, kW).
+    """Return `conv3d(x, weight, None, stride, padding, groups=C)` for x (B, C, T, H, W) and weight (C, 1, kT, kH, kW).
 
     Its gradients equal torch's but for rounding; it has no second derivative.
     """
@@ -57,9 +115,9 @@ def _input_gradient(
 ) -> torch.Tensor:
     kernel = weight.shape[2:]
     if max(stride) > 1:
-        # What a convolution of stride 1 would have put out, zero where this one's stride skipped.
+        # The output of a convolution of stride 1, zero where this one's stride skipped.
         shape = [n + 2 * p - k + 1 for n, p, k in zip(x.shape[2:], padding, kernel, strict=True)]
-        spread = torch.empty([*x.shape[:2], *shape], dtype=grad.dtype, memory_format=_memory_format(x)).zero_()
+        spread = torch.empty([*x.shape[:2], *shape], dtype=grad.dtype, memory_format=memory_format_of(x)).zero_()
         spread[:, :, :: stride[0], :: stride[1], :: stride[2]] = grad
         grad = spread
     back = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
@@ -70,7 +128,7 @@ def _weight_gradient(
     grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, stride: Triple, padding: Triple
 ) -> torch.Tensor:
     over_time_alone = tuple(weight.shape[3:]) == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0)
-    if over_time_alone and _memory_format(x) == torch.channels_last_3d:
+    if over_time_alone and memory_format_of(x) == torch.channels_last_3d:
         flat_grad, flat_x = _flatten_space(grad.contiguous(memory_format=torch.channels_last_3d)), _flatten_space(x)
         settings = ([stride[0], 1], [padding[0], 0], [1, 1], False, [0, 0], x.shape[1], [False, True, False])
         gradient = torch.ops.aten.convolution_backward(flat_grad, flat_x, weight[..., 0], None, *settings)[1]
@@ -80,10 +138,11 @@ def _weight_gradient(
 
 
 def _flatten_space(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, T, H, W) as pictures (B, C, T, H * W); a view in `channels_last_3d`."""
+    """Return (B, C, T, H, W) as pictures (B, C, T, H * W); a view in `channels_last_3d`."""
     return x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
 
 
-def _memory_format(x: torch.Tensor) -> torch.memory_format:
+def memory_format_of(x: torch.Tensor) -> torch.memory_format:
+    """Return channels_last_3d for a dense tensor in that format, else the contiguous format."""
     last = x.is_contiguous(memory_format=torch.channels_last_3d)
     return torch.channels_last_3d if last else torch.contiguous_format

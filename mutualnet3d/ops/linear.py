@@ -10,9 +10,9 @@ from mutualnet3d.ops.width import check_parts, select_columns
 
 
 class SlimLinear(nn.Linear):
-    """A Linear whose leading features make a smaller Linear of the same weights.
+    """Linear layer whose leading features make a smaller Linear of the same weights.
 
-    The input width is read from the tensor; the output width, `out_width`, is the only state.
+    The input width is read from the tensor; the output width, `out_width`, is the layer's only state.
 
     Args:
         in_parts: full features of each part of a concatenated input; the first slims, the others come whole.
@@ -35,7 +35,7 @@ class SlimLinear(nn.Linear):
     def from_linear(
         cls, linear: nn.Linear, in_parts: tuple[int, ...] | None = None, slim_output: bool = True
     ) -> SlimLinear:
-        """The slimmable layer of an ordinary one; they share their parameters."""
+        """Return the slimmable layer of an ordinary one; they share their parameters."""
         slim = cls(
             linear.in_features,
             linear.out_features,
@@ -48,7 +48,7 @@ class SlimLinear(nn.Linear):
         return slim
 
     def sliced(self, in_width: int, out_width: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Weight and bias of the layer that maps `in_width` features to `out_width`; views of the parameters."""
+        """Return weight and bias of the layer that maps `in_width` features to `out_width`; views of the parameters."""
         weight = select_columns(self.weight, self.in_parts, in_width)
         if out_width == self.out_features:
             return weight, self.bias

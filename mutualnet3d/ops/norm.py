@@ -12,12 +12,12 @@ from mutualnet3d.ops.sync_norm import synced_batch_norm
 
 
 class SlimBatchNorm3d(nn.BatchNorm3d):
-    """A BatchNorm3d for any leading part of its channels; how many is read from the tensor.
+    """BatchNorm3d for any leading part of its channels; their number is read from the tensor.
 
-    Left alone it is `torch.nn.BatchNorm3d`, tracked statistics included. Inside a sub-network (`in_subnet`) it
+    By itself it is `torch.nn.BatchNorm3d`, tracked statistics included. Inside a sub-network (`in_subnet`) it
     normalises with batch statistics in training, leaving the tracked ones as they are, and in evaluation with
-    `statistics`, the (mean, variance) of that sub-network, float tensors of the sub-network's channels. With `moments`
-    set it normalises with batch statistics in either mode and adds them there: calibration.
+    `statistics`, the (mean, variance) of that sub-network, float tensors of the sub-network's channels. With
+    `batch_statistics` set it normalises with the batch's own in either mode and adds them to it: calibration.
 
     With `sync_group` set, training's batch is the joined batch of the group's processes, tracked statistics included;
     all of them then call the layer together, with inputs of one shape. Evaluation and calibration never communicate. A
@@ -27,11 +27,11 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
     sync_group: dist.ProcessGroup | None = None
     in_subnet: bool = False
     statistics: tuple[torch.Tensor, torch.Tensor] | None = None
-    moments: BatchStatistics | None = None
+    batch_statistics: BatchStatistics | None = None
 
     @classmethod
     def from_norm(cls, norm: nn.BatchNorm3d) -> SlimBatchNorm3d:
-        """The slimmable layer of an ordinary one; they share parameters and buffers."""
+        """Return the slimmable layer of an ordinary one; they share parameters and buffers."""
         slim = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta")
         slim.weight, slim.bias = norm.weight, norm.bias
         slim.running_mean, slim.running_var = norm.running_mean, norm.running_var
@@ -43,16 +43,16 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         group = self._group(x)
-        if not self.in_subnet and self.moments is None and group is None:
+        if not self.in_subnet and self.batch_statistics is None and group is None:
             return super().forward(x)
         channels = x.shape[1]
         if channels > self.num_features:
             raise ValueError(f"input has {channels} channels; this batch norm has {self.num_features}")
         weight = self.weight[:channels] if self.affine else None
         bias = self.bias[:channels] if self.affine else None
-        if self.moments is not None:
+        if self.batch_statistics is not None:
             mean_C, variance_C = local_statistics(x)
-            self.moments.add(mean_C, variance_C, x.numel() // channels)
+            self.batch_statistics.add(mean_C, variance_C, x.numel() // channels)
             return F.batch_norm(x, mean_C, variance_C, weight, bias, False, 0.0, self.eps)
         if group is not None:
             self._check_input_dim(x)
@@ -67,8 +67,8 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         return F.batch_norm(x, *self.statistics, weight, bias, False, 0.0, self.eps)
 
     def _group(self, x: torch.Tensor) -> dist.ProcessGroup | None:
-        """The processes to share this forward's statistics with, None if there is nobody."""
-        if self.sync_group is None or not self.training or self.moments is not None:
+        """Return the processes to share this forward's statistics with; None without any."""
+        if self.sync_group is None or not self.training or self.batch_statistics is not None:
             return None
         if x.is_meta:  # a dry run: one process alone may ask for shapes
             return None
@@ -81,7 +81,7 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        # As a tensor: BatchNorm3d makes it a number, for which a GPU's host has to wait.
+        # A tensor: BatchNorm3d makes it a number, and the GPU's host has to wait for that.
         share = self.num_batches_tracked.to(mean_C.dtype).reciprocal() if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean_C, share)
         self.running_var.lerp_(variance_C * (count / (count - 1)), share)

@@ -24,7 +24,7 @@ class SlimSqueezeExcitation(nn.Module):
 
     @classmethod
     def from_squeeze_excitation(cls, layer: SqueezeExcitation) -> SlimSqueezeExcitation:
-        """The slimmable layer of fvcore's; they share their parameters.
+        """Return the slimmable layer of fvcore's; they share their parameters.
 
         Raises:
             ValueError: a layer made for pictures (2D).

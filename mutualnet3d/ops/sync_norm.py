@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import distributed as dist
 
 from mutualnet3d.ops.batch_statistics import local_statistics
+from mutualnet3d.ops.cpu_kernels import memory_format_of
 
 
 def synced_batch_norm(
@@ -21,7 +22,7 @@ def synced_batch_norm(
     eps: float,
     group: dist.ProcessGroup,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Batch norm of x (B, C, T, H, W) with the statistics of the joined batch; every process of `group` calls it.
+    """Return batch norm of x (B, C, T, H, W) by the statistics of the joined batch; every process of `group` calls it.
 
     All come with the same shape. The gradient of x is that of the sum of all processes' losses; the gradients of weight
     and bias are this process's part of it. So, with the mean over its own batch as each process's loss, the average
@@ -29,7 +30,7 @@ def synced_batch_norm(
     It has no second derivative.
 
     Returns:
-        The output, in x's type and memory format, and the joined batch's mean (C,) and biased variance (C,), without
+        Output, in x's type and memory format, and the joined batch's mean (C,) and biased variance (C,), without
         gradient: float64 for x of float64, else float32.
     """
     return _SyncedBatchNorm.apply(x, weight_C, bias_C, eps, group)
@@ -53,8 +54,8 @@ class _SyncedBatchNorm(torch.autograd.Function):
         x, weight, mean, variance = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         inverse = (variance + ctx.eps).rsqrt()
-        grad = grad.contiguous(memory_format=_memory_format(x))  # another one takes torch longer to sum than to copy
-        # In the evaluation form, which leaves the statistics' own gradients out, for its two sums over the batch.
+        grad = grad.contiguous(memory_format=memory_format_of(x))  # another one takes torch longer to sum than to copy
+        # The evaluation form leaves the statistics' own gradients out; used for its two sums over the batch.
         settings = (False, ctx.eps, [False, True, True])
         _, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, variance, mean, inverse, *settings
@@ -68,7 +69,7 @@ class _SyncedBatchNorm(torch.autograd.Function):
             scale = inverse if weight is None else weight * inverse
             slope = -scale * inverse * mean_product
             constant = -scale * mean_grad - slope * mean
-            # In float32 until its one rounding: in bfloat16 the small terms would vanish beside `grad`.
+            # float32 until the only rounding: in bfloat16 the small terms would vanish beside `grad`.
             rest = torch.addcmul(_over_channels(constant), x, _over_channels(slope))
             grad_x = rest if rest.dtype == x.dtype else torch.empty_like(x)
             torch.addcmul(rest, grad, _over_channels(scale), out=grad_x)
@@ -76,15 +77,10 @@ class _SyncedBatchNorm(torch.autograd.Function):
 
 
 def _pool(means: torch.Tensor, variances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and biased variance (C,) of batches of one size, from theirs (K, C)."""
+    """Return mean and biased variance (C,) of batches of one size, from theirs (K, C)."""
     variance_of_means, mean = torch.var_mean(means, 0, correction=0)
     return mean, variances.mean(0) + variance_of_means
 
 
 def _over_channels(values_C: torch.Tensor) -> torch.Tensor:
     return values_C.view(1, -1, 1, 1, 1)
-
-
-def _memory_format(x: torch.Tensor) -> torch.memory_format:
-    last = x.is_contiguous(memory_format=torch.channels_last_3d)
-    return torch.channels_last_3d if last else torch.contiguous_format

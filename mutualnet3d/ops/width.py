@@ -1,4 +1,4 @@
-"""Channel arithmetic of slimmable layers: how many channels a width leaves, and which columns of a weight those are."""
+"""Channel arithmetic of slimmable layers: the channels that a width leaves, and their columns of a weight."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ DIVISOR = 8
 
 @functools.lru_cache(maxsize=65536)
 def round_channels(width: float, full: int) -> int:
-    """Channels that a layer of `full` channels keeps at `width`.
+    """Return the channels that a layer of `full` channels keeps at `width`.
 
-    `round(width * full / 8) * 8`, at least 8, never under 0.9 of the wanted number, never over `full`; always from the
-    layer's full count. At width 1 the layer is whatever it was, a multiple of 8 or not. With it the multiply-adds
-    of the paper's 3D results come out (tests/models/test_complexity.py).
+    `round(width * full / 8) * 8`, at least 8, never under 0.9 of `width * full`, never over `full`; always from
+    the layer's full count. At width 1 the layer keeps its channels, a multiple of 8 or not. With this rule the
+    multiply-adds of the paper's 3D results come out (tests/models/test_complexity.py).
 
     Raises:
         ValueError: a width outside (0, 1] or a layer without channels.
@@ -26,28 +26,28 @@ def round_channels(width: float, full: int) -> int:
         raise ValueError(f"a layer needs at least one channel, got {full!r}")
     if width == 1.0:
         return full
-    wanted = width * full
-    channels = max(DIVISOR, round(wanted / DIVISOR) * DIVISOR)
-    if channels < 0.9 * wanted:
+    exact = width * full
+    channels = max(DIVISOR, round(exact / DIVISOR) * DIVISOR)
+    if channels < 0.9 * exact:
         channels += DIVISOR
     return min(channels, full)
 
 
 def check_parts(parts: tuple[int, ...], total: int) -> None:
-    """A layer's input parts must add up to its input.
+    """Refuse input parts that do not add up to a layer's input.
 
     Raises:
-        ValueError: they do not, or one is empty.
+        ValueError: they do not, or a part is empty.
     """
     if not parts or min(parts) < 1 or sum(parts) != total:
         raise ValueError(f"input parts {parts} do not make up the layer's {total} input channels")
 
 
 def part_widths(parts: tuple[int, ...], in_width: int) -> tuple[int, ...]:
-    """Channels of each part of a concatenated input that has `in_width` channels in all.
+    """Return the channels of each part of a concatenated input that has `in_width` channels in all.
 
-    The first part slims, the others always come whole: that is what a network concatenates (SlowFast: the slimmed Slow
-    features and the lateral's, which never slim), and it makes the split readable from the tensor alone.
+    The first part slims, the others always come whole: networks concatenate such parts (SlowFast: the slimmed Slow
+    features and the lateral's, which never slim), and the split can be read from the tensor alone.
 
     Raises:
         ValueError: no split of that kind gives `in_width`.
@@ -60,7 +60,7 @@ def part_widths(parts: tuple[int, ...], in_width: int) -> tuple[int, ...]:
 
 
 def select_columns(weight: torch.Tensor, parts: tuple[int, ...], in_width: int) -> torch.Tensor:
-    """The columns (dimension 1) of `weight` that an input of `in_width` channels meets: a prefix of each part.
+    """Return the columns (dimension 1) of `weight` that an input of `in_width` channels meets: a prefix of each part.
 
     A view for one part; for several, a concatenation of views. The weight itself when nothing is cut.
     """

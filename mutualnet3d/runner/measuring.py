@@ -8,12 +8,13 @@ from functools import partial
 
 import torch
 
-from mutualnet3d.deploy.build import CHECKPOINT_HINT, check_same, config_of
-from mutualnet3d.engine.checkpoint import load_checkpoint
-from mutualnet3d.models import build_model, load_weights
+from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.deploy.clip_network import normalize_of
+from mutualnet3d.deploy.load import build_network_of, check_same, load_model_file
+from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT
 from mutualnet3d.results.latency import device_name, measure_milliseconds
 from mutualnet3d.results.query_table import QueryTable
-from mutualnet3d.runner.session import blank_clips, build_normalize, memory_format_of
+from mutualnet3d.runner.session import blank_clips
 
 
 def measure_latency(
@@ -32,7 +33,7 @@ def measure_latency(
 
     Args:
         table: of a test run.
-        checkpoint: the calibrated.pyth that the run wrote beside it: the network's config, weights and statistics.
+        checkpoint: the calibrated.pyth that the run wrote beside it.
         device: where the network runs.
         threads: of PyTorch, while it is measured; None: as many as it has.
         batch_size: clips of a forward pass.
@@ -41,23 +42,23 @@ def measure_latency(
     Raises:
         FileNotFoundError: there is no checkpoint.
         ValueError: a number is below 1; torch sees no GPU and one is asked for; the checkpoint is not the table's,
-            holds no config that this release can read, or no statistics of one of the table's sub-networks.
+            no model file that this release can read, or has no statistics of one of the table's sub-networks.
     """
     for name, number in (("threads", threads), ("batch_size", batch_size), ("num_runs", num_runs)):
         if number is not None and number < 1:
             raise ValueError(f"{name} is {number}; allowed: 1 or more")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {device}, but torch sees no GPU here; allowed: cpu")
-    content = load_checkpoint(checkpoint)
+    model_file = load_model_file(checkpoint)
     check_same(table, checkpoint)
-    cfg = config_of(content, checkpoint)
-    model = build_model(cfg)
-    load_weights(model, checkpoint, new_classifier=False)
-    model.to(device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
+    model = build_network_of(model_file, checkpoint)
+    model.to(device, memory_format=model_file.memory_format)  # type: ignore[call-overload]
     missing = [str(row.config) for row in table.rows if not model.can_evaluate(row.config)]
     if missing:
-        raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {CHECKPOINT_HINT}")
-    make_clips = partial(blank_clips, model, build_normalize(cfg), device, num_clips=batch_size)
+        raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {MODEL_FILE_HINT}")
+    preprocessing = Preprocessing.from_json(model_file.preprocessing, checkpoint)
+    normalize = normalize_of(preprocessing, model_file.memory_format).to(device)
+    make_clips = partial(blank_clips, model, normalize, device, num_clips=batch_size)
     with _threads(threads):
         milliseconds = measure_milliseconds(model, [row.config for row in table.rows], make_clips, device, num_runs)
         return table.with_milliseconds(

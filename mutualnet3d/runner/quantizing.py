@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from mutualnet3d.config import parse_stored_cfg
 from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build_loaders import (
     Split,
@@ -21,11 +22,11 @@ from mutualnet3d.data.build_loaders import (
     read_split,
 )
 from mutualnet3d.deploy.backends import OpenVINO, OpenVINOInt8, Runner
-from mutualnet3d.deploy.build import config_of
 from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.load import load_model_file
 from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.deploy.quantize import QuantizedNetworks, load_nncf, quantize
-from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT
 from mutualnet3d.engine.evaluate import Evaluation, evaluate
 from mutualnet3d.log import logger, progress
 from mutualnet3d.results.latency import device_name, measure_milliseconds
@@ -121,7 +122,10 @@ def _config(source: CheckpointNetworks, overrides: Sequence[Any]) -> CfgNode:
     for key in map(str, overrides[::2]):
         if key.partition(".")[0] not in _SECTIONS:
             raise ValueError(f"override: {key} is not of int8's data or test; allowed: keys of {', '.join(_SECTIONS)}")
-    cfg = config_of(load_checkpoint(source.path), source.path, overrides)
+    text = load_model_file(source.path).config
+    if not text:
+        raise ValueError(f"{source.path}: no config in it, so it is not known where its data are; {MODEL_FILE_HINT}")
+    cfg = parse_stored_cfg(text, f"{source.path}: its config", overrides)
     here, there = build_preprocessing(cfg).to_json(), source.preprocessing.to_json()
     changed = [
         f"{name} {here[name]!r}, not {there[name]!r}"

@@ -14,14 +14,15 @@ from mutualnet3d import distributed
 from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build_loaders import Split, build_calibration_loader, read_split
 from mutualnet3d.data.loader import TestLoader
-from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
 from mutualnet3d.engine.evaluate import Evaluation, evaluate
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
-from mutualnet3d.models import build_model, full_clip_of
+from mutualnet3d.models import build_model
+from mutualnet3d.models.build import space_of
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace, calibrate
+from mutualnet3d.ops import Normalize
 from mutualnet3d.results.paper import PaperResults, paper_results, results_of
 from mutualnet3d.results.query_table import COSTS, QueryTable
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, union_of_shapes
@@ -52,7 +53,7 @@ class Session:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         self.space = build_space(cfg)
         self.device = device_of(launch)
-        self.normalize = build_normalize(cfg)
+        self.normalize = build_normalize(cfg).to(self.device)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
         self.model = build_model(cfg).to(self.device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
         if self.shard.rank:  # each process drops other features
@@ -105,7 +106,7 @@ class Session:
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
         """Those of `configs` that have no statistics from data; the full network has its tracked ones, unless `precise`
         ones are asked for."""
-        without = [config for config in configs if config not in model.calibrated]
+        without = [config for config in configs if config not in model.statistics.calibrated]
         # A sub-network that is trained alone tracks nothing.
         return [config for config in without if precise or self.cfg.TRAIN.SUBNET or config != model.full]
 
@@ -179,20 +180,14 @@ def blank_clips(
 
 def build_space(cfg: CfgNode) -> SubnetSpace:
     """The sub-networks that `cfg` trains and tests; empty lists mean the full network's own value."""
-    full_clip = full_clip_of(cfg)
-    return SubnetSpace(
-        width_range=tuple(cfg.MUTUAL.WIDTH_RANGE),
-        sizes=tuple(cfg.MUTUAL.SIZES) or (full_clip.size,),
-        frames=tuple(cfg.MUTUAL.FRAMES) or (full_clip.frames,),
-    )
+    space = space_of(cfg)
+    return SubnetSpace(space["width_range"], space["sizes"], space["frames"])
 
 
 def build_test_space(cfg: CfgNode) -> SubnetSpace:
     """The sub-networks of `cfg` at the sizes that they are tested at: see `TEST.SIZES`."""
-    space = build_space(cfg)
-    scale = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
-    sizes = cfg.TEST.SIZES or [round(size * scale) for size in space.sizes]
-    return SubnetSpace(space.width_range, tuple(sizes), space.frames)
+    space = space_of(cfg)
+    return SubnetSpace(space["width_range"], space["tested_sizes"], space["frames"])
 
 
 def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:

@@ -9,15 +9,17 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.data.build_loaders import Split, build_test_loader, read_class_names
+from mutualnet3d.data.build_loaders import Split, build_preprocessing, build_test_loader, read_class_names
 from mutualnet3d.distributed.launch import Launch
-from mutualnet3d.engine.checkpoint import CheckpointFolder, file_hash, save_checkpoint, statistics_to_state
+from mutualnet3d.engine.checkpoint import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.engine.preemption import Signals
+from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.log import logger
-from mutualnet3d.models import costs, load_weights
+from mutualnet3d.models import ModelFile, costs, load_weights, write_model_file
+from mutualnet3d.models.build import space_of
 from mutualnet3d.models.interpolate import interpolated, neighbours
-from mutualnet3d.models.slimmable_net import Statistics
+from mutualnet3d.models.statistics import NormStatistics
 from mutualnet3d.models.weights import LoadedWeights
 from mutualnet3d.mutual import SubnetConfig
 from mutualnet3d.results.latency import device_name, measure_milliseconds
@@ -77,12 +79,12 @@ def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: 
     full = build_test_space(cfg).full
     # Foreign weights bring the full network's final statistics; testing them alone needs no training clips. They are of
     # training's size, and PySlowFast's tests of larger crops use them too.
-    precise = cfg.BN.USE_PRECISE_STATS and loaded.ours
+    precise = cfg.BN.USE_PRECISE_STATS and loaded.of_project
     tracked = model.tracked_statistics()
     if precise and _same(model.statistics.get(full), tracked):
-        del model.statistics[full]  # an earlier test was content with them
+        model.statistics.remove(full)  # an earlier test was content with them
     if full in configs and full not in model.statistics and not precise and not cfg.TRAIN.SUBNET:
-        model.set_statistics(full, tracked)
+        model.statistics.set(full, tracked)
     missing = session.to_calibrate(model, configs, precise)
     if not missing:
         return
@@ -97,7 +99,7 @@ def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: 
         session.calibrate(model, missing, train_split, crop_scale=larger)
 
 
-def _same(first: Statistics | None, second: Statistics) -> bool:
+def _same(first: NormStatistics | None, second: NormStatistics) -> bool:
     return first is not None and all(
         torch.equal(mine.cpu(), other.cpu())
         for name, pair in first.items()
@@ -113,7 +115,7 @@ def _evaluate(session: Session, configs: Sequence[SubnetConfig], split: Split, k
 
 
 def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None:
-    if not any(neighbours(config, session.model.calibrated) for config in configs):
+    if not any(neighbours(config, session.model.statistics.calibrated) for config in configs):
         raise ValueError(
             "TEST.MEASURE_INTERPOLATION needs three widths or more, of one size and frame count, among TEST.SUBNETS "
             "(MUTUAL.TEST_WIDTHS)"
@@ -122,37 +124,31 @@ def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None
 
 def _measure_interpolation(session: Session, result: Evaluation, split: Split) -> None:
     """Test once more, with interpolated statistics, what lies between two others, and remember what that costs."""
-    model, calibrated = session.model, session.model.statistics
-    inner = [config for config in result.accuracies if neighbours(config, model.calibrated)]
-    model.statistics = {**calibrated, **{config: interpolated(model, config) for config in inner}}
-    try:
+    model, statistics = session.model, session.model.statistics
+    inner = [config for config in result.accuracies if neighbours(config, statistics.calibrated)]
+    with statistics.replaced({**statistics, **{config: interpolated(model, config) for config in inner}}):
         again = _evaluate(session, inner, split)
-    finally:
-        model.statistics = calibrated
     losses: dict[ClipShape, float] = {}
     for config in inner:
         loss = result.accuracies[config].top1 - again.accuracies[config].top1
         losses[config.clip_shape] = max(loss, losses.get(config.clip_shape, loss))
         logger.info("interpolated statistics cost %s %.2f points of top-1", config, loss)
-    model.interpolation_losses.update(losses)
+    statistics.interpolation_losses.update(losses)
 
 
 def _write(session: Session, result: Evaluation, split: Split, step: int, class_names: Sequence[str]) -> QueryTable:
     cfg = session.cfg
     calibrated = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
-    losses = [[shape.frames, shape.size, loss] for shape, loss in session.model.interpolation_losses.items()]
-    save_checkpoint(
-        calibrated,
-        {
-            "step": step,
-            "model_state": session.model.state_dict(),
-            "statistics": statistics_to_state(session.model.statistics),
-            "interpolation_losses": losses,
-            "interpolated": [str(config) for config in session.model.interpolated],
-            "class_names": list(class_names),
-            "cfg": cfg.dump(),
-        },
+    model_file = ModelFile.of(
+        session.model,
+        class_names=tuple(class_names),
+        preprocessing=build_preprocessing(cfg).to_json(),
+        space=space_of(cfg),
+        channels_last=cfg.MODEL.CHANNELS_LAST,
+        step=step,
+        config=cfg.dump(),
     )
+    write_model_file(calibrated, model_file)
     table = _tabulate(session, result, split, file_hash(calibrated))
     write_reports(cfg, table, result, split, class_names)
     logger.info("wrote the query table to %s", cfg.OUTPUT_DIR)
@@ -188,7 +184,9 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
         "num_in_list": split.num_in_list,
         "views": f"{cfg.TEST.NUM_ENSEMBLE_VIEWS} x {cfg.TEST.NUM_SPATIAL_CROPS} views",
         "ensemble": cfg.DATA.ENSEMBLE_METHOD,
-        "statistics": "interpolated" if any(config in model.interpolated for config in configs) else "calibrated",
+        "statistics": "interpolated"
+        if any(config in model.statistics.interpolated for config in configs)
+        else "calibrated",
         "device": device_name(session.device),
         "threads": torch.get_num_threads(),
         "batch_size": 1,

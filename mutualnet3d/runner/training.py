@@ -191,7 +191,6 @@ def _start_from_weights(session: Session, averaged: AveragedWeights | None) -> N
     if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
         return
     loaded = load_weights(session.model, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
-    session.model.statistics.clear()  # training moves on from them
     logger.info("started from %s", loaded)
     if cfg.MUTUAL.SORT_CHANNELS:
         logger.info("sorted the channels of %d groups of layers by importance", sort_channels(session.model))

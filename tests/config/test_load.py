@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.config import CONFIG_ROOT, find_cfg
+from mutualnet3d.config import CONFIG_ROOT, find_cfg, parse_stored_cfg
 from mutualnet3d.config.defaults import default_cfg
 from mutualnet3d.models import build_model
 from mutualnet3d.runner import build_space, configs_to_test
@@ -197,6 +197,32 @@ def test_unknown_keys_and_broken_files_name_the_file(tmp_path):
     path.write_text("TRAIN: [1,\n")
     with pytest.raises(ValueError, match=r"mine\.yaml: not a YAML file"):
         m3.load_cfg(str(path))
+
+
+def test_a_stored_config_may_be_of_another_release(caplog):
+    """Unknown keys are listed in one warning, missing ones have their defaults; values have to be good."""
+    text = "TRAIN:\n  OLD_KEY: 1\n  BATCH_SIZE: 8\nOLD_SECTION:\n  A: 1\n"
+    cfg = parse_stored_cfg(text, "a.pyth: its config", ["TEST.BATCH_SIZE", 3])
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.TEST.BATCH_SIZE, cfg.RNG_SEED) == (8, 3, default_cfg().RNG_SEED)
+    assert cfg.is_frozen()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "a.pyth: its config: keys that this release does not know are ignored: TRAIN.OLD_KEY, OLD_SECTION"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("TRAIN: [1,\n", [], r"a\.pyth: not YAML"),
+        ("3\n", [], r"a\.pyth: expected keys and values, got '3"),
+        ("TRAIN:\n  BATCH_SIZE: 0\n", [], r"TRAIN\.BATCH_SIZE is 0; it must be at least 1"),
+        ("TRAIN: {}\n", ["TRAIN.OLD_KEY", 1], r"override: unknown key TRAIN\.OLD_KEY"),
+    ],
+)
+def test_stored_configs_that_cannot_be(text, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        parse_stored_cfg(text, "a.pyth", overrides)
 
 
 def test_unknown_model():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutualnet3d.data.mixup import Mixture, MixUpCutMix
-from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.ops import Normalize
 
 # PySlowFast's defaults.
 MIX = MixUpCutMix(

@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 import torch
 
-from mutualnet3d.deploy import bundle as bundle_module
 from mutualnet3d.deploy import export as export_module
 from mutualnet3d.deploy.backends import BACKENDS
-from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, SUMS, Bundle, write_bundle
+from mutualnet3d.deploy.bundle import CHECKPOINT
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import MAX_DIFFERENCE, ParityError, eager_logits, export
-from mutualnet3d.engine.checkpoint import file_hash
+from mutualnet3d.files.hashes import file_hash
 from tests.copies import Script
 from tests.deploy.networks import FULL, HOW, SMALL, source_of
 from tests.tools.test_measure_latency import CONFIGS, write_tested
@@ -27,18 +24,6 @@ pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy
 
 EXACT = ("onnx", "openvino", "pt2")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A bundle of a tiny X3D in all formats, and its checkpoint."""
-    folder = tmp_path_factory.mktemp("exported")
-    with torch.random.fork_rng(devices=[]):
-        _, checkpoint, _, _ = write_tested(folder, class_names=["dark", "bright"])
-        from mutualnet3d.deploy.build import read_checkpoint
-
-        source = read_checkpoint(checkpoint)
-        return source, export(source, str(folder / "bundle"))
 
 
 @pytest.mark.parametrize("family", ["x3d", "slow", "slowfast"])
@@ -90,11 +75,6 @@ def test_a_bundle_has_all_that_running_it_takes(exported):
         assert not [node for node in model.graph.node if node.op_type == "BatchNormalization"]
 
 
-def test_its_sums_are_those_of_coreutils(exported):
-    _, bundle = exported
-    subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=bundle.path, check=True, capture_output=True)
-
-
 def test_a_difference_fails_the_export_and_leaves_nothing(tmp_path, monkeypatch):
     source = source_of("x3d", tmp_path)
     wrong = lambda *args: eager_logits(*args) * (1 + 2 * MAX_DIFFERENCE)  # noqa: E731
@@ -102,21 +82,6 @@ def test_a_difference_fails_the_export_and_leaves_nothing(tmp_path, monkeypatch)
     with pytest.raises(ParityError, match=r"sub-network w0\.5-s48-t2 as pt2, 2 clips at once: a difference of 0\.0002"):
         export(source, str(tmp_path / "bundle"), [SMALL], ["pt2"])
     assert [each.name for each in tmp_path.iterdir()] == ["calibrated.pyth"]
-
-
-def test_what_a_killed_export_left_does_not_hinder_the_next(tmp_path, monkeypatch):
-    """In a container every process may have the same number; the bundle is for all to read."""
-    source = source_of("x3d", tmp_path)
-    path = tmp_path / "of" / "all" / "bundle"
-    monkeypatch.setattr(bundle_module.shutil, "rmtree", lambda *args, **kwargs: None)  # as if it was killed
-    with pytest.raises(KeyError):
-        write_bundle(str(path), {}, None, lambda folder: {}["no networks"])
-    assert [each.name[:8] for each in path.parent.iterdir()] == [".bundle."]
-    monkeypatch.undo()
-    bundle = export(source, str(path), [SMALL], ["pytorch"])
-    assert bundle.configs == (SMALL,)
-    assert path.stat().st_mode & 0o777 == (tmp_path / "of").stat().st_mode & 0o777
-    assert len(list(path.parent.iterdir())) == 2
 
 
 def test_what_is_there_is_not_overwritten(tmp_path):
@@ -155,78 +120,6 @@ def test_a_missing_library_is_one_line(tmp_path, monkeypatch):
         ModuleNotFoundError, match=r"^onnxruntime is not installed: pip install 'mutualnet3d\[deploy\]'$"
     ):
         export(source_of("x3d", tmp_path), str(tmp_path / "bundle"), [SMALL], ["onnx"])
-
-
-# ---- damaged bundles -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def copied(exported, tmp_path):
-    _, bundle = exported
-    path = tmp_path / "copied"
-    subprocess.run(["cp", "-r", bundle.path, path], check=True)
-    return path
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        DESCRIPTION,
-        "query_table.json",
-        CHECKPOINT,
-        *(f"networks/{CONFIGS[0]}{end}" for end in (".onnx", ".bin", ".pt2")),
-    ],
-)
-def test_a_changed_byte_is_found(name, copied):
-    flip(copied / name)
-    with pytest.raises(ValueError, match=re.escape(f"{name} is not what was written")):
-        Bundle.load(str(copied))
-
-
-def test_a_changed_list_of_sums_is_found(copied):
-    flip(copied / SUMS)
-    with pytest.raises(ValueError, match=r"copied.*(is not what was written|expected a SHA-256 sum|is missing|not in)"):
-        Bundle.load(str(copied))
-
-
-def test_missing_and_added_files_are_found(copied):
-    (copied / "networks" / "more.onnx").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"networks/more\.onnx is not in SHA256SUMS"):
-        Bundle.load(str(copied))
-    (copied / "networks" / "more.onnx").unlink()
-    (copied / CHECKPOINT).unlink()
-    with pytest.raises(ValueError, match=r"checkpoint\.pyth is missing"):
-        Bundle.load(str(copied))
-
-
-def test_other_folders_are_no_bundles(tmp_path, copied):
-    with pytest.raises(FileNotFoundError, match=r"not a bundle: it has no bundle\.json"):
-        Bundle.load(str(tmp_path))
-    (copied / SUMS).unlink()
-    with pytest.raises(ValueError, match="SHA256SUMS is missing"):
-        Bundle.load(str(copied))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ('"version": 1', '"version": 9', r"bundle\.json: version 9; this release reads 1"),
-        ('"mutualnet3d.bundle"', '"another"', r"bundle\.json: not the description of a bundle"),
-        ('"schema"', "schema", r"bundle\.json: not a JSON file"),
-    ],
-)
-def test_other_descriptions_are_refused(old, new, said, copied):
-    (copied / DESCRIPTION).write_text((copied / DESCRIPTION).read_text().replace(old, new, 1))
-    (copied / SUMS).unlink()
-    bundle_module._write_sums(str(copied))
-    with pytest.raises(ValueError, match=said):
-        Bundle.load(str(copied))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,9 +14,9 @@ import mutualnet3d as m3
 from mutualnet3d.deploy import backends as backends_module
 from mutualnet3d.deploy import predictor as predictor_module
 from mutualnet3d.deploy.backends import OnnxRuntime, OpenVINO, OpenVINOBf16, PyTorch, PyTorchBf16
-from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import eager_logits, export
+from mutualnet3d.deploy.load import load_networks
 from mutualnet3d.deploy.prediction import best_labels, score_views
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.results.latency import device_name
@@ -259,19 +256,6 @@ def test_missing_extras_are_one_line(source, monkeypatch, video, caplog):
     assert "openvino is not installed: pip install 'mutualnet3d[deploy]'" in caplog.text
 
 
-def test_openvino_sends_no_statistics(tmp_path):
-    """It would when it is imported, and by `openvino.convert_model`, which is not called; it makes files for that."""
-    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
-    script = (
-        "import sys; from mutualnet3d.deploy.networks import openvino_core; openvino_core();"
-        "assert 'openvino' in sys.modules and 'openvino_telemetry' not in sys.modules"
-    )
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], env={**os.environ, "HOME": str(tmp_path)}, check=True
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
 # ---- loading ---------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +268,7 @@ def test_a_test_run_can_be_loaded(tested, video):
 
 def test_a_bundle_predicts_as_its_checkpoint(tested, tmp_path, video):
     checkpoint = str(tested / "calibrated.pyth")
-    export(read_checkpoint(checkpoint), str(tmp_path / "bundle"), formats=["pt2", "pytorch"])
+    export(load_networks(checkpoint), str(tmp_path / "bundle"), formats=["pt2", "pytorch"])
     wanted = Predictor.load(checkpoint, backend="pytorch").predict(video, gflops=0.5)
     for backend in ("pytorch", "pt2"):
         got = Predictor.load(str(tmp_path / "bundle"), backend=backend).predict(video, gflops=0.5)
@@ -311,12 +295,6 @@ def test_without_a_table_there_are_no_budgets(tmp_path, video):
     for budget in ({"gflops": 1.0}, {"milliseconds": 1.0}):
         with pytest.raises(ValueError, match="no query table beside it; a budget needs the query_table"):
             predictor.predict(video, **budget)
-
-
-def test_an_older_checkpoint_gives_numbers_for_names(tmp_path, caplog):
-    write_tested(tmp_path)
-    assert Predictor.load(str(tmp_path / "calibrated.pyth"), backend="pytorch").class_names == ("0", "1")
-    assert "has no names of classes" in caplog.text
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

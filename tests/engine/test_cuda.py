@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 from mutualnet3d.engine.optim import build_sgd
@@ -14,6 +13,7 @@ from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace
+from mutualnet3d.ops import Normalize
 from mutualnet3d.shapes import ClipBatch, ClipShape, union_of_shapes
 
 pytestmark = [
@@ -38,7 +38,7 @@ def make_step(device, precision=None, scale_losses=False):
         for shape in shapes
     }
     batch = ClipBatch(clips, torch.arange(4), torch.arange(4)).pin_memory()
-    normalize = Normalize((0.45,) * 3, (0.225,) * 3, torch.channels_last_3d)
+    normalize = Normalize((0.45,) * 3, (0.225,) * 3, torch.channels_last_3d).to(device)
     averaged = AveragedWeights(model, 0.9)
     run = TrainStep(
         TrainNetwork(model, precision),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from pytorchvideo.models.x3d import create_x3d
 from torch import nn
 
 from mutualnet3d.models import SlimmableNet
@@ -17,9 +18,11 @@ from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
 
 NATIVE = ClipShape(frames=4, size=64)
 NUM_CLASSES = 7
+# Arguments of the tiny X3D.
+X3D = {"width_factor": 1.0, "depth_factor": 0.7, "dim_c5": 64}
 
 FAMILIES: dict[str, Callable[[], SlimmableNet]] = {
-    "x3d": lambda: build_x3d(full_clip=NATIVE, num_classes=NUM_CLASSES, width_factor=1.0, depth_factor=0.7, dim_c5=64),
+    "x3d": lambda: build_x3d(full_clip=NATIVE, num_classes=NUM_CLASSES, **X3D),
     "slow": lambda: build_resnet(kind="slow", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
     "c2d": lambda: build_resnet(kind="c2d", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
     "i3d": lambda: build_resnet(kind="i3d", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
@@ -34,6 +37,23 @@ def randomise(model: nn.Module) -> None:
         if value.ndim == 1:
             low = 0.5 if name.endswith(("weight", "running_var")) else -0.5
             value.copy_(torch.rand(value.shape, generator=generator) + low)
+
+
+def pytorchvideos_x3d(num_classes: int = NUM_CLASSES) -> nn.Module:
+    """pytorchvideo's own network of the tiny X3D, nothing in it 0 or 1."""
+    torch.manual_seed(2)
+    network = create_x3d(
+        input_clip_length=NATIVE.frames,
+        input_crop_size=NATIVE.size,
+        model_num_class=num_classes,
+        stem_dim_in=12,
+        head_dim_out=X3D["dim_c5"],
+        width_factor=X3D["width_factor"],
+        depth_factor=X3D["depth_factor"],
+        head_activation=None,
+    )
+    randomise(network)
+    return network
 
 
 def tiny(family: str) -> SlimmableNet:
@@ -59,7 +79,12 @@ def state_of(model: SlimmableNet) -> list[object]:
     state: list[object] = [model._active]
     for module in model.modules():
         if isinstance(module, SlimConv3d | SlimLinear):
-            state += [module.out_width, getattr(module, "exact_bits", None)]
+            state.append(module.out_width)
         if isinstance(module, SlimBatchNorm3d):
-            state += [module.in_subnet, module.statistics is None, module.moments]
+            state += [module.in_subnet, module.statistics is None, module.batch_statistics]
     return state
+
+
+def relative(value: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference, as a part of the largest value expected."""
+    return ((value - expected).abs().max() / expected.abs().max()).item()

@@ -60,7 +60,7 @@ def test_a_narrow_slice_holds_the_important_channels(family):
             for width in [norm.num_features if "multipathway_blocks.1" in name or "fusion" in name else None]
             for width in [width or round_channels(0.6, norm.num_features)]
         }
-        model.set_statistics(config, statistics)
+        model.statistics.set(config, statistics)
         with model.active(config):
             return model(x)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from mutualnet3d.models import SlimmableNet
 from mutualnet3d.mutual import SubnetSpace, mutual_step
 from mutualnet3d.shapes import SubnetConfig
-from tests.models.families import FAMILIES, NATIVE, NUM_CLASSES, calibrated, clips, state_of, tiny
+from tests.models.families import FAMILIES, NATIVE, NUM_CLASSES, calibrated, clips, relative, state_of, tiny
 
 SUBNET = SubnetConfig(width=0.6, size=48, frames=2)
 
@@ -52,52 +51,6 @@ def test_trains_mutually_then_calibrates_evaluates_and_extracts(model):
         assert logits.shape == (2, NUM_CLASSES)
         with torch.no_grad():
             assert relative(model.extract(config)(x), logits) < 1e-5
-
-
-@pytest.mark.parametrize(
-    ("config", "memory_format", "fold_norms"),
-    [
-        (SUBNET, torch.contiguous_format, False),
-        (SUBNET, torch.channels_last_3d, True),
-        (SubnetConfig(1.0, 64, 4), torch.channels_last_3d, False),
-        (SubnetConfig(0.83, 64, 4), torch.contiguous_format, True),
-    ],
-    ids=str,
-)
-def test_extracted_network_is_ordinary_and_gives_the_logits(model, config, memory_format, fold_norms):
-    calibrated(model.to(memory_format=memory_format), config)
-    # Folding rounds every weight, and a tiny random network makes 1e-5 of 1e-7: in double precision nothing hides
-    # behind rounding. (Networks of the real size: tests/models/test_weights.py.)
-    dtype = torch.float64 if fold_norms else torch.float32
-    model.to(dtype)
-    x = [clip.to(dtype, memory_format=memory_format) for clip in clips(model, config)]
-    copies = [clip.clone() for clip in x]
-    with torch.no_grad(), model.active(config):
-        expected = model(x)
-    plain = model.extract(config, fold_norms=fold_norms)
-    with torch.no_grad():
-        logits = plain(x)
-    assert expected.abs().max() > 0.1
-    assert relative(logits, expected) < (1e-11 if fold_norms else 1e-5)
-    assert not plain.training
-    assert all(torch.equal(clip, copy) for clip, copy in zip(x, copies, strict=True))
-    slimmable = [type(module).__name__ for module in plain.modules() if "mutualnet3d.ops" in type(module).__module__]
-    assert not slimmable
-    assert not isinstance(plain, SlimmableNet)
-    norms = [module for module in plain.modules() if isinstance(module, nn.BatchNorm3d)]
-    assert bool(norms) is not fold_norms
-    if not fold_norms:
-        assert list(plain.state_dict()) == list(model.state_dict())
-    first = next(iter(plain.parameters()))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    assert first.abs().sum() > 0  # it has memory of its own
-
-
-def test_extracting_needs_statistics(model):
-    with pytest.raises(ValueError, match=r"w0\.6-s48-t2 has no batch-norm statistics: calibrate it before"):
-        model.extract(SUBNET)
 
 
 def test_two_forwards_on_one_list_are_equal_and_leave_it_alone(model):
@@ -145,11 +98,12 @@ def test_any_width_size_and_frame_count_trains(model, config):
     assert torch.isfinite(logits).all()
 
 
-def test_inference_of_a_slice_equals_its_training_arithmetic(model):
-    """Without gradients pointwise convolutions of a slice are matrix products (ops/conv.py): the same numbers."""
-    calibrated(model.to(memory_format=torch.channels_last_3d), SUBNET).double()
-    x = [clip.double().to(memory_format=torch.channels_last_3d) for clip in clips(model, SUBNET)]
-    with model.active(SUBNET):
+@pytest.mark.parametrize("config", [SUBNET, SubnetConfig(1.0, 64, 4)], ids=str)
+def test_inference_equals_the_training_arithmetic(model, config):
+    """Without gradients pointwise convolutions are matrix products (ops/cpu_kernels.py): the same numbers."""
+    calibrated(model.to(memory_format=torch.channels_last_3d), config).double()
+    x = [clip.double().to(memory_format=torch.channels_last_3d) for clip in clips(model, config)]
+    with model.active(config):
         as_in_training = model(x)
         with torch.no_grad():
             logits = model(x)
@@ -178,7 +132,3 @@ def test_natives_are_those_of_the_builders(model):
     assert model.full == SubnetConfig(1.0, NATIVE.size, NATIVE.frames)
     assert model.input_shapes(model.full)[0] == NATIVE
     assert not torch.allclose(model(clips(model, model.full)).sum(1), torch.ones(2))  # logits, not probabilities
-
-
-def relative(value: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((value - expected).abs().max() / expected.abs().max()).item()

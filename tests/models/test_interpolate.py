@@ -16,10 +16,10 @@ NARROW, MIDDLE, WIDE = (SubnetConfig(width, 32, 4) for width in (0.5, 0.75, 1.0)
 def by_rule(model, config, value):
     """Statistics of the right lengths: `value` everywhere, plus the channel's number in the mean."""
     statistics = {}
-    with torch.no_grad(), model.active(config), model.collecting(moments := {}):
+    with torch.no_grad(), model.active(config), model.collecting(batch_statistics := {}):
         model([torch.randn(2, 3, shape.frames, shape.size, shape.size) for shape in model.input_shapes(config)])
-    for name, each in moments.items():
-        channels = len(each.mean_C)
+    for name, pooled in batch_statistics.items():
+        channels = len(pooled.mean_C)
         statistics[name] = torch.arange(float(channels)) + value, torch.full((channels,), value)
     return statistics
 
@@ -30,16 +30,16 @@ def model(request):
         model = build_x3d(full_clip=NATIVE, num_classes=5, width_factor=2.0, depth_factor=0.3, dim_c5=32)
     else:  # all of whose widths are whole multiples of 8 channels
         model = build_slowfast(full_clip=NATIVE, alpha=2, num_classes=5, width_per_group=32, beta_inv=4)
-    model.set_statistics(NARROW, by_rule(model, NARROW, 1.0))
-    model.set_statistics(WIDE, by_rule(model, WIDE, 3.0))
+    model.statistics.set(NARROW, by_rule(model, NARROW, 1.0))
+    model.statistics.set(WIDE, by_rule(model, WIDE, 3.0))
     return model
 
 
 def test_statistics_lie_between_those_of_the_neighbours(model):
     """Variances of 1 and 3: half way where the input channels are half way, and so everywhere in SlowFast."""
-    model.interpolation_losses[NATIVE] = 0.1
+    model.statistics.interpolation_losses[NATIVE] = 0.1
     model.interpolate_statistics(MIDDLE)
-    assert MIDDLE not in model.calibrated
+    assert model.statistics.interpolated == [MIDDLE]
     counts = [inputs_of_norms(model, one) for one in (NARROW, MIDDLE, WIDE)]
     lengths = {name: len(mean) for name, (mean, _) in by_rule(model, MIDDLE, 0.0).items()}
     has_more = set()
@@ -80,15 +80,15 @@ def test_the_nearest_widths_of_the_same_size_and_frames():
 
 def test_without_neighbours_or_measurement_it_is_refused():
     model = build_x3d(full_clip=NATIVE, num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
-    model.set_statistics(NARROW, by_rule(model, NARROW, 1.0))
+    model.statistics.set(NARROW, by_rule(model, NARROW, 1.0))
     with pytest.raises(
         ValueError, match=r"w0\.75-s32-t4 can be interpolated .* size 32 and 4 frames; calibrated widths: 0\.5"
     ):
         interpolated(model, MIDDLE)
-    model.set_statistics(WIDE, by_rule(model, WIDE, 3.0))
+    model.statistics.set(WIDE, by_rule(model, WIDE, 3.0))
     with pytest.raises(ValueError, match=r"w0\.75-s32-t4 cost has not been measured at size 32 with 4 frames"):
         model.interpolate_statistics(MIDDLE)
-    model.interpolation_losses[NATIVE] = 0.51
+    model.statistics.interpolation_losses[NATIVE] = 0.51
     with pytest.raises(ValueError, match=r"cost 0\.51 points .* more than the 0\.5 that are allowed: calibrate w0\.75"):
         model.interpolate_statistics(MIDDLE)
     assert MIDDLE not in model.statistics

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from pytorchvideo.models.slowfast import create_slowfast
 
 from mutualnet3d.engine.evaluate import evaluate
-from mutualnet3d.models.fusion import resize
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.mutual import calibrate, mutual_step
 from mutualnet3d.ops import round_channels
@@ -239,12 +238,12 @@ def prepare(model):
     return lambda batch, config: [batch.clips[shape].clone() for shape in model.input_shapes(config)]
 
 
-def test_calibration_runs_fast_once_for_all_subnets_and_once_for_the_full_network(model):
+def test_calibration_runs_fast_once_for_each_of_its_clips(model):
     configs = [model.full, *SUBNETS, SubnetConfig(0.8, 80, 2)]  # the last one's Fast clip is larger
     batches = batches_for(model, configs, 2)
     with counted(model) as count:
         calibrate(model, configs, batches, prepare(model))
-    assert len(count) == 2 * 3
+    assert len(count) == 2 * 2
     shared = dict(model.statistics)
     for config in configs:
         calibrate(model, [config], batches, prepare(model))
@@ -261,10 +260,20 @@ def test_evaluation_runs_fast_once_where_its_statistics_agree(model):
     evaluating = (prepare(model), torch.device("cpu"))
     with counted(model) as count:
         together = evaluate(model, configs, batches, *evaluating, **settings)
-    assert len(count) == 2 * 2  # the full network's own, and one for all others
+    assert len(count) == 2
     for config in configs:
         alone = evaluate(model, [config], batches, *evaluating, **settings)
         assert torch.equal(alone.scores[config], together.scores[config])
+
+
+def test_the_full_network_by_its_tracked_statistics_shares_with_none(model):
+    """They are others than those that its sub-networks were calibrated with."""
+    batches = batches_for(model, [model.full, *SUBNETS], 1)
+    calibrate(model, SUBNETS, batches, prepare(model))
+    settings = {"videos": range(2), "num_videos": 2, "num_views": 1, "num_classes": 7}
+    with counted(model) as count:
+        evaluate(model, [model.full, *SUBNETS], batches, prepare(model), torch.device("cpu"), **settings)
+    assert len(count) == 2
 
 
 def test_statistics_of_fast_that_differ_are_not_shared(model):
@@ -316,27 +325,3 @@ def test_pathways_that_do_not_belong_together(model):
 def test_channels_that_do_not_divide():
     with pytest.raises(ValueError, match=r"8 \(beta_inv\) does not divide 12 \(width_per_group\)"):
         build_slowfast(full_clip=NATIVE, alpha=4, num_classes=2, width_per_group=12)
-
-
-def test_resized_laterals_meet_the_instants_of_slows_frames():
-    """A lateral that says its own instant: Slow's first and last frame meet the first and last, the others between."""
-    lateral = torch.arange(4.0).view(1, 1, 4, 1, 1).expand(1, 2, 4, 8, 8)
-    for frames, expected in (
-        (4, [0, 1, 2, 3]),
-        (3, [0, 1.5, 3]),
-        (2, [0, 3]),
-        (1, [0]),
-        (7, [i / 2 for i in range(7)]),
-    ):
-        like = torch.zeros(1, 5, frames, 8, 8)
-        assert resize(lateral, like)[0, 0, :, 3, 3].tolist() == pytest.approx(expected)
-
-
-def test_resized_laterals_keep_their_place_in_the_picture():
-    """A ramp over the picture stays the ramp, pixels being areas: the centre of the crop stays the centre."""
-    centres = (torch.arange(56.0) + 0.5) / 56
-    lateral = centres.expand(1, 1, 2, 56, 56)
-    resized = resize(lateral, torch.zeros(1, 1, 2, 40, 40))
-    expected = (torch.arange(40.0) + 0.5) / 40
-    assert resized[0, 0, 1, 7].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
-    assert resize(lateral, torch.zeros(1, 9, 2, 56, 56)) is lateral

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mutualnet3d import distributed
-from mutualnet3d.models.slimmable_net import Statistics
+from mutualnet3d.models.statistics import SubnetStatistics
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import calibrate
 from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d, SlimConv3d, round_channels
@@ -98,7 +98,7 @@ class OneNorm(nn.Module):
         super().__init__()
         self.conv = SlimConv3d.from_conv(nn.Conv3d(16, 16, 3, padding=1, groups=groups, bias=False))
         self.norm = SlimBatchNorm3d.from_norm(nn.BatchNorm3d(16))
-        self.statistics: dict[SubnetConfig, Statistics] = {}
+        self.statistics = SubnetStatistics({"norm": self.norm})
 
     def norms(self):
         return iter([("norm", self.norm)])
@@ -112,13 +112,10 @@ class OneNorm(nn.Module):
         return nullcontext()
 
     @contextmanager
-    def collecting(self, moments):
-        self.norm.moments = moments.setdefault("norm", BatchStatistics())
+    def collecting(self, batch_statistics):
+        self.norm.batch_statistics = batch_statistics.setdefault("norm", BatchStatistics())
         yield
-        self.norm.moments = None
-
-    def set_statistics(self, config, statistics):
-        self.statistics[config] = statistics
+        self.norm.batch_statistics = None
 
     def forward(self, clips):
         return self.norm(self.conv(clips[0]))
@@ -176,8 +173,8 @@ def test_large_means_do_not_spoil_the_variance():
     """torch's batch norm adds up channels_last values in float32, and gives a variance of some 8 here."""
     model, _ = one_norm(1)
     values = (1000 + torch.randn(4, 8, 16, 80, 80)).contiguous(memory_format=torch.channels_last_3d)
-    moments: dict[str, BatchStatistics] = {}
-    with torch.no_grad(), model.collecting(moments):
+    batch_statistics: dict[str, BatchStatistics] = {}
+    with torch.no_grad(), model.collecting(batch_statistics):
         model.norm(values)
-    _, variance = moments["norm"].statistics()
+    _, variance = batch_statistics["norm"].statistics()
     torch.testing.assert_close(variance, torch.ones(8), rtol=0.01, atol=0)

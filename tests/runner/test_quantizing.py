@@ -13,16 +13,18 @@ import torch
 from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build_loaders import build_calibration_loader, read_split
 from mutualnet3d.data.clip_reader import ClipReader
-from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.bundle import Bundle
+from mutualnet3d.deploy.load import load_networks
 from mutualnet3d.deploy.networks import openvino_core
-from mutualnet3d.engine.checkpoint import file_hash
 from mutualnet3d.extras import installed
+from mutualnet3d.files.hashes import file_hash
+from mutualnet3d.models import read_model_file, write_model_file
 from mutualnet3d.results.latency import device_name
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.runner import quantizing
 from mutualnet3d.runner.quantizing import quantize_tested
 from mutualnet3d.shapes import Shard, SubnetConfig
+from tests.deploy.first_release import write_as_first_release
 from tests.tools.test_measure_latency import CONFIGS, write_tested
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
@@ -66,7 +68,7 @@ def tested(tmp_path_factory):
         },
     )
     table.save(str(folder / "query_table.json"))
-    return read_checkpoint(checkpoint)
+    return load_networks(checkpoint)
 
 
 def with_context(source, **changes):
@@ -172,6 +174,21 @@ def test_another_test_than_the_table_s_is_refused(tested, data, monkeypatch, con
 def test_overrides_that_cannot_be(tested, words, message):
     with pytest.raises(ValueError, match=message):
         quantize_tested(tested, CONFIGS, words)
+
+
+def test_the_config_of_a_first_release_may_have_keys_of_its_own(tested, tmp_path, caplog):
+    path = str(shutil.copy(tested.path, tmp_path / "calibrated.pyth"))
+    write_as_first_release(path, **{"TRAIN.OLD_KEY": 1})
+    cfg = quantizing._config(load_networks(path), ["TEST.BATCH_SIZE", 3])
+    assert cfg.TEST.BATCH_SIZE == 3
+    assert "its config: keys that this release does not know are ignored: TRAIN.OLD_KEY" in caplog.text
+
+
+def test_a_model_file_of_no_run_says_nothing_of_data(tested, tmp_path):
+    path = str(tmp_path / "calibrated.pyth")
+    write_model_file(path, replace(read_model_file(tested.path), config=""))
+    with pytest.raises(ValueError, match=r"no config in it, so it is not known where its data are; give the calib"):
+        quantizing._config(load_networks(path), [])
 
 
 def test_sub_networks_that_the_table_does_not_have(tested):

@@ -17,6 +17,7 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.models import read_model_file
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
 from tests.copies import run_script
@@ -67,8 +68,14 @@ def test_train_and_test_write_all_they_promise(tiny_overrides):
     assert m3.QueryTable.load(os.path.join(cfg.OUTPUT_DIR, "query_table.json")) == table
     with open(os.path.join(cfg.OUTPUT_DIR, "query_table.csv")) as file:
         assert len(list(csv.DictReader(file))) == 4
-    calibrated = load_checkpoint(os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth"))
-    assert set(calibrated["statistics"]) == {"w1.0-s32-t4", "w1.0-s32-t2", "w0.5-s32-t4", "w0.5-s32-t2"}
+    model_file = read_model_file(os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth"))
+    stored = set(model_file.network.statistics["statistics"])
+    assert stored == {
+        "w1.0-s32-t4",
+        "w1.0-s32-t2",
+        "w0.5-s32-t4",
+        "w0.5-s32-t2",
+    }
 
 
 def test_a_calibrated_checkpoint_is_tested_as_it_is(tiny_overrides, tmp_path):
@@ -275,7 +282,7 @@ def test_foreign_weights_are_tested(tiny_overrides, tmp_path):
     path = str(tmp_path / "zoo.pyth")
     again = run_test(make_cfg(tiny_overrides(TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "again"))))
     assert [(row.config, row.top1) for row in again.rows] == [(row.config, row.top1) for row in first.rows]
-    assert load_checkpoint(str(tmp_path / "again" / "calibrated.pyth"))["step"] == 0
+    assert read_model_file(str(tmp_path / "again" / "calibrated.pyth")).network.step == 0
 
 
 def test_foreign_weights_of_the_full_network_need_no_training_clips(tiny_overrides, tiny_data, tmp_path):

@@ -13,8 +13,9 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.data.build_loaders import read_class_names
-from mutualnet3d.engine.checkpoint import load_checkpoint, save_checkpoint
-from mutualnet3d.models import build_model
+from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.files.torch_file import read_torch_file
+from mutualnet3d.models import build_model, read_model_file
 from mutualnet3d.runner import build_test_space, configs_to_test
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
@@ -25,6 +26,11 @@ CFG = "X3D_tiny_mutual.yaml"
 
 def keys(cfg):
     return [str(config) for config in configs_to_test(cfg)]
+
+
+def statistics_in(cfg):
+    """The statistics in a test run's model file, by sub-network and batch norm."""
+    return read_model_file(f"{cfg.OUTPUT_DIR}/calibrated.pyth").network.statistics["statistics"]
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +131,8 @@ def test_a_larger_crop_is_calibrated_and_tested_at_its_size(trained, monkeypatch
     assert crops == [40]  # training's are 32
     assert next(str(row.config) for row in table.rows) == "w1.0-s40-t4"
     assert {row.config.size for row in table.rows} == {40}
-    statistics = load_checkpoint(f"{cfg.OUTPUT_DIR}/calibrated.pyth")["statistics"]
-    assert load_checkpoint(f"{cfg.OUTPUT_DIR}/calibrated.pyth")["class_names"] == ["0", "1"]
+    statistics = statistics_in(cfg)
+    assert read_model_file(f"{cfg.OUTPUT_DIR}/calibrated.pyth").class_names == ("0", "1")
     state = load_checkpoint(cfg.TEST.CHECKPOINT_FILE_PATH)["model_state"]
     # The full network's are those tracked in training, as in PySlowFast, unless precise ones are asked for.
     name = "blocks.0.norm"
@@ -141,7 +147,7 @@ def test_a_larger_crop_is_calibrated_and_tested_at_its_size(trained, monkeypatch
         TEST__CHECKPOINT_FILE_PATH=path,
     )
     run_test(precise)
-    again = load_checkpoint(f"{precise.OUTPUT_DIR}/calibrated.pyth")["statistics"]
+    again = statistics_in(precise)
     assert not torch.equal(again["w1.0-s40-t4"][name][0], state[f"{name}.running_mean"])
     assert torch.equal(again["w0.5-s40-t2"][name][0], statistics["w0.5-s40-t2"][name][0])  # those stay
 
@@ -201,7 +207,7 @@ def test_interpolated_statistics_are_measured_used_and_refused(trained, tmp_path
     cfg = trained("measured", TEST__MEASURE_INTERPOLATION=True, **widths)
     run_test(cfg)
     path = f"{cfg.OUTPUT_DIR}/calibrated.pyth"
-    content = load_checkpoint(path)
+    content = read_torch_file(path, "a model file")
     losses = {(frames, size): loss for frames, size, loss in content["interpolation_losses"]}
     assert set(losses) == {(4, 32), (2, 32)}
     log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
@@ -209,14 +215,14 @@ def test_interpolated_statistics_are_measured_used_and_refused(trained, tmp_path
     # Measuring leaves the calibrated ones in place.
     plain = trained("plain", **widths)
     run_test(plain)
-    calibrated = load_checkpoint(f"{plain.OUTPUT_DIR}/calibrated.pyth")["statistics"]
+    calibrated = statistics_in(plain)
     for name, (mean, _) in content["statistics"]["w0.75-s32-t2"].items():
         assert torch.equal(mean, calibrated["w0.75-s32-t2"][name][0])
 
     # A width of nobody's, without training clips.
     content["interpolation_losses"] = [[4, 32, 0.2], [2, 32, 0.7]]
     told = str(tmp_path / "told.pyth")
-    save_checkpoint(told, content)
+    torch.save(content, told)
     settings = {"TEST__CHECKPOINT_FILE_PATH": told, "TEST__STATISTICS": "interpolate"}
     table = run_test(trained("used", TEST__SUBNETS=["w0.6-s32-t4"], **settings))
     assert [str(row.config) for row in table.rows] == ["w0.6-s32-t4"]
@@ -230,7 +236,7 @@ def test_interpolated_statistics_are_measured_used_and_refused(trained, tmp_path
         run_test(trained("refused", TEST__SUBNETS=["w0.6-s32-t2"], **settings))
     run_test(trained("allowed", TEST__SUBNETS=["w0.6-s32-t2"], TEST__MAX_INTERPOLATION_LOSS=0.7, **settings))
     content["interpolation_losses"] = []
-    save_checkpoint(told, content)
+    torch.save(content, told)
     with pytest.raises(
         ValueError, match=r"cost has not been measured at size 32 with 4 frames: test with TEST\.MEASURE"
     ):
@@ -284,6 +290,6 @@ def test_the_full_network_trained_alone_as_a_subnet_is_calibrated(tiny_overrides
     cfg = m3.load_cfg(CFG, tiny_overrides(MUTUAL__ENABLE=False, TRAIN__SUBNET=key, TEST__SUBNETS=["full"]))
     state = load_checkpoint(run_train(cfg))["model_state"]
     run_test(cfg)
-    mean, _ = load_checkpoint(f"{cfg.OUTPUT_DIR}/calibrated.pyth")["statistics"][key]["blocks.0.norm"]
+    mean, _ = statistics_in(cfg)[key]["blocks.0.norm"]
     assert state["blocks.0.norm.running_mean"].abs().max() == 0
     assert mean.abs().max() > 0.01

@@ -20,6 +20,7 @@ import torch
 import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import CheckpointFolder, load_checkpoint
 from mutualnet3d.engine.evaluate import Evaluation
+from mutualnet3d.models import read_model_file
 from mutualnet3d.results.view_scores import Accuracy
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
@@ -274,7 +275,7 @@ def test_parts_clipping_averages_and_scaled_rates_train_and_test(tiny_overrides)
     assert "profiled steps 4 to 4" in log
     table = run_test(cfg)
     assert len(table.rows) == 4
-    calibrated = load_checkpoint(os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth"))["model_state"]
+    calibrated = read_model_file(os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")).network.weights
     name = "blocks.1.res_blocks.0.branch2.conv_a.weight"
     assert torch.equal(calibrated[name], content["averaged"]["model_state"][name])
     assert not torch.equal(calibrated[name], content["model_state"][name])
@@ -375,7 +376,8 @@ def test_three_processes_test_as_one_does(tiny_overrides, tiny_data, tmp_path):
         assert replace(three, milliseconds=one.milliseconds) == one
     counted = ("num_videos", "num_found", "num_listed")
     assert [tables[3].context[key] for key in counted] == [tables[1].context[key] for key in counted] == [5, 7, 7]
-    ones, threes = (load_checkpoint(f"{folder}/calibrated.pyth")["statistics"] for folder in folders.values())
+    networks = [read_model_file(f"{folder}/calibrated.pyth").network for folder in folders.values()]
+    ones, threes = (network.statistics["statistics"] for network in networks)
     for key, of_norm in ones.items():
         for name, (mean, variance) in of_norm.items():
             torch.testing.assert_close(threes[key][name][0], mean, rtol=1e-6, atol=1e-7)

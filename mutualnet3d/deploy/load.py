@@ -1,0 +1,79 @@
+"""From the file of a trained model to networks that can be deployed."""
+
+from __future__ import annotations
+
+import os
+
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.deploy.networks import CheckpointNetworks
+from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT, upgrade
+from mutualnet3d.files.hashes import file_hash
+from mutualnet3d.files.torch_file import CHECKPOINT, format_of, read_torch_file
+from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.model_file import ModelFile, model_file_of
+from mutualnet3d.results.query_table import QueryTable
+
+
+def load_model_file(path: str) -> ModelFile:
+    """Return the content of calibrated.pyth, of this release or an earlier one.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is damaged, of a newer release, no trained model, or, of an earlier release, without a
+            config that this release can read.
+    """
+    content = read_torch_file(path, "a model file")
+    if format_of(content, path) == CHECKPOINT:
+        return upgrade(content, path)
+    return model_file_of(content, path)
+
+
+def build_network_of(model_file: ModelFile, path: str) -> SlimmableNet:
+    """Return the network of a model file that was read from `path`.
+
+    Raises:
+        ValueError: it describes a network that this release cannot build, or other weights than the network's.
+    """
+    try:
+        return model_file.build()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_networks(path: str, table: str | None = None, find_table: bool = True) -> CheckpointNetworks:
+    """Return the sub-networks of a trained model.
+
+    Args:
+        path: calibrated.pyth.
+        table: path of its query table; None: query_table.json beside it, if there is one and `find_table` is True.
+        find_table: False to have no table unless one is named.
+
+    Raises:
+        FileNotFoundError: one of the two files does not exist.
+        ValueError: as `load_model_file`; the table is none, or of another model file.
+    """
+    model_file = load_model_file(path)
+    beside = os.path.join(os.path.dirname(path), "query_table.json")
+    if table is None and find_table and g_pathmgr.isfile(beside):
+        table = beside
+    rows = None
+    if table is not None:
+        rows = QueryTable.load(table)
+        check_same(rows, path)
+    preprocessing = Preprocessing.from_json(model_file.preprocessing, path)
+    return CheckpointNetworks(path, build_network_of(model_file, path), preprocessing, model_file.class_names, rows)
+
+
+def check_same(table: QueryTable, path: str) -> None:
+    """Refuse a table of other weights.
+
+    Raises:
+        ValueError: the table has another hash than the file, or none.
+    """
+    in_table, of_file = table.context.get("checkpoint"), file_hash(path)
+    if in_table is None:
+        raise ValueError("the table does not say which checkpoint it is of: its context has no 'checkpoint'")
+    if in_table != of_file:
+        raise ValueError(f"{path} is checkpoint {of_file}, the table is of checkpoint {in_table}; {MODEL_FILE_HINT}")

@@ -1,0 +1,49 @@
+"""Trained models of the first releases: checkpoints that are described by the config of their run alone.
+
+The only module of deployment that understands a config. A file of today's format describes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mutualnet3d.config import parse_stored_cfg
+from mutualnet3d.data.build_loaders import build_preprocessing
+from mutualnet3d.log import logger
+from mutualnet3d.models.build import recipe_of, space_of
+from mutualnet3d.models.model_file import ModelFile, plain, trained_network
+
+MODEL_FILE_HINT = "give the calibrated.pyth that a test run wrote beside its query table"
+
+
+def upgrade(content: Mapping[str, Any], path: str) -> ModelFile:
+    """Return a model file of the content of a checkpoint that a test run of a first release wrote.
+
+    Args:
+        content: the checkpoint's.
+        path: its file, for messages.
+
+    Raises:
+        ValueError: it holds no config, or one that is not YAML or has values out of range.
+    """
+    text = content.get("cfg")
+    if not isinstance(text, str):
+        raise ValueError(f"{path}: no config in it; {MODEL_FILE_HINT}")
+    cfg = parse_stored_cfg(text, f"{path}: its config")
+    builder, arguments = recipe_of(cfg)
+    class_names = content.get("class_names")
+    if class_names is None:
+        logger.warning("%s: has no names of classes (it is of an older release); their numbers are given", path)
+        class_names = [str(number) for number in range(cfg.MODEL.NUM_CLASSES)]
+    return ModelFile(
+        network=trained_network(content),
+        builder=builder,
+        arguments=plain(arguments),
+        class_names=tuple(class_names),
+        preprocessing=build_preprocessing(cfg).to_json(),
+        space=plain(space_of(cfg)),
+        channels_last=cfg.MODEL.CHANNELS_LAST,
+        config=text,
+        versions={},
+    )

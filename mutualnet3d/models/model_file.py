@@ -1,0 +1,197 @@
+"""The file of a trained model (calibrated.pyth): everything that running it takes, in plain values and tensors.
+
+format, version        "mutualnet3d.model", 1
+builder, arguments     the network: a function in `models.build.BUILDERS` and its arguments
+model_state            weights, by pytorchvideo's names
+statistics, interpolated, interpolation_losses
+                       of sub-networks: see `SubnetStatistics.state_dict`
+class_names            of the classifier's outputs
+preprocessing          values of `data.preprocessing.Preprocessing`
+space                  width_range, sizes, frames, tested_sizes of the sub-networks
+channels_last          whether clips and weights lay in channels_last_3d
+step                   training steps that the weights have seen
+config                 the run's config as YAML: where the model came from; nobody has to understand it to run the model
+versions               of the packages that wrote the file
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from mutualnet3d.extras import versions_of
+from mutualnet3d.files.torch_file import MODEL, format_of, read_torch_file, write_torch_file
+from mutualnet3d.models.build import build_network
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.shapes import ClipShape
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """Tensors of a network in a file of this project.
+
+    Args:
+        weights: by pytorchvideo's names.
+        statistics: of sub-networks, as `SubnetStatistics.state_dict` gives them.
+        step: training steps that the weights have seen.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    statistics: Mapping[str, Any]
+    step: int = 0
+
+
+def trained_network(content: Mapping[str, Any]) -> TrainedNetwork:
+    """Return the network's tensors in `content`, a model file's or a checkpoint's of any release."""
+    step = content.get("step", 0)
+    statistics = {
+        key: content[key] for key in ("statistics", "interpolated", "interpolation_losses") if content.get(key)
+    }
+    return TrainedNetwork(content.get("model_state", {}), statistics, step if isinstance(step, int) else 0)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A trained model, as its file holds it.
+
+    Args:
+        network: its tensors.
+        builder: name of the function that builds it.
+        arguments: the function's arguments; a clip shape as a mapping of frames and size.
+        class_names: names of the classifier's outputs.
+        preprocessing: values that clips are made with, of `data.preprocessing.Preprocessing`.
+        space: width_range, sizes, frames and tested_sizes of its sub-networks.
+        channels_last: True if clips and weights lay in channels_last_3d.
+        config: the run's config, YAML; "" for a model of no run.
+        versions: packages that wrote the file -> their versions.
+    """
+
+    network: TrainedNetwork
+    builder: str
+    arguments: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    space: Mapping[str, Any]
+    channels_last: bool
+    config: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        model: SlimmableNet,
+        *,
+        class_names: tuple[str, ...],
+        preprocessing: Mapping[str, Any],
+        space: Mapping[str, Any],
+        channels_last: bool,
+        step: int = 0,
+        config: str = "",
+    ) -> ModelFile:
+        """Return the file's content for a network, whose tensors it shares.
+
+        Raises:
+            ValueError: the network does not know its builder.
+        """
+        if not model.builder:
+            raise ValueError(
+                "a model file is of a network that can be built again: one of build_x3d, build_resnet, build_slowfast, "
+                "create_model or build_model"
+            )
+        return cls(
+            network=TrainedNetwork(model.state_dict(), model.statistics.state_dict(), step),
+            builder=model.builder,
+            arguments=plain(model.arguments),
+            class_names=class_names,
+            preprocessing=plain(preprocessing),
+            space=plain(space),
+            channels_last=channels_last,
+            config=config,
+            versions=versions_of("mutualnet3d", "torch"),
+        )
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory format of clips and weights."""
+        return torch.channels_last_3d if self.channels_last else torch.contiguous_format
+
+    def build(self) -> SlimmableNet:
+        """Return the network with its weights and statistics, on the CPU.
+
+        Raises:
+            ValueError: a builder or arguments that this release does not know, or weights of another network.
+        """
+        arguments = {
+            name: ClipShape(**value) if isinstance(value, Mapping) else value for name, value in self.arguments.items()
+        }
+        model = build_network(self.builder, arguments)
+        try:
+            model.load_state_dict(self.network.weights)
+        except RuntimeError as error:
+            cause = " ".join(str(error).split())  # torch's own text, of many lines
+            raise ValueError(f"the weights are not those of the network that is described: {cause}") from error
+        model.statistics.load_state_dict(self.network.statistics)
+        return model
+
+
+def write_model_file(path: str, model_file: ModelFile) -> None:
+    """Write a model file, atomically."""
+    content = {name: getattr(model_file, name) for name in _DESCRIPTION}
+    content |= {
+        **model_file.network.statistics,
+        "model_state": model_file.network.weights,
+        "step": model_file.network.step,
+        "class_names": list(model_file.class_names),
+    }
+    write_torch_file(path, MODEL, content)
+
+
+# Fields of a `ModelFile` with a key of the same name.
+_DESCRIPTION = (
+    "builder",
+    "arguments",
+    "class_names",
+    "preprocessing",
+    "space",
+    "channels_last",
+    "config",
+    "versions",
+)
+
+
+def read_model_file(path: str) -> ModelFile:
+    """Return the content of a model file, tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is truncated or damaged, is no model file, or one of a newer release.
+    """
+    return model_file_of(read_torch_file(path, "a model file"), path)
+
+
+def model_file_of(content: Any, path: str) -> ModelFile:
+    """Return the content of a model file that was read from `path`.
+
+    Raises:
+        ValueError: it is no model file, one of a newer release, or a part is missing.
+    """
+    if format_of(content, path) != MODEL:
+        raise ValueError(f"{path}: not a model file of mutualnet3d")
+    missing = [name for name in (*_DESCRIPTION, "model_state") if name not in content]
+    if missing:
+        raise ValueError(f"{path}: the model file has no {', '.join(missing)}")
+    description = {name: content[name] for name in _DESCRIPTION}
+    description["class_names"] = tuple(content["class_names"])
+    return ModelFile(network=trained_network(content), **description)
+
+
+def plain(value: Any) -> Any:
+    """Return `value` in mappings, lists, numbers and strings; a clip shape is a mapping of frames and size."""
+    if isinstance(value, ClipShape):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    return list(map(plain, value)) if isinstance(value, list | tuple) else value

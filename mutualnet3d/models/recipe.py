@@ -1,0 +1,36 @@
+"""Networks that remember how they were built, so that a file can have them built again."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from mutualnet3d.models.slimmable_net import SlimmableNet
+
+Arguments = ParamSpec("Arguments")
+Network = TypeVar("Network", bound=SlimmableNet)
+
+
+def remembered_as(builder: str) -> Callable[[Callable[Arguments, Network]], Callable[Arguments, Network]]:
+    """Return a decorator of a function that builds networks: each remembers `builder` and the function's arguments.
+
+    Args:
+        builder: name of the function in `models.build.BUILDERS`.
+    """
+
+    def decorate(build: Callable[Arguments, Network]) -> Callable[Arguments, Network]:
+        signature = inspect.signature(build)
+
+        @functools.wraps(build)
+        def build_and_remember(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Network:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            network = build(*args, **kwargs)
+            network.builder, network.arguments = builder, dict(bound.arguments)
+            return network
+
+        return build_and_remember
+
+    return decorate

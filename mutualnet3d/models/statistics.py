@@ -1,0 +1,177 @@
+"""Batch-norm statistics that sub-networks are evaluated with: stored, measured, and forgotten with their weights."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from mutualnet3d.ops import SlimBatchNorm3d
+from mutualnet3d.shapes import ClipShape, SubnetConfig
+
+# Batch norm's name -> its mean and variance, each (C,) with the channels of the sub-network.
+NormStatistics = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
+    """Statistics of a network's sub-networks, by their configs: calibrated ones, and interpolated ones.
+
+    All of it belongs to one set of weights: `clear` forgets everything, what interpolation was measured to cost too.
+    Values stored move to the network's device; `apply` moves them with its parameters.
+
+    Args:
+        norms: batch norms of the network, by their names.
+
+    Attributes:
+        interpolation_losses: points of top-1 that interpolated statistics were measured to cost at most, by clip shape.
+        version: number of changes; a network looks at it to learn that it has to read its statistics again.
+    """
+
+    def __init__(self, norms: Mapping[str, SlimBatchNorm3d]):
+        self._norms = dict(norms)
+        self._stored: dict[SubnetConfig, NormStatistics] = {}
+        self._interpolated: set[SubnetConfig] = set()
+        self.interpolation_losses: dict[ClipShape, float] = {}
+        self.version = 0
+
+    def __getitem__(self, config: SubnetConfig) -> NormStatistics:
+        return self._stored[config]
+
+    def __iter__(self) -> Iterator[SubnetConfig]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    @property
+    def calibrated(self) -> list[SubnetConfig]:
+        """Sub-networks whose statistics are from data."""
+        return [config for config in self._stored if config not in self._interpolated]
+
+    @property
+    def interpolated(self) -> list[SubnetConfig]:
+        """Sub-networks whose statistics lie between those of others."""
+        return [config for config in self._stored if config in self._interpolated]
+
+    def set(self, config: SubnetConfig, statistics: NormStatistics, interpolated: bool = False) -> None:
+        """Store the statistics that `config` is evaluated with.
+
+        Args:
+            config: sub-network.
+            statistics: mean and variance for every batch norm of the network.
+            interpolated: True where they are not from data.
+
+        Raises:
+            ValueError: they are not of this network's batch norms.
+        """
+        if set(statistics) != set(self._norms):
+            odd = sorted(set(statistics) ^ set(self._norms))
+            raise ValueError(f"statistics of {config} are not of this network's batch norms: {', '.join(odd[:5])}")
+        for name, (mean, variance) in statistics.items():
+            if not len(mean) == len(variance) <= self._norms[name].num_features:
+                raise ValueError(
+                    f"statistics of {config} at {name} have {len(mean)} and {len(variance)} channels; "
+                    f"the layer has {self._norms[name].num_features}"
+                )
+        device = self._device()
+        self._stored[config] = {
+            name: (mean.to(device), variance.to(device)) for name, (mean, variance) in statistics.items()
+        }
+        self._interpolated.discard(config)
+        if interpolated:
+            self._interpolated.add(config)
+        self.version += 1
+
+    def remove(self, config: SubnetConfig) -> None:
+        """Forget the statistics of `config`.
+
+        Raises:
+            KeyError: it has none.
+        """
+        del self._stored[config]
+        self._interpolated.discard(config)
+        self.version += 1
+
+    def clear(self) -> None:
+        """Forget everything: the weights that it belongs to are no longer the network's."""
+        self._stored.clear()
+        self._interpolated.clear()
+        self.interpolation_losses.clear()
+        self.version += 1
+
+    @contextmanager
+    def replaced(self, statistics: Mapping[SubnetConfig, NormStatistics]) -> Iterator[None]:
+        """Store `statistics`, and nothing else, inside the block; at its end all is as before."""
+        before = self._stored, self._interpolated, dict(self.interpolation_losses)
+        self._stored, self._interpolated = {}, set()
+        try:
+            for config, values in statistics.items():
+                self.set(config, values)
+            yield
+        finally:
+            self._stored, self._interpolated, self.interpolation_losses = before
+            self.version += 1
+
+    def check_interpolation(self, configs: Iterable[SubnetConfig], max_loss: float) -> None:
+        """Refuse to interpolate where that was not measured, or was found to cost too much.
+
+        Args:
+            configs: sub-networks to be interpolated.
+            max_loss: most points of top-1 that it may have cost.
+
+        Raises:
+            ValueError: it has cost more, or was not measured, at the size and frames of one of `configs`.
+        """
+        for config in configs:
+            loss = self.interpolation_losses.get(config.clip_shape)
+            if loss is None:
+                raise ValueError(
+                    f"what interpolated statistics of {config} cost has not been measured at size {config.size} with "
+                    f"{config.frames} frames: test with TEST.MEASURE_INTERPOLATION True and three widths or more, or "
+                    "calibrate"
+                )
+            if loss > max_loss:
+                raise ValueError(
+                    f"interpolated statistics cost {loss:.2f} points of top-1 at size {config.size} with "
+                    f"{config.frames} frames, more than the {max_loss:g} that are allowed: calibrate {config} instead"
+                )
+
+    def apply(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Replace every tensor by `function` of it (`.to`, `.cuda`, `.half` of the network)."""
+        self._stored = {
+            config: {name: (function(mean), function(variance)) for name, (mean, variance) in values.items()}
+            for config, values in self._stored.items()
+        }
+        self.version += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as tensors, numbers and strings, for a file."""
+        return {
+            "statistics": {str(config): values for config, values in self._stored.items()},
+            "interpolated": [str(config) for config in self.interpolated],
+            "interpolation_losses": [
+                [shape.frames, shape.size, loss] for shape, loss in self.interpolation_losses.items()
+            ],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace everything by what `state_dict` gave; an absent part is empty.
+
+        Raises:
+            ValueError: they are not of this network's batch norms.
+        """
+        self.clear()
+        interpolated = set(state.get("interpolated", ()))
+        for key, values in state.get("statistics", {}).items():
+            self.set(SubnetConfig.parse(key), values, interpolated=key in interpolated)
+        for frames, size, loss in state.get("interpolation_losses", ()):
+            self.interpolation_losses[ClipShape(frames, size)] = loss
+
+    def _device(self) -> torch.device | None:
+        for norm in self._norms.values():
+            for tensor in itertools.chain(norm.parameters(), norm.buffers()):
+                return tensor.device
+        return None

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mutualnet3d as m3
+from mutualnet3d.models import build_model
+from mutualnet3d.models.build import BUILDERS, build_network, recipe_of, space_of
+from mutualnet3d.shapes import ClipShape
+from tests.models.families import FAMILIES
+
+
+def test_unknown_model_lists_the_known():
+    with pytest.raises(ValueError, match=r"unknown model 'x3d_xl'; known: c2d_8x8_r101, .*, x3d_l, x3d_m, x3d_s"):
+        m3.create_model("x3d_xl")
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_network_can_be_built_again(family):
+    model = FAMILIES[family]()
+    again = build_network(model.builder, model.arguments)
+    assert again.builder in BUILDERS
+    assert type(again) is type(model)
+    assert again.full_clip == model.full_clip
+    shapes, expected = ({k: v.shape for k, v in each.state_dict().items()} for each in (again, model))
+    assert shapes == expected
+
+
+@pytest.mark.parametrize("name", m3.list_models())
+def test_published_networks_know_their_builder(name):
+    with torch.device("meta"):
+        model = m3.create_model(name, num_classes=7)
+    assert model.builder == {"x3d": "x3d", "slowfast": "slowfast"}.get(name.split("_")[0], "resnet")
+    assert model.arguments["num_classes"] == 7
+    assert model.arguments["full_clip"] == model.full_clip
+
+
+@pytest.mark.parametrize("name", ["X3D_tiny_mutual.yaml", "SLOW_8x8_R50_mutual.yaml", "SLOWFAST_4x16_R50.yaml"])
+def test_a_config_is_a_builder_and_its_arguments(name):
+    cfg = m3.load_cfg(name)
+    builder, arguments = recipe_of(cfg)
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert model.builder == builder
+    assert {name: model.arguments[name] for name in arguments} == arguments
+
+
+@pytest.mark.parametrize(
+    ("builder", "arguments", "message"),
+    [
+        ("vit", {}, "unknown builder 'vit'; allowed: resnet, slowfast, x3d"),
+        (
+            "x3d",
+            {"full_clip": ClipShape(4, 64), "num_classes": 2, "heads": 3},
+            "builder x3d: .*'heads'; its argum",
+        ),
+        ("x3d", {"num_classes": 2}, "builder x3d: missing .*'full_clip'"),
+    ],
+)
+def test_recipes_that_cannot_be(builder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build_network(builder, arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "space"),
+    [
+        (
+            "SLOW_8x8_R50_mutual.yaml",
+            ["TEST.SIZES", []],
+            ((0.63, 1.0), (224, 192, 160, 128), (8, 6, 5, 3), (256, 219, 183, 146)),
+        ),
+        ("X3D_M.yaml", [], ((1.0, 1.0), (224,), (16,), (224,))),
+        ("X3D_tiny_mutual.yaml", ["TEST.SIZES", [56, 44, 36]], ((0.63, 1.0), (48, 40, 32), (8, 6), (56, 44, 36))),
+    ],
+)
+def test_the_space_of_a_config(name, overrides, space):
+    found = space_of(m3.load_cfg(name, overrides))
+    assert tuple(found) == ("width_range", "sizes", "frames", "tested_sizes")
+    assert tuple(found.values()) == space

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from pytorchvideo.models.csn import create_csn
+from pytorchvideo.models.r2plus1d import create_r2plus1d
+from pytorchvideo.models.resnet import create_resnet
+from torch import nn
+
+from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.shapes import ClipShape, SubnetConfig
+from tests.models.families import NATIVE, calibrated, clips, pytorchvideos_x3d, randomise
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda: create_csn(model_num_class=5, stem_dim_out=16),
+        lambda: create_r2plus1d(model_num_class=5, stem_dim_out=16, head_activation=None),
+    ],
+    ids=["csn", "r2plus1d"],
+)
+def test_another_pytorchvideo_resnet_converts_too(create):
+    theirs = create()
+    randomise(theirs)
+    x = torch.randn(2, 3, 8, 64, 64)
+    with torch.no_grad():
+        features = torch.nn.Sequential(*theirs.eval().blocks[:-1])(x)
+        theirs.blocks[-1].pool = nn.AvgPool3d(features.shape[2:])  # theirs is of one clip shape
+        expected = theirs(x)
+    names = list(theirs.state_dict())
+    ours = SlimmableNet(make_slimmable(theirs), ClipShape(8, 64)).eval()
+    with torch.no_grad():
+        assert torch.equal(ours([x]), expected)
+    assert list(ours.state_dict()) == names
+    config = SubnetConfig(0.5, 48, 8)
+    calibrated(ours, config)
+    x = clips(ours, config)
+    with torch.no_grad(), ours.active(config):
+        logits = ours(x)
+    assert logits.shape == (2, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.extract(config)(x), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_that_cannot_be_slimmed_is_named():
+    network = create_resnet(stem_dim_out=8)
+    network.blocks[2].res_blocks[1].branch2.conv_b = nn.ConvTranspose3d(16, 16, 1)
+    message = r"cannot make blocks\.2\.res_blocks\.1\.branch2\.conv_b slimmable: .* type ConvTranspose3d"
+    with pytest.raises(ValueError, match=message):
+        make_slimmable(network)
+
+
+class Shuffle(nn.Module):
+    """No parameters, but other channels."""
+
+    def forward(self, x):
+        return x.flip(1)
+
+
+class Wrapped(nn.Module):
+    """The same where the tracer sees it happen."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(x).flip(1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Shuffle(), r"cannot make blocks\.0\.activation slim.* type Shuffle"),
+        (Wrapped(), "through 'flip' \\(call_method\\)"),
+    ],
+)
+def test_what_moves_channels_about_is_named(layer, message):
+    network = create_resnet(stem_dim_out=8)
+    network.blocks[0].activation = layer
+    with pytest.raises(ValueError, match=message):
+        make_slimmable(network)
+
+
+def test_a_head_that_gives_probabilities_gives_logits_afterwards():
+    theirs = create_resnet(
+        model_num_class=5, stem_dim_out=8, head_activation=nn.Softmax, head_pool_kernel_size=(4, 2, 2)
+    )
+    x = torch.randn(2, 3, 4, 64, 64)
+    with torch.no_grad():
+        probabilities = theirs.eval()(x)
+        logits = SlimmableNet(make_slimmable(theirs), NATIVE).eval()([x])
+    torch.testing.assert_close(logits.softmax(1), probabilities)
+    assert not torch.allclose(logits, probabilities)
+
+
+def test_a_layer_without_a_rule_is_named():
+    network = pytorchvideos_x3d()
+    network.blocks[0].norm = nn.GroupNorm(4, 16)
+    with pytest.raises(
+        ValueError, match=r"cannot make blocks\.0\.norm slimmable: no rule for layers of type GroupNorm"
+    ):
+        make_slimmable(network)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mutualnet3d.engine.checkpoint import save_checkpoint
+from mutualnet3d.files.torch_file import MODEL, read_torch_file, write_torch_file
+from mutualnet3d.models import ModelFile, SlimmableNet, read_model_file, write_model_file
+from mutualnet3d.models.model_file import TrainedNetwork, plain, trained_network
+from mutualnet3d.shapes import ClipShape, SubnetConfig
+from tests.models.families import FAMILIES, calibrated, clips, tiny
+
+CONFIG = SubnetConfig(0.6, 48, 2)
+DESCRIPTION = {
+    "class_names": ("dark", "bright"),
+    "preprocessing": {"mean": (0.45, 0.45, 0.45)},
+    "space": {"width_range": (0.6, 1.0), "sizes": (64, 48), "frames": (4, 2), "tested_sizes": (64, 48)},
+    "channels_last": True,
+}
+
+
+def model_file_of(model: SlimmableNet, **changes: object) -> ModelFile:
+    return ModelFile.of(model, **{**DESCRIPTION, "step": 7, "config": "TRAIN: {}\n", **changes})
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_network_comes_back_with_weights_and_statistics(family, tmp_path):
+    model = calibrated(tiny(family), CONFIG)
+    model.statistics.interpolation_losses[ClipShape(2, 48)] = 0.25
+    path = str(tmp_path / "model.pyth")
+    write_model_file(path, model_file_of(model))
+    other = read_model_file(path).build().eval()
+    assert type(other) is type(model)
+    assert other.full == model.full
+    x = clips(model, CONFIG)
+    with torch.no_grad(), model.active(CONFIG), other.active(CONFIG):
+        assert torch.equal(other(x), model(x))
+    assert list(other.statistics) == [CONFIG]
+    assert other.statistics.interpolation_losses == {ClipShape(2, 48): 0.25}
+
+
+def test_the_rest_of_the_description_comes_back_as_plain_values(tmp_path):
+    path = str(tmp_path / "model.pyth")
+    write_model_file(path, model_file_of(tiny("x3d")))
+    read = read_model_file(path)
+    assert (read.builder, read.class_names, read.network.step) == ("x3d", ("dark", "bright"), 7)
+    assert read.arguments["full_clip"] == {"frames": 4, "size": 64}
+    assert read.preprocessing == {"mean": [0.45, 0.45, 0.45]}
+    assert read.space["tested_sizes"] == [64, 48]
+    assert (read.channels_last, read.memory_format) == (True, torch.channels_last_3d)
+    assert read.config == "TRAIN: {}\n"
+    assert read.versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert replace(read, channels_last=False).memory_format == torch.contiguous_format
+
+
+def test_plain_values_are_those_of_files():
+    assert plain({"a": (ClipShape(4, 32), [1, (2,)])}) == {"a": [{"frames": 4, "size": 32}, [1, [2]]]}
+
+
+def test_interpolated_statistics_stay_interpolated(tmp_path):
+    model = calibrated(tiny("x3d"), CONFIG)
+    model.statistics.set(CONFIG, model.statistics[CONFIG], interpolated=True)
+    path = str(tmp_path / "model.pyth")
+    write_model_file(path, model_file_of(model))
+    assert read_model_file(path).build().statistics.interpolated == [CONFIG]
+
+
+def test_the_tensors_of_older_files_are_found_too():
+    """A training's checkpoint has no statistics; one of the first release had them in the same places."""
+    assert trained_network({"model_state": {"w": 1}, "step": 3}) == TrainedNetwork({"w": 1}, {}, 3)
+    statistics = {"statistics": {"w0.6-s48-t2": {}}, "interpolation_losses": [[2, 48, 0.1]]}
+    assert trained_network({"model_state": {}, **statistics}).statistics == statistics
+
+
+def test_a_network_of_no_builder_has_no_file():
+    with pytest.raises(ValueError, match=r"a network that can be built again: one of build_x3d, .* or build_model"):
+        model_file_of(SlimmableNet(torch.nn.ModuleList(), ClipShape(4, 32)))
+
+
+def test_files_that_are_none(tmp_path):
+    path = str(tmp_path / "a.pyth")
+    with pytest.raises(FileNotFoundError, match=r"no file at .*a\.pyth, which should be a model file"):
+        read_model_file(path)
+    save_checkpoint(path, {"model_state": {}})
+    with pytest.raises(ValueError, match=r"a\.pyth: not a model file of mutualnet3d"):
+        read_model_file(path)
+    write_model_file(path, model_file_of(tiny("x3d")))
+    content = read_torch_file(path, "a file")
+    torch.save({**content, "version": 9}, path)
+    with pytest.raises(ValueError, match=r"a\.pyth: model version 9; this release reads up to 1"):
+        read_model_file(path)
+    write_torch_file(path, MODEL, {name: content[name] for name in content if name not in ("builder", "model_state")})
+    with pytest.raises(ValueError, match=r"a\.pyth: the model file has no builder, model_state"):
+        read_model_file(path)
+
+
+def test_descriptions_of_another_network_are_refused():
+    model_file = model_file_of(tiny("x3d"))
+    with pytest.raises(ValueError, match="unknown builder 'vit'"):
+        replace(model_file, builder="vit").build()
+    with pytest.raises(ValueError, match=r"the weights are not those of the network that is described: .*size mism"):
+        replace(model_file, arguments={**model_file.arguments, "num_classes": 9}).build()
