@@ -29,7 +29,7 @@ FORMATS = {"channels last": torch.channels_last_3d, "contiguous": torch.contiguo
 # Clips a training step on a card of 80 GB; their activations take 0.3 GiB (X3D-S) to 0.8 GiB (X3D-M) each in float32.
 CLIPS = {"x3d_s": 64, "x3d_m": 32, "slow_8x8_r50": 32, "slowfast_4x16_r50": 32}
 LARGE_CARD_GIB = 75.0
-# Seconds after which a step is not repeated.
+# Seconds after which a step is timed once, and after twice as many not repeated at all.
 SLOW_STEP = 5.0
 # An upper bound of a GPU's clock.
 CYCLES_PER_SECOND = 2e9
@@ -115,24 +115,31 @@ class StepTimes:
 
 
 def time_steps(setting: Setting, run: Callable[[], Any]) -> StepTimes:
-    """Two steps to warm up, then 3 to 10, as many as fit into a second; of slow steps one of each."""
+    """Two steps to warm up, then 3 to 10, as many as fit into a second; of slow steps one of each, of very slow ones
+    the first alone."""
     device = torch.device(setting.device)
-    first = timed(device, run)
-    is_once = first > SLOW_STEP or setting.is_tiny
-    count = 1 if is_once else max(3, min(10, int(1.0 / timed(device, run))))
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    totals, hosts = [], []
-    for _ in range(count):
+
+    def step() -> tuple[float, float]:
         wait(device)
         started = time.perf_counter()
         run()
         handed_over = time.perf_counter()
         wait(device)
-        hosts.append(handed_over - started)
-        totals.append(time.perf_counter() - started)
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
-    return StepTimes(totals, hosts, first, peak)
+        return time.perf_counter() - started, handed_over - started
+
+    is_gpu = device.type == "cuda"
+    if is_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    first = step()
+    timed_steps = [first]
+    if first[0] < 2 * SLOW_STEP:
+        is_once = first[0] > SLOW_STEP or setting.is_tiny
+        count = 1 if is_once else max(3, min(10, int(1.0 / step()[0])))
+        if is_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        timed_steps = [step() for _ in range(count)]
+    peak = torch.cuda.max_memory_allocated() if is_gpu else None
+    return StepTimes([total for total, _ in timed_steps], [host for _, host in timed_steps], first[0], peak)
 
 
 def milliseconds(device: torch.device, run: Callable[[], Any], seconds: float) -> float:

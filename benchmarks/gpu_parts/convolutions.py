@@ -90,6 +90,7 @@ def correctness(setting: Setting) -> dict[str, Measurement]:
 
 def _check_layer(setting: Setting, layer: Layer, precision: str, sheet: Sheet) -> None:
     torch.manual_seed(SEED)
+    wrong = []
     x, weight = layer.tensors(2, DTYPES[precision], "cpu")
     exact = _gradients(layer, x.detach().double(), weight.detach().double())
     title = f"Relative error of conv3d against float64 on the CPU, 2 clips, on {name_of(setting)}"
@@ -102,6 +103,7 @@ def _check_layer(setting: Setting, layer: Layer, precision: str, sheet: Sheet) -
             )
         errors = [_relative_error(result, right) for result, right in zip(results, exact, strict=True)]
         is_right = all(error < ALLOWED[precision] for error in errors)
+        wrong += [] if is_right else [name]
         sheet.row(
             title,
             {
@@ -120,6 +122,8 @@ def _check_layer(setting: Setting, layer: Layer, precision: str, sheet: Sheet) -
         "computed. torch 2.9 with cuDNN 9.8 to 9.10 computes bfloat16 conv3d wrongly or very slowly (pytorch issues "
         "163539, 166643, 174051)."
     )
+    if wrong:
+        raise ArithmeticError(f"wrong in {precision}, {' and '.join(wrong)}: {layer}")
 
 
 def _gradients(layer: Layer, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -56,8 +56,8 @@ def _ceilings(setting: Setting, sheet: Sheet) -> None:
     took = milliseconds(device, lambda: left @ right, seconds)
     row: Row = {"measure": PRODUCT, "size": f"{side} x {side}", "value": 2e-9 * side**3 / took, "unit": "TFLOP/s"}
     sheet.row(title, row)
-    if setting.device == "cuda":
-        answers = nvidia_smi("clocks.sm,clocks.mem,power.draw,temperature.gpu")
+    answers = nvidia_smi("clocks.sm,clocks.mem,power.draw,temperature.gpu") if setting.device == "cuda" else []
+    if answers:
         sheet.note(f"nvidia-smi after these (clocks.sm, clocks.mem, power.draw, temperature): {', '.join(answers)}.")
 
 

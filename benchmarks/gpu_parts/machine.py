@@ -93,6 +93,8 @@ def gpu_tests(setting: Setting) -> dict[str, Measurement]:
         sheet.note(f"`pytest -m needs_cuda` over {', '.join(paths)}; without a GPU all of them are skipped.")
         if done.returncode not in (0, 1):
             sheet.text("pytest", (done.stdout + done.stderr)[-4000:])
-            raise RuntimeError(f"pytest ended with status {done.returncode}")
+        if done.returncode:
+            bad = f"{counts['failed']} failed, {counts['error']} with errors"
+            raise RuntimeError(f"{bad}; pytest ended with status {done.returncode}")
 
     return {"pytest": run}

@@ -150,6 +150,8 @@ def _time_case(setting: Setting, bench_of: Callable[[str], tuple[Bench, float]],
         "weights too). TFLOP/s: 6 times the multiply-adds, of SlowFast's mutual step with the Fast pathway counted in "
         "every sub-network, though it runs once."
     )
+    if not is_finite:
+        raise FloatingPointError(f"losses of the last step: {losses}")
 
 
 def training_summary(tables: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
