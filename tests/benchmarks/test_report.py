@@ -25,8 +25,9 @@ def module(monkeypatch):
 def run(module, tmp_path):
     """Run parts, given as their measurements; their entries of the JSON file, and the Markdown."""
 
-    def run_parts(*parts, seconds=30.0, summary=None):
-        listed = [module.Part(f"part {n}", 1.0, each, summary) for n, each in enumerate(parts)]
+    def run_parts(*parts, seconds=30.0, first_share=1.0, summary=None):
+        shares = [first_share, *[1.0] * (len(parts) - 1)]
+        listed = [module.Part(f"part {n}", shares[n], part, summary) for n, part in enumerate(parts)]
         module.Report("Title", "Introduction.", tmp_path, "name", listed, seconds).run(module.Setting("cpu", True))
         return json.loads((tmp_path / "name.json").read_text())["parts"], (tmp_path / "name.md").read_text()
 
@@ -86,7 +87,8 @@ def test_a_measurement_that_hangs_is_stopped_and_so_is_what_it_started(module, r
         time.sleep(600)
 
     started = time.monotonic()
-    parts, _ = run(lambda setting: {"hangs": hangs, "after": row}, lambda setting: {"next": row}, seconds=2.0)
+    parts = lambda setting: {"hangs": hangs, "after": row}, lambda setting: {"next": row}
+    parts, _ = run(*parts, seconds=4.0, first_share=1e6)
     assert time.monotonic() - started < 60
     assert parts[0]["failures"] == {"hangs": "stopped: its time was over"}
     assert parts[0]["not reached"] == ["after"]
@@ -104,9 +106,10 @@ def test_without_time_nothing_is_measured_and_the_file_says_so(run):
 
 def test_a_part_that_was_cut_short_gets_the_time_that_is_left(run):
     def slow(sheet):
-        time.sleep(3.2)
+        time.sleep(max(0.0, sheet.seconds_left) + 0.1)
 
-    (first, second), _ = run(lambda setting: {"slow": slow, "later": row}, lambda setting: {"next": row}, seconds=6.0)
+    parts = lambda setting: {"slow": slow, "later": row}, lambda setting: {"next": row}
+    (first, second), _ = run(*parts, seconds=20.0, first_share=0.1)
     assert second["status"] == "complete"
     assert first["done"] == ["slow", "later"]
 
