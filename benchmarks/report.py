@@ -160,6 +160,7 @@ class Report:
     def run(self, setting: Setting) -> None:
         """Go through the parts, then once more through those that were cut short, if time is left."""
         end = self.started + self.seconds
+        self.write()
         # After its time a part may end the measurement that runs.
         grace = max(2.0, 0.05 * self.seconds)
         for number, part in enumerate(self.parts):

@@ -119,8 +119,8 @@ def _check_layer(setting: Setting, layer: Layer, precision: str, sheet: Sheet) -
         )
     sheet.note(
         "Errors are ‖result - reference‖ / ‖reference‖; inputs are rounded to the precision before the reference is "
-        "computed. torch 2.9 with cuDNN 9.8 to 9.10 computes bfloat16 conv3d wrongly or very slowly (pytorch issues "
-        "163539, 166643, 174051)."
+        "computed. cuDNN 9.8 to 9.10 computed bfloat16 conv3d wrongly, and torch 2.9 without cuDNN 9.15 very slowly "
+        "(pytorch issues 163539, 166643, 174051)."
     )
     if wrong:
         raise ArithmeticError(f"wrong in {precision}, {' and '.join(wrong)}: {layer}")
