@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -43,11 +43,11 @@ class LostItem:
 
 def map_in_processes(
     function: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int, timeout: float
-) -> Iterator[tuple[int, Outcome | LostItem]]:
+) -> Generator[tuple[int, Outcome | LostItem]]:
     """Yield (index, outcome) of `function` for every item, in the order in which they are done.
 
     A process that dies, or has had one item for `timeout` seconds, loses that item alone: another takes its place.
-    Processes end with the iterator. SIGTERM raises `SystemExit` in them, so that `finally` removes half-written files.
+    Processes end with the generator. SIGTERM raises `SystemExit` in them, so that `finally` removes half-written files.
     If this process is killed, they end after their item, at the latest seconds after `timeout`.
 
     Args:
@@ -71,7 +71,7 @@ def map_in_processes(
 
 def _map_in_processes(
     function: Callable[[Item], Outcome], items: list[Item], workers: int, timeout: float
-) -> Iterator[tuple[int, Outcome | LostItem]]:
+) -> Generator[tuple[int, Outcome | LostItem]]:
     todo = deque(enumerate(items))
     pool: dict[Connection, _Worker[Item, Outcome]] = {}
 
