@@ -112,8 +112,10 @@ class BadVideos:
         self._bad: dict[str, str] = {}
         self._known_to_all: set[str] = set()  # of the processes of a job
         for video in missing:
-            file.add(BadVideo(split, video.path, "missing", video.source))
-        self._check(f"the first that is missing is {missing[0].path}, listed at {missing[0].source}" if missing else "")
+            file.add(BadVideo(split, video.path, "missing", video.listed_at))
+        self._check(
+            f"the first that is missing is {missing[0].path}, listed at {missing[0].listed_at}" if missing else ""
+        )
 
     @property
     def num_listed(self) -> int:
@@ -167,7 +169,7 @@ class BadVideos:
         self._bad[video.path] = failure.reason
         logger.warning("bad video (%s, number %d): %s", self.split, self.num_bad, failure.reason)
         place = "" if position is None else str(position)
-        self._file.add(BadVideo(self.split, video.path, failure.reason, video.source, place))
+        self._file.add(BadVideo(self.split, video.path, failure.reason, video.listed_at, place))
         self._check(f"the last: {failure.reason}")
 
     def _check(self, example: str) -> None:

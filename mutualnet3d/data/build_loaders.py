@@ -29,7 +29,9 @@ from mutualnet3d.data.clip_samplers import (
     UniformSpans,
 )
 from mutualnet3d.data.dataset import VideoDataset
-from mutualnet3d.data.lists import Video, find_videos, read_kinetics_list, read_label_names
+from mutualnet3d.data.find_videos import find_videos
+from mutualnet3d.data.label_names import read_label_names
+from mutualnet3d.data.lists import Video, read_kinetics_list
 from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
 from mutualnet3d.data.mixup import MixUpCutMix
 from mutualnet3d.data.preprocessing import Preprocessing

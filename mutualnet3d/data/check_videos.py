@@ -13,8 +13,7 @@ from typing import TypeVar
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.lists import Video, read_kinetics_list
-from mutualnet3d.data.make_lists import path_in_list, write_list
+from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import progress
 from mutualnet3d.process_pool import LostItem, map_in_processes

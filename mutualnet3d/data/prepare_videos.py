@@ -21,8 +21,8 @@ from av.video.frame import PictureType
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.check_videos import ANY_LABEL
-from mutualnet3d.data.lists import Video, read_kinetics_list
-from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS, find_video_files, path_in_list, write_list
+from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_video_files
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import logger, progress
 from mutualnet3d.process_pool import LostItem, map_in_processes
@@ -325,7 +325,7 @@ def _moved(videos: Sequence[Video], root: str, output: str) -> list[tuple[str, i
     for video in videos:
         path = os.path.abspath(video.path)
         if not _is_below(path, root):
-            raise ValueError(f"{video.source}: {video.path} does not lie below {root}, whose videos are prepared")
+            raise ValueError(f"{video.listed_at}: {video.path} does not lie below {root}, whose videos are prepared")
         moved.append((os.path.join(output, _new_name(os.path.relpath(path, root))), video.label))
     return moved
 
