@@ -54,7 +54,7 @@ ALLOWED = {
     "__init__": {"config", "data", "deploy", "models", "mutual", "engine", "results", "runner"},
 }
 ENGINE_OF_DEPLOY = {"checkpoint"}
-READS_CFG = {"config", "runner", "data/build_loaders.py", "deploy/build.py", "models/build.py"}
+READS_CFG = {"config", "runner", "data/build_loaders.py", "data/build_split.py", "deploy/build.py", "models/build.py"}
 
 
 def _part(path: Path) -> str:
