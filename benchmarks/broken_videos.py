@@ -26,7 +26,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mutualnet3d.process_pool import Lost, run_apart
+from mutualnet3d.process_pool import LostItem, map_in_processes
 from mutualnet3d.video.reader import FrameCountCorrected, VideoDecodeError, VideoReader
 
 DECODED, REFUSED, OTHER, CRASH, HANG = "decoded", "VideoDecodeError", "other exception", "crash", "hang"
@@ -223,8 +223,8 @@ def run(videos: list[str], count: int, seed: int, workers: int, keep: str) -> bo
         for _ in range(count)
     ]
     verdicts: list[tuple[Damage, Verdict]] = []
-    for index, verdict in run_apart(judge, damages, workers=workers, timeout=3 * TIMEOUT_SECONDS):
-        if isinstance(verdict, Lost):
+    for index, verdict in map_in_processes(judge, damages, workers=workers, timeout=3 * TIMEOUT_SECONDS):
+        if isinstance(verdict, LostItem):
             outcome = HANG if verdict.reason.startswith("took longer") else CRASH
             verdict = Verdict(outcome, verdict.reason, 3 * TIMEOUT_SECONDS if outcome == HANG else 0.0)
         verdicts.append((damages[index], verdict))

@@ -56,8 +56,8 @@ from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Clip, VideoDataset
 from mutualnet3d.data.lists import Video
-from mutualnet3d.data.make_lists import find_video_files
 from mutualnet3d.data.prepare_videos import Encoding, encode_video
+from mutualnet3d.data.video_files import find_video_files
 from mutualnet3d.shapes import ClipShape, union_of_shapes
 from mutualnet3d.video.reader import VideoDecodeError, VideoReader
 

@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.build_loaders import Split, build_test_loader
+from mutualnet3d.data.build_loaders import build_test_loader
+from mutualnet3d.data.build_split import Split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.mutual import SubnetConfig, calibrate

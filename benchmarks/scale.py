@@ -38,9 +38,9 @@ from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Failure, VideoDataset
 from mutualnet3d.data.lists import Video
-from mutualnet3d.data.make_lists import find_video_files
 from mutualnet3d.data.prepare_videos import Encoding, encode_video
 from mutualnet3d.data.transforms import Normalize
+from mutualnet3d.data.video_files import find_video_files
 from mutualnet3d.engine.checkpoint import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 from mutualnet3d.engine.optim import build_sgd

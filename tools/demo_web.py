@@ -17,7 +17,7 @@ import os
 import socket
 import sys
 
-from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES
 from mutualnet3d.deploy.web_page import Clip, Demo, curve_figure, label_of_point, open_demo, plain, pngs
 from mutualnet3d.extras import require

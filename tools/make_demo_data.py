@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
-from mutualnet3d.demo.moving_shapes import DEFAULT_CLASSES, make_data_set
+from mutualnet3d.demo import DEFAULT_CLASSES, make_data_set
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

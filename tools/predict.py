@@ -26,8 +26,9 @@ from iopath.common.file_io import g_pathmgr
 from tqdm import tqdm
 
 from mutualnet3d.data.check_videos import ANY_LABEL
-from mutualnet3d.data.lists import full_path, read_kinetics_list, read_text
-from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
+from mutualnet3d.data.lists import read_kinetics_list
+from mutualnet3d.data.text import full_path, read_text
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.deploy import Prediction, Predictor, Timing
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES
 from mutualnet3d.log import logger, progress

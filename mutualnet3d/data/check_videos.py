@@ -13,11 +13,10 @@ from typing import TypeVar
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.lists import Video, read_kinetics_list
-from mutualnet3d.data.make_lists import path_in_list, write_list
+from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import progress
-from mutualnet3d.process_pool import Lost, run_apart
+from mutualnet3d.process_pool import LostItem, map_in_processes
 from mutualnet3d.video.reader import VideoDecodeError, VideoReader
 
 OK, MISSING, BAD, SHORT = "ok", "missing", "bad", "short"
@@ -132,12 +131,12 @@ def check_videos(
     """
     if min_frames < 1:
         raise ValueError(f"min_frames is {min_frames}; allowed: 1 or more")
-    outcomes = run_apart(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
+    outcomes = map_in_processes(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
     # They come as they are done; those that are early wait here for their turn.
     early: dict[int, Result] = {}
     turn = 0
     for index, outcome in progress(outcomes, total=len(paths), what="videos checked"):
-        early[index] = Result(paths[index], BAD, outcome.reason) if isinstance(outcome, Lost) else outcome
+        early[index] = Result(paths[index], BAD, outcome.reason) if isinstance(outcome, LostItem) else outcome
         while turn in early:
             yield early.pop(turn)
             turn += 1

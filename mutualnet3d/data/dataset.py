@@ -93,7 +93,7 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
         return Clip(request, clips, video.label)
 
     def _open(self, video: Video) -> VideoReader | FrameFolder:
-        return FrameFolder(video.frame_paths) if video.frames else VideoReader(video.path, self.timeout)
+        return FrameFolder(video.picture_paths) if video.pictures else VideoReader(video.path, self.timeout)
 
     def _read(self, file: VideoReader | FrameFolder, request: ClipRequest) -> dict[ClipShape, torch.Tensor]:
         span, crop = divmod(request.view, self.num_crops)

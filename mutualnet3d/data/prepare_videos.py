@@ -21,11 +21,11 @@ from av.video.frame import PictureType
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.check_videos import ANY_LABEL
-from mutualnet3d.data.lists import Video, read_kinetics_list
-from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS, find_video_files, path_in_list, write_list
+from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_video_files
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import logger, progress
-from mutualnet3d.process_pool import Lost, run_apart
+from mutualnet3d.process_pool import LostItem, map_in_processes
 from mutualnet3d.video.reader import VideoDecodeError, VideoReader, quarter_turns, upright_pixel_aspect
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -146,10 +146,10 @@ def prepare_videos(
     for folder in {os.path.dirname(target) for _, target in to_do} | {output}:
         os.makedirs(folder, exist_ok=True)
     reasons = {}
-    encoded = run_apart(partial(_encode, encoding=encoding), to_do, workers=workers, timeout=timeout)
+    encoded = map_in_processes(partial(_encode, encoding=encoding), to_do, workers=workers, timeout=timeout)
     for index, outcome in progress(encoded, total=len(to_do), what="videos encoded"):
         source, target = to_do[index]
-        if isinstance(outcome, Lost):
+        if isinstance(outcome, LostItem):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(_part(target, outcome.pid))  # it had no time to do so itself
         if isinstance(outcome, _NoOutput):
@@ -325,7 +325,7 @@ def _moved(videos: Sequence[Video], root: str, output: str) -> list[tuple[str, i
     for video in videos:
         path = os.path.abspath(video.path)
         if not _is_below(path, root):
-            raise ValueError(f"{video.source}: {video.path} does not lie below {root}, whose videos are prepared")
+            raise ValueError(f"{video.listed_at}: {video.path} does not lie below {root}, whose videos are prepared")
         moved.append((os.path.join(output, _new_name(os.path.relpath(path, root))), video.label))
     return moved
 

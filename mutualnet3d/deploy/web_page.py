@@ -22,7 +22,7 @@ from iopath.common.file_io import g_pathmgr
 from PIL import Image
 
 from mutualnet3d.data.lists import read_kinetics_list
-from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.extras import require
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.reader import VideoDecodeError

@@ -9,7 +9,8 @@ import torch
 
 from mutualnet3d import distributed
 from mutualnet3d.config.changes import changed_keys, hash_of
-from mutualnet3d.data.build_loaders import Split, batch_size_of, steps_per_epoch
+from mutualnet3d.data.build_loaders import batch_size_of
+from mutualnet3d.data.build_split import Split, steps_per_epoch
 from mutualnet3d.data.loader import TrainLoader
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint import CheckpointFolder, load_checkpoint, load_model_state
@@ -71,7 +72,7 @@ class TrainState:
         """
         assert self.loader is not None
         cfg = self.session.cfg
-        own = {"rng": _rng_state(), "position": position, "bad_since": self.loader.requests.bad_before(position)}
+        own = {"rng": _rng_state(), "position": position, "bad_since": self.loader.batch_sampler.bad_before(position)}
         processes = distributed.gather(own)
         self.session.exchange_bad_videos(self.split)
         update = self.update.state_dict()
@@ -155,7 +156,7 @@ class TrainState:
             start = Start(step, int(own["position"]), dict(own["bad_since"]))
         else:
             start = self._start_of_another_job(step, processes)
-        self.split.bad.recall({index for each in processes for index in each["bad_since"]})
+        self.split.bad.mark_bad({index for each in processes for index in each["bad_since"]})
         return start
 
     def _start_of_another_job(self, step: int, processes: list[dict[str, Any]]) -> Start:

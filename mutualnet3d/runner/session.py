@@ -12,7 +12,8 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build_loaders import Split, build_calibration_loader, read_split
+from mutualnet3d.data.build_loaders import build_calibration_loader
+from mutualnet3d.data.build_split import Split, read_split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
@@ -86,7 +87,7 @@ class Session:
 
     def read_split(self, name: str) -> Split:
         """The videos of train, val or test; one process looks which of them are there."""
-        return read_split(self.cfg, name, self.bad_videos, look=on_main)
+        return read_split(self.cfg, name, self.bad_videos, run_once=on_main)
 
     def calibrate(
         self, model: SlimmableNet, configs: Sequence[SubnetConfig], train_split: Split, crop_scale: float = 1.0
@@ -151,7 +152,7 @@ class Session:
 
     def exchange_bad_videos(self, split: Split) -> None:
         """Let all processes know which videos of `split` any of them has found bad."""
-        split.bad.take(finding for findings in distributed.gather(split.bad.findings()) for finding in findings)
+        split.bad.merge(entry for entries in distributed.gather(split.bad.new_entries()) for entry in entries)
 
 
 def on_main(make: Callable[[], bytes]) -> bytes:

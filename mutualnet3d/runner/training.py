@@ -10,7 +10,8 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.data.build_loaders import Split, build_mix, build_train_loader, build_val_loader, steps_per_epoch
+from mutualnet3d.data.build_loaders import build_mixup, build_train_loader, build_val_loader
+from mutualnet3d.data.build_split import Split, steps_per_epoch
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint import CheckpointFolder
@@ -129,14 +130,14 @@ def _train_step(
         session.model, _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
     )
     network.fix_order(session.space.smallest, session.blank_clips(session.space.smallest, num_clips=2))
-    mix = build_mix(cfg)
+    mixup = build_mixup(cfg)
     return TrainStep(
         network,
         update,
         configs_at,
         session.prepare,
         session.device,
-        mixture_at=(lambda step: mix.at_step(cfg.RNG_SEED, step)) if mix else None,
+        mixture_at=(lambda step: mixup.at_step(cfg.RNG_SEED, step)) if mixup else None,
         num_parts=cfg.TRAIN.ACCUMULATION_STEPS,
         averaged=averaged,
         is_teacher=cfg.MUTUAL.TEACHER == "ema",

@@ -64,7 +64,7 @@ def test_results_come_in_the_order_of_the_paths(tmp_path, numbered_video):
 def test_a_crash_of_the_decoder_is_a_bad_video(monkeypatch):
     monkeypatch.setattr(check, "check_video", die)
     broken, good = check_videos(["broken.mp4", "good.mp4"])
-    assert broken == Result("broken.mp4", "bad", "the process that decoded it died (SIGKILL)")
+    assert broken == Result("broken.mp4", "bad", "the process that worked on it died (SIGKILL)")
     assert good == "good.mp4 done"
 
 

@@ -159,7 +159,7 @@ def test_a_folder_of_pictures_is_a_video(tmp_path):
     names = [f"{number:03d}.png" for number in range(20)]
     for name, frame in zip(names, numbered_frames(20), strict=True):
         Image.fromarray(frame).save(tmp_path / name)
-    video = Video(str(tmp_path), 3, "list:2", frames="\n".join(names))
+    video = Video(str(tmp_path), 3, "list:2", pictures="\n".join(names))
     dataset = VideoDataset([video], UniformSpans(ClipSpan(4, 2, 24.0)), UniformCrops(48, 48))
     clip = dataset[ClipRequest(0, (ClipShape(4, 24), ClipShape(2, 48)))]
     assert clip.label == 3

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mutualnet3d.data.augment import Augment
-from mutualnet3d.data.batch_sampler import ClipOrder, TestBatchSampler, TrainBatchSampler
+from mutualnet3d.data.batch_sampler import TestBatchSampler, TrainBatchSampler
+from mutualnet3d.data.clip_order import ClipOrder
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
 from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.lists import Video, read_kinetics_list
@@ -46,10 +47,10 @@ def dataset_of(videos, seed=0):
     )
 
 
-def load(videos, num_steps, workers, reports=None, batch_size=4, **where):
-    requests = TrainBatchSampler(ClipOrder(len(videos), 0), batch_size, shapes_at, num_steps=num_steps, **where)
+def load(videos, num_steps, workers, reports=None, batch_size=4, **start):
+    batch_sampler = TrainBatchSampler(ClipOrder(len(videos), 0), batch_size, shapes_at, num_steps=num_steps, **start)
     loader = TrainLoader(
-        dataset_of(videos), requests, Workers(workers), (reports if reports is not None else []).append
+        dataset_of(videos), batch_sampler, Workers(workers), (reports if reports is not None else []).append
     )
     return list(loader)
 
@@ -124,6 +125,6 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(mixed_videos, monke
             os.kill(os.getpid(), signal.SIGKILL)
 
     dataset = Deadly(mixed_videos, RandomSpans(ClipSpan(4, 2, 24.0)), RandomCrops((32, 40), 32, flip=True))
-    requests = TrainBatchSampler(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
+    batch_sampler = TrainBatchSampler(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
     with pytest.raises(RuntimeError, match=r"(?s)DataLoader worker.*a video crashed the decoder; tools/check_videos"):
-        list(TrainLoader(dataset, requests, Workers(1), print))
+        list(TrainLoader(dataset, batch_sampler, Workers(1), print))

@@ -285,7 +285,7 @@ def test_a_process_that_dies_leaves_no_half_file(tmp_path, data, monkeypatch):
     assert summary.failed == 1
     assert files_below(tmp_path / "out") == ["failed.csv"]
     reason = (tmp_path / "out" / "failed.csv").read_text().splitlines()[1]
-    assert reason == f"{data / 'b' / 'two.mp4'},the process that decoded it died (SIGKILL)"
+    assert reason == f"{data / 'b' / 'two.mp4'},the process that worked on it died (SIGKILL)"
 
 
 def test_trouble_with_one_video_and_with_all(tmp_path, monkeypatch, numbered_video):

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build_loaders import build_calibration_loader, read_split
+from mutualnet3d.data.build_loaders import build_calibration_loader
+from mutualnet3d.data.build_split import read_split
 from mutualnet3d.data.clip_reader import ClipReader
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.bundle import Bundle

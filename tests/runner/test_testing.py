@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.build_loaders import read_class_names
 from mutualnet3d.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualnet3d.models import build_model
 from mutualnet3d.runner import build_test_space, configs_to_test
@@ -178,22 +177,6 @@ def test_class_names_stand_beside_the_lists(trained, tiny_data, tmp_path):
     run_test(cfg)
     header = Path(cfg.OUTPUT_DIR, "confusion_w1.0-s32-t4.csv").read_text().splitlines()[0]
     assert header == "true class,dark room,bright room"
-
-
-def test_class_names_of_something_something_and_of_a_label_file(tmp_path):
-    (tmp_path / "labels.json").write_text(json.dumps({"Pushing something": "0", "Pulling something": "1"}))
-    words = ["DATA.PATH_TO_DATA_DIR", str(tmp_path), "MODEL.NUM_CLASSES", 3]
-    ssv2 = m3.load_cfg("SLOW_8x8_R50_ssv2.yaml", words)
-    assert read_class_names(ssv2) == ["Pushing something", "Pulling something", "2"]
-    (tmp_path / "names.txt").write_text("a\nb\nc\n")
-    assert read_class_names(m3.load_cfg(CFG, [*words, "DATA.LABEL_FILE", str(tmp_path / "names.txt")])) == [
-        "a",
-        "b",
-        "c",
-    ]
-    assert read_class_names(m3.load_cfg(CFG, words)) == ["Pushing something", "Pulling something", "2"]
-    (tmp_path / "labels.json").unlink()
-    assert read_class_names(m3.load_cfg(CFG, words)) == ["0", "1", "2"]
 
 
 def test_interpolated_statistics_are_measured_used_and_refused(trained, tmp_path):
