@@ -38,7 +38,7 @@ from torch import multiprocessing, nn
 import mutualnet3d as m3
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.optim import build_sgd
-from mutualnet3d.engine.optimizer_step import Update
+from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.mutual.losses import distillation_loss, label_loss
@@ -105,12 +105,12 @@ class Bench:
         scale = self.precision == "fp16"
         run = TrainStep(
             TrainNetwork(self.model, AUTOCAST[self.precision]),
-            Update(build_sgd(self.model, **SOLVER), scale_losses=scale),
+            OptimizerStep(build_sgd(self.model, **SOLVER), scale_losses=scale),
             (lambda step: self.space.at_step(SEED, step)) if mutual else (lambda step: (self.space.full,)),
             self.prepare,
             self.device,
         )
-        return lambda step: run(step, self.batch, {})
+        return lambda step: run(step, self.batch)
 
     def prepare(self, batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
         normalize = Normalize((0.45,) * 3, (0.225,) * 3, torch.channels_last_3d)
@@ -243,9 +243,13 @@ def _exchange(rank: int, name: str, folder: str, queue: Any) -> None:
     assert network.parallel is not None
     network.parallel.register_comm_hook(None, count)
     run = TrainStep(
-        network, Update(build_sgd(model, **SOLVER)), lambda step: space.at_step(SEED, step), bench.prepare, bench.device
+        network,
+        OptimizerStep(build_sgd(model, **SOLVER)),
+        lambda step: space.at_step(SEED, step),
+        bench.prepare,
+        bench.device,
     )
-    run(0, batch, {})
+    run(0, batch)
     if rank == 0:
         queue.put((sent[0], sum(each.numel() * each.element_size() for each in model.parameters())))
     dist.barrier()

@@ -12,9 +12,10 @@ from mutualnet3d.config.changes import changed_keys, hash_of
 from mutualnet3d.data.build_loaders import Split, batch_size_of, steps_per_epoch
 from mutualnet3d.data.loader import TrainLoader
 from mutualnet3d.engine.averaged import AveragedWeights
-from mutualnet3d.engine.checkpoint import CheckpointFolder, load_checkpoint, load_model_state
+from mutualnet3d.engine.checkpoint import load_checkpoint, load_model_state
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.hooks import Validation
-from mutualnet3d.engine.optimizer_step import Update
+from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.log import logger
 from mutualnet3d.runner.session import Session
 
@@ -56,9 +57,14 @@ class TrainState:
     """
 
     def __init__(
-        self, session: Session, split: Split, update: Update, averaged: AveragedWeights | None, validation: Validation
+        self,
+        session: Session,
+        split: Split,
+        optimizer_step: OptimizerStep,
+        averaged: AveragedWeights | None,
+        validation: Validation,
     ):
-        self.session, self.split, self.update = session, split, update
+        self.session, self.split, self.optimizer_step = session, split, optimizer_step
         self.averaged, self.validation = averaged, validation
         self.loader: TrainLoader | None = None
 
@@ -74,13 +80,13 @@ class TrainState:
         own = {"rng": _rng_state(), "position": position, "bad_since": self.loader.requests.bad_before(position)}
         processes = distributed.gather(own)
         self.session.exchange_bad_videos(self.split)
-        update = self.update.state_dict()
+        optimizer_state = self.optimizer_step.state_dict()
         return {
             "step": step,
             **self._what_must_fit(),
             "model_state": self.session.model.state_dict(),
-            "optimizer_state": update["optimizer"],
-            "scaler_state": update["scaler"],
+            "optimizer_state": optimizer_state["optimizer"],
+            "scaler_state": optimizer_state["scaler"],
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "validation": self.validation.state_dict(),
             "processes": processes,
@@ -134,7 +140,9 @@ class TrainState:
         }
 
     def _take(self, path: str, content: dict[str, Any]) -> Start:
-        self.update.load_state_dict({"optimizer": content["optimizer_state"], "scaler": content["scaler_state"]})
+        self.optimizer_step.load_state_dict(
+            {"optimizer": content["optimizer_state"], "scaler": content["scaler_state"]}
+        )
         if self.averaged is not None:
             if content["averaged"]:
                 self.averaged.load_state_dict(content["averaged"])

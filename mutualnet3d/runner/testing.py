@@ -11,7 +11,8 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.data.build_loaders import Split, build_test_loader, read_class_names
 from mutualnet3d.distributed.launch import Launch
-from mutualnet3d.engine.checkpoint import CheckpointFolder, file_hash, save_checkpoint, statistics_to_state
+from mutualnet3d.engine.checkpoint import file_hash, save_checkpoint, statistics_to_state
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.log import logger

@@ -13,13 +13,14 @@ from mutualnet3d import distributed
 from mutualnet3d.data.build_loaders import Split, build_mix, build_train_loader, build_val_loader, steps_per_epoch
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.averaged import AveragedWeights
-from mutualnet3d.engine.checkpoint import CheckpointFolder
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
-from mutualnet3d.engine.hooks import Checkpointing, LearningRate, PreemptionHook, Validation
+from mutualnet3d.engine.hooks import Checkpointing, LearningRate, Validation
 from mutualnet3d.engine.optim import build_sgd, cosine, linear_scaling, relative_steps, with_warmup
-from mutualnet3d.engine.optimizer_step import Update
-from mutualnet3d.engine.preemption import Signals
+from mutualnet3d.engine.optimizer_step import OptimizerStep
+from mutualnet3d.engine.preemption import PreemptionHook, Signals
 from mutualnet3d.engine.profile import Profile
+from mutualnet3d.engine.shared_flags import SharedFlags
 from mutualnet3d.engine.tensorboard import TensorBoardRecords
 from mutualnet3d.engine.train_log import TrainLog
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
@@ -65,14 +66,14 @@ def _train(session: Session, signals: Signals) -> str:
     _share_norms(cfg, networks)
     epoch_steps = steps_per_epoch(cfg, split)
     num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
-    update = _update(session)
+    optimizer_step = _optimizer_step(session)
     validation = Validation(
         _validation(session, networks[-1] if cfg.TEST.USE_EMA else session.model, split),
         epoch_steps,
         cfg.TRAIN.EVAL_PERIOD,
     )
     folder = CheckpointFolder(cfg.OUTPUT_DIR, cfg.TRAIN.CHECKPOINTS_KEPT)
-    state = TrainState(session, split, update, averaged, validation)
+    state = TrainState(session, split, optimizer_step, averaged, validation)
     start = state.resume(folder)
     if start.step == 0:
         _start_from_weights(session, averaged)
@@ -87,25 +88,28 @@ def _train(session: Session, signals: Signals) -> str:
         start.bad_since,
     )
     state.loader = loader
-    run_step = _train_step(session, update, averaged, configs_at, alone)
+    run_step = _train_step(session, optimizer_step, averaged, configs_at, alone)
     _say_what_is_trained(session, split, start.step, num_steps)
     started = time.monotonic()
     writer = BackgroundWriter(folder.save)
+    flags = SharedFlags()
+    checkpointing = Checkpointing(
+        state.capture,
+        writer if distributed.is_main() else None,
+        flags,
+        epoch_steps,
+        cfg.TRAIN.CHECKPOINT_PERIOD,
+        cfg.TRAIN.CHECKPOINT_STEPS,
+        cfg.TRAIN.CHECKPOINT_SECONDS,
+        is_best=lambda step: step == validation.best_step,
+    )
     hooks: list[Hook] = [
-        LearningRate(update.optimizer, _lr_schedule(cfg), epoch_steps),
-        PreemptionHook(signals),
-        *_log_hooks(session, update.optimizer, epoch_steps, start.step),
+        LearningRate(optimizer_step.optimizer, _lr_schedule(cfg), epoch_steps),
+        flags,
+        *_log_hooks(session, optimizer_step.optimizer, epoch_steps, start.step),
         validation,
-        Checkpointing(
-            state.capture,
-            writer if distributed.is_main() else None,
-            epoch_steps,
-            cfg.TRAIN.CHECKPOINT_PERIOD,
-            cfg.TRAIN.CHECKPOINT_STEPS,
-            cfg.TRAIN.CHECKPOINT_SECONDS,
-            is_best=lambda step: step == validation.best_step,
-            signals=signals,
-        ),
+        checkpointing,
+        PreemptionHook(signals, flags, checkpointing.finish),
     ]
     with writer:
         TrainLoop(run_step, loader, hooks, start.step, num_steps).train()
@@ -118,7 +122,7 @@ def _train(session: Session, signals: Signals) -> str:
 
 def _train_step(
     session: Session,
-    update: Update,
+    optimizer_step: OptimizerStep,
     averaged: AveragedWeights | None,
     configs_at: Callable[[int], tuple[SubnetConfig, ...]],
     alone: SubnetConfig | None,
@@ -132,7 +136,7 @@ def _train_step(
     mix = build_mix(cfg)
     return TrainStep(
         network,
-        update,
+        optimizer_step,
         configs_at,
         session.prepare,
         session.device,
@@ -140,7 +144,7 @@ def _train_step(
         num_parts=cfg.TRAIN.ACCUMULATION_STEPS,
         averaged=averaged,
         is_teacher=cfg.MUTUAL.TEACHER == "ema",
-        alone=alone,
+        single_subnet=alone,
     )
 
 
@@ -167,7 +171,7 @@ def _share_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
             norm.sync_group = group
 
 
-def _update(session: Session) -> Update:
+def _optimizer_step(session: Session) -> OptimizerStep:
     cfg = session.cfg
     optimizer = build_sgd(
         session.model,
@@ -177,7 +181,7 @@ def _update(session: Session) -> Update:
         nesterov=cfg.SOLVER.NESTEROV,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
     )
-    return Update(
+    return OptimizerStep(
         optimizer,
         scale_losses=cfg.TRAIN.MIXED_PRECISION and cfg.TRAIN.MIXED_PRECISION_TYPE == "fp16",
         clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM or None,

@@ -18,7 +18,8 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.engine.checkpoint import CheckpointFolder, load_checkpoint
+from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.results.view_scores import Accuracy
 from mutualnet3d.runner import test as run_test
