@@ -23,8 +23,9 @@ from mutualnet3d.models.weights import LoadedWeights
 from mutualnet3d.mutual import SubnetConfig
 from mutualnet3d.results.latency import device_name, measure_milliseconds
 from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.runner.build_space import build_test_space, configs_to_test
 from mutualnet3d.runner.reports import write_reports
-from mutualnet3d.runner.session import Session, build_test_space, configs_to_test
+from mutualnet3d.runner.session import Session
 from mutualnet3d.shapes import ClipShape
 
 
