@@ -6,15 +6,18 @@ import random
 import re
 import shutil
 import signal
+import tarfile
 from pathlib import Path
 
 import pytest
 import torch
 
+import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.runner import train as run_train
 from tests.copies import Script
 from tests.runner.runs import (
+    ROOT,
     make_cfg,
     newest_of_epochs,
     newest_step,
@@ -23,6 +26,8 @@ from tests.runner.runs import (
     wait_for_steps,
     words_of,
 )
+
+OLD_FILES = ROOT / "tests" / "old_files" / "format_1.tar.xz"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -144,3 +149,20 @@ def test_a_training_goes_on_where_its_data_was_moved(tiny_overrides, tiny_data, 
         ValueError, match=r"written with videos \w+, this run has \w+; resume with the same training list"
     ):
         run_train(make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=3, **moved)))
+
+
+def test_a_checkpoint_of_the_release_before_goes_on(tiny_data, tmp_path):
+    """Weights, momentum, averages and random numbers of a file that was written in format 1."""
+    with tarfile.open(OLD_FILES) as archive:
+        archive.extractall(tmp_path, filter="data")
+    words = ["DATA.PATH_TO_DATA_DIR", tiny_data, "OUTPUT_DIR", tmp_path / "run", "SOLVER.MAX_EPOCH", 2]
+    cfg = m3.load_cfg(str(tmp_path / "run" / "config.yaml"), list(map(str, words)))
+    (path,) = (tmp_path / "run" / "checkpoints").iterdir()
+    old = load_checkpoint(str(path))
+    content = load_checkpoint(run_train(cfg))
+    (resumed,) = records_of(cfg.OUTPUT_DIR, "resumed")
+    assert (resumed["step"], content["step"]) == (4, 8)
+    assert content["averaged"]["num_steps"] == old["averaged"]["num_steps"] + 4 == 8
+    assert content.keys() == old.keys()
+    assert content["processes"][0]["position"] == old["processes"][0]["position"] + 16
+    assert "the config is another one than the checkpoint's: " in Path(cfg.OUTPUT_DIR, "log.txt").read_text()
