@@ -43,7 +43,7 @@ from torch.profiler import ProfilerActivity, profile
 import mutualnet3d as m3
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.optim import build_sgd
-from mutualnet3d.engine.optimizer_step import Update
+from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.mutual.losses import distillation_loss, label_loss
@@ -179,12 +179,12 @@ class Bench:
         scale = self.precision == "fp16"
         run = TrainStep(
             TrainNetwork(self.model, AUTOCAST[self.precision]),
-            Update(build_sgd(self.model, **SOLVER), scale_losses=scale),
+            OptimizerStep(build_sgd(self.model, **SOLVER), scale_losses=scale),
             (lambda step: self.space.at_step(SEED, step)) if mutual else (lambda step: (self.space.full,)),
             self.prepare,
             self.device,
         )
-        return lambda step: run(step, self.batch, {})
+        return lambda step: run(step, self.batch)
 
     def prepare(self, batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
         return [self._normalize(batch.clips[shape]) for shape in self.model.input_shapes(config)]
@@ -339,9 +339,9 @@ def _exchange(rank: int, workload: Workload, backend: str, devices: Sequence[str
 
     assert network.parallel is not None
     network.parallel.register_comm_hook(None, count)
-    update = Update(build_sgd(bench.model, **SOLVER))
-    run = TrainStep(network, update, lambda step: bench.space.at_step(SEED, step), bench.prepare, device)
-    run(0, bench.batch, {}).check_finite()
+    optimizer_step = OptimizerStep(build_sgd(bench.model, **SOLVER))
+    run = TrainStep(network, optimizer_step, lambda step: bench.space.at_step(SEED, step), bench.prepare, device)
+    run(0, bench.batch).check_finite()
     if rank == 0:
         size = sum(parameter.numel() * parameter.element_size() for parameter in bench.model.parameters())
         queue.put((sent[0], size))

@@ -39,7 +39,8 @@ from mutualnet3d.models import build_model
 from mutualnet3d.mutual import SubnetConfig, calibrate
 from mutualnet3d.plots.stream_trace import TOLERANCE, save_trace_plot
 from mutualnet3d.results.query_table import QueryTable, Row
-from mutualnet3d.runner.session import build_normalize, build_test_space
+from mutualnet3d.runner.build_space import build_test_space
+from mutualnet3d.runner.session import build_normalize
 from mutualnet3d.shapes import ClipBatch, union_of_shapes
 from mutualnet3d.video.reader import VideoReader
 

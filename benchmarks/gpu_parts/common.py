@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mutualnet3d.engine.latency import device_name
 from report import Cell, Setting
 from step import (
     WORKLOADS,
@@ -20,7 +21,6 @@ from step import (
     wait,
 )
 
-from mutualnet3d.engine.latency import device_name
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
+from mutualnet3d.engine.latency import device_name
 from report import Measurement, Row, Setting, Sheet
 
 from gpu_parts.common import (
@@ -19,7 +20,6 @@ from gpu_parts.common import (
     name_of,
     nvidia_smi,
 )
-from mutualnet3d.engine.latency import device_name
 
 
 def environment(setting: Setting) -> dict[str, Measurement]:

@@ -19,17 +19,7 @@ from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
 from tests.conftest import SHARED, write_video
-
-CFG = "X3D_tiny_mutual.yaml"
-
-
-def make_cfg(overrides):
-    return m3.load_cfg(CFG, overrides)
-
-
-def records_of(cfg, kind):
-    with open(os.path.join(cfg.OUTPUT_DIR, "log.jsonl")) as file:
-        return [record for record in map(json.loads, file) if record["kind"] == kind]
+from tests.runner.runs import CFG, make_cfg, records_of
 
 
 def bad_videos_of(cfg):
@@ -71,7 +61,7 @@ def test_training_goes_on_without_broken_videos(tiny_overrides, broken_data, wor
     assert reasons["train_5.mp4"] == "missing"
     assert all("cannot be decoded: InvalidDataError" in reasons[f"train_{number}.mp4"] for number in (3, 8, 13))
     assert {row["listed_at"] for row in rows} == {f"{broken_data}/train.csv:{line}" for line in (4, 6, 9, 14)}
-    (trained,) = records_of(cfg, "trained")
+    (trained,) = records_of(cfg.OUTPUT_DIR, "trained")
     assert (trained["listed"], trained["found"], trained["bad"]) == (16, 15, 3)
     log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
     assert f"train: found 15 of 16 videos; the first that is missing: {broken_data}/train_5.mp4" in log
@@ -132,7 +122,7 @@ def test_testing_says_over_how_many_videos_it_is(tiny_overrides, tiny_data, brok
     assert [(row["split"], os.path.basename(row["path"])) for row in bad_videos_of(cfg) if row["split"] != "train"] == [
         ("val", "val_4.mp4"), ("val", "val_2.mp4"), ("test", "val_4.mp4"), ("test", "val_2.mp4"),
     ]  # fmt: skip
-    (validation,) = records_of(cfg, "validation")
+    (validation,) = records_of(cfg.OUTPUT_DIR, "validation")
     assert (validation["listed"], validation["found"], validation["bad"]) == (6, 5, 1)
 
 
@@ -185,7 +175,7 @@ def test_something_something_trains_and_tests_from_webm(tiny_overrides, ssv2_fra
     run_train(cfg)
     table = run_test(cfg)
     assert (table.context["num_videos"], table.context["num_listed"]) == (4, 4)
-    losses = [record["losses"]["w1.0-s32-t4"] for record in records_of(cfg, "train")]
+    losses = [record["losses"]["w1.0-s32-t4"] for record in records_of(cfg.OUTPUT_DIR, "train")]
     assert np.mean(losses[-4:]) < 0.5 * losses[0]  # bright against dark: a few steps tell them apart
     assert ".webm videos, listed in" in Path(cfg.OUTPUT_DIR, "log.txt").read_text()
 
@@ -245,7 +235,7 @@ def test_lists_and_videos_may_be_where_a_path_handler_knows(tiny_overrides, tiny
         run_train(cfg)
     finally:
         g_pathmgr._path_handlers.pop("elsewhere://")
-    (trained,) = records_of(cfg, "trained")
+    (trained,) = records_of(cfg.OUTPUT_DIR, "trained")
     assert (trained["listed"], trained["found"], trained["bad"]) == (16, 16, 0)
 
 
@@ -263,7 +253,7 @@ def test_augmentations_change_the_training_and_it_stays_reproducible(tiny_overri
     def losses(name, **settings):
         cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1, OUTPUT_DIR=str(tmp_path / name), **settings))
         run_train(cfg)
-        return [record["losses"] for record in records_of(cfg, "train")]
+        return [record["losses"] for record in records_of(cfg.OUTPUT_DIR, "train")]
 
     plain, first, again = losses("plain"), losses("first", **changes), losses("again", **changes)
     assert first == again
@@ -291,5 +281,5 @@ def test_the_surveillance_clips_train_from_their_lists(tiny_overrides, tmp_path)
     places = {"DATA__PATH_TO_DATA_DIR": str(tmp_path), "DATA__PATH_PREFIX": str(folder)}
     cfg = make_cfg(tiny_overrides(**places, SOLVER__MAX_EPOCH=1))
     run_train(cfg)
-    (trained,) = records_of(cfg, "trained")
+    (trained,) = records_of(cfg.OUTPUT_DIR, "trained")
     assert (trained["listed"], trained["found"], trained["bad"], trained["step"]) == (12, 12, 0, 3)
