@@ -14,6 +14,7 @@ from typing import Any
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.log import logger, progress
+from mutualnet3d.video.paths import video_exists
 
 SEPARATORS = (",", " ", "\t", ";")
 _HEADER_WORDS = {"label", "labels", "class", "class_id", "label_id", "category"}
@@ -30,8 +31,9 @@ class Video:
         path: of the video's file; of the folder, if the video is a folder of pictures.
         label: its class.
         source: where that was said (`file:line`), for messages.
-        frames: of a folder of pictures: their names in order, relative to `path`, joined by newlines. One string, since
-            a data set may have millions of pictures. "": the video is a file.
+        frames: names of a folder's pictures in order, relative to `path`, joined by newlines, where the list names
+            them. One string, since a data set may have millions of pictures. "": the video is a file, or all pictures
+            of a folder in the natural order of their names.
     """
 
     path: str
@@ -41,7 +43,7 @@ class Video:
 
     @property
     def frame_paths(self) -> list[str]:
-        """Full paths of the pictures; none if the video is a file."""
+        """Full paths of the pictures that the list names; none if it names the file or folder alone."""
         return [os.path.join(self.path, name) for name in self.frames.split("\n")] if self.frames else []
 
 
@@ -61,7 +63,7 @@ class FoundVideos:
 
 
 def find_videos(videos: Sequence[Video], look: Callable[[Callable[[], bytes]], bytes] | None = None) -> FoundVideos:
-    """Look which videos exist: the file of each, or the first picture of its folder.
+    """Look which videos exist: the file of each, or a picture of its folder: the first one that the list names, or any.
 
     Many at a time, since on a network's disk each look is a wait; shows how far it is.
 
@@ -87,7 +89,7 @@ def _look(videos: Sequence[Video]) -> bytes:
 
 
 def _exist(videos: Sequence[Video]) -> list[bool]:
-    return [g_pathmgr.isfile(_path_to_test(video)) for video in videos]
+    return [g_pathmgr.isfile(_path_to_test(video)) if video.frames else video_exists(video.path) for video in videos]
 
 
 def _path_to_test(video: Video) -> str:

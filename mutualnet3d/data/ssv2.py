@@ -112,7 +112,7 @@ def read_ssv2_frames(folder: str, split: str, num_classes: int, path_prefix: str
             pictures[unknown[0]].line,
         )
     return [
-        # A video without pictures is looked for as a file; its path is at most a folder, so that it counts as missing.
+        # A video without pictures in the frame list is looked for as any other: a file, or a folder of pictures.
         pictures[name].video(base, label, source) if name in pictures else Video(full_path(base, name), label, source)
         for name, (label, source) in labelled.items()
     ]

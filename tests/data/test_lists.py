@@ -279,14 +279,16 @@ def test_missing_videos_are_counted(tmp_path):
     assert find_videos([]) == FoundVideos([], [])
 
 
-def test_a_folder_of_pictures_is_found_by_its_first(tmp_path):
+def test_a_folder_of_pictures_is_found_by_the_first_that_is_listed_or_by_any(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "b.jpg").touch()
     there = Video(str(tmp_path / "1"), 0, "list:1", frames="b.jpg\nc.jpg")
     gone = Video(str(tmp_path / "1"), 0, "list:9", frames="a.jpg\nb.jpg")
-    no_pictures = Video(str(tmp_path / "1"), 0, "list:10")
-    found = find_videos([gone, there, no_pictures])
-    assert found == FoundVideos([there], [gone, no_pictures])
+    alone = Video(str(tmp_path / "1"), 0, "list:10")
+    (tmp_path / "2").mkdir()
+    no_pictures = Video(str(tmp_path / "2"), 0, "list:11")
+    found = find_videos([gone, there, alone, no_pictures])
+    assert found == FoundVideos([there, alone], [gone, no_pictures])
     assert str(found).endswith(f"the first that is missing: {tmp_path}/1/a.jpg (listed at list:9)")
 
 
