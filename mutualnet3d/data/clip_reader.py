@@ -14,11 +14,11 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from mutualnet3d.data.clip_assembly import ClipAssembler
+from mutualnet3d.data.clip_assembly import ClipAssembler, Views
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.frames_in_memory import FramesInMemory
-from mutualnet3d.video.info import ReadableVideo, VideoInfo
+from mutualnet3d.video.info import OpenVideo, ReadableVideo, VideoInfo
 from mutualnet3d.video.open import open_video
 
 Frames: TypeAlias = np.ndarray | torch.Tensor | Sequence[np.ndarray]
@@ -63,22 +63,25 @@ class ClipReader:
 
         Raises:
             VideoDecodeError: the video cannot be read.
-            ValueError: as of `FramesInMemory`; `fps` is given for a file.
+            ValueError: see `FramesInMemory`; `fps` is given for a file.
         """
         started = time.perf_counter()
-        opened = open_video(source, self.preprocessing.timeout, fps=fps) if isinstance(source, str) else None
-        with opened or FramesInMemory(source, fps) as video:  # type: ignore[arg-type]
+        opened: OpenVideo = (
+            open_video(source, self.preprocessing.timeout, fps=fps)
+            if isinstance(source, str)
+            else FramesInMemory(source, fps)
+        )
+        with opened as video:
             timed = _TimedVideo(video, time.perf_counter() - started)
-            views = self._assembler.assemble(
-                timed,
-                shapes,
+            views = Views(
                 self.preprocessing.frame_sampler(num_spans),
                 self.preprocessing.crop_sampler(num_crops),
-                np.random.default_rng(0),  # uniform samplers draw nothing
-                spans=range(num_spans),
-                crops=range(num_crops),
+                range(num_spans),
+                range(num_crops),
             )
-            clips = {shape: clips[0][None] if len(clips) == 1 else torch.stack(clips) for shape, clips in views.items()}
+            rng = np.random.default_rng(0)  # uniform samplers draw nothing
+            assembled = self._assembler.assemble(timed, shapes, views, rng)
+            clips = {shape: made[0][None] if len(made) == 1 else torch.stack(made) for shape, made in assembled.items()}
             closing = time.perf_counter()
         ended = time.perf_counter()
         decode_seconds = timed.seconds + ended - closing

@@ -12,7 +12,7 @@ import torch
 
 from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.batch_sampler import ClipRequest
-from mutualnet3d.data.clip_assembly import ClipAssembler
+from mutualnet3d.data.clip_assembly import ClipAssembler, Views
 from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
 from mutualnet3d.data.lists import Video
 from mutualnet3d.shapes import ClipBatch, ClipShape
@@ -82,12 +82,11 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
             _give_memory_back()
         video = self.videos[request.index]
         span, crop = divmod(request.view, self.num_crops)
+        views = Views(self.frame_sampler, self.crop_sampler, (span,), (crop,))
         rng = np.random.default_rng((self.seed, request.epoch, request.index))
         try:
             with open_video(video.path, self.timeout, video.frame_paths) as opened:
-                assembled = self._assembler.assemble(
-                    opened, request.shapes, self.frame_sampler, self.crop_sampler, rng, spans=(span,), crops=(crop,)
-                )
+                assembled = self._assembler.assemble(opened, request.shapes, views, rng)
         except VideoDecodeError as error:
             return Failure(request, str(error))
         return Clip(request, self._augmented({shape: clip for shape, (clip,) in assembled.items()}, rng), video.label)

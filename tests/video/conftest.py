@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import numbered_frames, write_video
-from tests.video.encoded import VIDEOS, encode, one_after_the_other
+from tests.video.encoded import VIDEOS, encode, one_after_the_other, with_index_first
 
 
 @pytest.fixture(scope="session")
@@ -37,10 +37,4 @@ def groups_of_12(tmp_path_factory):
     path = tmp_path_factory.mktemp("groups") / "groups.mp4"
     options = {"qp": "0", "preset": "medium", "x264-params": "keyint=12:min-keyint=12:scenecut=0:open-gop=0:bframes=3"}
     made = write_video(path.with_name("index_last.mp4"), numbered_frames(100), **options)
-    with av.open(str(made)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                target.mux(packet)
-    return path
+    return with_index_first(made, path)

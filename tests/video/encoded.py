@@ -173,3 +173,14 @@ def refused(path: object, reason: str, **settings: float) -> None:
     with pytest.raises(VideoDecodeError) as caught:
         read(path, [0], **settings)
     assert re.fullmatch(re.escape(f"{path}: ") + reason, str(caught.value), flags=re.DOTALL), str(caught.value)
+
+
+def with_index_first(source: Path, target: Path) -> Path:
+    """A copy as an mp4 file whose index stands at the start."""
+    with av.open(str(source)) as whole, av.open(str(target), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    return target

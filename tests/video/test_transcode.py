@@ -12,6 +12,7 @@ from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.transcode import Encoding, transcode
 from tests.conftest import SHARED, numbered_frames, write_video
+from tests.video.encoded import with_index_first
 
 SMALL = Encoding(short_side=32, keyframe_every=4, crf=0, preset="ultrafast")
 
@@ -167,13 +168,7 @@ def test_pixel_aspect_is_kept(tmp_path):
 def cut_short(path: Path) -> Path:
     """A video whose index promises frames that are no longer there."""
     whole = write_video(path.with_name("whole.mkv"), numbered_frames(40), g="1", qp="0")
-    fast = path.with_name("fast.mp4")
-    with av.open(str(whole)) as source, av.open(str(fast), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                container.mux(packet)
+    fast = with_index_first(whole, path.with_name("fast.mp4"))
     path.write_bytes(fast.read_bytes()[: fast.stat().st_size * 6 // 10])
     whole.unlink(), fast.unlink()
     return path
