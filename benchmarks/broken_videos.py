@@ -27,7 +27,8 @@ import av
 import numpy as np
 
 from mutualnet3d.process_pool import LostItem, map_in_processes
-from mutualnet3d.video.reader import FrameCountCorrected, VideoDecodeError, VideoReader
+from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError
+from mutualnet3d.video.reader import VideoReader
 
 DECODED, REFUSED, OTHER, CRASH, HANG = "decoded", "VideoDecodeError", "other exception", "crash", "hang"
 MEMORY_BYTES = 4 << 30
@@ -207,7 +208,7 @@ def _decode(path: str) -> int:
 def _decode_spread(video: VideoReader) -> int:
     indices = np.unique(np.linspace(0, video.info.num_frames - 1, NUM_FRAMES).round().astype(int)).tolist()
     num_frames = 0
-    for frame_HWC in video.frames(indices):
+    for frame_HWC in video.read(indices):
         frame_HWC.max()  # reads every pixel: memory that is not there would crash here
         num_frames += 1
     if num_frames != len(indices):

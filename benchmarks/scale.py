@@ -38,7 +38,6 @@ from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Failure, VideoDataset
 from mutualnet3d.data.lists import Video
-from mutualnet3d.data.prepare_videos import Encoding, encode_video
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.data.video_files import find_video_files
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
@@ -48,6 +47,7 @@ from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
+from mutualnet3d.video.transcode import Encoding, transcode
 
 SEED = 0
 VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos" / "surv_fight"
@@ -212,7 +212,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         prepared = [Path(folder) / f"{number}.mp4" for number in range(len(files))]
         for path, target in zip(files, prepared, strict=True):
-            encode_video(str(path), str(target), Encoding())
+            transcode(str(path), str(target), Encoding())
         for name, paths in (("as they are", files), ("prepared", prepared)):
             cost = decoding_milliseconds(paths, args.num_clips)
             print(f"decoding, {len(files)} videos {name}: {cost:.1f} CPU ms a clip, {1e3 / cost:.0f} clips/s a core")

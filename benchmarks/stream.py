@@ -130,7 +130,7 @@ def pictures_of(video: str | None, scale: int) -> list[np.ndarray]:
         height, width = scale, scale * 4 // 3
         return list(np.random.default_rng(0).integers(0, 256, (60, height, width, 3), dtype=np.uint8))
     with VideoReader(video) as file:
-        return [frame.copy() for frame in file.frames(range(min(file.info.num_frames, 150)))]
+        return [frame.copy() for frame in file.read(range(min(file.info.num_frames, 150)))]
 
 
 class Camera:

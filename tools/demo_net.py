@@ -28,7 +28,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-import av
 import numpy as np
 
 from mutualnet3d.data.clip_sampling import span_length
@@ -40,16 +39,17 @@ from mutualnet3d.extras import require
 from mutualnet3d.log import logger, progress
 from mutualnet3d.plots.stream_trace import SUFFIXES, save_trace_plot
 from mutualnet3d.results.query_table import Row
-from mutualnet3d.video.frame_stream import FrameSource, open_source
-from mutualnet3d.video.reader import VideoReader
+from mutualnet3d.video.frame_rate import DEFAULT_FPS
+from mutualnet3d.video.frame_stream import FrameStream, open_frame_stream
+from mutualnet3d.video.open import open_video
+from mutualnet3d.video.writer import BT709, VideoWriter, open_video_writer
 
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 # Narrower pictures have no room for letters; they are enlarged to this width at least, if that makes none this high.
 _NARROW, _ENLARGED, _HIGH = 160, 320, 2160
 _TIME_BASE = Fraction(1, 90000)  # usual in video: all usual frame rates fit
-_USUAL_FPS = 30.0
-_BT709, _LIMITED = 1, 1  # libav's numbers of the colour space, primaries and curve, and of the range of values
+_X264 = {"preset": "veryfast", "crf": "20"}
 _REPORT_SECONDS = 10.0
 
 
@@ -85,7 +85,7 @@ def main() -> int:
     logger.setLevel(logging.INFO)
     try:
         print(run(args))
-    except (ValueError, OSError, RuntimeError, ModuleNotFoundError, av.FFmpegError) as error:
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> str:
     Raises:
         ValueError, FileNotFoundError, ModuleNotFoundError: what is wrong with the arguments.
         VideoDecodeError: the input cannot be read.
-        OSError, av.FFmpegError: the output cannot be written.
+        OSError, VideoEncodeError: the output cannot be written.
     """
     check(args)
     camera = int(args.input) if args.input.isdecimal() and not os.path.exists(args.input) else None
@@ -110,8 +110,8 @@ def run(args: argparse.Namespace) -> str:
     )
     rows, front = choose_rows(predictor, args)
     seconds = math.inf if args.seconds is None else args.seconds
-    source = open_source(args.input if camera is None else camera)
-    with VideoWriter(args.output, source.fps) as writer:
+    source = open_frame_stream(args.input if camera is None else camera)
+    with open_video_writer(args.output, source.fps, options=_X264, time_base=_TIME_BASE, colours=BT709) as writer:
         artist = Artist(writer, front, args.milliseconds)
         how = predictor.preprocessing
         span = span_length(how.num_frames, how.sampling_rate, how.target_fps, 1.0)
@@ -167,9 +167,9 @@ def count_frames(path: str, seconds: float | None) -> int:
     Raises:
         VideoDecodeError: the video cannot be read; better known before the network is loaded.
     """
-    with VideoReader(path) as video:
+    with open_video(path) as video:
         info = video.info
-    return info.num_frames if seconds is None else min(info.num_frames, math.ceil(seconds * (info.fps or _USUAL_FPS)))
+    return info.num_frames if seconds is None else min(info.num_frames, math.ceil(seconds * (info.fps or DEFAULT_FPS)))
 
 
 def choose_rows(predictor: Predictor, args: argparse.Namespace) -> tuple[Sequence[Row], Sequence[Row]]:
@@ -186,86 +186,6 @@ def choose_rows(predictor: Predictor, args: argparse.Namespace) -> tuple[Sequenc
     # One row that always fits: its time is not looked at.
     alone = Row(config, gflops=0.0, params=0, milliseconds=1.0, top1=0.0, top5=0.0)
     return (alone,), () if row is None else predictor.table.pareto("gflops")
-
-
-class VideoWriter:
-    """Writes pictures with their times as H.264 into a file that has its name only once it is whole.
-
-    A context manager: an exception leaves no file, and an older one of the name what it was.
-
-    Args:
-        path: of the file, .mp4.
-        fps: frames per second, about; frames have their own times.
-    """
-
-    def __init__(self, path: str, fps: float | None):
-        self._path, self._rate = path, Fraction(fps or _USUAL_FPS).limit_denominator(1001)
-        folder, name = os.path.split(path)
-        # From the root on: libav takes a name such as "12:30.mp4" for a protocol's.
-        self._part = os.path.join(os.path.abspath(folder), f".{name}.{os.getpid()}.tmp")
-        self._stream: av.VideoStream | None = None
-        self._last_pts = -1
-        self._is_closed = False
-
-    def __enter__(self) -> VideoWriter:
-        os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
-        # The index is put at the file's start: players begin there.
-        self._container = av.open(self._part, "w", format="mp4", options={"movflags": "+faststart"})
-        return self
-
-    def write(self, picture_HWC: np.ndarray, seconds: float, pixel_aspect: Fraction | None = None) -> None:
-        """Add a picture, uint8 RGB, all of one size, that is shown from `seconds` on.
-
-        Args:
-            pixel_aspect: of the first, width over height of a pixel; None: not known.
-
-        Raises:
-            ValueError: the file is closed; H.264 has no pictures of that size.
-        """
-        if self._is_closed:  # a camera that was given up may still come back
-            raise ValueError(f"{self._path}: the file is closed")
-        # The encoder halves colours in both directions: an odd line at the edge is left out.
-        height, width = (side // 2 * 2 for side in picture_HWC.shape[:2])
-        if self._stream is None:
-            self._stream = self._add_stream(width, height, pixel_aspect)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture_HWC[:height, :width]), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
-        self._last_pts = max(round(seconds / _TIME_BASE), self._last_pts + 1)
-        frame.pts, frame.time_base = self._last_pts, _TIME_BASE
-        frame.duration = max(1, round(1 / (self._rate * _TIME_BASE)))
-        self._container.mux(self._stream.encode(frame))
-
-    def _add_stream(self, width: int, height: int, pixel_aspect: Fraction | None) -> av.VideoStream:
-        if not width or not height:
-            raise ValueError(f"{self._path}: H.264 has no pictures that are a pixel wide or high, as the input's are")
-        stream = self._container.add_stream("libx264", rate=self._rate, options={"preset": "veryfast", "crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        context = stream.codec_context
-        context.thread_count = 1  # others would take the cores from the network, whose time is measured
-        stream.time_base = context.time_base = _TIME_BASE
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED
-        if pixel_aspect:
-            context.sample_aspect_ratio = pixel_aspect
-        try:
-            context.open()
-        except av.FFmpegError as error:
-            raise ValueError(
-                f"{self._path}: the encoder does not take pictures of {width} x {height}: {error}"
-            ) from error
-        return stream
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._is_closed = True
-        try:
-            if kind is None and self._stream is not None:
-                self._container.mux(self._stream.encode(None))
-            self._container.close()
-            if kind is None:
-                os.replace(self._part, self._path)
-        finally:
-            if os.path.exists(self._part):
-                os.remove(self._part)
 
 
 class Artist:
@@ -300,7 +220,7 @@ class Artist:
         self._writer.write(picture_HWC, seconds, pixel_aspect)
         self.num_frames += 1
 
-    def drawn(self, source: FrameSource, seconds: float) -> Iterator[np.ndarray]:
+    def drawn(self, source: FrameStream, seconds: float) -> Iterator[np.ndarray]:
         """The pictures of a live source for so many seconds, each drawn as it passes."""
         try:
             for when, picture_HWC in source:
@@ -317,7 +237,7 @@ def enlargement(height: int, width: int) -> int:
     return 1 if width >= _NARROW else max(1, min(math.ceil(_ENLARGED / width), _HIGH // height))
 
 
-def draw_file(artist: Artist, source: FrameSource, windows: Iterator[Window], seconds: float, num_frames: int) -> None:
+def draw_file(artist: Artist, source: FrameStream, windows: Iterator[Window], seconds: float, num_frames: int) -> None:
     """Draw each frame of a file with the window whose middle is the nearest."""
     artist.window, following = next(windows, None), next(windows, None)
     frames = itertools.takewhile(lambda frame: frame[0] < seconds, source)

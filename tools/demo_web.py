@@ -22,7 +22,7 @@ from mutualnet3d.deploy.backends import BACKENDS, CHOICES
 from mutualnet3d.deploy.web_page import Clip, Demo, curve_figure, label_of_point, open_demo, plain, pngs
 from mutualnet3d.extras import require
 from mutualnet3d.log import logger
-from mutualnet3d.video.reader import VideoDecodeError
+from mutualnet3d.video.errors import VideoDecodeError
 
 # Figures that are not cut in narrow columns; frames whole to their corners, apart, and sharp on any screen.
 _STYLE = """
@@ -174,7 +174,10 @@ def show_page() -> None:
             except (VideoDecodeError, ValueError) as error:
                 st.error(plain(str(error)))
             else:
-                st.video(clip.read(), mimetypes.guess_type(clip.name)[0] or "video/mp4")
+                if clip.is_folder:
+                    st.image(clip.read())
+                else:
+                    st.video(clip.read(), mimetypes.guess_type(clip.name)[0] or "video/mp4")
                 st.subheader(f"Top {len(prediction.labels)}")
                 for label in prediction.labels:
                     st.progress(min(1.0, label.score), text=plain(f"{label.name}: {100 * label.score:.1f} %"))

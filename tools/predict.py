@@ -3,11 +3,12 @@
 
     python tools/predict.py video.mp4 --checkpoint output/demo/calibrated.pyth --gflops 0.01 --json
 
-VIDEO is a video, or a list of videos (.csv, .txt): a line `path` for each, or a line `path label` for each, paths
-relative to the list's folder; the first line tells which. Without a budget and a sub-network the most expensive one
-runs: of a checkpoint the full network, of a bundle the largest in it. With --json a line of JSON for each video is all
-that goes to standard output; a video that cannot be read is `{"source": ..., "error": ...}`, and the others go on. The
-exit status is 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
+VIDEO is a video (a file, or a folder of pictures), or a list of videos (.csv, .txt): a line `path` for each, or a line
+`path label` for each, paths relative to the list's folder; the first line tells which. Without a budget and a
+sub-network the most expensive one runs: of a checkpoint the full network, of a bundle the largest in it. With --json a
+line of JSON for each video is all that goes to standard output; a video that cannot be read is
+`{"source": ..., "error": ...}`, and the others go on. The exit status is 0 if all videos could be read, 1 if one could
+not, 2 if the command is wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.deploy import Prediction, Predictor, Timing
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES
 from mutualnet3d.log import logger, progress
-from mutualnet3d.video.reader import VideoDecodeError
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.paths import video_exists
 
 LIST_EXTENSIONS = (".csv", ".txt")
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
@@ -40,7 +42,12 @@ INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="a video, or a list of videos (.csv, .txt)")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="a video: file or folder of pictures; or a list of videos (.csv, .txt)",
+    )
     parser.add_argument(
         "--checkpoint", required=True, metavar="PATH", help="calibrated.pyth of a test run, or a bundle"
     )
@@ -139,7 +146,7 @@ def _listed(path: str, label_file: str) -> list[str]:
     if g_pathmgr.isfile(path):
         lines = [line.strip().strip('"') for line in read_text(path).split("\n")]
         paths = [full_path(os.path.dirname(path), line) for line in lines if line]
-        if paths and (paths[0].lower().endswith(VIDEO_EXTENSIONS) or g_pathmgr.isfile(paths[0])):
+        if paths and (paths[0].lower().endswith(VIDEO_EXTENSIONS) or video_exists(paths[0])):
             return paths
     return [video.path for video in read_kinetics_list(path, ANY_LABEL, label_file=label_file)]
 

@@ -11,9 +11,10 @@ import argparse
 import logging
 import sys
 
-from mutualnet3d.data.prepare_videos import PRESETS, Encoding, prepare_videos
+from mutualnet3d.data.prepare_videos import prepare_videos
 from mutualnet3d.log import logger
 from mutualnet3d.process_pool import num_cores
+from mutualnet3d.video.transcode import PRESETS, Encoding
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.lists import Video
 from mutualnet3d.log import progress
+from mutualnet3d.video.paths import video_exists
 
 _THREADS = 16
 _VIDEOS_PER_CALL = 512
@@ -32,7 +33,7 @@ class FoundVideos:
 
 
 def find_videos(videos: Sequence[Video], run_once: Callable[[Callable[[], bytes]], bytes] | None = None) -> FoundVideos:
-    """Find the videos that exist: the file of each, or the first picture of its folder.
+    """Find the videos that exist: the file of each, or a picture of its folder (the first one listed, or any).
 
     Many at a time, since on a network's disk each file is a wait; shows the progress.
 
@@ -64,7 +65,7 @@ def _search(videos: Sequence[Video]) -> bytes:
 
 
 def _exist(videos: Sequence[Video]) -> list[bool]:
-    return [g_pathmgr.isfile(_file_of(video)) for video in videos]
+    return [g_pathmgr.isfile(_file_of(video)) if video.pictures else video_exists(video.path) for video in videos]
 
 
 def _file_of(video: Video) -> str:

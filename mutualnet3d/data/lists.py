@@ -26,8 +26,9 @@ class Video:
         path: the video's file; the folder, if the video is a folder of pictures.
         label: its class.
         listed_at: place of the entry (`file:line`), for messages.
-        pictures: names of a folder's pictures in order, relative to `path`, joined by newlines. One string, since a
-            data set may have millions of pictures. "": the video is a file.
+        pictures: names of a folder's pictures in order, relative to `path`, joined by newlines, where the list names
+            them. One string, since a data set may have millions of pictures. "": the video is a file, or all pictures
+            of a folder in the natural order of their names.
     """
 
     path: str
@@ -37,7 +38,7 @@ class Video:
 
     @property
     def picture_paths(self) -> list[str]:
-        """Full paths of the pictures; none if the video is a file."""
+        """Full paths of the pictures that the list names; none if it names the file or folder alone."""
         return [os.path.join(self.path, name) for name in self.pictures.split("\n")] if self.pictures else []
 
 

@@ -112,7 +112,7 @@ def read_ssv2_frames(folder: str, split: str, num_classes: int, path_prefix: str
     return [
         pictures[name].video(base, label, listed_at)
         if name in pictures
-        # Without pictures the path stands for a file; it is at most a folder, so that the video counts as missing.
+        # A video without pictures in the frame list is looked for as any other: a file, or a folder of pictures.
         else Video(full_path(base, name), label, listed_at)
         for name, (label, listed_at) in labels.items()
     ]

@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 
 from mutualnet3d.demo.motion import CLASS_NAMES, DEFAULT_CLASSES
 from mutualnet3d.demo.render import check_frame_size, render_clip
 from mutualnet3d.demo.style import DEFAULT_STYLE, MovingShapesStyle, Range, require
-from mutualnet3d.files.atomic import atomic_file, write_text
+from mutualnet3d.files.atomic import write_text
 from mutualnet3d.process_pool import LostItem, map_in_processes
+from mutualnet3d.video.writer import open_video_writer
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "moving_shapes.json"
@@ -103,22 +103,12 @@ def write_clip(path: str | os.PathLike[str], frames_THWC: np.ndarray, fps: int) 
     fits = dtype == np.uint8 and len(shape) == 4 and shape[0] > 0 and shape[3] == 3
     require(fits, "frames_THWC", f"{dtype} {shape}", "uint8 (T, H, W, 3), T 1 or more")
     _check_even(*shape[1:3])
-    with atomic_file(os.fspath(path), sync=False) as temporary:
-        _encode(temporary, frames_THWC, fps)
-
-
-def _encode(path: str, frames_THWC: np.ndarray, fps: int) -> None:
-    with av.open(path, "w", format="mp4") as container:
-        # Without mbtree: with it, x264 writes other bytes from run to run where a side is no multiple of 16.
-        options = {"preset": "superfast", "mbtree": "0", "crf": "23"}  # crf 23 without mbtree looks like 20 with it
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.height, stream.width = frames_THWC.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        stream.codec_context.gop_size = fps  # a key frame per second: readers can start within the clip
-        for frame in frames_THWC:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+    # Without mbtree: with it, x264 writes other bytes from run to run where a side is no multiple of 16.
+    # crf 23 without mbtree looks like 20 with it. A keyframe per second: readers can start within the clip.
+    options = {"preset": "superfast", "mbtree": "0", "crf": "23", "g": str(fps)}
+    with open_video_writer(os.fspath(path), fps, options=options, sync=False) as writer:
+        for frame_HWC in frames_THWC:
+            writer.write(frame_HWC)
 
 
 def _check_even(height: int, width: int) -> None:

@@ -30,7 +30,9 @@ from mutualnet3d.log import logger
 from mutualnet3d.results.latency import device_name
 from mutualnet3d.results.query_table import COSTS, QueryTable, Row, checked_bounds
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.frame_stream import Source
+from mutualnet3d.video.frame_stream import StreamInput
+from mutualnet3d.video.open import refuse_fps_of_file
+from mutualnet3d.video.paths import is_folder
 
 # Timed passes of each sub-network when times are measured: as many as fit into so many seconds, within these bounds.
 _MEASURING_SECONDS, _FEWEST_RUNS, _MOST_RUNS = 3.0, 3, 25
@@ -161,12 +163,12 @@ class Predictor:
         Only the frames that it needs are decoded.
 
         Args:
-            source: a video's path, or its frames: uint8 (T, H, W, 3), RGB.
+            source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
             gflops: 1e9 multiply-adds that a clip may take.
             milliseconds: that the network may take for a clip, on this machine; measured when first needed.
             config: a sub-network, or its key.
             views: clips over the video, or (clips, crops of each), 1 or 3; their scores are averaged.
-            fps: of frames; None: the rate that the network is meant for.
+            fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
             top: how many labels.
 
         Raises:
@@ -178,8 +180,8 @@ class Predictor:
             raise ValueError(f"top is {top!r}; it must be an integer of at least 1")
         if isinstance(source, os.PathLike):
             source = os.fspath(source)
-        if isinstance(source, str) and fps is not None:
-            raise ValueError("fps is of frames; a file tells its own")
+        if fps is not None and isinstance(source, str) and not is_folder(source):
+            refuse_fps_of_file(fps)
         with self._lock:
             chosen, row = self.choose(gflops, milliseconds, config)
             shapes = self._source.shapes(chosen)
@@ -206,7 +208,7 @@ class Predictor:
 
     def stream(
         self,
-        source: Source,
+        source: StreamInput,
         milliseconds: float,
         fps: float | None = None,
         live: bool | None = None,
@@ -216,7 +218,7 @@ class Predictor:
         sub-network moves along the measured front as the machine is busy or idle. See `Stream`.
 
         Args:
-            source: a path, a camera's number, or pictures, uint8 (H, W, 3), RGB.
+            source: path of a file or of a folder of pictures, a camera's number, or pictures, uint8 (H, W, 3), RGB.
             milliseconds: that a window may take, cropping and resizing included.
             fps, live, stride: as of `Stream`.
 

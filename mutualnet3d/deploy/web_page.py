@@ -25,7 +25,8 @@ from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.extras import require
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.reader import VideoDecodeError
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.paths import is_folder, picture_paths, video_exists
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ class Clip:
 
     Args:
         name: as the page says it.
-        path: of its file; that of an upload is "".
+        path: path of its file or folder of pictures; that of an upload is "".
         label: name of its class, "" if it is not known.
         upload: the content of an uploaded file.
 
@@ -62,17 +63,27 @@ class Clip:
     def __str__(self) -> str:
         return f"{self.name} ({self.label})" if self.label else self.name
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether the clip is a folder of pictures."""
+        return self.upload is None and is_folder(self.path)
+
     def read(self) -> bytes:
-        """The file's content, for the browser."""
+        """Return the content of the file, or of the folder's middle picture, for the browser."""
         if self.upload is not None:
             return self.upload
-        with g_pathmgr.open(self.path, "rb") as file:
+        path = self.path
+        if self.is_folder:
+            pictures = picture_paths(path)
+            path = pictures[len(pictures) // 2]
+        with g_pathmgr.open(path, "rb") as file:
             content: bytes = file.read()
             return content
 
 
 def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> tuple[Clip, ...]:
-    """The videos of a folder (at any depth, by name), of a Kinetics-style list (in its order), or one video.
+    """Return the videos of a folder (at any depth, by name) or of a Kinetics-style list (in its order); or one video,
+    a file or a folder of pictures.
 
     Args:
         class_names: of the network; the labels of a list are theirs.
@@ -85,8 +96,12 @@ def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> t
     if g_pathmgr.isdir(path):
         found = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
         videos = sorted(each for each in found if each.lower().endswith(VIDEO_EXTENSIONS))
+        if not videos and video_exists(path):
+            return (Clip(os.path.basename(os.path.abspath(path)), path),)
         if not videos:
-            raise ValueError(f"{path}: no videos in this folder; expected files {', '.join(VIDEO_EXTENSIONS)}")
+            raise ValueError(
+                f"{path}: no videos in this folder; expected files {', '.join(VIDEO_EXTENSIONS)}, or pictures"
+            )
         return tuple(Clip(os.path.relpath(each, path), each) for each in videos)
     if not g_pathmgr.isfile(path):
         raise FileNotFoundError(f"no folder of videos and no list of them at {path}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutualnet3d.log import logger
-from mutualnet3d.video.frame_stream import FrameSource
+from mutualnet3d.video.frame_stream import FrameStream
 
 # Frames of a source that has more than so many times the rate that the network is meant for are left out.
 _MOST_OVER_TARGET_FPS = 4
@@ -55,7 +55,7 @@ class Cutter:
         self.span, self._fps, self._target_fps = span, fps, target_fps
         self._shortest = 1 / (_MOST_OVER_TARGET_FPS * target_fps)
 
-    def numbered(self, source: FrameSource) -> Iterator[NumberedFrame]:
+    def numbered(self, source: FrameStream) -> Iterator[NumberedFrame]:
         """Its frames, but for those of a source of a very high rate that lie too close: the number of frames in a
         window is bounded."""
         number, due = 0, 0.0
@@ -93,7 +93,7 @@ class Cutter:
         return self._fps if self._fps and abs(self._fps - measured) <= 0.01 * measured else measured
 
 
-def in_order(source: FrameSource, cutter: Cutter, stride: float) -> Iterator[WindowClip]:
+def in_order(source: FrameStream, cutter: Cutter, stride: float) -> Iterator[WindowClip]:
     """All windows of a source, from its first frame on every `stride` seconds, as soon as they are whole. An error of
     the source comes behind the windows that are whole without what it has kept back."""
     kept: deque[NumberedFrame] = deque()
@@ -142,7 +142,7 @@ class Reader:
         cutter: cuts the windows.
     """
 
-    def __init__(self, source: FrameSource, cutter: Cutter):
+    def __init__(self, source: FrameStream, cutter: Cutter):
         self._source, self._cutter = source, cutter
         self._frames: deque[NumberedFrame] = deque()
         self._changed = threading.Condition()

@@ -45,3 +45,16 @@ def test_one_process_may_search_for_all(tmp_path):
 
     assert find_videos(videos, run_once) == FoundVideos(found=videos[1:], missing=videos[:1])
     assert results == [b"\x00\x00"]
+
+
+def test_a_folder_of_pictures_is_found_by_the_first_that_is_listed_or_by_any(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "b.jpg").touch()
+    listed = Video(str(tmp_path / "1"), 0, "list:1", pictures="b.jpg\nc.jpg")
+    gone = Video(str(tmp_path / "1"), 0, "list:9", pictures="a.jpg\nb.jpg")
+    alone = Video(str(tmp_path / "1"), 0, "list:10")
+    (tmp_path / "2").mkdir()
+    no_pictures = Video(str(tmp_path / "2"), 0, "list:11")
+    found = find_videos([gone, listed, alone, no_pictures])
+    assert found == FoundVideos([listed, alone], [gone, no_pictures])
+    assert str(found).endswith(f"the first that is missing: {tmp_path}/1/a.jpg (listed at list:9)")

@@ -30,7 +30,8 @@ from PIL import Image
 from mutualnet3d.deploy.web_page import Clip, Demo, curve_figure, find_clips, label_of_point, plain, pngs
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.reader import VideoDecodeError, VideoReader
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.open import open_video
 from tests.conftest import numbered_frames, write_video
 from tests.tools import test_measure_latency
 
@@ -60,8 +61,8 @@ class NoNetwork:
 
     def predict(self, source, config=None):
         self.during()
-        with VideoReader(source) as video:
-            (frame_HWC,) = video.frames([0])
+        with open_video(source) as video:
+            (frame_HWC,) = video.read([0])
         return SimpleNamespace(config=config, frames=frame_HWC[None])
 
 
@@ -104,8 +105,27 @@ def test_clips_of_a_folder_a_list_and_a_video(tmp_path):
     assert find_clips(video, CLASSES) == (Clip("b.mp4", video),)
 
 
+def test_a_folder_of_pictures_is_a_clip(tmp_path):
+    folder = tmp_path / "wave"
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(np.full((4, 5, 3), 20 * number, np.uint8)).save(folder / f"{number}.png")
+    (tmp_path / "list.csv").write_text("wave 1\n")
+    (clip,) = find_clips(str(folder), CLASSES)
+    assert clip == Clip("wave", str(folder))
+    (listed,) = find_clips(str(tmp_path / "list.csv"), CLASSES)
+    assert listed == Clip("wave", str(folder), "bright")
+    assert clip.is_folder
+    assert clip.read() == (folder / "6.png").read_bytes()
+    assert Demo(NoNetwork()).predict(clip, SMALL).frames.max() == 0
+    assert not Clip("a", upload=b"").is_folder
+    # A folder of videos is one, whatever pictures lie beside them.
+    (folder / "a.mp4").touch()
+    assert find_clips(str(folder), CLASSES) == (Clip("a.mp4", str(folder / "a.mp4")),)
+
+
 def test_clips_that_are_none(tmp_path):
-    with pytest.raises(ValueError, match=r"no videos in this folder; expected files \.mp4, \.avi"):
+    with pytest.raises(ValueError, match=r"no videos in this folder; expected files \.mp4, \.avi.*, or pictures"):
         find_clips(str(tmp_path), CLASSES)
     with pytest.raises(FileNotFoundError, match=rf"no folder of videos and no list of them at {tmp_path}/none"):
         find_clips(str(tmp_path / "none"), CLASSES)
@@ -267,6 +287,25 @@ def test_a_front_of_one_point_has_no_slider_and_no_list_no_choice(monkeypatch):
     assert not page.radio
     assert any("12.3 ms, 0.123 GFLOPs" in each.value.replace("\\", "") for each in page.caption)
     assert [each.value for each in page.info] == ["Choose a clip."]
+
+
+def test_the_page_shows_a_picture_of_a_folder(tmp_path, monkeypatch):
+    testing = pytest.importorskip("streamlit.testing.v1", reason="the extra `web` is not installed")
+    for number in range(3):
+        Image.new("RGB", (8, 6), (80 * number,) * 3).save(tmp_path / f"{number}.png")
+    write_video(tmp_path / "clip.mp4", numbered_frames(3))
+    timing = SimpleNamespace(decode=1.0, prepare=1.0, network=1.0)
+    predictor = NoNetwork()
+    predictor.predict = lambda source, config: SimpleNamespace(
+        labels=[], config=config, gflops=0.1, timing=timing, frames=np.zeros((1, 4, 4, 3), np.uint8)
+    )
+    monkeypatch.setattr(sys, "argv", [TOOL, "--checkpoint", "none"])
+    for clip, videos, images in ((Clip("a", str(tmp_path)), 0, 2), (Clip("b", str(tmp_path / "clip.mp4")), 1, 1)):
+        demo = Demo(predictor, [clip])
+        monkeypatch.setattr("mutualnet3d.deploy.web_page.open_demo", lambda *_, demo=demo, **__: demo)
+        page = testing.AppTest.from_file(str(ROOT / TOOL), default_timeout=60).run()
+        assert not page.exception
+        assert (len(page.get("video")), len(page.get("image"))) == (videos, images)
 
 
 def free_port():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mutualnet3d.deploy import Predictor
 from tests.conftest import numbered_frames, write_video
@@ -139,6 +140,19 @@ def test_lists_stand_for_their_videos(videos, tmp_path, monkeypatch):
     assert find_videos(["paths.txt"])[0] == "a b.mp4"
     with pytest.raises(ValueError, match=r"named\.csv:1: label must be .*; names of classes need a label file"):
         find_videos([named])
+
+
+def test_folders_of_pictures_are_predicted(predict, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            Image.new("RGB", (64, 48), (20 * number,) * 3).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "list.txt").write_text("a\nb\n")
+    status, out, _ = predict(tmp_path / "b", tmp_path / "list.txt", "--config", "w0.5-s32-t2", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [each["source"] for each in found] == [str(tmp_path / name) for name in ("b", "a", "b")]
+    assert found[0]["labels"] == found[1]["labels"]
 
 
 def test_a_list_is_predicted(predict, videos, tmp_path):
