@@ -16,7 +16,7 @@ from mutualnet3d.data.build_loaders import Split, build_calibration_loader, read
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
-from mutualnet3d.engine.evaluate import Evaluation, evaluate
+from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model, full_clip_of
@@ -121,20 +121,22 @@ class Session:
         """Accuracy of `configs` over the videos of `split` that the processes' loaders can give; says how many these
         are."""
         batches = progress(loader, len(loader), "evaluating")
-        result = evaluate(
-            model,
-            configs,
-            batches,
-            self.prepare,
-            self.device,
-            videos=range(self.shard.rank, len(split.videos), self.shard.world_size),
-            num_videos=len(split.videos),
-            num_views=num_views,
-            num_classes=self.cfg.MODEL.NUM_CLASSES,
-            failed_videos=loader.failed,
-            ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
-            keep_scores=keep_scores,
-        )
+        with evaluation_forward(model) as forward:
+            result = evaluate(
+                forward,
+                configs,
+                batches,
+                self.prepare,
+                self.device,
+                videos=range(self.shard.rank, len(split.videos), self.shard.world_size),
+                num_videos=len(split.videos),
+                num_views=num_views,
+                num_classes=self.cfg.MODEL.NUM_CLASSES,
+                failed_videos=loader.failed,
+                ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
+                keep_scores=keep_scores,
+                batch_context=model.shared_fast_features,
+            )
         self.exchange_bad_videos(split)
         tested = len(result.video_V)
         if tested < split.bad.num_listed:
