@@ -143,7 +143,7 @@ def report(args: argparse.Namespace) -> None:
     top1: dict[str, dict[str, list[float]]] = {}  # run ("separate" for all of those) -> sub-network -> by seed
     gflops = {}
     for (_, name), table in tables.items():
-        for row in table.rows:
+        for row in table.default_rows:
             top1.setdefault(name.split("/")[0], {}).setdefault(str(row.config), []).append(row.top1)
             gflops[str(row.config)] = row.gflops
     num_videos = next(iter(tables.values())).context["num_videos"]

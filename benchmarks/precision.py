@@ -49,7 +49,7 @@ def main() -> None:
             problem = BACKENDS[name].why_not(source, config, CPU)
             if problem is not None:
                 raise SystemExit(f"{name}: {problem}")
-            run = BACKENDS[name](source, CPU, args.threads).runner(config)
+            run = BACKENDS[name](source, CPU, args.threads).forward(config)
             logits_NK[name] = torch.cat([run([each[shape] for shape in source.shapes(config)]) for each in clips])
         for name in args.backends:
             rows.append([str(config), name, *compared(logits_NK[EXACT], logits_NK[name], labels_N)])

@@ -61,8 +61,9 @@ from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.engine.checkpoint import file_hash, save_checkpoint, statistics_to_state
+from mutualnet3d.engine.evaluate import evaluation_forward
 from mutualnet3d.models import costs
-from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.paper import paper_results
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
@@ -129,7 +130,8 @@ def write(source: CheckpointNetworks, path: str) -> None:
     def blank(config: SubnetConfig) -> list[torch.Tensor]:
         return [torch.zeros(1, 3, each.frames, each.size, each.size) for each in source.shapes(config)]
 
-    milliseconds = measure_milliseconds(model, list(top1), blank, CPU, num_runs=1)
+    with evaluation_forward(model) as forward:
+        milliseconds = measure_latencies(forward, list(top1), blank, CPU, num_rounds=1).milliseconds
     rows = []
     for config, accuracy in top1.items():
         operations, params = costs(model, config)
@@ -256,7 +258,7 @@ def memory(backend: str, path: str, threads: int) -> list[tuple[str, float, floa
     found = [(f"loading the {'bundle' if os.path.isdir(path) else 'checkpoint'}", _resident(), 0.0)]
     for config in (FIRST, *reversed(CHOSEN)):
         predictor.prepare([config])
-        (shape,) = predictor._source.shapes(config)
+        (shape,) = predictor._networks.shapes(config)
         (clip,) = random_clips((shape,), 1)
         for _ in range(2):
             predictor.predict(clip[0], config=config)

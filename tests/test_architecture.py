@@ -32,7 +32,7 @@ ALLOWED = {
     "demo": {"video"},
     "models": {"ops", "slimmable_model"},
     "mutual": {"ops", "slimmable_model"},
-    "results": {"slimmable_model"},
+    "results": set(),
     "plots": {"results"},
     "engine": {"mutual", "results", "ops", "distributed", "slimmable_model"},
     # Of `engine` what checkpoints are: see ENGINE_OF_DEPLOY.

@@ -31,14 +31,16 @@ from fractions import Fraction
 import numpy as np
 
 from mutualnet3d.data.clip_sampling import span_length
-from mutualnet3d.deploy import Predictor, TracePoint
+from mutualnet3d.deploy import Predictor
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES
 from mutualnet3d.deploy.overlay import NUM_LABELS, draw_overlay
 from mutualnet3d.deploy.stream import Stream, Window
 from mutualnet3d.extras import require
 from mutualnet3d.log import logger, progress
-from mutualnet3d.plots.stream_trace import SUFFIXES, save_trace_plot
+from mutualnet3d.plots.picture_file import SUFFIXES
+from mutualnet3d.plots.stream_trace import save_trace_plot
 from mutualnet3d.results.query_table import Row
+from mutualnet3d.results.trace import TracePoint, fraction_within
 from mutualnet3d.video.frame_rate import DEFAULT_FPS
 from mutualnet3d.video.frame_stream import FrameStream, open_frame_stream
 from mutualnet3d.video.open import open_video
@@ -283,7 +285,7 @@ def draw_camera(artist: Artist, windows: Iterator[Window]) -> None:
         raise ValueError("the camera gave no picture")
 
 
-def summary(trace: Sequence[TracePoint], budget: float | None, backend: str | None) -> str:
+def summary(trace: Sequence[TracePoint], budget: float | None, backend: str) -> str:
     """What ran, and how long it took."""
     if not trace:
         return "no window was run"
@@ -292,8 +294,7 @@ def summary(trace: Sequence[TracePoint], budget: float | None, backend: str | No
     windows = "1 window" if len(trace) == 1 else f"{len(trace)} windows"
     said = f"{windows} on {backend}, {statistics.median(times):.1f} ms in the median"
     if budget is not None:
-        within = sum(taken <= budget for taken in times) / len(times)
-        said += f", {100 * within:.0f} % within {budget:g} ms"
+        said += f", {100 * fraction_within(trace, budget):.0f} % within {budget:g} ms"
     return f"{said}; {', '.join(f'{config} {count} x' for config, count in ran.most_common())}"
 
 

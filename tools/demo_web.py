@@ -19,9 +19,10 @@ import sys
 
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES
-from mutualnet3d.deploy.web_page import Clip, Demo, curve_figure, label_of_point, open_demo, plain, pngs
+from mutualnet3d.deploy.web_page import Clip, Demo, escape_markdown, label_of_point, open_demo, pngs
 from mutualnet3d.extras import require
 from mutualnet3d.log import logger
+from mutualnet3d.plots.front_figure import front_figure
 from mutualnet3d.video.errors import VideoDecodeError
 
 # Figures that are not cut in narrow columns; frames whole to their corners, apart, and sharp on any screen.
@@ -157,7 +158,7 @@ def show_page() -> None:
     st.set_page_config(page_title="mutualnet3d", layout="wide")
     st.html(f"<style>{_STYLE}</style>")
     st.title("One network, many budgets")
-    st.caption(plain(demo.about()))
+    st.caption(escape_markdown(demo.about()))
     left, right = st.columns([2, 3], gap="large")
     with left:
         clip = _choose_clip(demo)
@@ -172,7 +173,7 @@ def show_page() -> None:
             try:
                 prediction = demo.predict(clip, row.config)
             except (VideoDecodeError, ValueError) as error:
-                st.error(plain(str(error)))
+                st.error(escape_markdown(str(error)))
             else:
                 if clip.is_folder:
                     st.image(clip.read())
@@ -180,7 +181,7 @@ def show_page() -> None:
                     st.video(clip.read(), mimetypes.guess_type(clip.name)[0] or "video/mp4")
                 st.subheader(f"Top {len(prediction.labels)}")
                 for label in prediction.labels:
-                    st.progress(min(1.0, label.score), text=plain(f"{label.name}: {100 * label.score:.1f} %"))
+                    st.progress(min(1.0, label.score), text=escape_markdown(f"{label.name}: {100 * label.score:.1f} %"))
     with right:
         if prediction is not None:
             time = prediction.timing
@@ -198,7 +199,7 @@ def show_page() -> None:
             st.caption("Times of this one run; the slider and the curve have medians of several.")
         st.subheader("Accuracy over cost")
         st.plotly_chart(
-            curve_figure(demo.points, chosen, demo.others), width="stretch", config={"displayModeBar": False}
+            front_figure(demo.points, chosen, demo.others), width="stretch", config={"displayModeBar": False}
         )
     if prediction is not None:
         frames_THWC = prediction.frames
@@ -226,7 +227,7 @@ def _choose_point(demo: Demo) -> int:
 
     last = len(demo.points) - 1
     if last == 0:
-        st.caption(f"One sub-network is on the front: {plain(label_of_point(demo.points[0]))}")
+        st.caption(f"One sub-network is on the front: {escape_markdown(label_of_point(demo.points[0]))}")
         return 0
     return st.select_slider(
         "Budget for a clip", range(last + 1), value=last, format_func=lambda at: label_of_point(demo.points[at])

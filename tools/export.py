@@ -8,7 +8,7 @@ class names, preprocessing and checksums.
 
 Without --subnets the Pareto fronts of the query table are exported. Every file is run beside the eager sub-network
 before the bundle gets its name. With --int8 the sub-networks are quantised too, with training clips, and tested as the
-query table's were: the bundle's table has their accuracy and milliseconds beside its own.
+query table's were: the bundle's table has rows of back end openvino-int8 beside its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 
+from mutualnet3d.deploy.backends import OpenVINOInt8
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.export import FORMATS, export, front_of
 from mutualnet3d.log import progress
@@ -84,17 +85,18 @@ def main() -> int:
 
 
 def _print_int8(found: Quantized) -> None:
-    """What int8 does beside float32."""
-    has = found.table.context
+    """Print int8's accuracy and times beside those of float32."""
+    int8 = found.table.select(backend=OpenVINOInt8.name)
     print(
-        f"top-1 % over {has['num_videos']} videos, {has['views']}; OpenVINO's ms of one clip on {has['int8_device']}:"
+        f"top-1 % over {int8.context['num_videos']} videos, {int8.views} views; "
+        f"OpenVINO's ms of one clip on {int8.facts['device']}:"
     )
     print(f"{'sub-network':<16} {'top-1 fp32':>10} {'int8':>7} {'lost':>6} {'ms fp32':>9} {'int8':>8}")
-    for row in found.table.rows:
-        if row.config in found.models and row.int8_top1 is not None:
+    for row in found.table.default_rows:
+        if row.config in found.models and (quantised := int8.row(row.config)):
             print(
-                f"{row.config!s:<16} {row.top1:>10.2f} {row.int8_top1:>7.2f} {row.top1 - row.int8_top1:>6.2f} "
-                f"{found.float32_milliseconds[row.config]:>9.2f} {row.int8_milliseconds:>8.2f}"
+                f"{row.config!s:<16} {row.top1:>10.2f} {quantised.top1:>7.2f} {row.top1 - quantised.top1:>6.2f} "
+                f"{found.float32_milliseconds[row.config]:>9.2f} {quantised.milliseconds:>8.2f}"
             )
 
 

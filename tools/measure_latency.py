@@ -58,16 +58,16 @@ def main() -> int:
 
 
 def _measured_on(table: QueryTable) -> str:
-    has = table.context
+    facts = table.facts
     named = (("threads", "threads"), ("batch", "batch_size"), ("runs", "latency_runs"))
-    said = [f"{name} {has[key]}" for name, key in named if key in has]
-    return ", ".join([str(has.get("device", "on what, the table does not say")), *said])
+    conditions = [f"{name} {facts[key]}" for name, key in named if key in facts]
+    return ", ".join([str(facts.get("device", "on what, the table does not say")), *conditions])
 
 
 def _compared(old: QueryTable, new: QueryTable) -> str:
     """How far the new times are from the old."""
-    before = {row.config: row.milliseconds for row in old.rows}
-    ratios = [row.milliseconds / before[row.config] for row in new.rows if before[row.config] > 0]
+    before = {row.config: row.milliseconds for row in old.default_rows}
+    ratios = [row.milliseconds / before[row.config] for row in new.default_rows if before[row.config] > 0]
     if not ratios:
         return "the old table has no times to compare with"
     return (

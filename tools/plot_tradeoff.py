@@ -109,7 +109,7 @@ def _curves(tables: Tables, separate: Tables, paper: PaperResults | None, cost: 
 
 def _views(tables: dict[str, QueryTable], paper: PaperResults | None) -> str:
     """Over which views all tables are averaged; nothing if they differ, which is worth a line."""
-    views = {path: str(table.context.get("views", "?")) for path, table in tables.items()}
+    views = {path: f"{table.views} views" for path, table in tables.items()}
     if len(set(views.values())) > 1:
         each = "; ".join(f"{path}: {words}" for path, words in views.items())
         print(f"warning: accuracies over different views do not compare: {each}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""measure_latency(table, checkpoint): a query table's times on the device at hand, by blank clips; no data needed."""
+"""Times of a query table on the device at hand, measured on blank clips; no data are needed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 
 from mutualnet3d.deploy.build import CHECKPOINT_HINT, check_same, config_of
 from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.engine.evaluate import evaluation_forward
 from mutualnet3d.models import build_model, load_weights
-from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.runner.session import blank_clips, build_normalize, memory_format_of
 
@@ -25,18 +26,18 @@ def measure_latency(
     batch_size: int,
     num_runs: int,
 ) -> QueryTable:
-    """The table with the milliseconds of this machine: accuracy and multiply-adds are the same everywhere, times not.
+    """Return the table with the milliseconds of this machine: accuracy and multiply-adds are the same on any machine.
 
-    A row's milliseconds are the time of one forward pass, of the whole batch: what a caller waits for, not what a clip
-    costs. The context says on what: device, threads, batch_size, latency_runs.
+    A row's milliseconds are the time of one forward pass, of the whole batch: the time that a caller waits, not a
+    clip's part of it. Facts of the back end have its conditions: device, threads, batch_size, latency_runs.
 
     Args:
-        table: of a test run.
-        checkpoint: the calibrated.pyth that the run wrote beside it: the network's config, weights and statistics.
-        device: where the network runs.
-        threads: of PyTorch, while it is measured; None: as many as it has.
-        batch_size: clips of a forward pass.
-        num_runs: how often each sub-network is timed; the median counts.
+        table: query table of a test run.
+        checkpoint: calibrated.pyth that the run wrote beside it: the network's config, weights and statistics.
+        device: device that the network runs on.
+        threads: number of PyTorch's threads while it is measured; None: as many as it has.
+        batch_size: number of clips of a forward pass.
+        num_runs: number of timed passes of each sub-network, of which the median counts.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -54,14 +55,15 @@ def measure_latency(
     model = build_model(cfg)
     load_weights(model, checkpoint, new_classifier=False)
     model.to(device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
-    missing = [str(row.config) for row in table.rows if not model.can_evaluate(row.config)]
+    configs = [row.config for row in table.default_rows]
+    missing = [str(config) for config in configs if not model.can_evaluate(config)]
     if missing:
         raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {CHECKPOINT_HINT}")
     make_clips = partial(blank_clips, model, build_normalize(cfg), device, num_clips=batch_size)
-    with _threads(threads):
-        milliseconds = measure_milliseconds(model, [row.config for row in table.rows], make_clips, device, num_runs)
+    with _threads(threads), evaluation_forward(model) as forward:
+        latencies = measure_latencies(forward, configs, make_clips, device, num_rounds=num_runs)
         return table.with_milliseconds(
-            milliseconds,
+            latencies.milliseconds,
             device=device_name(device),
             threads=torch.get_num_threads(),
             batch_size=batch_size,
@@ -72,7 +74,7 @@ def measure_latency(
 
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """So many threads inside the block."""
+    """Give PyTorch `number` threads inside the block; None: leave it as it is."""
     before = torch.get_num_threads()
     if number is not None:
         torch.set_num_threads(number)

@@ -17,7 +17,7 @@ from mutualnet3d.data.build_split import Split, read_split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
-from mutualnet3d.engine.evaluate import Evaluation, evaluate
+from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model
@@ -131,20 +131,22 @@ class Session:
         """Return the accuracy of `configs` over the videos of `split` that the processes could decode, with a warning
         if these are not all."""
         batches = progress(loader, len(loader), "evaluating")
-        result = evaluate(
-            model,
-            configs,
-            batches,
-            self.prepare,
-            self.device,
-            videos=range(self.shard.rank, len(split.videos), self.shard.world_size),
-            num_videos=len(split.videos),
-            num_views=num_views,
-            num_classes=self.cfg.MODEL.NUM_CLASSES,
-            failed_videos=loader.failed,
-            ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
-            keep_scores=keep_scores,
-        )
+        with evaluation_forward(model) as forward:
+            result = evaluate(
+                forward,
+                configs,
+                batches,
+                self.prepare,
+                self.device,
+                videos=range(self.shard.rank, len(split.videos), self.shard.world_size),
+                num_videos=len(split.videos),
+                num_views=num_views,
+                num_classes=self.cfg.MODEL.NUM_CLASSES,
+                failed_videos=loader.failed,
+                ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
+                keep_scores=keep_scores,
+                batch_context=model.shared_fast_features,
+            )
         self.exchange_bad_videos(split)
         tested = len(result.video_V)
         if tested < split.bad.num_listed:

@@ -55,7 +55,7 @@ def test_every_format_gives_the_eager_logits(family, tmp_path):
         wanted = eager_logits(source, SMALL, clips)
         assert wanted.std() > 1e-2 * wanted.abs().max()  # not one number, whatever the clip
         for name in EXACT:
-            got = BACKENDS[export_module.FORMATS[name]](bundle, CPU, 1).runner(SMALL)(clips)
+            got = BACKENDS[export_module.FORMATS[name]](bundle, CPU, 1).forward(SMALL)(clips)
             assert (got - wanted).abs().max() <= MAX_DIFFERENCE * wanted.abs().max()
 
 

@@ -15,6 +15,7 @@ import torch
 import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualnet3d.models import build_model
+from mutualnet3d.results.query_table import Views
 from mutualnet3d.runner import configs_to_test
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
@@ -93,20 +94,22 @@ def test_what_is_behind_the_table(trained, tiny_data):
     folder = Path(cfg.OUTPUT_DIR)
     with np.load(folder / "scores.npz") as file:
         assert [os.path.basename(path) for path in file["paths"]] == [f"val_{number}.mp4" for number in range(6)]
-        for row in table.rows:
+        for row in table.default_rows:
             score_VK = file[str(row.config)]
             assert row.top1 == 100 * (score_VK.argmax(axis=1) == file["labels"]).mean()
             np.testing.assert_allclose(score_VK.sum(axis=1), 1, atol=1e-6)
-            assert row.clip_top1 in [100 * right / 12 for right in range(13)]
+            single = table.select(views=Views(1, 1)).row(row.config)
+            assert single.top1 in [100 * right / 12 for right in range(13)]
+            assert (single.gflops, single.milliseconds) == (row.gflops, row.milliseconds)  # of one clip
     classes = list(csv.DictReader((folder / "class_accuracy.csv").open()))
     assert [(row["class"], row["name"], row["videos"]) for row in classes] == [("0", "0", "3"), ("1", "1", "3")]
-    for row in table.rows:
+    for row in table.default_rows:
         assert sum(float(line[str(row.config)]) for line in classes) / 2 == pytest.approx(row.top1, abs=0.01)
-    (header, *lines) = csv.reader((folder / f"confusion_{table.rows[-1].config}.csv").open())
+    (header, *lines) = csv.reader((folder / f"confusion_{table.default_rows[-1].config}.csv").open())
     assert header == ["true class", "0", "1"]
     counts = np.array([[int(cell) for cell in line[1:]] for line in lines])
     assert counts.sum(axis=1).tolist() == [3, 3]
-    assert 100 * counts.trace() / 6 == pytest.approx(table.rows[-1].top1)
+    assert 100 * counts.trace() / 6 == pytest.approx(table.default_rows[-1].top1)
     assert "| ---: |" in (folder / "query_table.md").read_text()
 
 
@@ -234,14 +237,14 @@ def test_without_matplotlib_there_is_a_table_and_a_word(tiny_overrides, monkeypa
     assert "tradeoff.png" not in os.listdir(cfg.OUTPUT_DIR)
     log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
     for name in ("tradeoff.png", "confusion_w1.0-s32-t4.png"):
-        assert f"no {name}: the picture needs matplotlib: pip install 'mutualnet3d[plot]'" in log
+        assert f"no {name}: matplotlib is not installed: pip install 'mutualnet3d[plot]'" in log
 
 
 def test_views_are_averaged(tiny_overrides):
     cfg = make_cfg(tiny_overrides(TEST__NUM_ENSEMBLE_VIEWS=2, TEST__NUM_SPATIAL_CROPS=3, TEST__SUBNETS=["full"]))
     run_train(cfg)
     table = run_test(cfg)
-    assert table.context["views"] == "2 x 3 views"
+    assert table.context["views"] == str(table.views) == "2 x 3"
     assert table.context["num_videos"] == 6
 
 

@@ -10,17 +10,15 @@ import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import file_hash, save_checkpoint, statistics_to_state
 from mutualnet3d.models import build_model
 from mutualnet3d.mutual import calibrate
-from mutualnet3d.results.latency import device_name
+from mutualnet3d.results.latency import Latencies, device_name
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.runner import measuring
-from mutualnet3d.runner.measuring import measure_latency
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 from tests.conftest import TINY, as_overrides
 
 TOOL = "tools/measure_latency.py"
 CPU = torch.device("cpu")
 CONFIGS = (SubnetConfig(1.0, 32, 4), SubnetConfig(0.5, 32, 2))
-SETTINGS = {"device": CPU, "threads": 1, "batch_size": 1, "num_runs": 1}
 
 
 def write_tested(folder, **changes):
@@ -44,7 +42,8 @@ def write_tested(folder, **changes):
         Row(config, gflops=1.0 / number, params=1000, milliseconds=10.0, top1=90.0 / number, top5=100.0)
         for number, config in enumerate(CONFIGS, start=1)
     ]
-    context = {"views": "1 x 1 views", "device": "old", "batch_size": 1, "checkpoint": file_hash(checkpoint)}
+    facts = {"device": "old", "batch_size": 1}
+    context = {"views": "1 x 1", "backends": {"pytorch": facts}, "checkpoint": file_hash(checkpoint)}
     table = QueryTable(tuple(rows), context)
     table.save(str(folder / "query_table.json"))
     return model, checkpoint, table, str(folder / "query_table.json")
@@ -70,14 +69,14 @@ def test_writes_the_table_with_times_of_here(tested, tmp_path, run_tool):
         replace(row, milliseconds=each.milliseconds) for row, each in zip(table.rows, new.rows, strict=True)
     )
     assert all(0 < row.milliseconds != 10.0 for row in new.rows)
-    assert new.context == {
-        **table.context,
+    facts = {
         "device": device_name(CPU),
         "threads": before + 1,
         "batch_size": 2,
         "latency_runs": 2,
         "milliseconds_of": "one forward pass of the whole batch",
     }
+    assert new.context == {**table.context, "backend": "pytorch", "backends": {"pytorch": facts}}
     with (tmp_path / "here.csv").open() as file:
         assert [row["milliseconds"] for row in csv.DictReader(file)] == [str(row.milliseconds) for row in new.rows]
     assert out.startswith(f"{new.to_text()}\n{new.legend()}\n")
@@ -87,74 +86,10 @@ def test_writes_the_table_with_times_of_here(tested, tmp_path, run_tool):
 def test_says_how_far_the_new_times_are_from_the_old(tested, tmp_path, run_tool, monkeypatch):
     _, checkpoint, _, path = tested
     times = dict(zip(CONFIGS, (30.0, 20.0), strict=True))
-    monkeypatch.setattr(measuring, "measure_milliseconds", lambda *args: times)
+    monkeypatch.setattr(measuring, "measure_latencies", lambda *args, **settings: Latencies(times, 10))
     words = ["--table", path, "--checkpoint", checkpoint, "--output", tmp_path / "here.json"]
     _, out, _ = run_tool(TOOL, *words)
     assert out.endswith("new / old milliseconds: 2.50 in the median of 2 sub-networks, from 2.00 to 3.00.\n")
-
-
-def test_the_network_is_the_one_that_was_tested(tested, monkeypatch):
-    model, checkpoint, table, _ = tested
-    seen = []
-
-    def measure(network, configs, make_clips, device, num_runs):
-        assert (set(configs), device, num_runs) == (set(CONFIGS), CPU, 4)
-        for config in configs:
-            (clip_BCTHW,) = clips = make_clips(config)
-            assert clip_BCTHW.shape == (3, 3, config.frames, 32, 32)
-            assert clip_BCTHW.is_contiguous(memory_format=torch.channels_last_3d)
-            with model.active(config), network.active(config):
-                torch.testing.assert_close(network.eval()(clips), model.eval()(clips))
-            seen.append(config)
-        kernels = [value for value in network.state_dict().values() if value.ndim == 5]
-        assert all(kernel.is_contiguous(memory_format=torch.channels_last_3d) for kernel in kernels)
-        return dict.fromkeys(configs, 1.0)
-
-    monkeypatch.setattr(measuring, "measure_milliseconds", measure)
-    measure_latency(table, checkpoint, **{**SETTINGS, "batch_size": 3, "num_runs": 4})
-    assert set(seen) == set(CONFIGS)
-
-
-def test_a_table_of_another_checkpoint_is_refused(tested):
-    _, checkpoint, table, _ = tested
-    found = file_hash(checkpoint)
-    other = replace(table, context={"checkpoint": "0123456789abcdef"})
-    with pytest.raises(ValueError, match=rf"is checkpoint {found}, the table is of checkpoint 0123456789abcdef; give"):
-        measure_latency(other, checkpoint, **SETTINGS)
-    with pytest.raises(ValueError, match="the table does not say which checkpoint it is of"):
-        measure_latency(replace(table, context={}), checkpoint, **SETTINGS)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"cfg": None}, r"no config in it; give the calibrated\.pyth that a test run wrote beside its query table"),
-        (
-            {"statistics": None},
-            r"no statistics of w0\.5-s32-t2; give the calibrated\.pyth that a test run wrote beside its query table",
-        ),
-        ({"cfg": "MODEL:\n  WATTS: 3\n"}, r"its config: unknown key MODEL\.WATTS"),
-        ({"cfg": "[\n"}, "its config: not YAML"),
-    ],
-)
-def test_a_checkpoint_that_is_none_of_a_test_run(tmp_path, changes, message):
-    _, checkpoint, table, _ = write_tested(tmp_path, **changes)
-    with pytest.raises(ValueError, match=rf"calibrated\.pyth: {message}"):
-        measure_latency(table, checkpoint, **SETTINGS)
-
-
-@pytest.mark.parametrize("name", ["threads", "batch_size", "num_runs"])
-def test_numbers_are_at_least_1(tested, name):
-    _, checkpoint, table, _ = tested
-    with pytest.raises(ValueError, match=f"{name} is 0; allowed: 1 or more"):
-        measure_latency(table, checkpoint, **{**SETTINGS, name: 0})
-
-
-def test_a_gpu_that_is_not_there(tested, monkeypatch):
-    _, checkpoint, table, _ = tested
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device is cuda, but torch sees no GPU here; allowed: cpu"):
-        measure_latency(table, checkpoint, **{**SETTINGS, "device": torch.device("cuda")})
 
 
 def test_names_bad_input(tested, tmp_path, run_tool):

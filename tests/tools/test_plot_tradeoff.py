@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from mutualnet3d.results.query_table import QueryTable
-from tests.plots.test_tradeoff_figure import CONTEXT, TABLE
+from mutualnet3d.results.query_table import QueryTable, Views
 from tests.plots.test_tradeoff_page import figure_of
+from tests.results.tables import CONTEXT, FACTS, TABLE
 
 TOOL = "tools/plot_tradeoff.py"
 
@@ -13,9 +15,10 @@ TOOL = "tools/plot_tradeoff.py"
 def save(tmp_path):
     """Writes a table and gives its path."""
 
-    def save_table(name, rows=TABLE.rows, **context):
+    def save_table(name, rows=TABLE.rows, views=TABLE.views, **facts):
         path = str(tmp_path / f"{name}.json")
-        QueryTable(tuple(rows), {**CONTEXT, **context}).save(path)
+        context = {**CONTEXT, "views": str(views), "backends": {"pytorch": {**FACTS, **facts}}}
+        QueryTable(tuple(replace(row, views=views) for row in rows), context).save(path)
         return path
 
     return save_table
@@ -81,7 +84,7 @@ def test_devices_that_differ(run_tool, save, tmp_path):
 
 
 def test_views_that_differ_are_worth_a_warning(run_tool, save, tmp_path):
-    one, ten = save("one"), save("ten", views="10 x 3 views")
+    one, ten = save("one"), save("ten", views=Views(10, 3))
     words = ["--output", tmp_path / "t", "--tables", f"a={one}", f"b={ten}", "--formats", "png"]
     status, _, err = run_tool(TOOL, *words)
     assert status == 0
