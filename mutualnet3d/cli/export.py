@@ -62,8 +62,8 @@ def main() -> int:
             args.output,
             configs,
             args.formats,
-            int8=found and found.models,
-            table=found and found.table,
+            int8=found.models if found else None,
+            table=found.table if found else None,
             progress=_shown,
         )
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
