@@ -1,78 +1,85 @@
-"""What there is, on one page: networks, configs, tools, back ends, GPUs.
+"""Print what this installation has: networks, configs, commands, back ends, GPUs.
 
-    python -m mutualnet3d [--json]
-
-Configs and tools are those of the checkout that this package is in.
+mutualnet3d info [--json]
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import os
-import sys
 import textwrap
 from collections import Counter
-from typing import Any, cast
-
-import simplejson
-import torch
+from typing import TYPE_CHECKING, Any, cast
 
 import mutualnet3d
-from mutualnet3d.config.load import CONFIG_ROOT
-from mutualnet3d.deploy.backends import BACKENDS, Backend
-from mutualnet3d.deploy.networks import CONVERTERS, NetworkStore
+from mutualnet3d.cli.command import Command
 from mutualnet3d.extras import hint, installed
-from mutualnet3d.models import list_models
-from mutualnet3d.shapes import SubnetConfig
 
-# tools/ stands beside the package in a checkout.
-TOOLS_ROOT = os.path.join(os.path.dirname(os.path.dirname(CONFIG_ROOT)), "tools")
+if TYPE_CHECKING:
+    from mutualnet3d.deploy.backends import Backend
+    from mutualnet3d.deploy.networks import NetworkStore
+    from mutualnet3d.shapes import SubnetConfig
+
 READY = "ready"
-_WIDTH = 120  # of a line
-_ANY = SubnetConfig(width=1.0, size=224, frames=16)
+_WIDTH = 120  # columns of a line
+_PACKAGE = os.path.dirname(os.path.abspath(mutualnet3d.__file__))
+SLURM_SCRIPT = os.path.join(_PACKAGE, "slurm", "train.sbatch")
 
 
-def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m mutualnet3d", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same for programs")
-    args = parser.parse_args(words)
-    found = overview()
-    print(simplejson.dumps(found, indent=1) if args.json else to_text(found))
+
+
+def run(args: argparse.Namespace) -> int:
+    import simplejson
+
+    content = overview()
+    print(simplejson.dumps(content, indent=1) if args.json else to_text(content))
     return 0
 
 
 def overview() -> dict[str, Any]:
-    """Plain values: version, models, configs, tools and back ends by name, devices."""
+    """Return plain values: version, models, configs, commands and back ends by name, the batch script, GPUs."""
+    import torch
+
+    from mutualnet3d.models import list_models
+
     return {
         "version": mutualnet3d.__version__,
         "torch": torch.__version__,
         "models": list_models(),
         "configs": find_configs(),
-        "tools": find_tools(),
+        "commands": find_commands(),
+        "slurm_script": SLURM_SCRIPT,
         "backends": find_backends(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
     }
 
 
-def to_text(found: dict[str, Any]) -> str:
-    """`overview` for a terminal."""
-    gpus = [f"  {name} {count} x" for name, count in Counter(found["gpus"]).items()] or ["  none; the CPU computes"]
+def to_text(content: dict[str, Any]) -> str:
+    """Return an `overview` for a terminal."""
+    gpus = [f"  {name} {count} x" for name, count in Counter(content["gpus"]).items()] or ["  none; the CPU computes"]
     parts = [
-        (f"mutualnet3d {found['version']}, torch {found['torch']}", []),
-        ("networks, for mutualnet3d.create_model", _wrapped(found["models"])),
-        ("configs, for --cfg", _wrapped(found["configs"]) or ["  none here; they come with a checkout"]),
-        ("tools", _columns(found["tools"]) or ["  none here; they come with a checkout"]),
-        ("back ends, for --backend", _columns(found["backends"])),
+        (f"mutualnet3d {content['version']}, torch {content['torch']}", []),
+        ("networks, for mutualnet3d.create_model", _wrapped(content["models"])),
+        ("configs, for --cfg", _wrapped(content["configs"])),
+        ("commands, of mutualnet3d", _columns(content["commands"])),
+        ("batch script, for sbatch", [f"  {content['slurm_script']}"]),
+        ("back ends, for --backend", _columns(content["backends"])),
         ("GPUs", gpus),
     ]
     return "\n\n".join("\n".join([title, *lines]) for title, lines in parts)
 
 
-def find_configs(root: str = CONFIG_ROOT) -> list[str]:
-    """What `load_cfg` takes for each file below `root`: its name, with the folders that tell it from others."""
+def find_configs(root: str | None = None) -> list[str]:
+    """Return the name of each file below `root` for `load_cfg`, with the folders that tell it from others.
+
+    Args:
+        root: folder of configs; default: that of the package.
+    """
+    from mutualnet3d.config.load import CONFIG_ROOT
+
+    root = root or CONFIG_ROOT
     paths = [
         os.path.relpath(os.path.join(folder, name), root)
         for folder, _, names in os.walk(root)
@@ -84,27 +91,29 @@ def find_configs(root: str = CONFIG_ROOT) -> list[str]:
     return [names[path] for path in sorted(paths)]
 
 
-def find_tools(root: str = TOOLS_ROOT) -> dict[str, str]:
-    """The first sentence of each tool's docstring, by its path in the checkout."""
-    tools = {}
-    for name in sorted(os.listdir(root) if os.path.isdir(root) else []):
-        if name.endswith(".py"):
-            with open(os.path.join(root, name), encoding="utf-8") as file:
-                text = ast.get_docstring(ast.parse(file.read())) or ""
-            first = " ".join(text.partition("\n\n")[0].split())
-            tools[f"{os.path.basename(root)}/{name}"] = first.partition(". ")[0].removesuffix(".")
-    return tools
+def find_commands() -> dict[str, str]:
+    """Return each command's summary by its name."""
+    from mutualnet3d.cli.main import COMMANDS, load_command
+
+    return {name: load_command(name).summary for name in COMMANDS}
 
 
 def find_backends() -> dict[str, str]:
-    """`ready`, or what keeps it from running on this machine's CPU, or PyTorch's on its GPU, by the back end's name."""
+    """Return `ready` by a back end's name, or the reason why it cannot run on this machine's GPU or CPU."""
+    from mutualnet3d.deploy.backends import BACKENDS
+
     return {name: _state(kind) for name, kind in BACKENDS.items()}
 
 
 def _state(kind: type[Backend]) -> str:
+    import torch
+
+    from mutualnet3d.deploy.networks import CONVERTERS
+    from mutualnet3d.shapes import SubnetConfig
+
     gpu = ["cuda"] if "cuda" in kind.devices and torch.cuda.is_available() else []
-    anything = cast(NetworkStore, _Anything())
-    problems = [kind.why_not(anything, _ANY, torch.device(device)) for device in [*gpu, "cpu"]]
+    store, config = cast("NetworkStore", _AnyStore()), SubnetConfig(width=1.0, size=224, frames=16)
+    problems = [kind.why_not(store, config, torch.device(device)) for device in [*gpu, "cpu"]]
     if None not in problems:
         return str(problems[0])
     lacking = [module for module in CONVERTERS if not installed(module)]
@@ -113,12 +122,14 @@ def _state(kind: type[Backend]) -> str:
     return f"{READY} for bundles" if kind.format in ("openvino-int8", "pt2") else READY
 
 
-class _Anything:
-    """Of a `NetworkStore` what `Backend.why_not` asks: every form of every sub-network."""
+class _AnyStore:
+    """Part of a `NetworkStore` that `Backend.why_not` needs, with every form of every sub-network."""
 
     path = "any"
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
+        from mutualnet3d.deploy.backends import BACKENDS
+
         return frozenset(kind.format for kind in BACKENDS.values())
 
     def modules(self, format: str) -> tuple[str, ...]:
@@ -138,5 +149,4 @@ def _columns(texts: dict[str, str]) -> list[str]:
     return lines
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+main = Command(__doc__, add_arguments, run)

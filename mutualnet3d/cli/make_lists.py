@@ -1,21 +1,20 @@
-#!/usr/bin/env python3
-"""Lists of videos (train.csv, val.csv, test.csv) and labels.json from what a data set comes as.
+"""Make lists of videos, train.csv, val.csv and test.csv, and labels.json of a data set.
 
-    python tools/make_annotations.py folders data/ucf101 --output data/ucf101
-    python tools/make_annotations.py kinetics train.csv validate.csv test.csv --videos data/k400 --output data/k400
+    mutualnet3d make-lists folders data/ucf101 --output data/ucf101
+    mutualnet3d make-lists kinetics train.csv validate.csv test.csv --videos data/k400 --output data/k400
 
 folders: ROOT/train/CLASS/* and ROOT/val/CLASS/* (and ROOT/test/CLASS/*), or ROOT/CLASS/*, which is split at random.
 kinetics: the official CSV files; listed videos that are not there are counted and written to missing.csv.
 """
 
+from __future__ import annotations
+
 import argparse
-import sys
 
-from mutualnet3d.data.make_lists import lists_of_folders, lists_of_kinetics
+from mutualnet3d.cli.command import Command
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
     folders = kinds.add_parser("folders", help="a folder for each class")
     folders.add_argument("root", metavar="ROOT", help="folder of the class folders, or of train and val")
@@ -25,19 +24,18 @@ def main() -> int:
     kinetics.add_argument("csv", nargs="+", metavar="CSV", help="columns label,youtube_id,time_start,time_end,split")
     kinetics.add_argument("--videos", required=True, metavar="FOLDER", help="videos lie anywhere below it")
     for kind in (folders, kinetics):
-        kind.add_argument("--output", required=True, metavar="FOLDER", help="where the lists go")
-    args = parser.parse_args()
-    try:
-        if args.kind == "folders":
-            counts = lists_of_folders(args.root, args.output, val_fraction=args.val_fraction, seed=args.seed)
-        else:
-            counts = lists_of_kinetics(args.csv, args.videos, args.output)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        kind.add_argument("--output", required=True, metavar="FOLDER", help="for the lists")
+
+
+def run(args: argparse.Namespace) -> int:
+    from mutualnet3d.data.make_lists import lists_of_folders, lists_of_kinetics
+
+    if args.kind == "folders":
+        counts = lists_of_folders(args.root, args.output, val_fraction=args.val_fraction, seed=args.seed)
+    else:
+        counts = lists_of_kinetics(args.csv, args.videos, args.output)
     print("\n".join(map(str, counts)))
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+main = Command(__doc__, add_arguments, run)

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
-"""What videos show, by the best sub-network within a budget.
+"""Predict the classes of videos by the best sub-network within a budget.
 
-    python tools/predict.py video.mp4 --checkpoint output/demo/calibrated.pyth --gflops 0.01 --json
+    mutualnet3d predict video.mp4 --checkpoint output/demo/calibrated.pyth --gflops 0.01 --json
 
 VIDEO is a video, or a list of videos (.csv, .txt): a line `path` for each, or a line `path label` for each, paths
 relative to the list's folder; the first line tells which. Without a budget and a sub-network the most expensive one
@@ -13,81 +12,55 @@ exit status is 0 if all videos could be read, 1 if one could not, 2 if the comma
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import re
 import statistics
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import simplejson
-from iopath.common.file_io import g_pathmgr
-from tqdm import tqdm
+from mutualnet3d.cli import options
+from mutualnet3d.cli.command import Command, log_to_terminal
 
-from mutualnet3d.data.check_videos import ANY_LABEL
-from mutualnet3d.data.lists import full_path, read_kinetics_list, read_text
-from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
-from mutualnet3d.deploy import Prediction, Predictor, Timing
-from mutualnet3d.deploy.backends import BACKENDS, CHOICES
-from mutualnet3d.log import logger, progress
-from mutualnet3d.video.reader import VideoDecodeError
+if TYPE_CHECKING:
+    from mutualnet3d.deploy import Prediction, Timing
 
 LIST_EXTENSIONS = (".csv", ".txt")
-INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="a video, or a list of videos (.csv, .txt)")
-    parser.add_argument(
-        "--checkpoint", required=True, metavar="PATH", help="calibrated.pyth of a test run, or a bundle"
-    )
-    parser.add_argument("--table", metavar="FILE", help="query_table.json of the same run; default: the one beside it")
-    parser.add_argument("--gflops", type=float, help="1e9 multiply-adds that a clip may take")
+    options.add_checkpoint(parser)
+    options.add_gflops(parser)
     parser.add_argument("--milliseconds", type=float, help="that the network may take for a clip on this machine")
-    parser.add_argument("--config", metavar="KEY", help="a sub-network instead of a budget, such as w0.63-s160-t10")
+    options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
     parser.add_argument("--views", default="1", metavar="N", help="clips of a video, or NxM: M crops of each (1, 3)")
-    parser.add_argument("--top", type=int, default=5, help="how many labels; default: 5")
-    parser.add_argument(
-        "--backend", default="auto", metavar="NAME", help=f"default: auto; of {', '.join([*CHOICES, *BACKENDS])}"
-    )
-    parser.add_argument("--device", help="cpu or cuda, of PyTorch; default: the GPU where there is one")
-    parser.add_argument("--threads", type=int, help="of the CPU; default: as many as the back end takes by itself")
-    parser.add_argument("--label-file", default="", metavar="FILE", help="names of the classes, if labels are names")
+    parser.add_argument("--top", type=int, default=5, help="number of labels; default: 5")
+    options.add_backend(parser)
+    options.add_device(parser)
+    options.add_label_file(parser)
     parser.add_argument("--json", action="store_true", help="a line of JSON for each video")
-    return parser.parse_intermixed_args()  # videos may stand on both sides of options
 
 
-def main() -> int:
-    args = parse_args()
-    logging.basicConfig(format="[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
-    logger.setLevel(logging.INFO)
-    try:
-        return predict_all(args)
-    except BrokenPipeError:  # nobody reads on, as behind `| head`: Python would say so once more as it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        _say("interrupted", sys.stderr)
-        return INTERRUPTED
-
-
-def predict_all(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Predict every video; the exit status.
 
     Raises:
-        FileNotFoundError, ValueError, ModuleNotFoundError: what is wrong with the arguments.
+        FileNotFoundError, ValueError, ModuleNotFoundError: an argument is wrong.
     """
+    log_to_terminal()
+    import simplejson
+
+    from mutualnet3d.deploy import Predictor
+    from mutualnet3d.log import progress
+    from mutualnet3d.video.reader import VideoDecodeError
+
     views = parse_views(args.views)
     videos = find_videos(args.videos, args.label_file)
     predictor = Predictor.load(
         args.checkpoint, table=args.table, backend=args.backend, device=args.device, threads=args.threads
     )
-    config, _ = predictor.choose(args.gflops, args.milliseconds, args.config)
+    config, _ = predictor.choose(args.gflops, args.milliseconds, args.subnet)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
     for path in progress(videos, len(videos), "videos"):
@@ -96,23 +69,23 @@ def predict_all(args: argparse.Namespace) -> int:
         except VideoDecodeError as error:
             reason = " ".join(str(error).split())
             if args.json:
-                _say(simplejson.dumps({"source": path, "error": reason}), sys.stdout)
-            _say(reason, sys.stderr)
+                _write(simplejson.dumps({"source": path, "error": reason}), sys.stdout)
+            _write(reason, sys.stderr)
             continue
         if not args.json and not timings:
-            _say(table.header(), sys.stdout)
+            _write(table.header(), sys.stdout)
         timings.append(prediction.timing)
-        said = simplejson.dumps(prediction.to_json(), ignore_nan=True) if args.json else table.rows(prediction)
-        _say(said, sys.stdout)
-    _say(f"{_counted(len(timings), len(videos))}{_times(timings, f'{config} on {predictor.backend}')}", sys.stderr)
+        lines = simplejson.dumps(prediction.to_json(), ignore_nan=True) if args.json else table.rows(prediction)
+        _write(lines, sys.stdout)
+    _write(f"{_counted(len(timings), len(videos))}{_times(timings, f'{config} on {predictor.backend}')}", sys.stderr)
     return 0 if len(timings) == len(videos) else 1
 
 
 def parse_views(text: str) -> int | tuple[int, int]:
-    """`10` or `10x3` as `Predictor.predict` takes them.
+    """Return `10` or `10x3` in the form of `Predictor.predict`.
 
     Raises:
-        ValueError: neither.
+        ValueError: another form.
     """
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     if not match:
@@ -121,11 +94,11 @@ def parse_views(text: str) -> int | tuple[int, int]:
 
 
 def find_videos(words: Sequence[str], label_file: str = "") -> list[str]:
-    """The paths that the command line means, those of its lists in their place.
+    """Return the paths of a command line's videos, those of its lists in their place.
 
     Raises:
         FileNotFoundError: there is no such list.
-        ValueError: a list that cannot be read; it names file and line.
+        ValueError: a list cannot be read; the message names file and line.
     """
     paths: list[str] = []
     for word in words:
@@ -134,7 +107,13 @@ def find_videos(words: Sequence[str], label_file: str = "") -> list[str]:
 
 
 def _listed(path: str, label_file: str) -> list[str]:
-    """The paths in a list of lines `path`, or of lines `path label`."""
+    """Return the paths in a list of lines `path`, or of lines `path label`."""
+    from iopath.common.file_io import g_pathmgr
+
+    from mutualnet3d.data.check_videos import ANY_LABEL
+    from mutualnet3d.data.lists import full_path, read_kinetics_list, read_text
+    from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
+
     if g_pathmgr.isfile(path):
         lines = [line.strip().strip('"') for line in read_text(path).split("\n")]
         paths = [full_path(os.path.dirname(path), line) for line in lines if line]
@@ -144,7 +123,7 @@ def _listed(path: str, label_file: str) -> list[str]:
 
 
 class _Table:
-    """For a terminal: a row for each video, below it a row for each label but the best.
+    """Table for a terminal: a row for each video, below it a row for each label but the best.
 
     Args:
         videos: all paths that it will have.
@@ -167,8 +146,8 @@ class _Table:
         )
         lines = []
         for number, label in enumerate(prediction.labels):
-            path, behind = ("", "") if number else (prediction.source, cost)
-            lines.append(f"{path:<{self._path}} {100 * label.score:>8.2f}  {label.name:<{self._label}}  {behind}")
+            path, end = ("", "") if number else (prediction.source, cost)
+            lines.append(f"{path:<{self._path}} {100 * label.score:>8.2f}  {label.name:<{self._label}}  {end}")
         return "\n".join(line.rstrip() for line in lines)
 
 
@@ -177,21 +156,23 @@ def _counted(done: int, total: int) -> str:
     return videos if done == total else f"{videos}, {total - done} of them could not be read"
 
 
-def _times(timings: Sequence[Timing], by: str) -> str:
-    """The end of the closing line; "" if nothing ran."""
+def _times(timings: Sequence[Timing], runner: str) -> str:
+    """Return the end of the closing line; "" if nothing ran."""
     if not timings:
         return ""
-    parts = {
-        part: statistics.median(getattr(each, part) for each in timings) for part in ("decode", "prepare", "network")
-    }
-    return f"; {by}; median ms: {', '.join(f'{part} {each:.1f}' for part, each in parts.items())}"
+    medians = (
+        f"{part} {statistics.median(getattr(timing, part) for timing in timings):.1f}"
+        for part in ("decode", "prepare", "network")
+    )
+    return f"; {runner}; median ms: {', '.join(medians)}"
 
 
-def _say(text: str, file: TextIO) -> None:
-    """Print at once, whatever names of files are made of, and above a progress bar."""
+def _write(text: str, file: TextIO) -> None:
+    """Print at once, whatever bytes names of files are made of, and above a progress bar."""
+    from tqdm import tqdm
+
     tqdm.write(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=file)
     file.flush()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+main = Command(__doc__, add_arguments, run, is_intermixed=True)

@@ -26,9 +26,9 @@ from mutualnet3d.results.latency import device_name
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.reader import VideoDecodeError
+from tests.cli.test_latency import CONFIGS, write_tested
 from tests.conftest import SHARED, write_video
 from tests.deploy.networks import CLASS_NAMES, FULL, HOW, SMALL, source_of
-from tests.tools.test_measure_latency import CONFIGS, write_tested
 
 CPU = torch.device("cpu")
 

@@ -23,7 +23,7 @@ from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.runner import quantizing
 from mutualnet3d.runner.quantizing import quantize_tested
 from mutualnet3d.shapes import Shard, SubnetConfig
-from tests.tools.test_measure_latency import CONFIGS, write_tested
+from tests.cli.test_latency import CONFIGS, write_tested
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
 pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
