@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import runpy
 import sys
@@ -98,6 +99,19 @@ def run_tool(
         return status, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def replacements(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines that `os.execv` would put in the place of this process; they end the program instead."""
+    lines = []
+
+    def execv(path: str, words: list[str]) -> None:
+        lines.append(words)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", execv)
+    return lines
 
 
 def write_video(path: Path, frames_THWC: np.ndarray, fps: int = 24, codec: str = "libx264rgb", **options: str) -> Path:

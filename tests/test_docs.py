@@ -145,18 +145,11 @@ def test_sbatch_lines_name_a_script_and_a_config(line):
 
 
 @pytest.mark.parametrize("line", [line for line in TRAININGS if "--num_shards" in line])
-def test_pyslowfasts_lines_become_torchrun(line, monkeypatch, run_tool):
-    commands = []
-
-    def instead(path, command):
-        commands.append(command)
-        raise SystemExit(0)
-
-    monkeypatch.setattr(os, "execv", instead)
+def test_pyslowfasts_lines_become_torchrun(line, replacements, run_tool):
     run_tool(*words_of(line))
-    (command,) = commands
-    assert command[1:3] == ["-m", "torch.distributed.run"]
-    m3.load_cfg(*cfg_of(command))
+    (words,) = replacements
+    assert words[1:3] == ["-m", "torch.distributed.run"]
+    m3.load_cfg(*cfg_of(words))
 
 
 @pytest.mark.parametrize("line", of_command("demo-data"))

@@ -343,8 +343,8 @@ class Predictor:
             return self._int8_table
         except ValueError as error:
             raise ValueError(
-                f"{self._source.path}: {error}; a budget needs accuracies (tools/export.py --int8 finds them), or ask "
-                "for a sub-network by its key (config=...)"
+                f"{self._source.path}: {error}; a budget needs accuracies (`mutualnet3d export --int8` finds them), "
+                "or ask for a sub-network by its key (config=...)"
             ) from error
 
     def _front(self) -> list[SubnetConfig]:

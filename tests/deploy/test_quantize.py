@@ -210,7 +210,7 @@ def test_sub_networks_without_an_accuracy_in_int8_are_left_out(quantized):
     assert unknown.predict(FRAMES, config=SMALL).row is None
     for budget in ({"gflops": 1.0}, {"milliseconds": 1e6}):
         with pytest.raises(
-            ValueError, match=r"the table says nothing of int8: .*; a budget needs accuracies \(tools/exp"
+            ValueError, match=r"the table says nothing of int8: .*; a budget needs accuracies \(`mutualnet3d exp"
         ):
             unknown.predict(FRAMES, **budget)
 

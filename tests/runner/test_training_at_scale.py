@@ -395,24 +395,3 @@ def test_without_tensorboard_there_is_a_word(tiny_overrides, monkeypatch, run_to
     status, _, errors = run_tool("tools/run_net.py", "--cfg", CFG, *tiny_overrides(TENSORBOARD__ENABLE=True))
     assert status == 2
     assert "TENSORBOARD.ENABLE needs tensorboard: pip install 'mutualnet3d[tensorboard]'" in errors
-
-
-def test_pyslowfasts_arguments_become_torchrun(tiny_overrides, monkeypatch, run_tool):
-    commands = []
-
-    def instead(path, command):
-        commands.append(command)
-        raise SystemExit(0)
-
-    monkeypatch.setattr(os, "execv", instead)
-    words = ["--cfg", CFG, "--init_method", "tcp://node1:9999", "--shard_id=1", "--num_shards", "2", "LOG_PERIOD", "1"]
-    run_tool("tools/run_net.py", *words)
-    (command,) = commands
-    assert command[1:] == [
-        "-m", "torch.distributed.run", "--nnodes", "2", "--node_rank", "1", "--nproc_per_node", "1",
-        "--master_addr", "node1", "--master_port", "9999", str(ROOT / "tools/run_net.py"),
-        "--cfg", CFG, "LOG_PERIOD", "1",
-    ]  # fmt: skip
-    status, _, errors = run_tool("tools/run_net.py", "--cfg", CFG, "--num_shards", "2", "--shard_id", "2")
-    assert status == 2
-    assert "shard_id 2: expected 0..1" in errors
