@@ -94,7 +94,7 @@ def top1_by_hand(model, source, config, data):
 
 def test_the_tool_writes_a_bundle_with_the_accuracy_of_int8(tested, data, tmp_path, run_tool):
     output = tmp_path / "bundle"
-    words = ["--checkpoint", tested.path, "--output", output, "--formats", "pytorch", "--subnets", FULL, SMALL]
+    words = ["--checkpoint", tested.path, "--output", output, "--formats", "pytorch", "--subnet", FULL, SMALL]
     status, out, err = run_tool(TOOL, *words, "--int8", "DATA.PATH_TO_DATA_DIR", data, *VIEWS)
     assert (status, err) == (0, "")
     bundle = Bundle.load(str(output))
@@ -185,7 +185,7 @@ def test_sub_networks_that_the_table_does_not_have(tested):
 
 def test_the_tool_names_what_is_wrong(tested, tmp_path, run_tool, monkeypatch):
     def error_of(*words):
-        status, out, err = run_tool(TOOL, "--checkpoint", tested.path, "--subnets", FULL, *words)
+        status, out, err = run_tool(TOOL, "--checkpoint", tested.path, "--subnet", FULL, *words)
         assert (status, out) == (2, "")
         return err.splitlines()[-1]
 
