@@ -50,11 +50,32 @@ ALLOWED = {
         "distributed",
         "slimmable_model",
     },
-    "__main__": {"config", "deploy", "models"},
+    "cli": {
+        "config",
+        "data",
+        "demo",
+        "deploy",
+        "distributed",
+        "engine",
+        "models",
+        "plots",
+        "results",
+        "runner",
+        "video",
+    },
+    "__main__": {"cli"},
     "__init__": {"config", "data", "deploy", "models", "mutual", "engine", "results", "runner"},
 }
 ENGINE_OF_DEPLOY = {"checkpoint"}
-READS_CFG = {"config", "runner", "data/build_loaders.py", "data/build_split.py", "deploy/build.py", "models/build.py"}
+READS_CFG = {
+    "config",
+    "runner",
+    "cli",
+    "data/build_loaders.py",
+    "data/build_split.py",
+    "deploy/build.py",
+    "models/build.py",
+}
 
 
 def _part(path: Path) -> str:

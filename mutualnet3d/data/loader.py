@@ -55,7 +55,8 @@ class Workers:
             if "DataLoader worker" not in str(error):
                 raise
             raise RuntimeError(
-                f"{error}\nIf there was memory enough, a video crashed the decoder; tools/check_videos.py finds it."
+                f"{error}\nIf there was memory enough, a video crashed the decoder; `mutualnet3d check-videos` "
+                "finds it."
             ) from error
 
 

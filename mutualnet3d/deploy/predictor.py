@@ -68,7 +68,7 @@ class Predictor:
         device: str | None = None,
         threads: int | None = None,
     ) -> Predictor:
-        """Load a bundle (a folder that `tools/export.py` wrote) or the calibrated.pyth of a test run.
+        """Load a bundle (a folder that `mutualnet3d export` wrote) or the calibrated.pyth of a test run.
 
         Args:
             path: folder of the bundle, or the checkpoint.

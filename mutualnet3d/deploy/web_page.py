@@ -1,4 +1,4 @@
-"""Data of the page of tools/demo_web.py: its clips, and their predictions, one at a time.
+"""Data of the page of `mutualnet3d web`: its clips, and their predictions, one at a time.
 
     demo = open_demo("output/demo/calibrated.pyth", clips="data/moving_shapes/val.csv")
     prediction = demo.predict(demo.clips[0], demo.points[-1].config)
@@ -25,7 +25,7 @@ from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.errors import VideoDecodeError
-from mutualnet3d.video.paths import is_folder, picture_paths
+from mutualnet3d.video.paths import is_folder, picture_paths, video_exists
 
 if TYPE_CHECKING:
     import numpy as np

@@ -126,5 +126,7 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(mixed_videos, monke
 
     dataset = Deadly(mixed_videos, RandomSpans(ClipSpan(4, 2, 24.0)), RandomCrops((32, 40), 32, flip=True))
     batch_sampler = TrainBatchSampler(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
-    with pytest.raises(RuntimeError, match=r"(?s)DataLoader worker.*a video crashed the decoder; tools/check_videos"):
+    with pytest.raises(
+        RuntimeError, match=r"(?s)DataLoader worker.*a video crashed the decoder; `mutualnet3d check-videos` finds"
+    ):
         list(TrainLoader(dataset, batch_sampler, Workers(1), print))

@@ -18,9 +18,9 @@ from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.errors import VideoDecodeError
+from tests.cli.test_latency import CONFIGS, write_tested
 from tests.conftest import SHARED
 from tests.deploy.networks import FULL, HOW, SMALL
-from tests.tools.test_measure_latency import CONFIGS, write_tested
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""Page in a real browser, on a network of the tests."""
+"""The page in a real browser, on a network of the tests."""
 
 from __future__ import annotations
 
@@ -6,97 +6,27 @@ import base64
 import http.client
 import importlib.util
 import os
-import runpy
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from mutualnet3d.deploy.web_page import Clip, Demo
-from mutualnet3d.shapes import SubnetConfig
-from tests.conftest import numbered_frames, write_video
+from mutualnet3d.cli.web.command import PAGE
+from mutualnet3d.deploy.web_page import Demo
+from tests.cli.web.conftest import LARGE, SMALL
+from tests.cli.web.test_command import free_port
+from tests.conftest import write_video
 from tests.deploy.test_web_page import POINTS, NoNetwork
-from tests.tools import test_measure_latency
 
-TOOL = "tools/demo_web.py"
-ROOT = Path(__file__).resolve().parents[2]
-SMALL, LARGE = SubnetConfig(0.5, 32, 2), SubnetConfig(1.0, 320, 4)
-
-
-@pytest.fixture(scope="module")
-def tested(tmp_path_factory):
-    """A checkpoint of two sub-networks, so different that the one is slower on any machine, and its table."""
-    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
-        patch.setattr(test_measure_latency, "CONFIGS", (LARGE, SMALL))
-        folder = tmp_path_factory.mktemp("tested")
-        _, checkpoint, _, table = test_measure_latency.write_tested(folder, class_names=["dark", "*bright*"])
-    return checkpoint, table
-
-
-# ---- the tool --------------------------------------------------------------------------------------------------------
-
-
-def test_names_bad_input(tested, tmp_path, run_tool):
-    pytest.importorskip("streamlit", reason="the extra `web` is not installed")
-    none = tmp_path / "none"
-
-    def error_of(*words):
-        status, out, err = run_tool(TOOL, "--checkpoint", tested[0], "--port", free_port(), *words)
-        assert (status, err.count("\n")) == (2, 1)
-        return out, err
-
-    assert error_of("--port", 0) == ("", "error: --port is 0; allowed: 1 to 65535\n")
-    assert error_of("--port", 65536) == ("", "error: --port is 65536; allowed: 1 to 65535\n")
-    assert error_of("--max-upload", 0) == ("", "error: --max-upload is 0; allowed: 1 or more\n")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        message = f"error: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
-        assert error_of("--port", port) == ("", message)
-    assert error_of("--host", "192.0.2.1")[1].startswith("error: cannot listen on 192.0.2.1, port ")
-    assert error_of("--checkpoint", none)[1].startswith(f"error: no file at {none}")
-    assert error_of("--table", none)[1] == f"error: no query table at {none}\n"
-    assert error_of("--clips", none)[1] == f"error: no folder of videos and no list of them at {none}\n"
-    assert error_of("--backend", "x")[1].startswith("error: unknown back end 'x'; allowed: auto, ")
-    assert error_of("--threads", 0)[1] == "error: threads is 0; it must be an integer of at least 1\n"
-
-
-@pytest.mark.parametrize("module", ["streamlit", "plotly.graph_objects"])
-def test_without_the_extra_it_says_what_to_install(module, run_tool, monkeypatch):
-    if module != "streamlit":
-        monkeypatch.setitem(sys.modules, "streamlit", types.ModuleType("streamlit"))
-    monkeypatch.setitem(sys.modules, module, None)
-    status, out, err = run_tool(TOOL, "--checkpoint", "none", "--port", free_port())
-    assert (status, out) == (2, "")
-    name = module.partition(".")[0]
-    assert err == f"error: {name} is not installed: pip install 'mutualnet3d[web]'\n"
-
-
-def test_a_page_from_elsewhere_is_not_let_in_and_nobody_is_asked(monkeypatch):
-    pytest.importorskip("streamlit", reason="the extra `web` is not installed")
-    from streamlit import net_util
-    from streamlit.web.server.server_util import is_url_from_allowed_origins
-
-    asked = []
-    monkeypatch.setattr(net_util, "_make_blocking_http_get", lambda url, **_: asked.append(url))
-    monkeypatch.setattr(net_util, "_external_ip", None)
-    monkeypatch.setattr(net_util, "get_external_ip", net_util.get_external_ip)  # put back behind the test
-    is_url_from_allowed_origins("http://example.com")
-    assert asked  # what is prevented
-    asked.clear()
-    runpy.run_path(str(ROOT / TOOL))["_ask_nobody"]()
-    assert not is_url_from_allowed_origins("http://example.com")
-    assert asked == []
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_front_of_one_point_has_no_slider_and_no_list_no_choice(monkeypatch):
@@ -104,40 +34,14 @@ def test_a_front_of_one_point_has_no_slider_and_no_list_no_choice(monkeypatch):
     predictor = NoNetwork()
     predictor.points = lambda: POINTS[2:]
     monkeypatch.setattr("mutualnet3d.deploy.web_page.open_demo", lambda *_, **__: Demo(predictor))
-    monkeypatch.setattr(sys, "argv", [TOOL, "--checkpoint", "none"])
-    page = testing.AppTest.from_file(str(ROOT / TOOL), default_timeout=60).run()
+    monkeypatch.setattr(sys, "argv", ["page.py", "--checkpoint", "none"])
+    page = testing.AppTest.from_file(PAGE, default_timeout=60).run()
     assert not page.exception
     assert not page.select_slider
     assert not page.radio
     assert any("12.3 ms, 0.123 GFLOPs" in each.value.replace("\\", "") for each in page.caption)
     assert [each.value for each in page.info] == ["Choose a clip."]
 
-
-def test_the_page_shows_a_picture_of_a_folder(tmp_path, monkeypatch):
-    testing = pytest.importorskip("streamlit.testing.v1", reason="the extra `web` is not installed")
-    for number in range(3):
-        Image.new("RGB", (8, 6), (80 * number,) * 3).save(tmp_path / f"{number}.png")
-    write_video(tmp_path / "clip.mp4", numbered_frames(3))
-    timing = SimpleNamespace(decode=1.0, prepare=1.0, network=1.0)
-    predictor = NoNetwork()
-    predictor.predict = lambda source, config: SimpleNamespace(
-        labels=[], config=config, gflops=0.1, timing=timing, frames=np.zeros((1, 4, 4, 3), np.uint8)
-    )
-    monkeypatch.setattr(sys, "argv", [TOOL, "--checkpoint", "none"])
-    for clip, videos, images in ((Clip("a", str(tmp_path)), 0, 2), (Clip("b", str(tmp_path / "clip.mp4")), 1, 1)):
-        demo = Demo(predictor, [clip])
-        monkeypatch.setattr("mutualnet3d.deploy.web_page.open_demo", lambda *_, demo=demo, **__: demo)
-        page = testing.AppTest.from_file(str(ROOT / TOOL), default_timeout=60).run()
-        assert not page.exception
-        assert (len(page.get("video")), len(page.get("image"))) == (videos, images)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
-# ---- the page, in a browser ------------------------------------------------------------------------------------------
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -160,7 +64,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def server(browser, tested, tmp_path_factory):
-    """The tool, on a network of two sub-networks and a list of two clips; its home and temporary folders are empty."""
+    """Serve a network of two sub-networks and a list of two clips; the home and temporary folders are empty."""
     folder = tmp_path_factory.mktemp("web")
     checkpoint, table = tested
     for name, level in GREY.items():
@@ -174,9 +78,8 @@ def server(browser, tested, tmp_path_factory):
     words += ["--max-upload", "1", "--backend", "pytorch", "--threads", "1"]
     environment = {**os.environ, "HOME": str(home), "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     with (folder / "printed.txt").open("w+") as printed:
-        process = subprocess.Popen(
-            [sys.executable, TOOL, *words], cwd=ROOT, env=environment, stdout=printed, stderr=subprocess.STDOUT
-        )
+        command = [sys.executable, "-m", "mutualnet3d", "web", *words]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=printed, stderr=subprocess.STDOUT)
         try:
             wait_for_port(port, process, folder / "printed.txt")
             yield SimpleNamespace(folder=folder, temporary=temporary, port=port, pid=process.pid)

@@ -3,21 +3,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from mutualnet3d.cli.predict import find_videos, main
 from mutualnet3d.deploy import Predictor
+from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
-from tests.tools.test_measure_latency import write_tested
 
 TOOL = "tools/predict.py"
-ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["dark", "very bright"]
 
 
@@ -120,7 +118,6 @@ def test_no_video_can_be_read(predict, videos):
 
 
 def test_lists_stand_for_their_videos(videos, tmp_path, monkeypatch):
-    find_videos = runpy.run_path(str(ROOT / TOOL))["find_videos"]
     (tmp_path / "paths.txt").write_text('a b.mp4\n\n"c.MKV"\n/elsewhere/d.webm\n')
     (tmp_path / "clip.3gp").write_text("")
     (tmp_path / "odd.txt").write_text("clip.3gp\nd.mp4\ngone.ogv\n")
@@ -157,7 +154,7 @@ def test_folders_of_pictures_are_predicted(predict, tmp_path):
 
 def test_a_list_is_predicted(predict, videos, tmp_path):
     (tmp_path / "list.csv").write_text(f"{videos}/numbered.mp4 1\n{videos}/some noise.mp4 0\n")
-    status, out, _ = predict(tmp_path / "list.csv", "--config", "w0.5-s32-t2", "--json")
+    status, out, _ = predict(tmp_path / "list.csv", "--subnet", "w0.5-s32-t2", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert status == 0
     assert [each["source"] for each in found] == [f"{videos}/numbered.mp4", f"{videos}/some noise.mp4"]
@@ -169,7 +166,7 @@ def test_a_list_is_predicted(predict, videos, tmp_path):
     [
         (["--gflops", "0.1"], "no sub-network fits gflops=0.1; the cheapest in gflops is w0.5-s32-t2 with 0.5"),
         (
-            ["--gflops", "1", "--config", "w0.5-s32-t2"],
+            ["--gflops", "1", "--subnet", "w0.5-s32-t2"],
             "give a budget (gflops, milliseconds) or a sub-network (config)",
         ),
         (["--views", "3y"], "--views 3y: expected clips of a video, as in 10, or clips x crops of each, as in 10x3"),
@@ -200,11 +197,9 @@ def test_who_reads_the_output_may_leave(tested, videos, monkeypatch, capsys):
     read, write = os.pipe()
     os.close(read)
     words = [videos / "numbered.mp4", "--checkpoint", tested, "--backend", "pytorch", "--json"]
-    monkeypatch.setattr(sys, "argv", [TOOL, *map(str, words)])
-    main = runpy.run_path(str(ROOT / TOOL))["main"]
     with os.fdopen(write, "w") as pipe, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", pipe)
-        assert main() == 1
+        assert main([str(word) for word in words]) == 1
     assert capsys.readouterr().err == ""
 
 
@@ -227,7 +222,7 @@ def test_names_of_files_may_be_any_bytes(predict, videos):
 def test_another_back_end(predict, videos):
     for module in ("openvino", "onnx", "onnxscript"):
         pytest.importorskip(module)
-    words = [videos / "numbered.mp4", "--config", "w0.5-s32-t2", "--json"]
+    words = [videos / "numbered.mp4", "--subnet", "w0.5-s32-t2", "--json"]
     (of_pytorch,), (of_openvino,) = (
         [json.loads(line) for line in predict(*words, backend=name)[1].splitlines()] for name in ("pytorch", "openvino")
     )

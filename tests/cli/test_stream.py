@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import re
-import runpy
 import sys
 import time
 from fractions import Fraction
 from itertools import count
-from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -17,22 +14,32 @@ from PIL import Image
 
 from mutualnet3d.deploy import Predictor
 from mutualnet3d.video import frame_stream
+from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
-from tests.tools.test_measure_latency import write_tested
 
 TOOL = "tools/demo_net.py"
-ROOT = Path(__file__).resolve().parents[2]
+
+
+def decoded(path):
+    """Return the times, seconds, and the frames (T, H, W, 3) of a video, and its stream's frame rate."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        rate = container.streams.video[0].average_rate
+        assert [stream.type for stream in container.streams] == ["video"]
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert {frame.format.name for frame in frames} == {"yuv420p"}
+        pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+    return [frame.time for frame in frames], pictures, rate
+
+
+def files(output):
+    return sorted(path.name for path in output.parent.iterdir())
 
 
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         return write_tested(tmp_path_factory.mktemp("tested"), class_names=["dark", "bright"])[1]
-
-
-@pytest.fixture(scope="module")
-def tool():
-    return SimpleNamespace(**runpy.run_path(str(ROOT / TOOL)))
 
 
 @pytest.fixture
@@ -50,22 +57,6 @@ def demo(run_tool, tested, tmp_path):
 @pytest.fixture
 def output(tmp_path):
     return tmp_path / "out" / "drawn.mp4"
-
-
-def decoded(path):
-    """The times, seconds, and the frames (T, H, W, 3) of a video, and its stream's frame rate."""
-    with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-        rate = container.streams.video[0].average_rate
-        assert [stream.type for stream in container.streams] == ["video"]
-        assert container.streams.video[0].codec_context.name == "h264"
-        assert {frame.format.name for frame in frames} == {"yuv420p"}
-        pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
-    return [frame.time for frame in frames], pictures, rate
-
-
-def files(output):
-    return sorted(path.name for path in output.parent.iterdir())
 
 
 def grey_video(path, num_frames, height, width, fps=24):
@@ -103,7 +94,7 @@ def test_frames_that_are_not_evenly_spaced_and_few_pixels(demo, output, tmp_path
             frame.pts, frame.time_base = tick, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert demo(tmp_path / "video.mp4", "--config", "w0.5-s32-t2")[0] == 0
+    assert demo(tmp_path / "video.mp4", "--subnet", "w0.5-s32-t2")[0] == 0
     times, pictures, _ = decoded(output)
     assert times == pytest.approx([tick / 25 for tick in ticks], abs=1e-4)
     assert pictures.shape[1:] == (240, 320, 3)  # enlarged: else there is no room for letters
@@ -131,7 +122,7 @@ def test_the_budget_and_the_front_are_drawn(demo, output, tmp_path, monkeypatch)
         given.append((prediction, settings))
         return frame_HWC
 
-    monkeypatch.setattr("mutualnet3d.deploy.overlay.draw_overlay", draw)
+    monkeypatch.setattr("mutualnet3d.cli.drawing.draw_overlay", draw)
     video = grey_video(tmp_path / "video.mp4", 18, 120, 160)
     assert demo(video, "--milliseconds", 1e5)[0] == 0
     assert len(given) == 18
@@ -146,30 +137,6 @@ def test_the_budget_and_the_front_are_drawn(demo, output, tmp_path, monkeypatch)
     assert str(prediction.config) == "w1.0-s32-t4"  # without a budget the full network
     assert settings["budget"] is None
     assert [str(row.config) for row in settings["front"]] == ["w0.5-s32-t2", "w1.0-s32-t4"]
-
-
-def test_a_frame_shows_the_window_that_it_is_in_the_middle_of(tool):
-    shown = []
-    artist = SimpleNamespace(window=None)
-    artist.draw = lambda picture, seconds, _: shown.append((seconds, artist.window.start_seconds))
-    windows = iter([SimpleNamespace(start_seconds=start, end_seconds=start + 1.0) for start in (0.0, 0.5, 1.0)])
-    frames = [(number / 4, None) for number in range(12)]
-
-    class Source:
-        closed, pixel_aspect = False, None
-
-        def __iter__(self):
-            return iter(frames)
-
-        def close(self):
-            Source.closed = True
-
-    tool.draw_file(artist, Source(), windows, 2.5, 10)
-    middles = {0.0: 0.5, 0.5: 1.0, 1.0: 1.5}
-    assert [seconds for seconds, _ in shown] == [number / 4 for number in range(10)]
-    for seconds, start in shown:
-        assert abs(middles[start] - seconds) == min(abs(middle - seconds) for middle in middles.values())
-    assert Source.closed
 
 
 # ---- cameras ---------------------------------------------------------------------------------------------------------
@@ -200,7 +167,7 @@ def camera(monkeypatch):
 
 
 def test_a_camera_for_some_seconds(camera, demo, output):
-    status, out, _ = demo(7, "--config", "w0.5-s32-t2", "--seconds", 4)
+    status, out, _ = demo(7, "--subnet", "w0.5-s32-t2", "--seconds", 4)
     assert status == 0
     assert out.startswith(f"{output}: 40 frames; ")
     times, pictures, rate = decoded(output)
@@ -277,7 +244,7 @@ def test_a_video_that_is_none(demo, output, tmp_path):
     [
         (
             ["--gflops", 1, "--milliseconds", 5],
-            "give one of --milliseconds, --gflops and --config; got --milliseconds and",
+            "give one of --milliseconds, --gflops and --subnet; got --milliseconds and",
         ),
         (["--output", "out.avi"], "--output out.avi: expected a name that ends in .mp4"),
         (["--output", "{input}"], "--output {input} is the input; choose another name"),
@@ -307,17 +274,6 @@ def test_a_plot_without_matplotlib(demo, numbered_video, monkeypatch):
     assert err == "error: matplotlib is not installed: pip install 'mutualnet3d[plot]'\n"
 
 
-@pytest.mark.parametrize(
-    ("size", "drawn"),
-    [((480, 16), (1920, 64)), ((1500, 2), (1500, 2)), ((3, 400), (2, 400)), ((2, 2), (320, 320))],  # height, width
-)
-def test_narrow_and_flat_pictures(tool, size, drawn, tmp_path):
-    path = tmp_path / "drawn.mp4"
-    with tool.open_video_writer(str(path)) as writer:
-        tool.Artist(writer, (), None).draw(np.full((*size, 3), 90, np.uint8), 0.0)
-    assert decoded(path)[1].shape[1:3] == drawn
-
-
 def test_pixels_stay_as_wide_as_they_were(demo, tmp_path, output):
     video = tmp_path / "anamorphic.mp4"
     with av.open(str(video), "w") as container:
@@ -327,7 +283,7 @@ def test_pixels_stay_as_wide_as_they_were(demo, tmp_path, output):
         for picture in numbered_frames(30, 144, 180):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
-    assert demo(video, "--config", "w0.5-s32-t2")[0] == 0
+    assert demo(video, "--subnet", "w0.5-s32-t2")[0] == 0
     with av.open(str(output)) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 15)
 
@@ -344,7 +300,7 @@ def test_a_plot_that_cannot_be_written_is_named_and_the_video_stays(demo, number
 
 def test_an_output_that_cannot_be_written(demo, numbered_video, output):
     output.parent.write_text("a file, not a folder")
-    status, _, err = demo(numbered_video, "--config", "w0.5-s32-t2")
+    status, _, err = demo(numbered_video, "--subnet", "w0.5-s32-t2")
     assert status == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1
