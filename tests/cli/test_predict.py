@@ -145,7 +145,7 @@ def test_folders_of_pictures_are_predicted(predict, tmp_path):
         for number in range(12):
             Image.new("RGB", (64, 48), (20 * number,) * 3).save(tmp_path / name / f"{number}.png")
     (tmp_path / "list.txt").write_text("a\nb\n")
-    status, out, _ = predict(tmp_path / "b", tmp_path / "list.txt", "--config", "w0.5-s32-t2", "--json")
+    status, out, _ = predict(tmp_path / "b", tmp_path / "list.txt", "--subnet", "w0.5-s32-t2", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert status == 0
     assert [each["source"] for each in found] == [str(tmp_path / name) for name in ("b", "a", "b")]

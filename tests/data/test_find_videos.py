@@ -16,17 +16,6 @@ def test_missing_videos_are_counted(tmp_path):
     assert find_videos([]) == FoundVideos([], [])
 
 
-def test_a_folder_of_pictures_is_found_by_its_first(tmp_path):
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "b.jpg").touch()
-    there = Video(str(tmp_path / "1"), 0, "list:1", pictures="b.jpg\nc.jpg")
-    gone = Video(str(tmp_path / "1"), 0, "list:9", pictures="a.jpg\nb.jpg")
-    no_pictures = Video(str(tmp_path / "1"), 0, "list:10")
-    found = find_videos([gone, there, no_pictures])
-    assert found == FoundVideos([there], [gone, no_pictures])
-    assert str(found).endswith(f"the first that is missing: {tmp_path}/1/a.jpg (listed at list:9)")
-
-
 def test_many_videos_keep_their_order(tmp_path):
     (tmp_path / "here.mp4").touch()
     videos = [Video(str(tmp_path / ("gone.mp4" if i % 3 else "here.mp4")), i, "") for i in range(20_000)]
