@@ -20,7 +20,7 @@ from step import (
     wait,
 )
 
-from mutualnet3d.engine.latency import device_name
+from mutualnet3d.results.latency import device_name
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 ROOT = Path(__file__).resolve().parents[2]

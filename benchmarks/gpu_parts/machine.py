@@ -19,7 +19,7 @@ from gpu_parts.common import (
     name_of,
     nvidia_smi,
 )
-from mutualnet3d.engine.latency import device_name
+from mutualnet3d.results.latency import device_name
 
 
 def environment(setting: Setting) -> dict[str, Measurement]:
