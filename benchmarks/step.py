@@ -100,6 +100,14 @@ def arithmetic(precision: str) -> Iterator[None]:
         convolutions.allow_tf32, products.allow_tf32 = before
 
 
+def network_of(workload: Workload) -> Any:
+    """Our network of that name, whose full clip is the workload's, the published one or not."""
+    model = m3.create_model(workload.name, NUM_CLASSES)
+    model.full_clip = workload.space.full.clip_shape
+    assert model.full == workload.space.full
+    return model
+
+
 def pytorchvideos_network(name: str, clip: ClipShape) -> nn.Module:
     """The network that ours is converted from, for clips of one shape (SlowFast: the Slow pathway's)."""
     pool = (clip.frames, clip.size // 32, clip.size // 32)
@@ -158,10 +166,8 @@ class Bench:
     ) -> Bench:
         """Build the network and random clips: in the shapes of `steps` alone, or in all shapes of the space."""
         torch.manual_seed(SEED)
-        model = m3.create_model(workload.name, NUM_CLASSES)
-        model.native = workload.space.full.clip_shape  # other clips than the published network's are allowed
-        model = model.to(device, memory_format=torch.channels_last_3d).train()
         space = workload.space
+        model = network_of(workload).to(device, memory_format=torch.channels_last_3d).train()
         if steps is None:
             configs = [SubnetConfig(1.0, size, frames) for size in space.sizes for frames in space.frames]
         else:
@@ -247,12 +253,13 @@ def plain_loop(bench: Bench, name: str) -> Callable[[int], Any]:
             logits_BK = network(list(clips) if len(clips) > 1 else clips[0])
         return F.cross_entropy(logits_BK.float(), bench.batch.label_B)
 
-    with torch.no_grad():
-        network.eval()
-        bench.model.eval()
-        with bench.model.active(bench.space.full):
+    network.eval()
+    bench.model.eval()
+    try:
+        with torch.no_grad(), bench.model.active(bench.space.full):
             own = F.cross_entropy(bench.model(bench.prepare(bench.batch, bench.space.full)), bench.batch.label_B)
-        difference = abs(loss().item() - own.item())
+            difference = abs(loss().item() - own.item())
+    finally:
         network.train()
         bench.model.train()
     allowed = {"fp32": 1e-3, "tf32": 1e-2}.get(bench.precision, 0.1)

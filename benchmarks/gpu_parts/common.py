@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mutualnet3d.engine.latency import device_name
 from report import Cell, Setting
 from step import (
     WORKLOADS,
@@ -21,6 +20,7 @@ from step import (
     wait,
 )
 
+from mutualnet3d.results.latency import device_name
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,13 +15,13 @@ from step import (
     AUTOCAST,
     SEED,
     arithmetic,
+    network_of,
     pytorchvideos_network,
     random_batch,
     wait,
 )
 from torch import nn
 
-import mutualnet3d as m3
 from gpu_parts.common import (
     FORMATS,
     TITLES,
@@ -69,8 +69,7 @@ class Deployed:
 def _random_network(setting: Setting, name: str) -> tuple[Any, list[SubnetConfig]]:
     """A network of random weights on the CPU, and the configs that are measured: the full one and a small one."""
     torch.manual_seed(SEED)
-    model = m3.create_model(name)
-    model.native = workload(setting, name).space.full.clip_shape
+    model = network_of(workload(setting, name))
     for _, norm in model.norms():  # a new network's blocks are their shortcuts alone
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.uniform_(norm.bias, -0.5, 0.5)
@@ -94,7 +93,7 @@ def _deployed(setting: Setting, name: str) -> Deployed:
     _calibrate(model, configs, 1)  # before it moves: numbers do not depend on the device's calibration
     device = torch.device(setting.device)
     model.to(device)
-    twin = pytorchvideos_network(name, model.native).to(device).eval()
+    twin = pytorchvideos_network(name, model.full_clip).to(device).eval()
     twin.load_state_dict(model.state_dict())
     with torch.no_grad():
         for norm_name, (mean, variance) in model.statistics[model.full].items():

@@ -12,7 +12,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
-from mutualnet3d.engine.latency import device_name
 from report import Measurement, Row, Setting, Sheet
 
 from gpu_parts.common import (
@@ -20,6 +19,7 @@ from gpu_parts.common import (
     name_of,
     nvidia_smi,
 )
+from mutualnet3d.results.latency import device_name
 
 
 def environment(setting: Setting) -> dict[str, Measurement]:
