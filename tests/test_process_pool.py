@@ -14,7 +14,7 @@ from mutualnet3d.process_pool import map_in_processes, num_cores
 
 
 def trouble(item):
-    """What a decoder may do to its process."""
+    """Do to the process the things that a decoder may do."""
     if item == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if item == "leave":

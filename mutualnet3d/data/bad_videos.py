@@ -90,7 +90,7 @@ class BadVideos:
 
     Args:
         split: name of the list: train, val or test.
-        found: the videos that exist; the index of a request is a position in it.
+        videos: the videos that exist; the index of a request is a position in it.
         missing: the listed videos that do not.
         file: file of all bad videos.
         max_fraction: largest allowed fraction of all listed videos that are missing or bad; None: any.
@@ -102,12 +102,12 @@ class BadVideos:
     def __init__(
         self,
         split: str,
-        found: Sequence[Video],
+        videos: Sequence[Video],
         missing: Sequence[Video],
         file: BadVideoFile,
         max_fraction: float | None = None,
     ):
-        self.split, self.found, self.num_missing = split, found, len(missing)
+        self.split, self.videos, self.num_missing = split, videos, len(missing)
         self._file, self._max_fraction = file, max_fraction
         self._bad: dict[str, str] = {}
         self._merged: set[str] = set()  # paths that all processes of a job have
@@ -119,7 +119,7 @@ class BadVideos:
 
     @property
     def num_listed(self) -> int:
-        return len(self.found) + self.num_missing
+        return len(self.videos) + self.num_missing
 
     @property
     def num_bad(self) -> int:
@@ -130,7 +130,7 @@ class BadVideos:
         """Count videos that the run found bad before it went on from a checkpoint."""
         reasons = {entry.path: entry.reason for entry in self._file.entries(self.split)}
         for index in indices:
-            path = self.found[index].path
+            path = self.videos[index].path
             self._bad[path] = reasons.get(path, "found bad before the run went on from a checkpoint")
             self._merged.add(path)
 
@@ -167,7 +167,7 @@ class BadVideos:
         Raises:
             TooManyBadVideos: with this one they are too many.
         """
-        video = self.found[failure.request.index]
+        video = self.videos[failure.request.index]
         if video.path in self._bad:
             return
         self._bad[video.path] = failure.reason
@@ -184,5 +184,5 @@ class BadVideos:
                 f"{self.num_bad} so far cannot be decoded, more than DATA.MAX_BAD_FRACTION, "
                 f"{self._max_fraction:g}, allows; {example}; all are in {self._file.path}"
             )
-        if not self.found:
+        if not self.videos:
             raise TooManyBadVideos(f"{self.split}: none of {self.num_listed} listed videos is there; {example}")

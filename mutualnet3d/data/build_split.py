@@ -81,8 +81,8 @@ def read_split(
     result = find_videos(videos, run_once)
     logger.info("%s: %s", name, result)
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
-    bad = BadVideos(name, result.found, result.missing, bad_videos, max_fraction)
-    return Split(name, result.found, bad, num_in_list)
+    bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction)
+    return Split(name, result.existing, bad, num_in_list)
 
 
 def steps_per_epoch(cfg: CfgNode, split: Split) -> int:

@@ -21,11 +21,11 @@ _VIDEOS_PER_CALL = 512
 class FoundVideos:
     """Listed videos that exist and those that do not, both in the list's order."""
 
-    found: list[Video]
+    existing: list[Video]
     missing: list[Video]
 
     def __str__(self) -> str:
-        text = f"found {len(self.found)} of {len(self.found) + len(self.missing)} videos"
+        text = f"found {len(self.existing)} of {len(self.existing) + len(self.missing)} videos"
         if self.missing:
             first = self.missing[0]
             text += f"; the first that is missing: {_file_of(first)} (listed at {first.listed_at})"

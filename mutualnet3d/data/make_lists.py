@@ -29,12 +29,14 @@ class SplitCount:
     """Numbers of a split: videos found, videos listed, classes of the found ones."""
 
     split: str
-    found: int
-    listed: int
+    num_found: int
+    num_listed: int
     num_classes: int
 
     def __str__(self) -> str:
-        videos = f"found {self.found} of {self.listed} videos" if self.found < self.listed else f"{self.found} videos"
+        videos = f"{self.num_found} videos"
+        if self.num_found < self.num_listed:
+            videos = f"found {self.num_found} of {self.num_listed} videos"
         return f"{self.split}: {videos}, {self.num_classes} classes"
 
 

@@ -27,7 +27,7 @@ def train_sampler(num_steps, num_videos=10, batch_size=3, seed=0, **start):
 
 
 def batches_of(sampler):
-    """All lists up to the first empty one, if nothing is ever reported."""
+    """Return all lists up to the first empty one, if nothing is ever reported."""
     return list(itertools.takewhile(bool, sampler))
 
 

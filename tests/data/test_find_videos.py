@@ -9,9 +9,9 @@ def test_missing_videos_are_counted(tmp_path):
     listed = tmp_path / "train.csv"
     listed.write_text("one.mp4 0\ntwo.mp4 0\nthree.mp4 1\n")
     videos = read_kinetics_list(str(listed), 2)
-    found = find_videos(videos)
-    assert found == FoundVideos(found=videos[:1], missing=videos[1:])
-    assert str(found) == f"found 1 of 3 videos; the first that is missing: {tmp_path}/two.mp4 (listed at {listed}:2)"
+    result = find_videos(videos)
+    assert result == FoundVideos(existing=videos[:1], missing=videos[1:])
+    assert str(result) == f"found 1 of 3 videos; the first that is missing: {tmp_path}/two.mp4 (listed at {listed}:2)"
     assert str(find_videos(videos[:1])) == "found 1 of 1 videos"
     assert find_videos([]) == FoundVideos([], [])
 
@@ -19,9 +19,9 @@ def test_missing_videos_are_counted(tmp_path):
 def test_many_videos_keep_their_order(tmp_path):
     (tmp_path / "here.mp4").touch()
     videos = [Video(str(tmp_path / ("gone.mp4" if i % 3 else "here.mp4")), i, "") for i in range(20_000)]
-    found = find_videos(videos)
-    assert [video.label for video in found.found] == list(range(0, 20_000, 3))
-    assert [video.label for video in found.missing] == [i for i in range(20_000) if i % 3]
+    result = find_videos(videos)
+    assert [video.label for video in result.existing] == list(range(0, 20_000, 3))
+    assert [video.label for video in result.missing] == [i for i in range(20_000) if i % 3]
 
 
 def test_one_process_may_search_for_all(tmp_path):
@@ -32,7 +32,7 @@ def test_one_process_may_search_for_all(tmp_path):
         results.append(search())
         return b"\x00\x01"  # of another process
 
-    assert find_videos(videos, run_once) == FoundVideos(found=videos[1:], missing=videos[:1])
+    assert find_videos(videos, run_once) == FoundVideos(existing=videos[1:], missing=videos[:1])
     assert results == [b"\x00\x00"]
 
 

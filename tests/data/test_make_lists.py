@@ -47,7 +47,7 @@ def test_split_folders(tmp_path):
 def test_a_test_folder_has_its_own_list(tmp_path):
     root = touch(tmp_path / "set", "train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "test/b/4.mp4")
     counts = lists_of_folders(str(root), str(tmp_path / "lists"))
-    assert counts[2] == SplitCount("test", found=1, listed=1, num_classes=1)
+    assert counts[2] == SplitCount("test", num_found=1, num_listed=1, num_classes=1)
     # Outside the lists' folder paths are absolute.
     assert lines(tmp_path / "lists" / "test.csv") == [f"{root}/test/b/4.mp4 1"]
     assert lines(tmp_path / "lists" / "val.csv") == [f"{root}/val/a/3.mp4 0"]
@@ -60,7 +60,7 @@ def class_folders(root: Path, **counts: int) -> Path:
 def test_classes_are_split_by_the_fraction_and_the_seed(tmp_path):
     root = class_folders(tmp_path / "set", run=10, jump=5, swim=2, once=1)
     counts = lists_of_folders(str(root), str(root), val_fraction=0.3)
-    assert [(count.found, count.num_classes) for count in counts] == [(12, 4), (6, 3)]  # 7+3+1+1 and 3+2+1+0
+    assert [(count.num_found, count.num_classes) for count in counts] == [(12, 4), (6, 3)]  # 7+3+1+1 and 3+2+1+0
     first = lines(root / "train.csv"), lines(root / "val.csv")
     assert sorted(first[0] + first[1]) == sorted(
         f"{name}/{index:02d}.mp4 {label}"

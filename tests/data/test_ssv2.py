@@ -24,7 +24,7 @@ ENTRIES = [
 
 
 def write_json(folder, entries=ENTRIES, split="validation", labels=LABELS, prefix="something-something-v2-"):
-    """The official files; the path of the split's."""
+    """Write the official files; return the path of the split's."""
     (folder / f"{prefix}labels.json").write_text(json.dumps(labels))
     path = folder / f"{prefix}{split}.json"
     path.write_text(json.dumps(entries))
@@ -108,7 +108,7 @@ JSON_FILES = "something-something-v2-validation.json, validation.json"
 
 
 @pytest.mark.parametrize(
-    ("read", "there", "message"),
+    ("read", "files", "message"),
     [
         (read_ssv2, (), f"no list of the split 'test' in FOLDER; looked for val.csv, {JSON_FILES}"),
         (read_ssv2_videos, (), f"no JSON file of the split 'test' in FOLDER; looked for {JSON_FILES}"),
@@ -125,8 +125,8 @@ JSON_FILES = "something-something-v2-validation.json, validation.json"
         ),
     ],
 )
-def test_missing_files_are_named(tmp_path, read, there, message):
-    for name in there:
+def test_missing_files_are_named(tmp_path, read, files, message):
+    for name in files:
         (tmp_path / name).touch()
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(message.replace('FOLDER', str(tmp_path)))}$"):
         read(str(tmp_path), "test", 3)
@@ -153,7 +153,7 @@ def test_videos_without_pictures_are_reported_as_missing(tmp_path):
     (tmp_path / "86" / "86_000001.jpg").touch()
     videos = read_ssv2_frames(str(tmp_path), "val", 3)
     assert (videos[0].path, videos[0].pictures) == (f"{tmp_path}/74225", "")
-    assert find_videos(videos) == FoundVideos(found=[videos[1]], missing=[videos[0]])
+    assert find_videos(videos) == FoundVideos(existing=[videos[1]], missing=[videos[0]])
 
 
 def test_pictures_of_videos_that_no_json_file_has_are_left_out(tmp_path, caplog):

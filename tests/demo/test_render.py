@@ -38,7 +38,7 @@ def centroids_T2(mask_THW: np.ndarray) -> np.ndarray:
 
 
 def turn_degrees(before_HWC: np.ndarray, after_HWC: np.ndarray) -> int:
-    """The turn (clockwise on the screen, -90 to 90) under which rings round the shape agree best."""
+    """Return the turn (clockwise on the screen, -90 to 90) under which rings round the shape agree best."""
     turns = np.deg2rad(np.arange(0, 360, 5))
     rings = []
     for frame_HWC in (before_HWC, after_HWC):
@@ -65,7 +65,7 @@ def test_frames_depend_on_the_generator_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "opposite"),
+    ("motion", "opposite"),
     [
         ("move_left", "move_right"),
         ("move_up", "move_down"),
@@ -73,9 +73,9 @@ def test_frames_depend_on_the_generator_alone() -> None:
         ("grow", "shrink"),
     ],
 )
-def test_a_clip_played_backwards_is_one_of_the_opposite_class(one: str, opposite: str) -> None:
+def test_a_clip_played_backwards_is_one_of_the_opposite_class(motion: str, opposite: str) -> None:
     forwards, backwards = (
-        render_clip(CLASS_NAMES.index(name), np.random.default_rng(4), 60, style=STILL) for name in (one, opposite)
+        render_clip(CLASS_NAMES.index(name), np.random.default_rng(4), 60, style=STILL) for name in (motion, opposite)
     )
     assert np.array_equal(forwards[::-1], backwards)
     assert not np.array_equal(forwards, backwards)

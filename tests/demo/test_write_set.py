@@ -74,10 +74,10 @@ def test_files_do_not_depend_on_the_number_of_workers(tiny_set: Path, tmp_path: 
     calls: list[tuple[int, int]] = []
     smaller = {**TINY, "num_train": 4, "num_val": 2}
     assert make_data_set(tmp_path, **smaller, num_workers=2, progress=lambda done, total: calls.append((done, total)))
-    found, expected = files_of(tmp_path), files_of(tiny_set)
-    clips = [name for name in found if name.endswith(".mp4")]
+    files, expected = files_of(tmp_path), files_of(tiny_set)
+    clips = [name for name in files if name.endswith(".mp4")]
     assert len(clips) == 6
-    assert all(found[name] == expected[name] for name in clips)
+    assert all(files[name] == expected[name] for name in clips)
     assert calls == [(done, 6) for done in range(1, 7)]
 
 
