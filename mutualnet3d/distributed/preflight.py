@@ -79,7 +79,7 @@ def joined(launch: Launch, timeout_seconds: float = 300.0, fingerprint: str = ""
 
 @dataclass(frozen=True)
 class _Peer:
-    """What a rank writes into the store about itself."""
+    """Entry of a rank in the store: its machine and its fingerprint."""
 
     host: str
     address: str

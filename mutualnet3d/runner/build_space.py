@@ -1,4 +1,4 @@
-"""From a config to the sub-networks that are trained and tested."""
+"""Translation of a config to the sub-networks of training and testing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a config to the parts of a training: its sub-networks, optimizer, schedule, step, validation and log."""
+"""Translation of a config to the parts of a training: networks, optimizer, schedule, step, validation and log."""
 
 from __future__ import annotations
 
