@@ -47,8 +47,8 @@ class BackendChoice:
 def choose_backend(networks: NetworkStore, name: str, device: str | None, threads: int | None) -> BackendChoice:
     """Return the back end of a name in `BACKENDS`, or the fastest one of the candidates of a name in `CHOICES`.
 
-    Candidates run the most expensive sub-network that a budget may choose, on a clip of noise. Each has to make it
-    ready first, which takes the most time: see README for some figures.
+    Candidates run the most expensive sub-network that a budget may choose, on a clip of noise. Most of the time goes
+    into making it ready: for a checkpoint one conversion to ONNX, and a compilation by each library.
 
     Args:
         networks: store of the sub-networks.
