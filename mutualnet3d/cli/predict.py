@@ -55,14 +55,15 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError, ModuleNotFoundError: an argument is wrong.
     """
     log_to_terminal()
+    views = parse_views(args.views)
+    videos = find_videos(args.videos, args.label_file)
+
     import simplejson
 
     from mutualnet3d.deploy import Predictor
     from mutualnet3d.log import progress
     from mutualnet3d.video.errors import VideoDecodeError
 
-    views = parse_views(args.views)
-    videos = find_videos(args.videos, args.label_file)
     predictor = Predictor.load(
         args.checkpoint, table=args.table, backend=args.backend, device=args.device, threads=args.threads
     )
