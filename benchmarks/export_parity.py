@@ -120,10 +120,10 @@ def compare(
 ) -> dict[str, float]:
     """The largest difference of each format over all batches of `clips`."""
     runs: dict[str, Run] = {
-        PT2: BACKENDS["pt2"](bundle, CPU, None).runner(config),
-        ONNX: BACKENDS["onnxruntime"](bundle, CPU, None).runner(config),
+        PT2: BACKENDS["pt2"](bundle, CPU, None).forward(config),
+        ONNX: BACKENDS["onnxruntime"](bundle, CPU, None).forward(config),
         OPENVINO: _any_batch(bundle.openvino(config)),
-        ONE_CLIP: BACKENDS["openvino"](bundle, CPU, None).runner(config),
+        ONE_CLIP: BACKENDS["openvino"](bundle, CPU, None).forward(config),
     }
     found = dict.fromkeys(COLUMNS, 0.0)
     for batch in BATCHES:

@@ -364,7 +364,6 @@ def _ours(source: CheckpointNetworks, config: SubnetConfig, args: argparse.Names
     print(f"default: back end {predictor.backend}; the trial: {_said(predictor.trials)}", flush=True)
     for name, reason in predictor.rejected.items():
         print(f"default: {name} is left out: {reason}")
-    assert predictor.backend is not None
     names = {DEFAULT: predictor.backend}
     if BF16 not in args.without:
         if problem := BACKENDS[BF16].why_not(source, config, CPU):
@@ -372,7 +371,7 @@ def _ours(source: CheckpointNetworks, config: SubnetConfig, args: argparse.Names
         else:
             names[BF16] = BF16
     return [
-        Contender(name, BACKENDS[backend](source, CPU, args.threads).runner(config), list)
+        Contender(name, BACKENDS[backend](source, CPU, args.threads).forward(config), list)
         for name, backend in names.items()
     ]
 

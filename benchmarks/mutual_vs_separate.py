@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import mutualnet3d as m3
-from mutualnet3d.demo.moving_shapes import MovingShapesStyle, make_data_set
+from mutualnet3d.demo import MovingShapesStyle, make_data_set
 from mutualnet3d.plots.curves import Curve, Point
 from mutualnet3d.plots.tradeoff_figure import save_tradeoff_plot
 from mutualnet3d.runner import test
@@ -143,7 +143,7 @@ def report(args: argparse.Namespace) -> None:
     top1: dict[str, dict[str, list[float]]] = {}  # run ("separate" for all of those) -> sub-network -> by seed
     gflops = {}
     for (_, name), table in tables.items():
-        for row in table.rows:
+        for row in table.default_rows:
             top1.setdefault(name.split("/")[0], {}).setdefault(str(row.config), []).append(row.top1)
             gflops[str(row.config)] = row.gflops
     num_videos = next(iter(tables.values())).context["num_videos"]

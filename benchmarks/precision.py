@@ -19,7 +19,7 @@ from inference import CPU, markdown, read_clips
 
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.deploy import BACKENDS, Bundle
-from mutualnet3d.deploy.load import load_networks
+from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.shapes import union_of_shapes
 
@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", default=["openvino-bf16"], choices=list(BACKENDS), help="%(default)s")
     parser.add_argument("--threads", type=int, default=2, help="%(default)s")
     args = parser.parse_args()
-    source: NetworkStore = Bundle.load(args.model) if Path(args.model).is_dir() else load_networks(args.model, None)
+    source: NetworkStore = (
+        Bundle.load(args.model) if Path(args.model).is_dir() else load_checkpoint_networks(args.model, None)
+    )
     if source.table is None:
         raise SystemExit(f"{args.model}: no query table beside it, so no front to go through")
     videos = read_kinetics_list(args.list, num_classes=len(source.class_names))
@@ -49,7 +51,7 @@ def main() -> None:
             problem = BACKENDS[name].why_not(source, config, CPU)
             if problem is not None:
                 raise SystemExit(f"{name}: {problem}")
-            run = BACKENDS[name](source, CPU, args.threads).runner(config)
+            run = BACKENDS[name](source, CPU, args.threads).forward(config)
             logits_NK[name] = torch.cat([run([each[shape] for shape in source.shapes(config)]) for each in clips])
         for name in args.backends:
             rows.append([str(config), name, *compared(logits_NK[EXACT], logits_NK[name], labels_N)])

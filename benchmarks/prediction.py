@@ -58,12 +58,13 @@ from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy import Predictor, Timing
 from mutualnet3d.deploy import export as exporting
 from mutualnet3d.deploy.clip_network import random_clips
-from mutualnet3d.deploy.load import load_networks
+from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.networks import CheckpointNetworks
+from mutualnet3d.engine.evaluate import evaluation_forward
 from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.models import ModelFile, costs, write_model_file
 from mutualnet3d.models.build import space_of
-from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.paper import paper_results
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
@@ -107,7 +108,7 @@ def main() -> None:
         rows = [row for backend in BACKENDS for row in memory_rows(backend, checkpoint, args)]
         # Here it does not matter how far a network of random weights is off on clips of noise.
         with mock.patch.object(exporting, "MAX_DIFFERENCE", math.inf):
-            exporting.export(load_networks(checkpoint), bundle, [*CHOSEN, FIRST], formats=("openvino",))
+            exporting.export(load_checkpoint_networks(checkpoint), bundle, [*CHOSEN, FIRST], formats=("openvino",))
         rows += memory_rows("openvino", bundle, args)
     print("\n" + markdown(("back end", "behind", "resident MB", "more than before", "its weights, MB"), rows))
 
@@ -130,7 +131,8 @@ def write(source: CheckpointNetworks, path: str) -> None:
     def blank(config: SubnetConfig) -> list[torch.Tensor]:
         return [torch.zeros(1, 3, each.frames, each.size, each.size) for each in source.shapes(config)]
 
-    milliseconds = measure_milliseconds(model, list(top1), blank, CPU, num_runs=1)
+    with evaluation_forward(model) as forward:
+        milliseconds = measure_latencies(forward, list(top1), blank, CPU, num_rounds=1).milliseconds
     rows = []
     for config, accuracy in top1.items():
         operations, params = costs(model, config)
@@ -257,7 +259,7 @@ def memory(backend: str, path: str, threads: int) -> list[tuple[str, float, floa
     found = [(f"loading the {'bundle' if os.path.isdir(path) else 'checkpoint'}", _resident(), 0.0)]
     for config in (FIRST, *reversed(CHOSEN)):
         predictor.prepare([config])
-        (shape,) = predictor._source.shapes(config)
+        (shape,) = predictor._networks.shapes(config)
         (clip,) = random_clips((shape,), 1)
         for _ in range(2):
             predictor.predict(clip[0], config=config)

@@ -32,14 +32,16 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.data.build_loaders import build_preprocessing
-from mutualnet3d.deploy import Predictor, TracePoint
+from mutualnet3d.deploy import Predictor
 from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.deploy.stream import Window
 from mutualnet3d.models import build_model
 from mutualnet3d.mutual import SubnetConfig, calibrate
-from mutualnet3d.plots.stream_trace import TOLERANCE, save_trace_plot
+from mutualnet3d.plots.stream_trace import save_trace_plot
 from mutualnet3d.results.query_table import QueryTable, Row
-from mutualnet3d.runner.session import build_normalize, build_test_space
+from mutualnet3d.results.trace import TOLERANCE, TracePoint, fraction_within
+from mutualnet3d.runner.build_space import build_test_space
+from mutualnet3d.runner.session import build_normalize
 from mutualnet3d.shapes import ClipBatch, union_of_shapes
 from mutualnet3d.video.reader import VideoReader
 
@@ -129,7 +131,7 @@ def pictures_of(video: str | None, scale: int) -> list[np.ndarray]:
         height, width = scale, scale * 4 // 3
         return list(np.random.default_rng(0).integers(0, 256, (60, height, width, 3), dtype=np.uint8))
     with VideoReader(video) as file:
-        return [frame.copy() for frame in file.frames(range(min(file.info.num_frames, 150)))]
+        return [frame.copy() for frame in file.read(range(min(file.info.num_frames, 150)))]
 
 
 class Camera:
@@ -196,9 +198,6 @@ def load_of(num_processes: int, seconds: float) -> Iterator[threading.Event]:
 
 
 def report(trace: Sequence[TracePoint], budget: float, rows: Sequence[Row], seconds: float) -> None:
-    def share(points: Sequence[TracePoint]) -> float:
-        return sum(point.milliseconds <= TOLERANCE * budget for point in points) / max(1, len(points))
-
     full = rows[-1].config
     print(f"{'phase':8} {'windows':>7} {f'within {TOLERANCE} x budget':>22}   sub-networks, share of the phase's time")
     for number, has_load in enumerate(PHASES):
@@ -207,12 +206,13 @@ def report(trace: Sequence[TracePoint], budget: float, rows: Sequence[Row], seco
         for point in points:
             times[point.config] += point.milliseconds  # type: ignore[assignment]
         used = ", ".join(f"{config} {each / times.total():.0%}" for config, each in times.most_common(4))
-        print(f"{'loaded' if has_load else 'idle':8} {len(points):7} {share(points):22.1%}   {used}")
+        within = fraction_within(points, TOLERANCE * budget)
+        print(f"{'loaded' if has_load else 'idle':8} {len(points):7} {within:22.1%}   {used}")
         if number and not has_load:
             back = [point.seconds - number * seconds for point in points if point.config == full]
             said = f"{back[0]:.1f} s behind its end" if back else "not in the phase behind it"
             print(f"{'':8} the full network is back {said}")
-    print(f"{'all':8} {len(trace):7} {share(trace):22.1%}   (at least {TARGET:.0%})")
+    print(f"{'all':8} {len(trace):7} {fraction_within(trace, TOLERANCE * budget):22.1%}   (at least {TARGET:.0%})")
 
 
 def write_trace(path: str, trace: Sequence[TracePoint], budget: float, title: str) -> None:

@@ -57,7 +57,7 @@ def main() -> None:
     source = random_source(CASE.cfg, [CASE.config], videos)
     (shape,) = source.shapes(CASE.config)
     clip = read_clips(source.preprocessing, [shape], videos[:1])[0][shape]
-    network = BACKENDS["openvino"](source, CPU, args.threads).runner(CASE.config)
+    network = BACKENDS["openvino"](source, CPU, args.threads).forward(CASE.config)
     layers, spatial, temporal = counted(source.network().extract(CASE.config), shape.frames, shape.size)
 
     runs: dict[tuple[Any, ...], Run] = {("network",): lambda: network([clip])}

@@ -1,97 +1,157 @@
-"""find_fastest(...): which back end runs a sub-network in the least time, found by running it."""
+"""Choice of the back end of a predictor: the named one, or the fastest, found by running the candidates."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from mutualnet3d.deploy.backends import BACKENDS, Backend, OpenVINOInt8
+from mutualnet3d.deploy.backends import BACKENDS, CHOICES, Backend
+from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.log import logger
+from mutualnet3d.results.latency import measure_latencies
+from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
 
-# A back end of another precision is not taken where its logits differ more than this, relative to the largest, on the
-# clip that it is tried with, or its best class is another one.
+# A back end of another precision is not taken where its logits differ by more than this, relative to the largest, on
+# the clip that it is tried with, or its best class is another one.
 _MAX_DIFFERENCE = 0.03
-# int8 is judged by its measured accuracy: it is taken if it costs no sub-network that may be chosen more points of
-# top-1 than this, as many as interpolated statistics may (TEST.MAX_INTERPOLATION_LOSS). One clip then has to show only
-# that this machine computes it rightly: on a trained network the logits of a few clips in a hundred differed by 0.06,
-# the furthest by 0.18.
-_MAX_INT8_LOSS = 0.5
-_MAX_INT8_DIFFERENCE = 0.25
+# A quantised one is judged by its measured accuracy: it is taken if it costs no sub-network that may be chosen more
+# points of top-1 than this, as many as interpolated statistics may (TEST.MAX_INTERPOLATION_LOSS). One clip then has to
+# show only that this machine computes it rightly: on a trained network the logits of a few clips in a hundred differed
+# by 0.06, the furthest by 0.18.
+_MAX_QUANTISED_LOSS = 0.5
+_MAX_QUANTISED_DIFFERENCE = 0.25
 
-# Timed passes of each back end.
+# Timed passes of each back end, of which the fastest counts: the least disturbed.
 _TRIALS = 3
 
 
 @dataclass(frozen=True)
-class Fastest:
-    """The back end that was chosen.
+class BackendChoice:
+    """Back end of a predictor.
 
     Args:
+        backend: the one that was chosen.
         trials: milliseconds of each one that was tried, the least of some passes.
-        rejected: why others were not taken, by their names.
+        rejected: reason why others were not taken, by their names.
     """
 
     backend: Backend
-    trials: dict[str, float]
-    rejected: dict[str, str]
+    trials: dict[str, float] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+
+
+def choose_backend(networks: NetworkStore, name: str, device: str | None, threads: int | None) -> BackendChoice:
+    """Return the back end of a name in `BACKENDS`, or the fastest one of the candidates of a name in `CHOICES`.
+
+    Candidates run the most expensive sub-network that a budget may choose, on a clip of noise. Most of the time goes
+    into making it ready: for a checkpoint one conversion to ONNX, and a compilation by each library.
+
+    Args:
+        networks: store of the sub-networks.
+        name: name of a back end; "auto" or "fast".
+        device: "cpu" or "cuda"; None: a GPU where there is one, for the libraries that can use it.
+        threads: threads of the CPU; None: as many as each library takes by itself.
+
+    Raises:
+        ValueError: an unknown back end or device; none can run here, with the reasons.
+        ModuleNotFoundError: the named back end's library is not installed; it says what to install.
+    """
+    if name not in BACKENDS and name not in CHOICES:
+        raise ValueError(f"unknown back end {name!r}; allowed: {', '.join([*CHOICES, *BACKENDS])}")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"threads is {threads!r}; it must be an integer of at least 1")
+    torch_device = _device(device)
+    candidates = CHOICES.get(name, (name,))
+    if len(candidates) == 1:
+        return BackendChoice(_named(networks, candidates[0], torch_device, threads))
+    front = runnable_front(networks, networks.table)
+    config = (front or networks.configs)[0]
+    clips = random_clips(networks.shapes(config), 1)
+    return find_fastest(networks, candidates, config, clips, front, torch_device, threads)
+
+
+def runnable_front(networks: NetworkStore, table: QueryTable | None) -> tuple[SubnetConfig, ...]:
+    """Return the sub-networks on a Pareto front of `table` that can be run, the most expensive first; none without."""
+    on_front = table.front_configs() if table else ()
+    return tuple(config for config in networks.configs if config in on_front)
 
 
 def find_fastest(
-    source: NetworkStore,
+    networks: NetworkStore,
     names: Sequence[str],
     config: SubnetConfig,
     clips: Sequence[torch.Tensor],
     front: Sequence[SubnetConfig],
     device: torch.device | None,
     threads: int | None,
-) -> Fastest:
-    """The fastest back end of `names`, of those that can run `config` here and whose logits are the network's.
+) -> BackendChoice:
+    """Return the fastest back end of `names`, of those that can run `config` here and whose logits are the network's.
 
     Args:
-        clips: to try them with, uint8 (1, T, S, S, 3), one for each of the network's inputs.
-        front: the sub-networks that budgets choose from; int8 has to do well in each.
-        device, threads: as of `Predictor`.
+        networks: store of the sub-networks.
+        names: candidates, names in `BACKENDS`.
+        config: sub-network to try them with.
+        clips: clips to try them with, uint8 (1, T, S, S, 3), one for each of the network's inputs.
+        front: sub-networks that budgets choose from; a quantised back end has to do well in each.
+        device: device; None: each one's default.
+        threads: threads of the CPU; None: as many as each takes by itself.
 
     Raises:
-        ValueError: none can; with the reasons.
+        ValueError: none can run it; with the reasons.
     """
-    candidates, rejected = _candidates(source, names, config, front, device, threads)
+    candidates, rejected = _candidates(networks, names, config, front, device, threads)
     if not candidates:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
         raise ValueError(f"no back end can run {config} here: {reasons}")
     logger.info("trying %s", ", ".join(candidates))
-    rejected |= _inexact({name: each.runner(config)(clips) for name, each in candidates.items()})
-    candidates = {name: each for name, each in candidates.items() if name not in rejected}
-    trials = _milliseconds(candidates, config, clips)
+    rejected |= _inexact({name: backend(config, clips) for name, backend in candidates.items()})
+    candidates = {name: backend for name, backend in candidates.items() if name not in rejected}
+    trials = measure_latencies(
+        lambda name, clips: candidates[name](config, clips),
+        list(candidates),
+        lambda name: clips,
+        torch.device("cpu"),  # where logits arrive
+        num_rounds=_TRIALS,
+        passes=1,  # each has just run
+        summary=min,
+    ).milliseconds
     fastest = min(trials, key=lambda name: trials[name])
-    said = ", ".join(f"{name} {each:.1f} ms" for name, each in sorted(trials.items(), key=lambda pair: pair[1]))
-    logger.info("back end %s; %s took %s", fastest, config, said)
-    return Fastest(candidates[fastest], trials, rejected)
+    times = ", ".join(f"{name} {time:.1f} ms" for name, time in sorted(trials.items(), key=lambda trial: trial[1]))
+    logger.info("back end %s; %s took %s", fastest, config, times)
+    return BackendChoice(candidates[fastest], trials, rejected)
+
+
+def _named(networks: NetworkStore, name: str, device: torch.device | None, threads: int | None) -> Backend:
+    kind = BACKENDS[name]
+    if problem := kind.why_not(networks, networks.configs[0], device):
+        if "pip install" in problem:
+            raise ModuleNotFoundError(problem)
+        raise ValueError(f"back end {name}: {problem}")
+    return kind(networks, device, threads)
 
 
 def _candidates(
-    source: NetworkStore,
+    networks: NetworkStore,
     names: Sequence[str],
     config: SubnetConfig,
     front: Sequence[SubnetConfig],
     device: torch.device | None,
     threads: int | None,
 ) -> tuple[dict[str, Backend], dict[str, str]]:
-    """Those that can run `config`, and why others cannot."""
+    """Return the back ends that can run `config`, and the reasons why others cannot."""
     candidates: dict[str, Backend] = {}
     rejected: dict[str, str] = {}
     for name in names:
         kind = BACKENDS[name]
-        problem = kind.why_not(source, config, device)
-        if problem is None and kind is OpenVINOInt8:
-            problem = _why_not_int8(source, config, front)
+        problem = kind.why_not(networks, config, device)
+        if problem is None and kind.own_accuracy:
+            problem = _why_not_quantised(networks, kind, config, front)
         if problem is None:
-            candidates[name] = kind(source, device, threads)
+            candidates[name] = kind(networks, device, threads)
             continue
         rejected[name] = problem
         if "pip install" in problem and kind.exact:
@@ -99,45 +159,46 @@ def _candidates(
     return candidates, rejected
 
 
-def _why_not_int8(source: NetworkStore, config: SubnetConfig, front: Sequence[SubnetConfig]) -> str | None:
-    """What keeps int8 from being chosen, in a line; None: it costs next to nothing, wherever it may be run."""
-    rows = {} if source.table is None else {row.config: row for row in source.table.rows}
-    for each in dict.fromkeys([config, *front]):
-        row = rows.get(each)
-        if row is None or row.int8_top1 is None or row.int8_milliseconds is None:
-            return f"the query table has no accuracy of {each} in int8"
-        if OpenVINOInt8.format not in source.formats(each):
-            return f"{source.path} has no {OpenVINOInt8.format} network of {each}"
-        if row.top1 - row.int8_top1 > _MAX_INT8_LOSS:
-            return f"int8 costs {each} {row.top1 - row.int8_top1:.2f} points of top-1"
+def _why_not_quantised(
+    networks: NetworkStore, kind: type[Backend], config: SubnetConfig, front: Sequence[SubnetConfig]
+) -> str | None:
+    """Return the reason against a quantised back end, in a line; None: it costs next to nothing wherever it may run."""
+    rows = {} if networks.table is None else {row.key: row for row in networks.table.rows}
+    for needed in dict.fromkeys([config, *front]):
+        row = networks.table.row(needed) if networks.table else None
+        quantised = row and rows.get((needed, kind.name, row.views))
+        if row is None or quantised is None:
+            return f"the query table has no accuracy of {needed} on {kind.name}"
+        if kind.format not in networks.formats(needed):
+            return f"{networks.path} has no {kind.format} network of {needed}"
+        if row.top1 - quantised.top1 > _MAX_QUANTISED_LOSS:
+            return f"{kind.name} costs {needed} {row.top1 - quantised.top1:.2f} points of top-1"
     return None
 
 
 def _inexact(logits: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Which back ends of other precisions give other logits than one of float32, and how far they are off."""
-    exact = next((each for name, each in logits.items() if BACKENDS[name].exact), None)
+    """Return the back ends of other precisions whose logits are not those of float32, with their distance."""
+    exact = next((logits_VK for name, logits_VK in logits.items() if BACKENDS[name].exact), None)
     if exact is None:
         return {}
-    found: dict[str, str] = {}
-    for name, each in logits.items():
-        if BACKENDS[name].exact:
+    reasons: dict[str, str] = {}
+    for name, logits_VK in logits.items():
+        kind = BACKENDS[name]
+        if kind.exact:
             continue
-        difference = float((each - exact).abs().max() / exact.abs().max())
-        same = bool((each.argmax(dim=1) == exact.argmax(dim=1)).all())
-        allowed = _MAX_INT8_DIFFERENCE if name == OpenVINOInt8.name else _MAX_DIFFERENCE
-        if not (same and difference <= allowed):  # NaN is not
-            found[name] = f"its logits differ by {difference:.2g} of the largest"
-    return found
+        difference = float((logits_VK - exact).abs().max() / exact.abs().max())
+        same_class = bool((logits_VK.argmax(dim=1) == exact.argmax(dim=1)).all())
+        allowed = _MAX_QUANTISED_DIFFERENCE if kind.own_accuracy else _MAX_DIFFERENCE
+        if not (same_class and difference <= allowed):  # NaN is not
+            reasons[name] = f"its logits differ by {difference:.2g} of the largest"
+    return reasons
 
 
-def _milliseconds(
-    candidates: Mapping[str, Backend], config: SubnetConfig, clips: Sequence[torch.Tensor]
-) -> dict[str, float]:
-    """The least of some passes of each, which take turns: the least disturbed."""
-    found = dict.fromkeys(candidates, float("inf"))
-    for _ in range(_TRIALS):
-        for name, each in candidates.items():
-            started = time.perf_counter()
-            each.runner(config)(clips)
-            found[name] = min(found[name], 1e3 * (time.perf_counter() - started))
-    return found
+def _device(name: str | None) -> torch.device | None:
+    if name is None:
+        return None
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"device is {name!r}; allowed: cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch sees no GPU here; allowed: cpu")
+    return torch.device(name)

@@ -1,7 +1,7 @@
-"""What runs a sub-network: PyTorch, OpenVINO or ONNX Runtime, behind one call.
+"""Back ends, which run sub-networks: PyTorch, OpenVINO or ONNX Runtime, behind one call.
 
 PyTorch has one set of weights and switches between sub-networks. The others compile each sub-network by itself, with
-weights of its own, when it is first wanted; after that, going from one to another is a look into a dictionary.
+weights of its own, when it is first needed; after that, a change to another one is a look into a dictionary.
 
 Legend: V views, T frames, S side of the square, K classes.
 """
@@ -20,55 +20,66 @@ from mutualnet3d.deploy.networks import NetworkStore, openvino_core
 from mutualnet3d.extras import hint, installed, require
 from mutualnet3d.shapes import SubnetConfig
 
-# uint8 clips (V, T, S, S, 3), one for each pathway -> float32 logits (V, K) on the CPU.
-Runner = Callable[[Sequence[torch.Tensor]], torch.Tensor]
+# Forward pass of a sub-network: uint8 clips (V, T, S, S, 3), one for each pathway -> float32 logits (V, K) on the CPU.
+Forward = Callable[[Sequence[torch.Tensor]], torch.Tensor]
 
 
 class Backend(ABC):
-    """Sub-networks on one library and precision.
+    """Sub-networks on one library and precision; itself a call (sub-network, clips) -> logits.
 
     Args:
-        source: where they come from.
-        device: what it runs on; None: `default_device`.
-        threads: of the CPU; None: as many as the library takes by itself.
+        networks: store of the sub-networks.
+        device: device to run on; None: `default_device`.
+        threads: threads of the CPU; None: as many as the library takes by itself.
+
+    Attributes:
+        name: name of library and precision, as users and query tables have it.
+        module: library that has to be installed; "" where it always is.
+        extra: extra that the library is of.
+        format: form of network that it takes (`NetworkStore.formats`).
+        devices: types of devices that it runs on.
+        exact: True if logits are those of PyTorch in float32 but for rounding.
+        own_accuracy: True if its accuracy has to be tested, as its logits differ too much from those of float32.
     """
 
     name: str
-    # The library, and the extra that it is of; "" where it is always there.
     module, extra = "", "deploy"
-    # The form of network that it takes (`NetworkStore.formats`).
     format: str
     devices: tuple[str, ...] = ("cpu",)
-    # Whether logits are those of PyTorch in float32 but for rounding.
     exact = True
+    own_accuracy = False
 
-    def __init__(self, source: NetworkStore, device: torch.device | None, threads: int | None):
-        self.source, self.device, self.threads = source, device or self.default_device(), threads
-        self._runners: dict[SubnetConfig, Runner] = {}
+    def __init__(self, networks: NetworkStore, device: torch.device | None, threads: int | None):
+        self.networks, self.device, self.threads = networks, device or self.default_device(), threads
+        self._forwards: dict[SubnetConfig, Forward] = {}
 
-    def runner(self, config: SubnetConfig) -> Runner:
-        """The sub-network, made when it is first asked for."""
-        if config not in self._runners:
-            self._runners[config] = self._make(config)
-        return self._runners[config]
+    def forward(self, config: SubnetConfig) -> Forward:
+        """Return the forward pass of a sub-network, which is made ready when it is first asked for."""
+        if config not in self._forwards:
+            self._forwards[config] = self._make(config)
+        return self._forwards[config]
+
+    def __call__(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits (V, K) of a sub-network for uint8 clips (V, T, S, S, 3), one for each pathway."""
+        return self.forward(config)(clips)
 
     @abstractmethod
-    def _make(self, config: SubnetConfig) -> Runner: ...
+    def _make(self, config: SubnetConfig) -> Forward: ...
 
     @classmethod
     def default_device(cls) -> torch.device:
-        """A GPU, where there is one and the library can use it."""
+        """Return a GPU, where there is one and the library can use it; else the CPU."""
         return torch.device("cuda" if "cuda" in cls.devices and torch.cuda.is_available() else "cpu")
 
     @classmethod
-    def why_not(cls, source: NetworkStore, config: SubnetConfig, device: torch.device | None) -> str | None:
-        """What keeps it from running `config` here, in a line; None: nothing."""
+    def why_not(cls, networks: NetworkStore, config: SubnetConfig, device: torch.device | None) -> str | None:
+        """Return the reason why it cannot run `config` in this process, in a line; None: it can."""
         device = device or cls.default_device()
         if device.type not in cls.devices:
             return f"{cls.name} does not run on {device.type}, but on {' and '.join(cls.devices)}"
-        if cls.format not in source.formats(config):
-            return f"{source.path} has no {cls.format} network of {config}"
-        for module in (cls.module, *source.modules(cls.format)):
+        if cls.format not in networks.formats(config):
+            return f"{networks.path} has no {cls.format} network of {config}"
+        for module in (cls.module, *networks.modules(cls.format)):
             if module and not installed(module):
                 return hint(module, cls.extra)
         return cls._unsupported(device)
@@ -79,16 +90,16 @@ class Backend(ABC):
 
 
 class PyTorch(Backend):
-    """The slimmable network, switched: one set of weights for all sub-networks."""
+    """Slimmable network, switched: one set of weights for all sub-networks."""
 
     name, format, devices = "pytorch", "pytorch", ("cpu", "cuda")
     _precision: torch.dtype | None = None
 
-    def _make(self, config: SubnetConfig) -> Runner:
-        model = self.source.network()
+    def _make(self, config: SubnetConfig) -> Forward:
+        model = self.networks.network()
         # The faster format for single clips: benchmarks/switched_inference.py.
         model.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        normalize = normalize_of(self.source.preprocessing, torch.channels_last_3d).to(self.device)
+        normalize = normalize_of(self.networks.preprocessing, torch.channels_last_3d).to(self.device)
 
         def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
             inputs = [normalize(clip.permute(0, 1, 4, 2, 3).to(self.device)) for clip in clips]
@@ -102,15 +113,15 @@ class PyTorch(Backend):
 
 
 class PyTorchBf16(PyTorch):
-    """The same in bfloat16, where the device computes with it."""
+    """PyTorch in bfloat16, where the device computes with it."""
 
     name, exact = "pytorch-bf16", False
     _precision = torch.bfloat16
 
     @classmethod
     def _unsupported(cls, device: torch.device) -> str | None:
-        has = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _cpu_has_bf16()
-        return None if has else f"this {device.type} does not compute with bfloat16"
+        supported = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _cpu_has_bf16()
+        return None if supported else f"this {device.type} does not compute with bfloat16"
 
 
 class ExportedProgram(Backend):
@@ -118,8 +129,8 @@ class ExportedProgram(Backend):
 
     name, format = "pt2", "pt2"
 
-    def _make(self, config: SubnetConfig) -> Runner:
-        module = self.source.program(config).module()
+    def _make(self, config: SubnetConfig) -> Forward:
+        module = self.networks.program(config).module()
 
         def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
             with torch.no_grad(), _threads(self.threads):
@@ -135,9 +146,9 @@ class OpenVINO(Backend):
     _precision, _int8 = "f32", False
 
     def _model(self, config: SubnetConfig) -> Any:
-        return self.source.openvino(config, self._int8)
+        return self.networks.openvino(config, self._int8)
 
-    def _make(self, config: SubnetConfig) -> Runner:
+    def _make(self, config: SubnetConfig) -> Forward:
         model = self._model(config)
         # One view after the other: on a CPU a batch is no faster, and with its size known the kernels are the best.
         model.reshape(
@@ -160,10 +171,10 @@ class OpenVINO(Backend):
 
 
 class OpenVINOBf16(OpenVINO):
-    """The same in bfloat16, where the CPU computes with it; logits are float32.
+    """OpenVINO in bfloat16, where the CPU computes with it; logits are float32.
 
-    Logits in bfloat16 have two best classes at times, and which one is said is then luck: of nine trained sub-networks
-    and 240 clips (docs/RESULTS.md) float32's class is another one for 5 now, and was for 16.
+    Logits in bfloat16 have two best classes at times, and the label is then luck: of nine trained sub-networks and 240
+    clips (docs/RESULTS.md) float32's class is another one for 5 now, and was for 16.
     """
 
     name, _precision, exact = "openvino-bf16", "bf16", False
@@ -175,14 +186,14 @@ class OpenVINOBf16(OpenVINO):
 
     @classmethod
     def _unsupported(cls, device: torch.device) -> str | None:
-        has = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return None if has else "this cpu does not compute with bfloat16"
+        supported = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return None if supported else "this cpu does not compute with bfloat16"
 
 
 class OpenVINOInt8(OpenVINO):
-    """The quantised networks of a bundle; what is not quantised is in float32."""
+    """OpenVINO with the quantised networks of a bundle; layers that are not quantised are in float32."""
 
-    name, format, _int8, exact = "openvino-int8", "openvino-int8", True, False
+    name, format, _int8, exact, own_accuracy = "openvino-int8", "openvino-int8", True, False, True
 
 
 class OnnxRuntime(Backend):
@@ -190,15 +201,15 @@ class OnnxRuntime(Backend):
 
     name, module, format = "onnxruntime", "onnxruntime", "onnx"
 
-    def _make(self, config: SubnetConfig) -> Runner:
+    def _make(self, config: SubnetConfig) -> Forward:
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         session = runtime.InferenceSession(
-            self.source.onnx(config), sess_options=options, providers=["CPUExecutionProvider"]
+            self.networks.onnx(config), sess_options=options, providers=["CPUExecutionProvider"]
         )
-        names = [each.name for each in session.get_inputs()]
+        names = [port.name for port in session.get_inputs()]
 
         def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
             inputs = {name: clip.contiguous().numpy() for name, clip in zip(names, clips, strict=True)}
@@ -216,19 +227,22 @@ _ALL: tuple[type[Backend], ...] = (
     PyTorchBf16,
     ExportedProgram,
 )
-BACKENDS: dict[str, type[Backend]] = {each.name: each for each in _ALL}
+BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in _ALL}
 
-# What is measured where no back end is named. "auto" computes what the query table was measured with; "fast" may take
-# another precision, where it is faster and agrees on the clip at hand.
+# Candidates where no back end is named. "auto" computes in float32, as the query table was measured; "fast" may take
+# another precision, where it is faster and agrees.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "auto": tuple(name for name, each in BACKENDS.items() if each.exact),
+    "auto": tuple(name for name, kind in BACKENDS.items() if kind.exact),
     "fast": tuple(BACKENDS),
 }
 
 
 def _sum_up_logits(model: Any) -> None:
-    """Put a product and a sum in the place of an OpenVINO model's classifier. In bfloat16 OpenVINO leaves what follows
-    the last convolution or matrix product in float32; no setting for a single layer was found."""
+    """Put a product and a sum in the place of an OpenVINO model's classifier.
+
+    In bfloat16 OpenVINO leaves the layers after the last convolution or matrix product in float32; no setting for a
+    single layer was found.
+    """
     ops = require("openvino.opset13")
     last = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"][-1]
     features, weight = last.input_value(0), last.input_value(1)  # (..., C); (C, K), or (K, C) if transposed
@@ -240,13 +254,13 @@ def _sum_up_logits(model: Any) -> None:
 
 
 def _cpu_has_bf16() -> bool:
-    has = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(has and has())
+    is_supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(is_supported and is_supported())
 
 
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """So many of PyTorch's threads inside the block."""
+    """Give PyTorch `number` threads inside the block; None: leave it as it is."""
     before = torch.get_num_threads()
     if number is None or number == before:
         yield

@@ -1,13 +1,13 @@
-"""Which sub-network keeps a given time per window, on a machine that others use too: arithmetic only, without a clock.
+"""Controller of a time budget per window, on a machine that others use too: arithmetic only, without a clock.
 
-The time of a window is taken for a product of two: what its row needs on the idle machine (its *base*), and the *load*,
-which all rows share. Only ratios count. A base is at first the row's milliseconds and, for each of its frames, what the
-windows so far took outside of the network; it is corrected by what is seen when rows change.
+The time of a window is modelled as a product of two: the time of its row on the idle machine (its *base*), and the
+*load*, which all rows share. Only ratios count. A base is at first the row's milliseconds and, for each of its frames,
+the time that the windows so far took outside of the network; it is corrected by the times measured when rows change.
 
-Down goes at once what does not keep the budget, to the best row that is forecast to. Up goes what would have kept it in
-the last windows but outliers; and the longer the next better row has not been tried, the less its forecast counts, so
-that nothing that was learnt wrongly keeps it away for ever. A move up that has to be taken back doubles the number of
-windows that the next one waits for, until one succeeds or the load falls.
+If a row does not keep the budget, the controller moves down at once, to the best row that is forecast to keep it. It
+moves up to a row that would have kept it in the last windows but outliers; and the longer the next better row has not
+been tried, the less its forecast counts, so that no wrong estimate keeps it away for ever. A move up that has to be
+taken back doubles the number of windows that the next one waits for, until one succeeds or the load falls.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from dataclasses import dataclass
 
 from mutualnet3d.results.query_table import QueryTable, Row
 
-# A window over the budget by this factor is answered at once. One that is less over may be noise: the second of three
-# is answered.
+# A window over the budget by this factor causes a move at once. One that is less over may be noise: the second of three
+# causes it.
 _FAR_OVER = 1.1
-# The part of the budget that a row may be forecast to need, to be moved to. It is stayed with up to all of it.
+# The part of the budget that a row may be forecast to need, to be moved to. A row stays up to all of it.
 _MARGIN = 0.95
-# Windows of one row that take less than this part of the budget together count as one: what a short window meets says
-# little of what a long one would, as the system gives its cores to one process after the other. "Spells" are those.
+# Windows of one row that take less than this part of the budget together count as one, a "spell": a short window tells
+# little of a long one, as the system gives its cores to one process after the other.
 _SPELL = 0.25
 # Spells before a move up, at first and at most; of these, one in so many may be an outlier.
 _PATIENCE, _MAX_PATIENCE, _OUTLIER_IN = 3, 48, 3
 # The load is the median of so many spells, the time outside of the network of so many windows.
-_RECENT, _MANY = 3, 9
-# What the forecast of the next better row is divided by for each spell that it has not been tried, and for how many.
-_DOUBT, _MOST_DOUBTED = 1.01, 1000
+_RECENT, _RECENT_WINDOWS = 3, 9
+# Divisor of the forecast of the next better row for each spell that it has not been tried, and the number of these.
+_DOUBT, _MAX_DOUBTED = 1.01, 1000
 # A failed move up is forgotten when the load is below this part of what it was then.
 _FALLEN = 0.8
-# Loads that differ by a larger factor are not one and the same: where a move up meets another load, it teaches nothing.
-_STEADY, _MOST_LEARNT = 1.25, 1.5
+# Loads that differ by a larger factor are not the same load: a move up under a changed load corrects nothing.
+_STEADY, _MAX_SURPRISE = 1.25, 1.5
 # Bases are corrected by this factor at most, either way.
-_MOST_CORRECTED = 1.5
+_MAX_CORRECTION = 1.5
 
 
 @dataclass
 class _Spell:
-    """Windows of the row of that index, one after the other."""
+    """Windows of the row of that index, one after the other; see `_SPELL`."""
 
     index: int
     num_windows: int = 0
@@ -52,16 +52,16 @@ class _Spell:
 
 
 class BudgetController:
-    """Chooses the sub-network of each window by the times of those before.
+    """Controller that chooses the sub-network of each window by the times of those before.
 
     Args:
-        rows: sub-networks with their milliseconds on the idle machine. Used are those on their Pareto front of top-1
-            over milliseconds.
-        milliseconds: the budget of a window.
+        rows: sub-networks with their milliseconds on the idle machine, of which those on the Pareto front of top-1 over
+            milliseconds are used.
+        milliseconds: budget of a window.
 
     Attributes:
-        rows: those on the front, the cheapest first.
-        milliseconds: the budget.
+        rows: rows on the front, the cheapest first.
+        milliseconds: budget.
 
     Raises:
         ValueError: there is no row, the budget is not a number above 0, or it is under the cheapest row's time, which
@@ -77,33 +77,35 @@ class BudgetController:
         # The newest last; it may be growing.
         self._spells: deque[_Spell] = deque(maxlen=_MAX_PATIENCE)
         # Milliseconds outside of the network for each frame, on the idle machine, by the last windows.
-        self._besides_a_frame: deque[float] = deque(maxlen=_MANY)
+        self._besides_a_frame: deque[float] = deque(maxlen=_RECENT_WINDOWS)
         self._least_load = math.inf
         self._since_move = 0  # spells
         self._patience = _PATIENCE
         self._went_up = False  # by the last move
-        # Behind a move up, until it is learnt from: the row that was left, and the loads by its last spells.
+        # After a move up, until bases are corrected by it: the row that was left, and the loads by its last spells.
         self._trial: tuple[int, list[float]] | None = None
-        # The largest of the first spells behind a move down.
+        # The largest of the first spells after a move down.
         self._load_at_failure = 0.0
 
     @property
     def row(self) -> Row:
-        """The one to run now."""
+        """Row to run now."""
         return self.rows[self._index]
 
     @property
     def load(self) -> float:
-        """How many times as long as on the idle machine a window takes now, at least 1; before any window, 1. Idle is
-        the machine when it was idlest so far."""
+        """Time of a window now, relative to that on the idle machine, at least 1; before any window, 1.
+
+        The machine counts as idle when it was idlest so far.
+        """
         return max(1.0, self._present_load() / self._least_load) if self._spells else 1.0
 
     def observe(self, milliseconds: float, network: float | None = None) -> None:
-        """Take note of the time of a window of `row`, and choose the next row.
+        """Record the time of a window of `row`, and choose the next row.
 
         Args:
-            milliseconds: the whole time.
-            network: the network's part of it; None: all.
+            milliseconds: time of the whole window.
+            network: time of the network in it; None: all.
 
         Raises:
             ValueError: a time that is not a number above 0, or a part that is more than the whole.
@@ -127,7 +129,7 @@ class BudgetController:
             self._stay_or_go_up(load)
 
     def _add(self, milliseconds: float) -> bool:
-        """Whether the window makes a spell whole."""
+        """Add a window to its spell; return True if the spell is whole with it."""
         shortest = _SPELL * self.milliseconds
         last = self._spells[-1] if self._since_move else None
         if last is None or last.milliseconds >= shortest:
@@ -138,33 +140,36 @@ class BudgetController:
         last.milliseconds += milliseconds
         return last.milliseconds >= shortest
 
-    # ---- what windows take -------------------------------------------------------------------------------------------
+    # ---- times of windows --------------------------------------------------------------------------------------------
 
     def _base(self, index: int) -> float:
-        """Milliseconds of a window of that row on the idle machine."""
+        """Return the milliseconds of a window of that row on the idle machine."""
         row = self.rows[index]
         besides = row.config.frames * statistics.median(self._besides_a_frame)
         return row.milliseconds * self._corrections[index] + besides
 
     def _loads(self, count: int) -> list[float]:
-        """Of the last `count` spells, or as many as there are."""
-        return [each.milliseconds / (each.num_windows * self._base(each.index)) for each in list(self._spells)[-count:]]
+        """Return the loads of the last `count` spells, or of as many as there are."""
+        spells = list(self._spells)[-count:]
+        return [spell.milliseconds / (spell.num_windows * self._base(spell.index)) for spell in spells]
 
     def _present_load(self) -> float:
         return statistics.median(self._loads(_RECENT))
 
-    def _learn(self) -> None:
-        """Correct the bases of the two rows of a move up, as both ran under what should be the same load. (A move down
-        teaches nothing: it comes of a load that changes.) The row that has run less is corrected more."""
+    def _correct_bases(self) -> None:
+        """Correct the bases of the two rows of a move up, as both should have run under the same load.
+
+        A move down corrects nothing, as the load changed. The row that has run less is corrected more.
+        """
         if self._trial is None:
             return
         (left, before), self._trial = self._trial, None
         now = self._loads(min(self._since_move, _RECENT))
         surprise = statistics.median(now) / statistics.median(before)
         is_steady = all(max(loads) <= _STEADY * min(loads) for loads in (before, now))
-        if not (is_steady and 1 / _MOST_LEARNT <= surprise <= _MOST_LEARNT):
+        if not (is_steady and 1 / _MAX_SURPRISE <= surprise <= _MAX_SURPRISE):
             return
-        runs_of_left, runs = (1 + sum(each.index == index for each in self._spells) for index in (left, self._index))
+        runs_of_left, runs = (1 + sum(spell.index == index for spell in self._spells) for index in (left, self._index))
         share = runs_of_left / (runs_of_left + runs)
         # Half of it, as some of it is noise.
         self._correct(self._index, surprise ** (share / 2))
@@ -172,13 +177,13 @@ class BudgetController:
 
     def _correct(self, index: int, factor: float) -> None:
         corrected = self._corrections[index] * factor
-        self._corrections[index] = min(max(corrected, 1 / _MOST_CORRECTED), _MOST_CORRECTED)
+        self._corrections[index] = min(max(corrected, 1 / _MAX_CORRECTION), _MAX_CORRECTION)
 
     # ---- moves -------------------------------------------------------------------------------------------------------
 
     def _go_down(self, load: float) -> None:
-        """To the best row that is forecast to fit under `load`, or else to the cheapest."""
-        self._learn()
+        """Move to the best row that is forecast to fit under `load`, or else to the cheapest."""
+        self._correct_bases()
         if self._index == 0:
             return
         failed = self._went_up and self._since_move <= self._patience
@@ -191,7 +196,7 @@ class BudgetController:
         if self._since_move <= _RECENT and not self._went_up:
             self._load_at_failure = max(self._load_at_failure, *self._loads(1))
         if self._since_move == _RECENT:
-            self._learn()
+            self._correct_bases()
         is_held = self._went_up and self._since_move > self._patience
         if is_held or load <= _FALLEN * self._load_at_failure:
             self._patience = _PATIENCE
@@ -201,11 +206,11 @@ class BudgetController:
             self._move(better)
 
     def _better(self) -> int | None:
-        """The best row above the present one that would have fitted in the last spells but outliers; None: none."""
+        """Return the best row above the present one that would have fitted in the last spells but outliers, if any."""
         loads = sorted(self._loads(self._patience))
         load = loads[-1 - len(loads) // _OUTLIER_IN]
         for index in range(len(self.rows) - 1, self._index, -1):
-            doubt = _DOUBT ** min(self._since_move, _MOST_DOUBTED) if index == self._index + 1 else 1.0
+            doubt = _DOUBT ** min(self._since_move, _MAX_DOUBTED) if index == self._index + 1 else 1.0
             if self._is_within(index, load / doubt):
                 return index
         return None

@@ -19,7 +19,7 @@ from mutualnet3d.extras import require, versions_of
 from mutualnet3d.files.atomic import write_atomically
 from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.models import costs
-from mutualnet3d.results.query_table import COSTS, QueryTable
+from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
 
 # Formats that can be written, and the back end that reads each.
@@ -108,8 +108,7 @@ def front_of(source: CheckpointNetworks) -> list[SubnetConfig]:
             f"{source.path}: no query table beside it, so there is no Pareto front to export; give it (table=...) or "
             "name sub-networks"
         )
-    fronts = source.table.fronts()
-    return [row.config for row in source.table.rows if any(row.config in fronts[cost] for cost in COSTS)]
+    return list(source.table.front_configs())
 
 
 def _write_network(
@@ -157,7 +156,7 @@ def _differences(
     names = [*formats, "openvino-int8"]
     for name in (name for name in names if name in written.files):
         allowed = math.inf if name == "openvino-int8" else MAX_DIFFERENCE
-        run = BACKENDS[FORMATS.get(name, name)](as_bundle, torch.device("cpu"), None).runner(config)
+        run = BACKENDS[FORMATS.get(name, name)](as_bundle, torch.device("cpu"), None).forward(config)
         largest[name] = 0.0
         for seed, batch in enumerate((2, 1)):
             clips = random_clips(written.inputs, batch, seed)

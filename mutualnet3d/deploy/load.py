@@ -42,7 +42,7 @@ def build_network_of(model_file: ModelFile, path: str) -> SlimmableNet:
         raise ValueError(f"{path}: {error}") from error
 
 
-def load_networks(path: str, table: str | None = None, find_table: bool = True) -> CheckpointNetworks:
+def load_checkpoint_networks(path: str, table: str | None = None, find_table: bool = True) -> CheckpointNetworks:
     """Return the sub-networks of a trained model.
 
     Args:

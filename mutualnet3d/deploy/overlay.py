@@ -1,6 +1,6 @@
-"""A prediction drawn into a picture: the best labels, the sub-network and what it costs, its place on the front.
+"""Prediction drawn into a picture: the best labels, the sub-network and its cost, its place on the front.
 
-Letters are of Pillow's own font, which has Latin ones alone; of other scripts it shows boxes.
+Letters are of Pillow's own font, which has Latin ones alone; for other scripts it shows boxes.
 
 Legend: H height, W width.
 """
@@ -35,17 +35,18 @@ def draw_overlay(
     budget: float | None = None,
     front: Sequence[Row] = (),
 ) -> np.ndarray:
-    """A copy of a picture with the prediction drawn into two of its corners; the rest stays what it is.
+    """Return a copy of a picture with the prediction drawn into two of its corners; the rest is not changed.
 
-    Above on the left the best three labels, each on a bar as long as its score; below on the left the sub-network's
+    Above on the left are the best three labels, each on a bar as long as its score; below on the left the sub-network's
     key, GFLOPs, milliseconds, and a column for each sub-network of the front, the one in use in orange. Letters grow
-    with the picture, which should be at least 160 pixels wide: what smaller ones have no room for is left out.
+    with the picture, which should be at least 160 pixels wide: labels that smaller ones have no room for are left out.
 
     Args:
         frame_HWC: uint8 (H, W, 3), RGB.
-        milliseconds: that the window took; None: what the prediction says in all.
+        prediction: labels, sub-network and times.
+        milliseconds: time of the window; None: the prediction's total.
         budget: milliseconds that it may take; a window that took more is in orange. None: there is none.
-        front: of the sub-networks that are chosen from, the cheapest first.
+        front: rows of the sub-networks that are chosen from, the cheapest first.
 
     Raises:
         ValueError: the picture is of another shape or type.
@@ -59,14 +60,18 @@ def draw_overlay(
     facts = [
         (str(prediction.config), _WHITE),
         (f"{prediction.gflops:.3g} GFLOPs", _WHITE),
-        (f"{_said(taken)} ms" + ("" if budget is None else f" of {_said(budget)}"), _ORANGE if is_over else _WHITE),
+        (_time_text(taken, budget), _ORANGE if is_over else _WHITE),
     ]
     top = pen.facts(facts, [row.config for row in front], prediction.config)
-    pen.labels([(each.name, each.score) for each in prediction.labels[:NUM_LABELS]], top)
+    pen.labels([(label.name, label.score) for label in prediction.labels[:NUM_LABELS]], top)
     return np.asarray(image)
 
 
-def _said(milliseconds: float) -> str:
+def _time_text(milliseconds: float, budget: float | None) -> str:
+    return f"{_rounded(milliseconds)} ms" + ("" if budget is None else f" of {_rounded(budget)}")
+
+
+def _rounded(milliseconds: float) -> str:
     return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.1f}"
 
 
@@ -76,7 +81,7 @@ def _font(size: int) -> Any:
 
 
 class _Pen:
-    """Draws on a picture in letters of the size that suits it."""
+    """Pen that draws on a picture, in letters whose size goes with the picture's."""
 
     def __init__(self, image: Image.Image):
         self.width, self.height = image.size
@@ -89,7 +94,7 @@ class _Pen:
         self.draw = ImageDraw.Draw(image, "RGBA")
 
     def facts(self, facts: Sequence[tuple[str, Any]], front: Sequence[SubnetConfig], used: SubnetConfig) -> int:
-        """The panel below on the left; returns where it begins."""
+        """Draw the panel below on the left; return its upper edge."""
         lines = self._lines(facts)
         columns = self.line if len(front) > 1 else 0  # pixels in height; one column alone says nothing
         width = max(map(self._line_width, lines))
@@ -110,17 +115,17 @@ class _Pen:
         return top
 
     def labels(self, labels: Sequence[tuple[str, float]], bottom: int) -> None:
-        """The panel above on the left; of the labels as many as there is room for above `bottom`."""
+        """Draw the panel above on the left, with as many of the labels as there is room for above `bottom`."""
         row = self.line + max(1, self.gap // 2)
         labels = labels[: max(0, (bottom - 4 * self.gap) // row)]
         if not labels:
             return
-        most = self.width - 4 * self.gap
+        max_width = self.width - 4 * self.gap
         percent_width = self.font.getlength("100 %")
-        room = most - percent_width - 2 * self.gap  # of a name
-        names = [self._cut(name, room) for name, _ in labels]
-        wanted = max(map(self.font.getlength, names)) + percent_width + 4 * self.gap
-        width = int(min(most, max(wanted, 8 * self.line)))
+        name_width = max_width - percent_width - 2 * self.gap
+        names = [self._cut(name, name_width) for name, _ in labels]
+        needed = max(map(self.font.getlength, names)) + percent_width + 4 * self.gap
+        width = int(min(max_width, max(needed, 8 * self.line)))
         left = top = self.gap
         self._shade(left, top, width + 2 * self.gap, len(labels) * row + 2 * self.gap)
         left, y = left + self.gap, top + self.gap
@@ -137,7 +142,7 @@ class _Pen:
     # ---- parts -------------------------------------------------------------------------------------------------------
 
     def _lines(self, facts: Sequence[tuple[str, Any]]) -> list[list[tuple[str, Any]]]:
-        """The facts in as few lines as the width allows."""
+        """Return the facts in as few lines as the width allows."""
         lines: list[list[tuple[str, Any]]] = []
         for fact in facts:
             if lines and self._line_width([*lines[-1], fact]) <= self.width - 4 * self.gap:
@@ -149,11 +154,11 @@ class _Pen:
     def _line_width(self, line: Sequence[tuple[str, Any]]) -> int:
         return int(self.font.getlength(_BETWEEN.join(text for text, _ in line))) + 1
 
-    def _cut(self, text: str, room: float) -> str:
-        """`text`, or as much of its start as there is room for."""
-        if self.font.getlength(text) <= room:
+    def _cut(self, text: str, width: float) -> str:
+        """Return `text`, or as much of its start as fits into `width` pixels."""
+        if self.font.getlength(text) <= width:
             return text
-        while text and self.font.getlength(f"{text}...") > room:
+        while text and self.font.getlength(f"{text}...") > width:
             text = text[:-1]
         return f"{text}..."
 
@@ -163,7 +168,7 @@ class _Pen:
     def _columns(
         self, left: int, top: int, width: int, height: int, front: Sequence[SubnetConfig], used: SubnetConfig
     ) -> None:
-        """A column for each sub-network, the better the higher."""
+        """Draw a column for each sub-network, the better the higher."""
         step = width / len(front)
         between = 1 if step < 8 else max(1, self.gap // 2)
         for place, config in enumerate(front):

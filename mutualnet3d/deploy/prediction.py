@@ -1,4 +1,4 @@
-"""What a Predictor says of a video."""
+"""Prediction of a video: labels, the sub-network that gave them, and where the time went."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import numpy as np
 import torch
 
 from mutualnet3d.results.query_table import Row
+from mutualnet3d.results.view_scores import ensemble_views
 from mutualnet3d.shapes import SubnetConfig
 
 
 @dataclass(frozen=True)
 class Label:
-    """A class: its name, its number, and its score, a probability of 0 to 1 (with the ensemble "logits" of several
-    views, of their mean logits)."""
+    """Class of a video.
+
+    Args:
+        name: name of the class.
+        index: number of the class.
+        score: probability, 0 to 1; with the ensemble "logits" of several views that of their mean logits.
+    """
 
     name: str
     index: int
@@ -24,8 +30,13 @@ class Label:
 
 @dataclass(frozen=True)
 class Timing:
-    """Where the time went, milliseconds: reading and decoding, cropping and resizing, the network (normalising
-    included)."""
+    """Times of a prediction, milliseconds.
+
+    Args:
+        decode: time of reading and decoding.
+        prepare: time of cropping and resizing.
+        network: time of the network, normalising included.
+    """
 
     decode: float
     prepare: float
@@ -38,17 +49,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The labels of one video.
+    """Labels of one video.
 
     Args:
-        source: the path, or "frames".
-        labels: the best first.
-        config: the sub-network that ran, on `backend`.
+        source: path of the video, or "frames".
+        labels: classes, the best first.
+        config: sub-network that ran.
         gflops: 1e9 multiply-adds of one clip.
-        row: what the query table says of it; None: nothing.
-        views: clips that were run.
-        timing: where the time went.
-        frames: uint8 (T, S, S, 3), what the first pathway saw of the first view, at its real size.
+        row: row of the query table about `config` on `backend`; None: there is none.
+        backend: name of the back end that ran it.
+        views: number of clips that were run.
+        timing: times of the parts.
+        frames: uint8 (T, S, S, 3), input of the first pathway for the first view, at its real size.
     """
 
     source: str
@@ -62,10 +74,10 @@ class Prediction:
     frames: np.ndarray = field(compare=False)  # arrays have no one answer to ==
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; without the frames."""
+        """Return plain values, without the frames."""
         return {
             "source": self.source,
-            "labels": [{"name": each.name, "index": each.index, "score": each.score} for each in self.labels],
+            "labels": [{"name": label.name, "index": label.index, "score": label.score} for label in self.labels],
             "config": str(self.config),
             "gflops": self.gflops,
             "top1": None if self.row is None else self.row.top1,
@@ -81,15 +93,16 @@ class Prediction:
 
 
 def score_views(logits_VK: torch.Tensor, ensemble: str) -> torch.Tensor:
-    """Scores (K,) of a video from its views' logits, put together as `DATA.ENSEMBLE_METHOD` says; with "max", which
-    does not sum to 1, as it comes."""
-    if ensemble == "logits":
-        return logits_VK.mean(dim=0).softmax(dim=0)
-    score_VK = logits_VK.softmax(dim=1)
-    return score_VK.amax(dim=0) if ensemble == "max" else score_VK.mean(dim=0)
+    """Return scores (K,) of a video from its views' logits.
+
+    Args:
+        ensemble: way of putting views together, as `DATA.ENSEMBLE_METHOD` has it; with "max" scores do not sum to 1.
+    """
+    score_K = ensemble_views(logits_VK, ensemble)
+    return score_K.softmax(dim=0) if ensemble == "logits" else score_K
 
 
 def best_labels(score_K: torch.Tensor, class_names: tuple[str, ...], number: int) -> tuple[Label, ...]:
-    """The `number` classes of the highest scores; of equals the first."""
+    """Return the `number` classes of the highest scores; of equals the first."""
     order = torch.argsort(score_K, descending=True, stable=True)[:number].tolist()
     return tuple(Label(class_names[index], index, float(score_K[index])) for index in order)

@@ -1,23 +1,23 @@
 """Sub-networks in int8 for OpenVINO: quantised after training by NNCF, which looks at some training clips.
 
-    model = quantize(source.openvino(config), batches)
-    Predictor(QuantizedNetworks(source, {config: model}), backend="openvino-int8")
+    model = quantize(networks.openvino(config), batches)
+    Predictor(QuantizedNetworks(networks, {config: model}), backend="openvino-int8")
 
 All convolutions but those of SE and the classifier are quantised. CPUs with VNNI or AMX gain, others little, and tiny
 networks nothing.
 
-How it is done was chosen on the trained demo network (X3D; five sub-networks, 160 training clips, 240 test clips). In
-NNCF's own way they lost 1.75 points of top-1 in the mean, now 0.4, and the best class is that of float32 for 98.3 % of
-the clips, then 95.9 %:
+The settings were chosen on the trained demo network (X3D; five sub-networks, 160 training clips, 240 test clips). With
+NNCF's own they lost 1.75 points of top-1 in the mean, now 0.4, and the best class was that of float32 for 95.9 % of the
+clips, now for 98.3 %:
 
-- Ranges of activations reach from the smallest to the largest value of all clips. NNCF takes the mean of what each clip
-  has, which cuts off what few clips need: logits then differed by up to 0.66 of the largest, now by 0.16.
+- Ranges of activations reach from the smallest to the largest value of all clips. NNCF takes the mean of the clips'
+  ranges, which cuts off values that few clips have: logits then differed by up to 0.66 of the largest, now by 0.16.
 - Ranges of activations need not be symmetric ("mixed"). With symmetric ones the median difference was 0.02, now 0.01,
   and 1.2 points were lost.
-- Logits are not rounded. NNCF rounds what goes into a mean, so into that behind the classifier, to 256 levels: several
+- Logits are not rounded. NNCF rounds the input of a mean, so of the one after the classifier, to 256 levels: several
   clips in a hundred then had two best classes, and top-1 was luck.
 - Depthwise convolutions are quantised too. OpenVINO computes them in float32 (those in 3D have no kernel in int8), but
-  less goes between the layers: X3D-M was as fast as without, and accuracy the same.
+  less data go between the layers: X3D-M was as fast as without, and accuracy the same.
 - Slower bias correction changes nothing here; NNCF's default stays.
 """
 
@@ -38,36 +38,44 @@ from mutualnet3d.shapes import SubnetConfig
 
 
 class QuantizedNetworks(CheckpointNetworks):
-    """A checkpoint's sub-networks, some of them in int8 too.
+    """Sub-networks of a checkpoint, some of them in int8 too.
 
     Args:
-        source: the checkpoint.
-        models: quantised OpenVINO models.
-        table: where it says more than the source's (accuracies of `models`).
+        networks: sub-networks of the checkpoint.
+        models: sub-network -> quantised OpenVINO model.
+        table: query table with the accuracy of `models` too; None: the checkpoint's.
     """
 
-    def __init__(self, source: CheckpointNetworks, models: Mapping[SubnetConfig, Any], table: QueryTable | None = None):
-        super().__init__(source.path, source.network(), source.preprocessing, source.class_names, table or source.table)
+    def __init__(
+        self, networks: CheckpointNetworks, models: Mapping[SubnetConfig, Any], table: QueryTable | None = None
+    ):
+        super().__init__(
+            networks.path,
+            networks.network(),
+            networks.preprocessing,
+            networks.class_names,
+            table or networks.table,
+        )
         self._models = dict(models)
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
-        found = super().formats(config)
-        return found | {"openvino-int8"} if config in self._models else found
+        formats = super().formats(config)
+        return formats | {"openvino-int8"} if config in self._models else formats
 
     def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
         return self._models[config].clone() if int8 else super().openvino(config)
 
 
 def quantize(model: Any, batches: Iterable[Sequence[torch.Tensor]]) -> Any:
-    """An OpenVINO model in int8; the same whenever model and clips are.
+    """Return an OpenVINO model in int8; the same whenever model and clips are.
 
     Args:
-        model: of inputs uint8 (B, T, S, S, 3), any batch size B; it stays as it is.
+        model: model with inputs uint8 (B, T, S, S, 3), any batch size B; it stays as it is.
         batches: training clips, uint8 (B, T, S, S, 3), one tensor for each input. All are held in memory.
 
     Raises:
         ModuleNotFoundError: nncf is not installed.
-        ValueError: there is no clip, or clips are not what the model takes.
+        ValueError: there is no clip, or clips of another shape or type than the model takes.
     """
     nncf = load_nncf()
     clips = [
@@ -88,13 +96,13 @@ def quantize(model: Any, batches: Iterable[Sequence[torch.Tensor]]) -> Any:
             nncf.Dataset(clips),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(clips),
-            ignored_scope=nncf.IgnoredScope(names=[*_behind_the_classifier(model), *_squeeze_excitations(model)]),
+            ignored_scope=nncf.IgnoredScope(names=[*_after_the_classifier(model), *_squeeze_excitations(model)]),
             advanced_parameters=advanced,
         )
 
 
-def _behind_the_classifier(model: Any) -> list[str]:
-    """Names of the nodes that logits go through, down to the classifier's product, which is not among them."""
+def _after_the_classifier(model: Any) -> list[str]:
+    """Return the names of the nodes from the logits back to the classifier's product, which is not among them."""
     node = model.get_results()[0]
     names = []
     while (node := node.input(0).get_source_output().get_node()).get_type_name() not in ("MatMul", "Convolution"):
@@ -103,14 +111,16 @@ def _behind_the_classifier(model: Any) -> list[str]:
 
 
 def _squeeze_excitations(model: Any) -> list[str]:
-    """Names of the nodes of SE, from its mean to its product. NNCF leaves them alone where it sees what they are; with
-    a mean in two steps (clip_network.py) it does not."""
+    """Return the names of the nodes of SE, from its mean to its product.
+
+    NNCF finds and leaves out those of one mean; with a mean in two steps (clip_network.py) it does not.
+    """
     names = []
     for node in model.get_ops():
         shape = node.get_output_partial_shape(0) if node.get_type_name() == "Sigmoid" else []
-        if len(shape) != 5 or [str(each) for each in shape][2:] != ["1", "1", "1"]:
+        if len(shape) != 5 or [str(side) for side in shape][2:] != ["1", "1", "1"]:
             continue
-        names += [each.get_node().get_friendly_name() for each in node.output(0).get_target_inputs()]
+        names += [target.get_node().get_friendly_name() for target in node.output(0).get_target_inputs()]
         while node.get_type_name() != "AvgPool":
             names.append(node.get_friendly_name())
             node = node.input(0).get_source_output().get_node()
@@ -119,22 +129,22 @@ def _squeeze_excitations(model: Any) -> list[str]:
 
 
 def _check(model: Any, batch: Sequence[torch.Tensor]) -> int:
-    """The number of clips in `batch`.
+    """Return the number of clips in `batch`.
 
     Raises:
-        ValueError: they are not what `model` takes.
+        ValueError: they have another shape or type than `model` takes.
     """
-    wanted = [port.get_partial_shape().get_min_shape()[1:] for port in model.inputs]
-    got = [list(clip.shape[1:]) for clip in batch]
-    if got != [list(shape) for shape in wanted] or any(clip.dtype != torch.uint8 for clip in batch):
-        said = ", ".join(f"{str(clip.dtype).removeprefix('torch.')} {tuple(clip.shape)}" for clip in batch)
-        expected = ", ".join(f"uint8 (B, {', '.join(map(str, shape))})" for shape in wanted)
-        raise ValueError(f"the model takes clips {expected}; got {said}")
+    input_shapes = [list(port.get_partial_shape().get_min_shape()[1:]) for port in model.inputs]
+    clip_shapes = [list(clip.shape[1:]) for clip in batch]
+    if clip_shapes != input_shapes or any(clip.dtype != torch.uint8 for clip in batch):
+        expected = ", ".join(f"uint8 (B, {', '.join(map(str, shape))})" for shape in input_shapes)
+        got = ", ".join(f"{str(clip.dtype).removeprefix('torch.')} {tuple(clip.shape)}" for clip in batch)
+        raise ValueError(f"the model takes clips {expected}; got {got}")
     return len(batch[0])
 
 
 def load_nncf() -> Any:
-    """The module nncf, which makes everyone's loggers its own kind: not here.
+    """Return the module nncf, and keep it from changing the class of all loggers.
 
     Raises:
         ModuleNotFoundError: it is not installed; one line that says what to install.
@@ -147,7 +157,7 @@ def load_nncf() -> Any:
 
 
 class _NoStatistics:
-    """In the place of what sends them."""
+    """Stand-in for the sender of usage statistics; it sends nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None
@@ -155,17 +165,17 @@ class _NoStatistics:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF without its statistics (it may have been imported by somebody else), progress bars and news."""
-    sends: Any = importlib.import_module("nncf.telemetry.decorator")
+    """Keep NNCF from sending usage statistics (it may have been imported before), progress bars and log lines."""
+    decorator: Any = importlib.import_module("nncf.telemetry.decorator")
     console: Any = importlib.import_module("rich").get_console()
     loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
-    before = sends.telemetry, console.quiet, [each.level for each in loggers]
-    sends.telemetry, console.quiet = _NoStatistics(), True
-    for each in loggers:
-        each.setLevel(logging.ERROR)
+    before = decorator.telemetry, console.quiet, [logger.level for logger in loggers]
+    decorator.telemetry, console.quiet = _NoStatistics(), True
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        sends.telemetry, console.quiet, levels = before
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        decorator.telemetry, console.quiet, levels = before
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

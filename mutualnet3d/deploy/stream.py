@@ -1,4 +1,4 @@
-"""A sliding window over a file, a camera or pictures that come: one prediction after the other, each within a time.
+"""Sliding window over a file, a camera or pictures: one prediction after the other, each within a time.
 
 with predictor.stream("video.mp4", milliseconds=100) as stream:
     for window in stream:
@@ -6,8 +6,8 @@ with predictor.stream("video.mp4", milliseconds=100) as stream:
 save_trace_plot(stream.trace, 100, "trace.png", "video.mp4")
 
 The sub-network of each window is chosen by the times of those before (budget.py). A live source is read in a thread of
-its own, which nothing holds up: the network gets the newest window whenever it is free, and what came meanwhile is
-counted and not queued. Any other source is read as it is needed, and every window of it is run.
+its own, which never waits for the network: the network gets the newest window whenever it is free, and frames that came
+meanwhile are counted and not queued. Any other source is read as it is needed, and every window of it is run.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from mutualnet3d.data.clip_sampling import span_length
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy.budget import BudgetController
 from mutualnet3d.deploy.prediction import Prediction
-from mutualnet3d.deploy.windows import Cutter, Reader, WindowClip, in_order, newest_ones
+from mutualnet3d.deploy.windows import Cutter, Reader, WindowClip, in_order, newest_windows
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.results.trace import TracePoint
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.frame_stream import Source, open_source
+from mutualnet3d.video.frame_stream import StreamInput, open_frame_stream
 
 Predict = Callable[[list[np.ndarray], float, SubnetConfig], Prediction]
 
-# Of the trace the newest windows are kept, about 20 MB of them: three hours at ten a second.
+# The newest windows of the trace are kept, about 20 MB of them: three hours at ten a second.
 MAX_TRACE = 100_000
 
 
 @dataclass(frozen=True)
 class Window:
-    """What the network says of one window.
+    """Prediction of one window.
 
     Args:
-        start_seconds, end_seconds: of the source, which begins at 0.
-        milliseconds: the wall time of cutting out, resizing and the network.
+        prediction: labels, and the sub-network that gave them.
+        start_seconds, end_seconds: start and end in the source, which begins at 0.
+        milliseconds: wall time of cutting out, resizing and the network.
         num_skipped: frames of the source between the window before and this one, which are in no window.
     """
 
@@ -55,34 +56,34 @@ class Window:
 
 
 class Stream:
-    """The windows of a source, one at a time: an iterator, and a context manager that closes the source.
+    """Windows of a source, one at a time: an iterator, and a context manager that closes the source.
 
-    A window spans what the network's clip does, `num_frames * sampling_rate / target_fps` seconds. A source that is
-    shorter gives one window of what there is; otherwise all windows are whole.
+    A window spans the time of the network's clip, `num_frames * sampling_rate / target_fps` seconds. A shorter source
+    gives one window of all its frames; otherwise all windows are whole.
 
     Args:
-        predict: labels of pictures at a frame rate, by a sub-network.
-        rows: the sub-networks with their milliseconds on this machine when it is idle; see `BudgetController`.
-        preprocessing: what the network's clips are.
-        source: a path; a camera's number; or pictures, uint8 (H, W, 3), RGB: an array, a list, or whatever gives one
-            after the other.
-        milliseconds: that each window may take.
-        fps: of pictures, frames per second. None: the rate that the network is meant for; of what gives them live, the
-            rate at which it does.
-        live: the source goes on while the network runs. None: cameras, and what gives pictures one after the other. A
+        predict: (pictures, their frame rate, sub-network) -> prediction.
+        rows: sub-networks with their milliseconds on this machine when it is idle; see `BudgetController`.
+        preprocessing: shapes, frame rate and normalisation of the network's clips.
+        source: path of a file or of a folder of pictures; a camera's number; or pictures, uint8 (H, W, 3), RGB: an
+            array, a list, or an iterable.
+        milliseconds: time that each window may take.
+        fps: frames per second of pictures. None: the rate that the network is meant for; for pictures that come live,
+            the rate at which they come.
+        live: True if the source goes on while the network runs. None: True for cameras and for iterables of pictures. A
             file or list that is played live keeps to its own times.
-        stride: seconds from a window to the next. None: windows follow each other without overlap; of a live source,
+        stride: seconds from a window to the next. None: windows follow each other without overlap; for a live source,
             as soon as the network is free and there is a new frame.
-        clock: in seconds, what times are measured by.
+        clock: clock that measures times, in seconds.
 
     Attributes:
-        is_live: whether the source is.
-        span_seconds: that a whole window spans.
-        milliseconds: the budget.
+        is_live: True if the source goes on while the network runs.
+        span_seconds: time that a whole window spans.
+        milliseconds: budget of a window.
 
     Raises:
-        ValueError: a budget that nothing fits, a source, `fps` or `stride` that cannot be; while it runs, pictures that
-            are none. Other errors of what gives the pictures come as they are, behind the windows before them.
+        ValueError: a budget that nothing fits, a source, `fps` or `stride` that is not allowed; while it runs, objects
+            that are no pictures. Other errors of an iterable come as they are, after the windows before them.
         VideoDecodeError: the file or camera cannot be read.
     """
 
@@ -91,7 +92,7 @@ class Stream:
         predict: Predict,
         rows: Sequence[Row],
         preprocessing: Preprocessing,
-        source: Source,
+        source: StreamInput,
         *,
         milliseconds: float,
         fps: float | None = None,
@@ -108,7 +109,7 @@ class Stream:
         self.milliseconds = self._controller.milliseconds
         target_fps = float(preprocessing.target_fps)
         self.span_seconds = span_length(preprocessing.num_frames, preprocessing.sampling_rate, target_fps, 1.0)
-        self._source = open_source(source, fps, live, target_fps, max_short_side=2 * preprocessing.scale)
+        self._source = open_frame_stream(source, fps, live, target_fps, max_short_side=2 * preprocessing.scale)
         self.is_live = self._source.is_live
         self._cutter = Cutter(self.span_seconds, self._source.fps, target_fps)
         self._stride = stride
@@ -120,17 +121,17 @@ class Stream:
 
     @property
     def row(self) -> Row:
-        """Of the sub-network that the next window runs."""
+        """Row of the sub-network that the next window runs."""
         return self._controller.row
 
     @property
     def load(self) -> float:
-        """How many times as long as on the idle machine windows take now."""
+        """Time of a window now, relative to that on the idle machine."""
         return self._controller.load
 
     @property
     def trace(self) -> list[TracePoint]:
-        """The windows so far, the oldest first; of very many, the newest `MAX_TRACE`."""
+        """Windows so far, the oldest first; of very many, the newest `MAX_TRACE`."""
         return list(self._trace)
 
     def __iter__(self) -> Stream:
@@ -154,11 +155,11 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Stop reading, and let go of the source. The trace stays. What gives pictures and does not give the next one
-        is waited for some seconds, and then left behind.
+        """Stop reading, and close the source; the trace stays.
 
-        To be called by the thread that takes the windows: what gives pictures that are not live runs in it, and cannot
-        be ended by another."""
+        An iterable that does not give its next picture is waited for some seconds, and then abandoned. Call it in the
+        thread that takes the windows: an iterable that is not live runs in it, and no other thread can end it.
+        """
         self._is_closed = True
         if self._reader is not None:
             self._reader.close()
@@ -170,9 +171,9 @@ class Stream:
         if not self.is_live:
             return in_order(self._source, self._cutter, self.span_seconds if self._stride is None else self._stride)
         self._reader = Reader(self._source, self._cutter)
-        # A stream that is forgotten instead of closed does not go on reading.
+        # A stream that is dropped without being closed stops reading.
         weakref.finalize(self, self._reader.stop)
-        return newest_ones(self._reader, self._stride or 0.0)
+        return newest_windows(self._reader, self._stride or 0.0)
 
     def _run(self, clip: WindowClip) -> Window:
         config = self.row.config

@@ -1,4 +1,4 @@
-"""From frames to windows: all of them in their order, or the newest whenever one is asked for."""
+"""Windows of frames: all of them in their order, or the newest whenever one is asked for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutualnet3d.log import logger
-from mutualnet3d.video.frame_stream import FrameSource
+from mutualnet3d.video.frame_stream import FrameStream
 
-# Frames of a source that has more than so many times the rate that the network is meant for are left out.
-_MOST_OVER_TARGET_FPS = 4
-# A source that does not end within so many seconds of being told to is left to itself.
+# A source's rate is limited to so many times the rate that the network is meant for; other frames are left out.
+_MAX_OVER_TARGET_FPS = 4
+# A source that has not ended so many seconds after a stop is left to itself.
 _CLOSING_SECONDS = 5.0
 # Times that differ by less are equal, seconds.
 _EPSILON = 1e-6
@@ -23,7 +23,7 @@ _EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class NumberedFrame:
-    """A frame of a source: its number, from 0, of those that are taken, and its time."""
+    """Frame of a source: its number, from 0, among those that are taken, and its time."""
 
     number: int
     seconds: float
@@ -32,7 +32,15 @@ class NumberedFrame:
 
 @dataclass(frozen=True)
 class WindowClip:
-    """What a window shows."""
+    """Pictures of a window.
+
+    Args:
+        pictures: uint8 (H, W, 3), RGB.
+        fps: their frame rate.
+        start_seconds, end_seconds: start and end in the source.
+        num_skipped: frames between the window before and this one.
+        last_number: number of its last frame.
+    """
 
     pictures: list[np.ndarray]
     fps: float
@@ -43,21 +51,23 @@ class WindowClip:
 
 
 class Cutter:
-    """Cuts windows out of frames.
+    """Cutter of windows out of frames.
 
     Args:
-        span: seconds of a window.
-        fps: frames per second that the source tells; None: none.
-        target_fps: that the network is meant for.
+        span: length of a window, seconds.
+        fps: frames per second that the source tells; None: it tells none.
+        target_fps: frame rate that the network is meant for.
     """
 
     def __init__(self, span: float, fps: float | None, target_fps: float):
         self.span, self._fps, self._target_fps = span, fps, target_fps
-        self._shortest = 1 / (_MOST_OVER_TARGET_FPS * target_fps)
+        self._shortest = 1 / (_MAX_OVER_TARGET_FPS * target_fps)
 
-    def numbered(self, source: FrameSource) -> Iterator[NumberedFrame]:
-        """Its frames, but for those of a source of a very high rate that lie too close: the number of frames in a
-        window is bounded."""
+    def numbered(self, source: FrameStream) -> Iterator[NumberedFrame]:
+        """Yield the frames of a source, numbered.
+
+        At a very high rate those that lie too close are left out, so that the number of frames in a window is bounded.
+        """
         number, due = 0, 0.0
         for seconds, picture in source:
             if seconds >= due - _EPSILON:
@@ -65,14 +75,16 @@ class Cutter:
                 number, due = number + 1, seconds + self._shortest
 
     def end_of(self, frame: NumberedFrame) -> float:
-        """When the next one is due."""
+        """Return the time at which the frame after this one is due."""
         return frame.seconds + (max(1 / self._fps, self._shortest) if self._fps else 0.0)
 
     def clip(self, frames: Sequence[NumberedFrame], start: float, end: float, after: int) -> WindowClip:
-        """The window of `frames`, which spans these seconds.
+        """Return the window of `frames`.
 
         Args:
-            after: the number of the last frame of the window before; -1: it is the first.
+            frames: frames of the window, at least one.
+            start, end: seconds in the source.
+            after: number of the last frame of the window before; -1: it is the first.
         """
         return WindowClip(
             [frame.picture for frame in frames],
@@ -84,8 +96,10 @@ class Cutter:
         )
 
     def _rate(self, frames: Sequence[NumberedFrame]) -> float:
-        """Frames per second: measured, as headers and cameras may promise others; what the source tells, which is
-        exact, where the two agree."""
+        """Return frames per second: the source's own rate, which is exact, where the measured one agrees with it.
+
+        Otherwise the measured one counts, as headers and cameras may promise another.
+        """
         seconds = frames[-1].seconds - frames[0].seconds
         if seconds <= 0:
             return self._fps or self._target_fps
@@ -93,9 +107,11 @@ class Cutter:
         return self._fps if self._fps and abs(self._fps - measured) <= 0.01 * measured else measured
 
 
-def in_order(source: FrameSource, cutter: Cutter, stride: float) -> Iterator[WindowClip]:
-    """All windows of a source, from its first frame on every `stride` seconds, as soon as they are whole. An error of
-    the source comes behind the windows that are whole without what it has kept back."""
+def in_order(source: FrameStream, cutter: Cutter, stride: float) -> Iterator[WindowClip]:
+    """Yield all windows of a source, every `stride` seconds from its first frame on, as soon as they are whole.
+
+    An error of the source comes after the windows that are whole without its missing frames.
+    """
     kept: deque[NumberedFrame] = deque()
     number, after = 0, -1
     error: Exception | None = None
@@ -108,10 +124,10 @@ def in_order(source: FrameSource, cutter: Cutter, stride: float) -> Iterator[Win
         end = frame.seconds if frame else cutter.end_of(kept[-1]) if kept else 0.0
         while kept and number * stride + cutter.span <= end + _EPSILON:
             start = number * stride
-            # The last frame before a window is what a window without frames shows.
+            # A window without frames shows the last frame before it.
             while len(kept) > 1 and kept[1].seconds < start - _EPSILON:
                 kept.popleft()
-            shown = [each for each in kept if start - _EPSILON <= each.seconds < start + cutter.span - _EPSILON]
+            shown = [kept_frame for kept_frame in kept if _is_within(kept_frame, start, start + cutter.span)]
             clip = cutter.clip(shown or [kept[0]], start, start + cutter.span, after)
             yield clip
             number, after = number + 1, clip.last_number
@@ -126,8 +142,17 @@ def in_order(source: FrameSource, cutter: Cutter, stride: float) -> Iterator[Win
         yield cutter.clip(kept, 0.0, end, after)
 
 
-def newest_ones(reader: Reader, stride: float) -> Iterator[WindowClip]:
-    """The newest window whenever one is asked for and has a new frame."""
+def _is_within(frame: NumberedFrame, start: float, end: float) -> bool:
+    return start - _EPSILON <= frame.seconds < end - _EPSILON
+
+
+def newest_windows(reader: Reader, stride: float) -> Iterator[WindowClip]:
+    """Yield the newest window whenever one is asked for and has a new frame.
+
+    Args:
+        reader: reader of a live source.
+        stride: least time from the end of a window to that of the next, seconds.
+    """
     after, due = -1, 0.0
     while (clip := reader.newest(after, due)) is not None:
         yield clip
@@ -135,14 +160,14 @@ def newest_ones(reader: Reader, stride: float) -> Iterator[WindowClip]:
 
 
 class Reader:
-    """Reads a live source in a thread, and keeps the frames of the newest window.
+    """Reader of a live source in a thread; it keeps the frames of the newest window.
 
     Args:
-        source: read and closed by the thread alone.
-        cutter: cuts the windows.
+        source: source that the thread alone reads and closes.
+        cutter: cutter of the windows.
     """
 
-    def __init__(self, source: FrameSource, cutter: Cutter):
+    def __init__(self, source: FrameStream, cutter: Cutter):
         self._source, self._cutter = source, cutter
         self._frames: deque[NumberedFrame] = deque()
         self._changed = threading.Condition()
@@ -153,11 +178,16 @@ class Reader:
         self._thread.start()
 
     def newest(self, after: int, due: float) -> WindowClip | None:
-        """The newest whole window that ends with a frame behind number `after`, and not before `due`, in seconds; it
-        is waited for. Where the source ends before the first one: what there is. None: the source has ended.
+        """Wait for the newest whole window and return it; None: the source has ended.
+
+        A source that ends before the first whole window gives one of all its frames.
+
+        Args:
+            after: number that its last frame is greater than.
+            due: earliest end of the window, seconds in the source.
 
         Raises:
-            Exception: the source's.
+            Exception: error of the source.
         """
         with self._changed:
             while not self._stopped.is_set():
@@ -182,13 +212,13 @@ class Reader:
         return None
 
     def stop(self) -> None:
-        """Tell the thread to end, and do not wait for it."""
+        """Ask the thread to end, and do not wait for it."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the thread. If the source does not give its next frame, it is left to end when it does."""
+        """End the thread; if the source does not give its next frame, it is left to end when it does."""
         self.stop()
         self._thread.join(_CLOSING_SECONDS)
         if self._thread.is_alive():
@@ -202,7 +232,7 @@ class Reader:
                 if self._stopped.wait(max(ahead, 0.0)):
                     break
                 self._add(frame)
-        except Exception as error:  # noqa: BLE001 - raised where the windows are asked for
+        except Exception as error:  # noqa: BLE001 - raised in the thread that asks for windows
             self._error = error
         finally:
             self._end()

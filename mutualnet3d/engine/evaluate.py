@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,15 +14,19 @@ from mutualnet3d.results.view_scores import Accuracy, ViewScores, accuracy
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 from mutualnet3d.slimmable_model import SlimmableModel
 
+# (sub-network, a clip tensor for each pathway) -> logits (B, K), in evaluation mode.
+SubnetForward = Callable[[SubnetConfig, Sequence[torch.Tensor]], torch.Tensor]
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a test found out, over the videos of which every view could be had.
+    """Result of a test, over the videos of which every view could be decoded.
 
     Args:
-        accuracies: of each sub-network, on all processes.
-        scores: of each sub-network, float32 (V, K), where they were to be kept; else empty.
-        label_V: classes of the V videos; video_V: their positions in the list, ascending.
+        accuracies: accuracy of each sub-network, over all processes' videos.
+        scores: scores of each sub-network, float32 (V, K), where they were to be kept; else empty.
+        label_V: classes of the V videos.
+        video_V: their positions in the list, ascending.
     """
 
     accuracies: dict[SubnetConfig, Accuracy]
@@ -30,9 +35,29 @@ class Evaluation:
     video_V: torch.Tensor
 
 
+@contextmanager
+def evaluation_forward(model: SlimmableModel) -> Iterator[SubnetForward]:
+    """Yield `model`'s forward pass of a sub-network, in evaluation mode inside the block; its mode comes back after it.
+
+    Args:
+        model: network that can evaluate the sub-networks (calibrated).
+    """
+
+    def forward(config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        with model.active(config):
+            return model(clips)
+
+    was_training = model.training
+    model.train(False)
+    try:
+        yield forward
+    finally:
+        model.train(was_training)
+
+
 @torch.no_grad()
 def evaluate(
-    model: SlimmableModel,
+    forward: SubnetForward,
     configs: Sequence[SubnetConfig],
     batches: Iterable[ClipBatch],
     prepare: Prepare,
@@ -45,42 +70,42 @@ def evaluate(
     failed_videos: Collection[int] = (),
     ensemble: str = "sum",
     keep_scores: bool = False,
+    batch_context: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Evaluation:
     """Test `configs` in one pass: every clip is loaded once, in the shapes that they need, and run by all of them.
 
-    The accuracies are the same on all processes of a job, which have a share of the videos each, and do not depend on
-    how many they are: all views of a video are one process's, and counts are added up.
+    The accuracies are the same on all processes of a job, each of which has a share of the videos, and do not depend on
+    the number of processes: all views of a video are one process's, and counts are added up.
 
     Args:
-        model: able to evaluate all of them (calibrated).
+        forward: (sub-network, clips) -> logits; see `evaluation_forward`.
+        configs: sub-networks to test.
         batches: every view of every one of `videos` once, in all shapes that the configs need.
-        videos: this process's share, positions in the list; num_videos: in the whole list.
-        num_views: of each video; num_classes: of the network.
-        failed_videos: videos of the share of which a view is missing; looked at behind the last batch. They do not
-            count.
-        ensemble: how the views of a video are put together: see `ViewScores`.
-        keep_scores: whether the result has them, on this process.
+        prepare: (batch on the device, sub-network) -> clips that `forward` takes.
+        device: device that batches are moved to.
+        videos: this process's share, positions in the list.
+        num_videos: number of videos in the whole list.
+        num_views: number of views of each video.
+        num_classes: number of classes of the network.
+        failed_videos: videos of the share of which a view is missing, which do not count; read after the last batch.
+        ensemble: way of putting a video's views together: see `ViewScores`.
+        keep_scores: True to have the scores in the result, on this process.
+        batch_context: context of the forward passes of one batch, such as SlowFast's `shared_fast_features`.
 
     Raises:
         ValueError: a video that came with more or fewer views; or no video is left.
     """
-    of_views = {config: ViewScores(videos, num_classes, ensemble) for config in configs}
+    scores_of = {config: ViewScores(videos, num_classes, ensemble) for config in configs}
     label_V = torch.zeros(num_videos, dtype=torch.int64)
     views_V = torch.zeros(num_videos, dtype=torch.int64)
-    was_training = model.training
-    model.train(False)
-    try:
-        for batch in batches:
-            label_V[batch.video_B] = batch.label_B
-            views_V.index_add_(0, batch.video_B, torch.ones_like(batch.video_B))
-            on_device = batch.to(device)
-            with model.shared_fast_features():
-                for config, scores in of_views.items():
-                    with model.active(config):
-                        logits_BK = model(prepare(on_device, config)).cpu()
-                    scores.add(batch.video_B, logits_BK, batch.label_B)
-    finally:
-        model.train(was_training)
+    for batch in batches:
+        label_V[batch.video_B] = batch.label_B
+        views_V.index_add_(0, batch.video_B, torch.ones_like(batch.video_B))
+        on_device = batch.to(device)
+        with batch_context():
+            for config, scores in scores_of.items():
+                logits_BK = forward(config, prepare(on_device, config)).cpu()
+                scores.add(batch.video_B, logits_BK, batch.label_B)
     failed_V = torch.zeros(num_videos, dtype=torch.int64)
     failed_V[sorted(failed_videos)] = 1
     # A video is one process's; the others add zeros, which changes no bit.
@@ -94,7 +119,7 @@ def evaluate(
         raise ValueError(f"none of {num_videos} videos could be decoded; there is no accuracy")
     accuracies, kept = {}, {}
     for config in configs:
-        score_VK, hits_V2 = of_views.pop(config).whole(num_videos, num_views)  # one of whole size at a time
+        score_VK, hits_V2 = scores_of.pop(config).whole(num_videos, num_views)  # one of whole size at a time
         distributed.sum_over_ranks(score_VK)
         distributed.sum_over_ranks(hits_V2)
         score_VK, hits_V2 = score_VK[counts_V], hits_V2[counts_V]

@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix."""
+"""Picture of a confusion matrix."""
 
 from __future__ import annotations
 
@@ -6,37 +6,41 @@ from collections.abc import Sequence
 
 import torch
 
+from mutualnet3d.extras import require
 from mutualnet3d.files.atomic import write_atomically
 
 # More names than this do not fit beside the matrix, more numbers not into it.
-_MOST_NAMES, _MOST_NUMBERS = 60, 20
+_MAX_NAMES, _MAX_NUMBERS = 60, 20
 
 
 def save_confusion_plot(confusion_KK: torch.Tensor, names: Sequence[str], path: str, title: str) -> None:
-    """Draw which classes (rows) are taken for which (columns), each row as a fraction of its videos; PNG, atomically.
+    """Draw the classes (rows) and those that they are taken for (columns), and write a PNG file, atomically.
+
+    Each row is drawn as fractions of its videos.
+
+    Args:
+        confusion_KK: number of videos of each class that are taken for each.
+        names: names of the K classes.
+        path: path of the file.
+        title: title of the picture.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed; it says what to install.
     """
-    try:
-        from matplotlib.colors import PowerNorm
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the picture needs matplotlib: pip install 'mutualnet3d[plot]'") from error
-
+    figures, colors = require("matplotlib.figure", "plot"), require("matplotlib.colors", "plot")
     num_classes = len(names)
     share_KK = confusion_KK.double() / confusion_KK.sum(dim=1, keepdim=True).clamp(min=1)
     side = min(4.0 + 0.28 * num_classes, 14.0)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    figure = figures.Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
-    # Of many classes each is confused with several by a little: the root of the fraction lets that be seen.
-    norm = PowerNorm(0.5 if num_classes > _MOST_NUMBERS else 1.0, vmin=0, vmax=1)
+    # Of many classes each is confused with several by a little: the root of the fraction makes that visible.
+    norm = colors.PowerNorm(0.5 if num_classes > _MAX_NUMBERS else 1.0, vmin=0, vmax=1)
     image = axes.imshow(share_KK.numpy(), cmap="Blues", norm=norm, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the class's videos")
-    if num_classes <= _MOST_NAMES:
+    if num_classes <= _MAX_NAMES:
         axes.set_xticks(range(num_classes), names, rotation=90, fontsize=8)
         axes.set_yticks(range(num_classes), names, fontsize=8)
-    if num_classes <= _MOST_NUMBERS:
+    if num_classes <= _MAX_NUMBERS:
         for row, column in (confusion_KK > 0).nonzero().tolist():
             shade = "white" if share_KK[row, column] > 0.5 else "black"
             number = int(confusion_KK[row, column])

@@ -1,4 +1,4 @@
-"""Names beside points of a matplotlib picture: as many as there is room for."""
+"""Labels beside points of a matplotlib picture: as many as there is room for."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _PLACES = (
 def place_labels(axes: Axes, labels: Iterable[tuple[float, float, str, dict[str, Any]]], taken: Sequence[Bbox]) -> None:
     """Put labels beside their points, the first ones first; one that finds no free place is left out.
 
-    No label covers another, a line of `axes` or what is `taken`, and none leaves the frame. Call it when nothing moves
-    any more: places are reckoned in pixels.
+    No label covers another, a line of `axes` or the pixels `taken`, and none leaves the frame. Call it after everything
+    else has its place: places are computed in pixels.
 
     Args:
-        labels: x, y (data), text, and its style (what `axes.annotate` takes).
+        axes: axes of the picture.
+        labels: x, y (data), text, and its style (keywords of `axes.annotate`).
         taken: pixels that markers and error bars cover.
     """
     taken = list(taken)
@@ -41,7 +42,7 @@ def place_labels(axes: Axes, labels: Iterable[tuple[float, float, str, dict[str,
         label = axes.annotate(text, (x, y), xytext=(0, 0), textcoords="offset points", **style)
         for right, up, ha, va in _PLACES:
             label.set(position=(right, up), ha=ha, va=va)
-            box = label.get_window_extent().padded(2)  # some air, or neighbours read as one word
+            box = label.get_window_extent().padded(2)  # neighbours without a gap read as one word
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not box.count_overlaps(taken) and not any(path.intersects_bbox(box, False) for path in lines):
                 taken.append(box)

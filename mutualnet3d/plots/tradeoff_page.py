@@ -1,6 +1,6 @@
-"""The picture of accuracy over cost to be explored: one HTML file that needs no network, by plotly.
+"""Interactive picture of accuracy over cost: one HTML file that needs no network, by plotly.
 
-The mouse on a point says what it is; a click on the legend hides a curve; buttons change the cost axis.
+The mouse on a point shows its facts; a click on the legend hides a curve; buttons change the cost axis.
 """
 
 from __future__ import annotations
@@ -9,23 +9,17 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mutualnet3d.extras import require
 from mutualnet3d.files.atomic import write_text
-from mutualnet3d.plots.curves import (
-    Curve,
-    Point,
-    check_cost,
-    check_curves,
-    cost_title,
-    looks,
-    top1_title,
-)
+from mutualnet3d.plots.curves import Curve, Point, check_cost, check_curves, cost_title, top1_title
+from mutualnet3d.plots.styles import line_styles
 
 _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
 _COST_BUTTONS = {"gflops": "GFLOPs", "milliseconds": "milliseconds"}
 _SCALES = ("linear", "log")
 # plotly 7 has a button that sends the data to its makers' server; the other two select points, which does nothing here.
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "select2d", "lasso2d"]}
-_LOOK_OF_BUTTONS = {
+_BUTTON_STYLE = {
     "type": "buttons",
     "direction": "right",
     "showactive": True,
@@ -50,19 +44,17 @@ def save_tradeoff_page(
     Args:
         curves_by_cost: "gflops" and/or "milliseconds" -> the curves over it; the first is shown first. Curves of one
             name are one curve over two costs.
-        log: start with a logarithmic cost axis.
-        views: over which top1 is averaged, as a query table's context says it.
-        milliseconds_title: of that axis; see `title_of_milliseconds`.
+        path: path of the file.
+        title: title of the page.
+        log: True to start with a logarithmic cost axis.
+        views: number of views that top1 is over, in words, such as "10 x 3 views".
+        milliseconds_title: title of an axis of milliseconds; see `title_of_milliseconds`.
 
     Raises:
         ModuleNotFoundError: plotly is not installed; it says what to install.
         ValueError: another cost; no curves, or two of one name.
     """
-    try:
-        import plotly.graph_objects as go  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the interactive page needs plotly: pip install 'mutualnet3d[plot]'") from error
-
+    go = require("plotly.graph_objects", "plot")
     if not curves_by_cost:
         raise ValueError("there are no curves to draw")
     for cost, curves in curves_by_cost.items():
@@ -100,37 +92,44 @@ def save_tradeoff_page(
 
 
 def _traces(curves: Sequence[Curve], cost: str, curves_by_cost: Mapping[str, Sequence[Curve]]) -> list[dict[str, Any]]:
-    """Two traces for each curve that has a place over any cost: its front, and its other points. A curve that has none
-    over this cost has empty ones, so that a button can change the data of every trace and leave the legend alone."""
-    everything = {curve.name: curve for each in curves_by_cost.values() for curve in each}
-    here = {curve.name: curve for curve in curves}
+    """Return two traces for each curve that has a place over any cost: its front, and its other points.
+
+    A curve that has none over this cost has empty ones, so that a button can change the data of every trace and leave
+    the legend as it is.
+    """
+    all_curves = {curve.name: curve for curves_over in curves_by_cost.values() for curve in curves_over}
+    by_name = {curve.name: curve for curve in curves}
     traces = []
-    for (name, curve), (color, marker) in zip(everything.items(), looks(list(everything.values())), strict=True):
-        front, others = (here[name].front, here[name].others) if name in here else ((), ())
-        behind, is_front = curve.reference, curve.kind == "front"
+    for (name, curve), (color, marker) in zip(all_curves.items(), line_styles(list(all_curves.values())), strict=True):
+        front, others = (by_name[name].front, by_name[name].others) if name in by_name else ((), ())
+        is_reference, is_front = curve.reference, curve.kind == "front"
         common = {
             "type": "scatter",
             "name": html.escape(name, quote=False),
             "legendgroup": name,
             "hovertemplate": "%{customdata}<extra></extra>",
         }
-        look = {"color": color, "symbol": _SYMBOLS[marker] + "-open" * behind}
-        line = {"color": color, "dash": "dash" if behind else "solid", "width": 1.5 if behind else 2.5}
+        style = {"color": color, "symbol": _SYMBOLS[marker] + "-open" * is_reference}
+        line = {
+            "color": color,
+            "dash": "dash" if is_reference else "solid",
+            "width": 1.5 if is_reference else 2.5,
+        }
         traces += [
             common
             | _data(front, name, cost)
-            | {"mode": "lines+markers", "marker": {**look, "size": 7 if behind else 10}, "line": line}
+            | {"mode": "lines+markers", "marker": {**style, "size": 7 if is_reference else 10}, "line": line}
             | {"showlegend": bool(front)},
             common
             | _data(others, name, cost)
-            | {"mode": "markers", "marker": {**look, "size": 6 if is_front else 10, "opacity": 0.4 if is_front else 1}}
+            | {"mode": "markers", "marker": {**style, "size": 6 if is_front else 10, "opacity": 0.4 if is_front else 1}}
             | {"showlegend": bool(others) and not is_front},
         ]
     return traces
 
 
 def _data(points: Sequence[Point], name: str, cost: str) -> dict[str, Any]:
-    """What of a trace depends on the cost."""
+    """Return the part of a trace that depends on the cost."""
     spreads = [point.spread for point in points]
     return {
         "x": [point.cost for point in points],
@@ -153,7 +152,7 @@ def _scale_buttons(log: bool) -> dict[str, Any]:
         {"label": scale, "method": "relayout", "args": [{"xaxis.type": scale, "xaxis.autorange": True}]}
         for scale in _SCALES
     ]
-    return {**_LOOK_OF_BUTTONS, "x": 0.0, "active": int(log), "buttons": buttons}
+    return {**_BUTTON_STYLE, "x": 0.0, "active": int(log), "buttons": buttons}
 
 
 def _cost_buttons(traces: Mapping[str, list[dict[str, Any]]], milliseconds_title: str) -> dict[str, Any]:
@@ -163,13 +162,13 @@ def _cost_buttons(traces: Mapping[str, list[dict[str, Any]]], milliseconds_title
             "label": _COST_BUTTONS[cost],
             "method": "update",
             "args": [
-                {name: [trace[name] for trace in each] for name in changed},
+                {name: [trace[name] for trace in traces_over] for name in changed},
                 {
                     "xaxis.title.text": html.escape(cost_title(cost, milliseconds_title), quote=False),
                     "xaxis.autorange": True,
                 },
             ],
         }
-        for cost, each in traces.items()
+        for cost, traces_over in traces.items()
     ]
-    return {**_LOOK_OF_BUTTONS, "x": 0.2, "buttons": buttons}
+    return {**_BUTTON_STYLE, "x": 0.2, "buttons": buttons}

@@ -1,1 +1,1 @@
-"""Results of tests: the query table, scores of views, latencies, the paper's results."""
+"""Results of tests: the query table, scores of views, latencies, traces, the paper's results."""

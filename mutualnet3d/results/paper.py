@@ -1,4 +1,4 @@
-"""The paper's results on Kinetics-400, read off its figures: what a training of ours is held against.
+"""Paper's results on Kinetics-400, read off its figures: a training of ours is compared with them.
 
 MutualNet, TPAMI 2022, arXiv 2105.07085; the file beside this module says how the numbers were obtained.
 """
@@ -11,7 +11,7 @@ from importlib import resources
 
 from mutualnet3d.shapes import SubnetConfig
 
-# The paper's networks: key in its table -> what a config of it has.
+# The paper's networks: key in its table -> settings that a config of it has.
 _NETWORKS: dict[str, dict[str, object]] = {
     "x3d_m": {"arch": "x3d", "num_frames": 16, "sampling_rate": 5, "crop_size": 224},
     "slow_8x8": {"arch": "slow", "depth": 50, "num_frames": 8, "sampling_rate": 8, "crop_size": 224},
@@ -28,12 +28,12 @@ _NETWORKS: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A sub-network of the paper's.
+    """Sub-network of the paper's.
 
     Args:
-        config: width, size, frames; of SlowFast the Slow pathway's.
-        gflops: 1e9 multiply-adds of one clip, as the paper gives them.
-        top1: on Kinetics-400's validation videos, percent.
+        config: width, size, frames; SlowFast's are those of the Slow pathway.
+        gflops: 1e9 multiply-adds of one clip, by the paper.
+        top1: accuracy on Kinetics-400's validation videos, percent.
     """
 
     config: SubnetConfig
@@ -43,14 +43,14 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperResults:
-    """One network's results.
+    """Results of one network.
 
     Args:
         network: "x3d_m", "slow_8x8" or "slowfast_4x16".
-        views: how many clips and crops of a video were averaged.
-        rows: the sub-networks of one mutual training, the most expensive first.
-        separate: (gflops, top1) of networks trained one by one, as their own authors published them.
-        reproduced: the same as MutualNet's authors found them; not of all.
+        views: number of clips and crops of a video that were averaged, in words.
+        rows: sub-networks of one mutual training, the most expensive first.
+        separate: (gflops, top1) of networks trained one by one, published by their own authors.
+        reproduced: (gflops, top1) of some of these, found by MutualNet's authors.
     """
 
     network: str
@@ -61,7 +61,7 @@ class PaperResults:
 
 
 def paper_results() -> dict[str, PaperResults]:
-    """The paper's results by network."""
+    """Return the paper's results, network -> results."""
     text = resources.files("mutualnet3d.results").joinpath("kinetics_tradeoff.json").read_text(encoding="utf-8")
     content = json.loads(text)
     return {
@@ -82,17 +82,17 @@ def paper_results() -> dict[str, PaperResults]:
 def results_of(
     *, arch: str, depth: int, alpha: int, num_frames: int, sampling_rate: int, crop_size: int
 ) -> PaperResults | None:
-    """The paper's results of a network, or None where it has none.
+    """Return the paper's results of a network, or None where it has none.
 
     Args:
-        arch: "x3d", "slow", "slowfast"...
-        depth: of the ResNet, 50 or 101; X3D has none of that kind.
-        alpha: SlowFast's ratio of frame rates; no other network's.
-        num_frames: of the full network's clip, DATA.NUM_FRAMES: SlowFast's Fast pathway.
-        sampling_rate: of `num_frames`, DATA.SAMPLING_RATE.
-        crop_size: of the full network in training, DATA.TRAIN_CROP_SIZE; X3D-L differs from X3D-M in it.
+        arch: architecture, "x3d", "slow", "slowfast"...
+        depth: depth of the ResNet, 50 or 101; not looked at for X3D.
+        alpha: SlowFast's ratio of frame rates; not looked at for other networks.
+        num_frames: frames of the full network's clip, DATA.NUM_FRAMES: SlowFast's Fast pathway.
+        sampling_rate: source frames from one of these to the next, DATA.SAMPLING_RATE.
+        crop_size: side of the full network's crop in training, DATA.TRAIN_CROP_SIZE; X3D-L differs from X3D-M in it.
     """
-    found = {
+    settings = {
         "arch": arch,
         "depth": depth,
         "alpha": alpha,
@@ -100,7 +100,7 @@ def results_of(
         "sampling_rate": sampling_rate,
         "crop_size": crop_size,
     }
-    for network, wanted in _NETWORKS.items():
-        if all(found[name] == value for name, value in wanted.items()):
+    for network, needed in _NETWORKS.items():
+        if all(settings[name] == value for name, value in needed.items()):
             return paper_results()[network]
     return None

@@ -1,21 +1,26 @@
-"""Trace of a stream: what each window took, and which sub-network ran."""
+"""Trace of a stream: time of each window, and the sub-network that ran."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mutualnet3d.shapes import SubnetConfig
 
+# A window over the budget by more than this factor has not held it.
+TOLERANCE = 1.2
+
 
 @dataclass(frozen=True)
 class TracePoint:
-    """A window as the trace has it.
+    """Window of a stream, after it has run.
 
     Args:
-        seconds: when its run began, since the stream began, by the clock on the wall.
-        config: the sub-network that ran.
-        milliseconds, num_skipped: as of `Window`.
-        load: how many times as long as on the idle machine windows take, as was estimated when it had run.
+        seconds: start of its run, since the stream began, by the wall clock.
+        config: sub-network that ran.
+        milliseconds: wall time of cutting out, resizing and the network.
+        load: estimate, after it had run, of the time of a window relative to that on the idle machine.
+        num_skipped: frames of the source between the window before and this one, which are in no window.
     """
 
     seconds: float
@@ -23,3 +28,8 @@ class TracePoint:
     milliseconds: float
     load: float
     num_skipped: int
+
+
+def fraction_within(trace: Sequence[TracePoint], milliseconds: float) -> float:
+    """Return the fraction of the windows that took at most `milliseconds`; 0 of no windows."""
+    return sum(point.milliseconds <= milliseconds for point in trace) / max(1, len(trace))

@@ -1,4 +1,4 @@
-"""Scores of videos from scores of their views, and what they say: accuracies and the confusion of classes.
+"""Scores of videos from scores of their views, and what follows from them: accuracies and the confusion of classes.
 
 Legend: B views of a batch, V videos, K classes.
 """
@@ -21,9 +21,9 @@ class Accuracy:
     """Accuracies in percent. Of fewer than five classes top-5 is of all.
 
     Args:
-        top1, top5: over videos, the scores of each one's views put together.
-        num_videos: how many.
-        clip_top1, clip_top5: over single views of the same videos, as a test with one view would see them.
+        top1, top5: accuracy over videos, the scores of each one's views put together.
+        num_videos: number of videos.
+        clip_top1, clip_top5: accuracy over single views of the same videos, as a test with one view would see them.
     """
 
     top1: float
@@ -34,11 +34,11 @@ class Accuracy:
 
 
 class ViewScores:
-    """One network's scores of the videos that one process has, put together from those of their views.
+    """One network's scores of the videos of one process, put together from those of their views.
 
     Args:
         videos: positions in the list.
-        num_classes: of the network.
+        num_classes: number of classes of the network.
         ensemble: "sum", the mean of the views' softmax (PySlowFast's name); "logits", the mean of their logits; "max",
             the largest softmax of each class.
 
@@ -57,37 +57,63 @@ class ViewScores:
     def add(self, video_B: torch.Tensor, logits_BK: torch.Tensor, label_B: torch.Tensor) -> None:
         """Take in views, all on the CPU. The result depends on the order of a video's own views alone."""
         rows_B = torch.tensor([self._row_of[video] for video in video_B.tolist()])
-        logits_BK = logits_BK.float()
-        score_BK = logits_BK if self.ensemble == "logits" else logits_BK.softmax(dim=1)
-        if self.ensemble == "max":
-            for row, score_K in zip(rows_B.tolist(), score_BK, strict=True):
-                self.score_VK[row].clamp_(min=score_K)
-        else:
-            self.score_VK.index_add_(0, rows_B, score_BK)
+        score_BK = _scores_of_views(logits_BK, self.ensemble)
+        _add_views(self.score_VK, rows_B, score_BK, self.ensemble)
         self.hits_V2.index_add_(0, rows_B, hits(score_BK, label_B).long())
 
     def whole(self, num_videos: int, num_views: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores (V, K) and right views (V, 2) of all `num_videos` of the list, zeros where it is another process's."""
+        """Return scores (V, K) and right views (V, 2) of all `num_videos` of the list, zeros for other processes'."""
         score_VK = torch.zeros(num_videos, self.score_VK.shape[1])
         hits_V2 = torch.zeros(num_videos, 2, dtype=torch.int64)
-        score_VK[self.videos] = self.score_VK if self.ensemble == "max" else self.score_VK / num_views
+        score_VK[self.videos] = _scores_of_videos(self.score_VK, num_views, self.ensemble)
         hits_V2[self.videos] = self.hits_V2
         return score_VK, hits_V2
 
 
+def ensemble_views(logits_BK: torch.Tensor, ensemble: str) -> torch.Tensor:
+    """Return the scores (K,) of one video, put together from its views as `ViewScores` does."""
+    total_VK = torch.zeros(1, logits_BK.shape[1])
+    rows_B = torch.zeros(len(logits_BK), dtype=torch.int64)
+    _add_views(total_VK, rows_B, _scores_of_views(logits_BK, ensemble), ensemble)
+    return _scores_of_videos(total_VK, len(logits_BK), ensemble)[0]
+
+
+def _scores_of_views(logits_BK: torch.Tensor, ensemble: str) -> torch.Tensor:
+    logits_BK = logits_BK.float()
+    return logits_BK if ensemble == "logits" else logits_BK.softmax(dim=1)
+
+
+def _add_views(total_VK: torch.Tensor, rows_B: torch.Tensor, score_BK: torch.Tensor, ensemble: str) -> None:
+    """Add views to the totals of their videos, in their order.
+
+    Args:
+        total_VK: sum of the views so far, or their maximum; changed in place.
+        rows_B: row of each view's video in `total_VK`.
+    """
+    if ensemble == "max":
+        for row, score_K in zip(rows_B.tolist(), score_BK, strict=True):
+            total_VK[row].clamp_(min=score_K)
+    else:
+        total_VK.index_add_(0, rows_B, score_BK)
+
+
+def _scores_of_videos(total_VK: torch.Tensor, num_views: int, ensemble: str) -> torch.Tensor:
+    return total_VK if ensemble == "max" else total_VK / num_views
+
+
 def hits(score_VK: torch.Tensor, label_V: torch.Tensor) -> torch.Tensor:
-    """Whether the label has the largest score, and whether it is among the five largest: bool (V, 2)."""
+    """Return bool (V, 2): True where the label has the largest score, and where it is among the five largest."""
     hits_Vk = score_VK.topk(min(5, score_VK.shape[1]), dim=1).indices == label_V[:, None]
     return torch.stack([hits_Vk[:, 0], hits_Vk.any(dim=1)], dim=1)
 
 
-def percent(hits_V: torch.Tensor, of_each: int = 1) -> float:
-    """Mean of counts out of `of_each`, in percent; exact until the last division."""
-    return 100.0 * int(hits_V.sum()) / (len(hits_V) * of_each)
+def percent(hits_V: torch.Tensor, views: int = 1) -> float:
+    """Return the mean of counts out of `views` in percent, exact until the last division."""
+    return 100.0 * int(hits_V.sum()) / (len(hits_V) * views)
 
 
 def accuracy(score_VK: torch.Tensor, label_V: torch.Tensor, hits_V2: torch.Tensor, num_views: int) -> Accuracy:
-    """Accuracies of videos by their scores, and of their views by how many of them were right."""
+    """Return accuracies of videos by their scores, and of their views by the number of them that were right."""
     of_videos_V2 = hits(score_VK, label_V)
     return Accuracy(
         top1=percent(of_videos_V2[:, 0]),
@@ -99,29 +125,29 @@ def accuracy(score_VK: torch.Tensor, label_V: torch.Tensor, hits_V2: torch.Tenso
 
 
 def confusion_matrix(score_VK: torch.Tensor, label_V: torch.Tensor) -> torch.Tensor:
-    """How many videos of each class (rows) are taken for which (columns): int64 (K, K)."""
+    """Return the number of videos of each class (rows) that are taken for each (columns): int64 (K, K)."""
     num_classes = score_VK.shape[1]
     cells_V = label_V * num_classes + score_VK.argmax(dim=1)
     return torch.bincount(cells_V, minlength=num_classes**2).view(num_classes, num_classes)
 
 
 def class_accuracy(confusion_KK: torch.Tensor) -> torch.Tensor:
-    """Top-1 of each class in percent, float64 (K,); NaN for one without videos."""
+    """Return top-1 of each class in percent, float64 (K,); NaN for one without videos."""
     return 100.0 * confusion_KK.diagonal().double() / confusion_KK.sum(dim=1)
 
 
 def save_scores(
     path: str, scores: dict[str, torch.Tensor], label_V: torch.Tensor, paths: Sequence[str], ensemble: str
 ) -> None:
-    """Write all scores to one NumPy file (.npz), atomically, for ensembles of several runs:
+    """Write all scores to one NumPy file (.npz), atomically, for ensembles of several runs.
 
-        file = np.load(path)
-        file["w1.0-s224-t16"], file["labels"], file["paths"], file["ensemble"]
+    file = np.load(path)
+    file["w1.0-s224-t16"], file["labels"], file["paths"], file["ensemble"]
 
     Args:
-        scores: a sub-network's key to its scores (V, K), float32.
-        label_V, paths: of the same videos, in the order of the list.
-        ensemble: how views were put together.
+        scores: sub-network's key -> its scores (V, K), float32.
+        label_V, paths: class and path of each of these videos, in the order of the list.
+        ensemble: name of the way that views were put together.
     """
     arrays = {"labels": label_V.numpy(), "paths": np.array(paths), "ensemble": np.array(ensemble)}
     arrays |= {key: score_VK.numpy() for key, score_VK in scores.items()}

@@ -1,4 +1,4 @@
-"""measure_latency(table, checkpoint): a query table's times on the device at hand, by blank clips; no data needed."""
+"""Times of a query table on the device at hand, measured on blank clips; no data are needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy.clip_network import normalize_of
 from mutualnet3d.deploy.load import build_network_of, check_same, load_model_file
 from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT
-from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.engine.evaluate import evaluation_forward
+from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.runner.session import blank_clips
 
@@ -26,18 +27,18 @@ def measure_latency(
     batch_size: int,
     num_runs: int,
 ) -> QueryTable:
-    """The table with the milliseconds of this machine: accuracy and multiply-adds are the same everywhere, times not.
+    """Return the table with the milliseconds of this machine: accuracy and multiply-adds are the same on any machine.
 
-    A row's milliseconds are the time of one forward pass, of the whole batch: what a caller waits for, not what a clip
-    costs. The context says on what: device, threads, batch_size, latency_runs.
+    A row's milliseconds are the time of one forward pass, of the whole batch: the time that a caller waits, not a
+    clip's part of it. Facts of the back end have its conditions: device, threads, batch_size, latency_runs.
 
     Args:
-        table: of a test run.
-        checkpoint: the calibrated.pyth that the run wrote beside it.
-        device: where the network runs.
-        threads: of PyTorch, while it is measured; None: as many as it has.
-        batch_size: clips of a forward pass.
-        num_runs: how often each sub-network is timed; the median counts.
+        table: query table of a test run.
+        checkpoint: calibrated.pyth that the run wrote beside it.
+        device: device that the network runs on.
+        threads: number of PyTorch's threads while it is measured; None: as many as it has.
+        batch_size: number of clips of a forward pass.
+        num_runs: number of timed passes of each sub-network, of which the median counts.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -53,16 +54,17 @@ def measure_latency(
     check_same(table, checkpoint)
     model = build_network_of(model_file, checkpoint)
     model.to(device, memory_format=model_file.memory_format)  # type: ignore[call-overload]
-    missing = [str(row.config) for row in table.rows if not model.can_evaluate(row.config)]
+    configs = [row.config for row in table.default_rows]
+    missing = [str(config) for config in configs if not model.can_evaluate(config)]
     if missing:
         raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {MODEL_FILE_HINT}")
     preprocessing = Preprocessing.from_json(model_file.preprocessing, checkpoint)
     normalize = normalize_of(preprocessing, model_file.memory_format).to(device)
     make_clips = partial(blank_clips, model, normalize, device, num_clips=batch_size)
-    with _threads(threads):
-        milliseconds = measure_milliseconds(model, [row.config for row in table.rows], make_clips, device, num_runs)
+    with _threads(threads), evaluation_forward(model) as forward:
+        latencies = measure_latencies(forward, configs, make_clips, device, num_rounds=num_runs)
         return table.with_milliseconds(
-            milliseconds,
+            latencies.milliseconds,
             device=device_name(device),
             threads=torch.get_num_threads(),
             batch_size=batch_size,
@@ -73,7 +75,7 @@ def measure_latency(
 
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """So many threads inside the block."""
+    """Give PyTorch `number` threads inside the block; None: leave it as it is."""
     before = torch.get_num_threads()
     if number is not None:
         torch.set_num_threads(number)

@@ -1,4 +1,4 @@
-"""The files of a test run: the query table in its forms, scores, confusion of classes, pictures."""
+"""Files of a test run: the query table in its forms, scores, confusion of classes, pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.data.build_loaders import Split
+from mutualnet3d.data.build_split import Split
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import logger
@@ -24,9 +24,16 @@ from mutualnet3d.results.view_scores import class_accuracy, confusion_matrix, sa
 def write_reports(
     cfg: CfgNode, table: QueryTable, result: Evaluation, split: Split, class_names: Sequence[str]
 ) -> None:
-    """Write all of them into `OUTPUT_DIR`, each whole or not at all.
+    """Write all files into `OUTPUT_DIR`, each whole or not at all.
 
     Confusion matrices are those of the most expensive and the cheapest sub-network; the scores hold all others'.
+
+    Args:
+        cfg: config of the run.
+        table: query table of the test.
+        result: accuracies and scores of the test.
+        split: videos of the test.
+        class_names: names of the classes.
     """
 
     def at(name: str) -> str:
@@ -39,28 +46,29 @@ def write_reports(
         paths = [split.videos[index].path for index in result.video_V.tolist()]
         scores = {str(config): score_VK for config, score_VK in result.scores.items()}
         save_scores(at(cfg.TEST.SAVE_RESULTS_PATH), scores, result.label_V, paths, cfg.DATA.ENSEMBLE_METHOD)
-    confusions = {row.config: confusion_matrix(result.scores[row.config], result.label_V).long() for row in table.rows}
+    rows = table.default_rows
+    confusions = {row.config: confusion_matrix(result.scores[row.config], result.label_V).long() for row in rows}
     _save_class_accuracy(at("class_accuracy.csv"), class_names, confusions)
-    for config in dict.fromkeys((table.rows[0].config, table.rows[-1].config)):
-        _save_confusion(at(f"confusion_{config}.csv"), class_names, confusions[config])
-        title = f"{cfg.MODEL.ARCH} {config}: {next(row.top1 for row in table.rows if row.config == config):.2f} % top-1"
-        _picture(save_confusion_plot, confusions[config], class_names, at(f"confusion_{config}.png"), title)
+    for row in dict.fromkeys((rows[0], rows[-1])):
+        _save_confusion(at(f"confusion_{row.config}.csv"), class_names, confusions[row.config])
+        title = f"{cfg.MODEL.ARCH} {row.config}: {row.top1:.2f} % top-1"
+        _picture(save_confusion_plot, confusions[row.config], class_names, at(f"confusion_{row.config}.png"), title)
     _picture(save_table_plot, table, at("tradeoff.png"), f"{cfg.MODEL.ARCH}, one checkpoint")
 
 
 def _save_class_accuracy(path: str, names: Sequence[str], confusions: dict[SubnetConfig, torch.Tensor]) -> None:
-    """A line for each class: how many videos it has, and each sub-network's top-1 on them, in percent."""
+    """Write a line for each class: the number of its videos, and each sub-network's top-1 on them, in percent."""
     columns = {str(config): class_accuracy(confusion_KK).tolist() for config, confusion_KK in confusions.items()}
     videos_K = next(iter(confusions.values())).sum(dim=1).tolist()
     rows = [["class", "name", "videos", *columns]]
     for number, (name, videos) in enumerate(zip(names, videos_K, strict=True)):
-        of_each = [f"{column[number]:.2f}" if videos else "" for column in columns.values()]
-        rows.append([str(number), name, str(videos), *of_each])
+        cells = [f"{column[number]:.2f}" if videos else "" for column in columns.values()]
+        rows.append([str(number), name, str(videos), *cells])
     _save_csv(path, rows)
 
 
 def _save_confusion(path: str, names: Sequence[str], confusion_KK: torch.Tensor) -> None:
-    """Rows are the true classes, columns what they are taken for."""
+    """Write a confusion matrix: rows are the true classes, columns those that they are taken for."""
     rows = [[name, *row] for name, row in zip(names, confusion_KK.tolist(), strict=True)]
     _save_csv(path, [["true class", *names], *rows])
 

@@ -1,18 +1,21 @@
-"""test(cfg): calibrate, evaluate and measure sub-networks, and write the query table."""
+"""Test run, test(cfg): calibrate, evaluate and measure sub-networks, and write the query table."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.data.build_loaders import Split, build_preprocessing, build_test_loader, read_class_names
+from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
+from mutualnet3d.data.build_split import Split, read_class_names
+from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.distributed.launch import Launch
-from mutualnet3d.engine.checkpoint import CheckpointFolder
-from mutualnet3d.engine.evaluate import Evaluation
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
+from mutualnet3d.engine.evaluate import Evaluation, evaluation_forward
 from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.log import logger
@@ -22,19 +25,21 @@ from mutualnet3d.models.interpolate import interpolated, neighbours
 from mutualnet3d.models.statistics import NormStatistics
 from mutualnet3d.models.weights import LoadedWeights
 from mutualnet3d.mutual import SubnetConfig
-from mutualnet3d.results.latency import device_name, measure_milliseconds
-from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.results.latency import device_name, measure_latencies
+from mutualnet3d.results.query_table import QueryTable, Row, Views
+from mutualnet3d.results.view_scores import Accuracy
+from mutualnet3d.runner.build_space import build_test_space, configs_to_test
 from mutualnet3d.runner.reports import write_reports
-from mutualnet3d.runner.session import Session, build_test_space, configs_to_test
+from mutualnet3d.runner.session import Session
 from mutualnet3d.shapes import ClipShape
 
 
 def test(cfg: CfgNode, launch: Launch | None = None) -> QueryTable | None:  # noqa: PT028 - not a test case
-    """Calibrate, evaluate and measure the sub-networks of `TEST.SUBNETS`; write the query table and what is behind it.
+    """Calibrate, evaluate and measure the sub-networks of `TEST.SUBNETS`; write and return the query table.
 
-    Into `OUTPUT_DIR`: calibrated.pyth (weights and statistics), query_table.json, .csv and .md, tradeoff.png,
+    Files in `OUTPUT_DIR`: calibrated.pyth (weights and statistics), query_table.json, .csv and .md, tradeoff.png,
     class_accuracy.csv, confusion_*.csv and .png, and `TEST.SAVE_RESULTS_PATH`. The processes of a job share clips and
-    videos; the first of them measures, writes and has the table.
+    videos; the first of them measures, writes and returns the table.
 
     Raises:
         Interrupted: a signal asked the process to leave.
@@ -51,7 +56,7 @@ def _test(session: Session) -> QueryTable | None:
     configs = configs_to_test(cfg)
     loaded = _load(session)
     split = session.read_split("test")
-    class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not behind it
+    class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not after it
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
     _find_statistics(session, configs, loaded)
     if cfg.TEST.MEASURE_INTERPOLATION:
@@ -65,7 +70,7 @@ def _test(session: Session) -> QueryTable | None:
 
 
 def _load(session: Session) -> LoadedWeights:
-    """The weights to test, the same on all processes."""
+    """Load the weights to test, the same on all processes."""
     cfg = session.cfg
     path = cfg.TEST.CHECKPOINT_FILE_PATH or distributed.broadcast(CheckpointFolder(cfg.OUTPUT_DIR).newest())
     if path is None:
@@ -123,7 +128,7 @@ def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None
 
 
 def _measure_interpolation(session: Session, result: Evaluation, split: Split) -> None:
-    """Test once more, with interpolated statistics, what lies between two others, and remember what that costs."""
+    """Test sub-networks between two widths once more, with interpolated statistics, and store the loss of top-1."""
     model, statistics = session.model, session.model.statistics
     inner = [config for config in result.accuracies if neighbours(config, statistics.calibrated)]
     with statistics.replaced({**statistics, **{config: interpolated(model, config) for config in inner}}):
@@ -160,38 +165,44 @@ def _write(session: Session, result: Evaluation, split: Split, step: int, class_
 def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: str) -> QueryTable:
     cfg, model = session.cfg, session.model
     configs = list(result.accuracies)
-    milliseconds = measure_milliseconds(model, configs, session.blank_clips, session.device, cfg.TEST.LATENCY_RUNS)
-    rows = []
+    with evaluation_forward(model) as forward:
+        latencies = measure_latencies(
+            forward, configs, session.blank_clips, session.device, num_rounds=cfg.TEST.LATENCY_RUNS
+        )
+    views = Views(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
+    rows: list[Row] = []
     for config, accuracy in result.accuracies.items():
         operations, params = costs(model, config)
-        rows.append(
-            Row(
-                config=config,
-                gflops=operations / 1e9,
-                params=params,
-                milliseconds=milliseconds[config],
-                top1=accuracy.top1,
-                top5=accuracy.top5,
-                clip_top1=accuracy.clip_top1,
-                clip_top5=accuracy.clip_top5,
-            )
-        )
+        rows += _rows(config, operations / 1e9, params, latencies.milliseconds[config], accuracy, views)
     context = {
         "model": cfg.MODEL.ARCH,
         "num_videos": len(result.video_V),
         "num_found": len(split.videos),
         "num_listed": split.bad.num_listed,
         "num_in_list": split.num_in_list,
-        "views": f"{cfg.TEST.NUM_ENSEMBLE_VIEWS} x {cfg.TEST.NUM_SPATIAL_CROPS} views",
         "ensemble": cfg.DATA.ENSEMBLE_METHOD,
-        "statistics": "interpolated"
-        if any(config in model.statistics.interpolated for config in configs)
-        else "calibrated",
-        "device": device_name(session.device),
-        "threads": torch.get_num_threads(),
-        "batch_size": 1,
-        "milliseconds_of": "one forward pass of the whole batch",
-        "latency_runs": cfg.TEST.LATENCY_RUNS,
+        "statistics": "calibrated" if set(configs).isdisjoint(model.statistics.interpolated) else "interpolated",
         "checkpoint": checkpoint,
+        "backend": PyTorch.name,
+        "views": str(views),
+        "backends": {
+            PyTorch.name: {
+                "device": device_name(session.device),
+                "threads": torch.get_num_threads(),
+                "batch_size": 1,
+                "milliseconds_of": "one forward pass of the whole batch",
+                "latency_runs": cfg.TEST.LATENCY_RUNS,
+            }
+        },
     }
     return QueryTable(tuple(rows), context)
+
+
+def _rows(
+    config: SubnetConfig, gflops: float, params: int, milliseconds: float, accuracy: Accuracy, views: Views
+) -> list[Row]:
+    """Return the rows of a sub-network: of all views of a video, and of single ones, where there are several."""
+    row = Row(config, gflops, params, milliseconds, accuracy.top1, accuracy.top5, PyTorch.name, views)
+    if views.count == 1:
+        return [row]
+    return [row, replace(row, views=Views(), top1=accuracy.clip_top1, top5=accuracy.clip_top5)]

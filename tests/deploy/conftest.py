@@ -1,14 +1,31 @@
-"""Networks that several modules of tests deploy."""
+"""Fixtures of all tests of deployment."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from mutualnet3d.deploy.export import export
-from mutualnet3d.deploy.load import load_networks
-from tests.conftest import generators_as_found
-from tests.tools.test_measure_latency import write_tested
+from mutualnet3d.deploy.load import load_checkpoint_networks
+from tests.cli.test_latency import write_tested
+from tests.conftest import generators_as_found, write_video
+from tests.deploy.networks import source_of
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory):
+    """Sub-networks of a tiny X3D, with their query table."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return source_of("x3d", tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory):
+    """Path of a second of noise."""
+    frames = np.random.default_rng(1).integers(0, 256, (30, 72, 96, 3), dtype=np.uint8)
+    return str(write_video(tmp_path_factory.mktemp("predicted") / "video.mp4", frames))
 
 
 @pytest.fixture(scope="session")
@@ -17,5 +34,5 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     with generators_as_found(), torch.random.fork_rng(devices=[]):
         _, checkpoint, _, _ = write_tested(folder, class_names=["dark", "bright"])
-        source = load_networks(checkpoint)
-        return source, export(source, str(folder / "bundle"))
+        tested = load_checkpoint_networks(checkpoint)
+        return tested, export(tested, str(folder / "bundle"))

@@ -31,7 +31,7 @@ def table_of(model: SlimmableNet, *configs: SubnetConfig, **context: object) -> 
     for number, config in enumerate(configs):
         operations, params = costs(model, config)
         rows.append(Row(config, operations / 1e9, params, 10.0 / (number + 1), 90.0 - number, 99.0))
-    return QueryTable(tuple(rows), {"views": "1 x 1 views", **context})
+    return QueryTable(tuple(rows), {"views": "1 x 1", **context})
 
 
 def short(family: str) -> SlimmableNet:

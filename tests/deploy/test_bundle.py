@@ -11,8 +11,8 @@ from mutualnet3d.deploy import bundle as bundle_module
 from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, SUMS, Bundle, write_bundle
 from mutualnet3d.deploy.export import export
 from mutualnet3d.files import atomic
+from tests.cli.test_latency import CONFIGS
 from tests.deploy.networks import SMALL, source_of
-from tests.tools.test_measure_latency import CONFIGS
 
 for module in ("onnx", "onnxruntime", "openvino"):
     pytest.importorskip(module, reason=f"{module} is not installed (extra [deploy])")

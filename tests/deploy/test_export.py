@@ -14,9 +14,9 @@ from mutualnet3d.deploy.bundle import CHECKPOINT
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import MAX_DIFFERENCE, ParityError, eager_logits, export
 from mutualnet3d.files.hashes import file_hash
+from tests.cli.test_latency import CONFIGS, write_tested
 from tests.copies import Script
 from tests.deploy.networks import FULL, HOW, SMALL, source_of
-from tests.tools.test_measure_latency import CONFIGS, write_tested
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [deploy])")
@@ -40,7 +40,7 @@ def test_every_format_gives_the_eager_logits(family, tmp_path):
         wanted = eager_logits(source, SMALL, clips)
         assert wanted.std() > 1e-2 * wanted.abs().max()  # not one number, whatever the clip
         for name in EXACT:
-            got = BACKENDS[export_module.FORMATS[name]](bundle, CPU, 1).runner(SMALL)(clips)
+            got = BACKENDS[export_module.FORMATS[name]](bundle, CPU, 1).forward(SMALL)(clips)
             assert (got - wanted).abs().max() <= MAX_DIFFERENCE * wanted.abs().max()
 
 

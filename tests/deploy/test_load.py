@@ -5,11 +5,11 @@ import shutil
 import pytest
 import torch
 
-from mutualnet3d.deploy.load import check_same, load_model_file, load_networks
+from mutualnet3d.deploy.load import check_same, load_checkpoint_networks, load_model_file
 from mutualnet3d.engine.checkpoint import save_checkpoint
 from mutualnet3d.files.torch_file import MODEL, read_torch_file, write_torch_file
 from mutualnet3d.results.query_table import QueryTable
-from tests.tools.test_measure_latency import CONFIGS, write_tested
+from tests.cli.test_latency import CONFIGS, write_tested
 
 
 @pytest.fixture(scope="module")
@@ -20,22 +20,22 @@ def tested(tmp_path_factory):
 
 def test_networks_are_those_of_the_file_and_the_table_beside_it(tested):
     model, path, table, _ = tested
-    source = load_networks(path)
+    source = load_checkpoint_networks(path)
     assert source.configs == CONFIGS
     assert (source.class_names, source.table) == (("dark", "bright"), table)
     assert source.preprocessing.crop_size == 32
     clip = [torch.randn(1, 3, 2, 32, 32)]
     with torch.no_grad(), model.eval().active(CONFIGS[1]), source.network().active(CONFIGS[1]):
         assert torch.equal(source.network()(clip), model(clip))
-    assert load_networks(path, find_table=False).table is None
+    assert load_checkpoint_networks(path, find_table=False).table is None
 
 
 def test_a_table_is_of_one_file(tested, tmp_path):
     _, path, table, table_path = tested
     check_same(table, path)
     other = shutil.copy(path, tmp_path / "calibrated.pyth")
-    assert load_networks(str(other)).table is None  # none beside it
-    assert load_networks(str(other), table_path).table == table
+    assert load_checkpoint_networks(str(other)).table is None  # none beside it
+    assert load_checkpoint_networks(str(other), table_path).table == table
     with pytest.raises(ValueError, match=r"is checkpoint \w{16}, the table is of checkpoint 0123; give the calibrated"):
         check_same(QueryTable(table.rows, {"checkpoint": "0123"}), path)
     with pytest.raises(ValueError, match="the table does not say which checkpoint it is of"):
@@ -55,7 +55,7 @@ def test_files_that_cannot_be_deployed(tested, tmp_path):
     content = read_torch_file(tested[1], "a file")
     write_torch_file(path, MODEL, {**content, "builder": "vit"})
     with pytest.raises(ValueError, match=r"a\.pyth: unknown builder 'vit'; allowed: resnet, slowfast, x3d"):
-        load_networks(path)
+        load_checkpoint_networks(path)
     write_torch_file(path, MODEL, {**content, "preprocessing": {}})
     with pytest.raises(ValueError, match=r"a\.pyth: preprocessing has num_frames, .*; missing or unknown: .*crop_size"):
-        load_networks(path)
+        load_checkpoint_networks(path)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -9,42 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mutualnet3d as m3
-from mutualnet3d.deploy import backends as backends_module
 from mutualnet3d.deploy import predictor as predictor_module
-from mutualnet3d.deploy.backends import OnnxRuntime, OpenVINO, OpenVINOBf16, PyTorch, PyTorchBf16
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import eager_logits, export
-from mutualnet3d.deploy.load import load_networks
-from mutualnet3d.deploy.prediction import best_labels, score_views
+from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.predictor import Predictor
-from mutualnet3d.results.latency import device_name
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.reader import VideoDecodeError
-from tests.conftest import SHARED, write_video
-from tests.deploy.networks import CLASS_NAMES, FULL, HOW, SMALL, source_of
-from tests.tools.test_measure_latency import CONFIGS, write_tested
+from mutualnet3d.video.errors import VideoDecodeError
+from tests.cli.test_latency import CONFIGS, write_tested
+from tests.conftest import SHARED
+from tests.deploy.networks import FULL, HOW, SMALL
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    with torch.random.fork_rng(devices=[]):
-        return source_of("x3d", tmp_path_factory.mktemp("source"))
-
-
 @pytest.fixture
-def predictor(source):
-    return Predictor(source, backend="pytorch")
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    frames = np.random.default_rng(1).integers(0, 256, (30, 72, 96, 3), dtype=np.uint8)
-    return str(write_video(tmp_path_factory.mktemp("predicted") / "video.mp4", frames))
+def predictor(networks):
+    return Predictor(networks, backend="pytorch")
 
 
 @pytest.fixture(scope="module")
@@ -56,70 +39,46 @@ def tested(tmp_path_factory):
     return folder
 
 
-def test_labels_are_those_of_the_eager_sub_network(predictor, source, video):
+def test_labels_are_those_of_the_eager_sub_network(predictor, networks, video):
     got = predictor.predict(video, config=SMALL, views=(2, 3), top=3)
-    read = predictor_module.ClipReader(HOW).read(video, source.shapes(SMALL), 2, 3)
-    score_K = eager_logits(source, SMALL, [read.clips[shape] for shape in source.shapes(SMALL)]).softmax(1).mean(0)
+    read = predictor_module.ClipReader(HOW).read(video, networks.shapes(SMALL), 2, 3)
+    score_K = eager_logits(networks, SMALL, [read.clips[shape] for shape in networks.shapes(SMALL)]).softmax(1).mean(0)
     order = score_K.argsort(descending=True)[:3].tolist()
     assert [label.index for label in got.labels] == order
     assert [label.name for label in got.labels] == [f"class {index}" for index in order]
     assert [label.score for label in got.labels] == pytest.approx(score_K[order].tolist(), rel=1e-4)
     assert (got.config, got.views, got.backend, got.source) == (SMALL, 6, "pytorch", video)
-    assert got.gflops == pytest.approx(m3.multiply_adds(source.network(), SMALL) / 1e9)
+    assert got.gflops == pytest.approx(m3.multiply_adds(networks.network(), SMALL) / 1e9)
     assert got.frames.shape == (SMALL.frames, SMALL.size, SMALL.size, 3)
     assert np.array_equal(got.frames, read.clips[SMALL.clip_shape][0].numpy())
     assert min(got.timing.decode, got.timing.prepare, got.timing.network) > 0
     assert got.timing.total == pytest.approx(got.timing.decode + got.timing.prepare + got.timing.network)
-    said = got.to_json()
-    assert (said["config"], said["top1"], said["labels"][0]["index"]) == ("w0.5-s48-t2", 89.0, order[0])
+    values = got.to_json()
+    assert (values["config"], values["top1"], values["labels"][0]["index"]) == ("w0.5-s48-t2", 89.0, order[0])
 
 
-def test_a_budget_chooses_the_sub_network(predictor, source, video):
-    large, small = (source.gflops(config) for config in (FULL, SMALL))
-    assert predictor.predict(video, gflops=large).config == FULL
-    assert predictor.predict(video, gflops=0.99 * large).config == SMALL
-    assert predictor.predict(video).config == FULL
-    assert predictor.predict(video, config="w0.5-s48-t2").config == SMALL
-    with pytest.raises(ValueError, match=r"no sub-network fits gflops=.*the cheapest in gflops is w0\.5-s48-t2"):
-        predictor.predict(video, gflops=0.5 * small)
-
-
-def test_milliseconds_are_those_of_here(predictor, video, monkeypatch):
-    assert predictor.table.rows[0].milliseconds == 10.0  # the test run's
-    points = predictor.points()
-    assert predictor.table.context["backend"] == "pytorch"
-    assert predictor.table.context["threads"] == torch.get_num_threads()
-    assert all(row.milliseconds != 10.0 for row in predictor.table.rows)
-    assert points[-1].top1 == 90.0
-    assert predictor.predict(video, milliseconds=1e6).config == FULL
-    monkeypatch.setattr(predictor_module.Predictor, "_measure", None)  # once is enough
-    with pytest.raises(ValueError, match=r"no sub-network fits milliseconds=0\.001"):
-        predictor.predict(video, milliseconds=1e-3)
-
-
-def test_changing_the_budget_costs_under_a_millisecond_and_no_memory(predictor, source):
-    clips = {config: random_clips(source.shapes(config), 1) for config in (FULL, SMALL)}
-    weights = {name: value.data_ptr() for name, value in source.network().state_dict().items()}
-    runner = {config: predictor._chosen_backend(config, None).runner(config) for config in clips}
+def test_changing_the_budget_costs_under_a_millisecond_and_no_memory(predictor, networks):
+    clips = {config: random_clips(networks.shapes(config), 1) for config in (FULL, SMALL)}
+    weights = {name: value.data_ptr() for name, value in networks.network().state_dict().items()}
     for config in (FULL, SMALL, FULL, SMALL):
-        runner[config](clips[config])
-    budgets = [source.gflops(FULL), source.gflops(SMALL)] * 50
+        predictor._backend(config, clips[config])
+    budgets = [networks.gflops(FULL), networks.gflops(SMALL)] * 50
     started = time.perf_counter()
     for budget in budgets:
         config, _ = predictor.choose(gflops=budget)
-        with source.network().active(config):
+        with networks.network().active(config):
             pass
     assert (time.perf_counter() - started) / len(budgets) < 1e-3
-    assert {name: value.data_ptr() for name, value in source.network().state_dict().items()} == weights
+    assert {name: value.data_ptr() for name, value in networks.network().state_dict().items()} == weights
 
 
-def test_compiled_sub_networks_are_made_once(source, video):
+def test_compiled_sub_networks_are_made_once(networks, video):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [deploy])")
-    predictor = Predictor(source, backend="onnxruntime", threads=1)
+    predictor = Predictor(networks, backend="onnxruntime", threads=1)
     predictor.prepare([SMALL])
-    made = predictor._backend.runner(SMALL)
+    made = predictor._backend.forward(SMALL)
     assert predictor.predict(video, config=SMALL).backend == "onnxruntime"
-    assert predictor._backend.runner(SMALL) is made
+    assert predictor._backend.forward(SMALL) is made
 
 
 def test_calls_from_several_threads_do_not_meet(predictor, video):
@@ -138,122 +97,20 @@ def test_calls_from_several_threads_do_not_meet(predictor, video):
     assert all(labels == wanted[config] for config, labels in got)
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_back_ends_agree(backend, source, video):
-    pytest.importorskip(backend, reason=f"{backend} is not installed (extra [deploy])")
-    eager, compiled = (Predictor(source, backend=name, threads=1) for name in ("pytorch", backend))
-    wanted, got = (each.predict(video, config=SMALL, views=2) for each in (eager, compiled))
-    assert (got.backend, got.views) == (backend, 2)
-    assert [label.index for label in got.labels] == [label.index for label in wanted.labels]
-    assert [label.score for label in got.labels] == pytest.approx([label.score for label in wanted.labels], rel=1e-4)
-
-
-def test_auto_computes_in_float32_alone():
-    exact = set(backends_module.CHOICES["auto"])
-    assert exact == {"openvino", "onnxruntime", "pytorch", "pt2"}
-    assert set(backends_module.CHOICES["fast"]) - exact == {"openvino-bf16", "openvino-int8", "pytorch-bf16"}
-
-
-def test_bf16_is_near(source, monkeypatch):
-    monkeypatch.setattr(backends_module, "_cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # see test_train_network.py: oneDNN's bf16 on this CPU
-    clips = random_clips(source.shapes(SMALL), 2)
-    wanted = eager_logits(source, SMALL, clips)
-    got = PyTorchBf16(source, CPU, None).runner(SMALL)(clips)
-    difference = float((got - wanted).abs().max() / wanted.abs().max())
-    assert 1e-5 < difference < 0.05
-
-
-@pytest.mark.parametrize("config", [FULL, SMALL])
-def test_openvinos_bf16_is_near_and_its_logits_are_float32(config, source):
-    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
-    problem = OpenVINOBf16.why_not(source, config, CPU)
-    if problem is not None:
-        pytest.skip(problem)
-    clips = random_clips(source.shapes(config), 2)
-    wanted = eager_logits(source, config, clips)
-    got = OpenVINOBf16(source, CPU, 1).runner(config)(clips)
-    difference = float((got - wanted).abs().max() / wanted.abs().max())
-    assert 1e-5 < difference < 0.05
-    assert not torch.equal(got, got.bfloat16().float())
-
-
-def test_float32_logits_compute_the_same(source):
-    """In float32, where both forms of the classifier give the same but for rounding."""
-    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
-    clips = random_clips(source.shapes(SMALL), 2)
-    in_bf16s_form = OpenVINOBf16(source, CPU, 1)
-    in_bf16s_form._precision = "f32"
-    wanted, got = (each.runner(SMALL)(clips) for each in (OpenVINO(source, CPU, 1), in_bf16s_form))
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
-
-
-def test_beside_a_gpu_the_other_libraries_run_on_the_cpu(source, monkeypatch):
-    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
-    with monkeypatch.context() as has_gpu:
-        has_gpu.setattr(torch.cuda, "is_available", lambda: True)
-        assert PyTorch.default_device() == torch.device("cuda")
-        assert OnnxRuntime.why_not(source, SMALL, None) is None
-        predictor = Predictor(source, backend="openvino", threads=1)
-        with pytest.raises(ValueError, match=r"back end openvino: openvino does not run on cuda, but on cpu$"):
-            Predictor(source, backend="openvino", device="cuda")
-    clip = np.zeros((8, 72, 96, 3), np.uint8)
-    assert predictor.predict(clip, config=SMALL).backend == "openvino"
-    assert predictor.measure().context["device"] == device_name(CPU)
-
-
-def test_without_a_converter_pytorch_runs(source, monkeypatch, video):
-    monkeypatch.setattr(backends_module, "installed", lambda module: module != "onnxscript")
-    predictor = Predictor(source)
-    assert predictor.predict(video, config=SMALL).backend == "pytorch"
-    assert predictor.rejected["openvino"] == "onnxscript is not installed: pip install 'mutualnet3d[deploy]'"
-
-
-def test_threads_are_said_where_they_are_known(source):
-    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
-    assert "threads" not in Predictor(source, backend="openvino").measure().context
-    assert Predictor(source, backend="openvino", threads=1).measure().context["threads"] == 1
-
-
-def test_what_is_wrong_with_a_budget_is_said_before_anything_is_measured(predictor, monkeypatch):
-    monkeypatch.setattr(predictor_module.Predictor, "_measure", None)
-    for budget in (float("nan"), 0, -1.0, "9"):
-        with pytest.raises(ValueError, match=r"milliseconds is .*; a budget must be a number above 0"):
-            predictor.choose(milliseconds=budget)
-
-
-def test_sub_networks_are_prepared_by_their_keys(source):
-    predictor = Predictor(source, backend="pytorch")
+def test_sub_networks_are_prepared_by_their_keys(networks):
+    predictor = Predictor(networks, backend="pytorch")
     predictor.prepare(["w0.5-s48-t2"])
-    assert set(predictor._backend._runners) == {SMALL}
+    assert set(predictor._backend._forwards) == {SMALL}
     with pytest.raises(ValueError, match=r"has no sub-network w0\.7-s48-t2 that can be run; it has w1\.0-s64-t4, "):
         predictor.prepare(["w0.7-s48-t2"])
     with pytest.raises(ValueError, match=r"configs is 'w0\.5-s48-t2'; it must be a list"):
         predictor.prepare("w0.5-s48-t2")
 
 
-def test_predictions_can_be_compared(predictor, video):
-    prediction = predictor.predict(video, config=SMALL)
-    assert copy.deepcopy(prediction) == prediction
-    assert hash(copy.deepcopy(prediction)) == hash(prediction)
-    assert dataclasses.replace(prediction, views=2) != prediction
-
-
 def test_a_path_may_be_a_path(tested, video):
     predictor = Predictor.load(tested / "calibrated.pyth", tested / "query_table.json", backend="pytorch")
     wanted = Predictor.load(str(tested / "calibrated.pyth"), backend="pytorch").predict(video).labels
     assert predictor.predict(Path(video)).labels == wanted
-
-
-def test_missing_extras_are_one_line(source, monkeypatch, video, caplog):
-    hidden = {"openvino", "onnxruntime"}
-    monkeypatch.setattr(backends_module, "installed", lambda module: module not in hidden)
-    with pytest.raises(ModuleNotFoundError, match=r"^openvino is not installed: pip install 'mutualnet3d\[deploy\]'$"):
-        Predictor(source, backend="openvino")
-    predictor = Predictor(source)
-    assert predictor.predict(video, config=SMALL).backend == "pytorch"
-    assert set(predictor.rejected) == {"openvino", "onnxruntime", "pt2"}
-    assert "openvino is not installed: pip install 'mutualnet3d[deploy]'" in caplog.text
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
@@ -268,7 +125,7 @@ def test_a_test_run_can_be_loaded(tested, video):
 
 def test_a_bundle_predicts_as_its_checkpoint(tested, tmp_path, video):
     checkpoint = str(tested / "calibrated.pyth")
-    export(load_networks(checkpoint), str(tmp_path / "bundle"), formats=["pt2", "pytorch"])
+    export(load_checkpoint_networks(checkpoint), str(tmp_path / "bundle"), formats=["pt2", "pytorch"])
     wanted = Predictor.load(checkpoint, backend="pytorch").predict(video, gflops=0.5)
     for backend in ("pytorch", "pt2"):
         got = Predictor.load(str(tmp_path / "bundle"), backend=backend).predict(video, gflops=0.5)
@@ -304,6 +161,21 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         Predictor.load(str(tmp_path))
 
 
+def test_a_folder_of_pictures_is_a_video_whose_rate_the_caller_may_know(predictor, tmp_path):
+    frames = np.random.default_rng(2).integers(0, 256, (30, 72, 96, 3), dtype=np.uint8)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    for fps in (None, 12.0):
+        of_folder = predictor.predict(tmp_path, config=SMALL, fps=fps)
+        in_memory = predictor.predict(frames, config=SMALL, fps=fps)
+        assert of_folder.source == str(tmp_path)
+        assert of_folder.labels == in_memory.labels
+        assert np.array_equal(of_folder.frames, in_memory.frames)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VideoDecodeError, match="empty: the folder has no picture; looked for"):
+        predictor.predict(str(tmp_path / "empty"))
+
+
 # ---- what cannot be --------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +189,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         ({"views": 0}, r"views is 0; allowed: clips over the video, 1 or more, or \(clips, crops\), crops 1 or 3"),
         ({"views": (1, 2)}, r"views is \(1, 2\)"),
         ({"top": 0}, "top is 0; it must be an integer of at least 1"),
-        ({"fps": 24.0}, "fps is of frames; a file tells its own"),
+        ({"fps": 24.0}, "fps is of frames and of folders of pictures; a file tells its own"),
     ],
 )
 def test_other_arguments_are_refused(arguments, said, predictor, video):
@@ -339,9 +211,9 @@ def test_other_frames_are_refused(predictor):
         ({"backend": "openvino-int8"}, "back end openvino-int8: .*has no openvino-int8 network of w1"),
     ],
 )
-def test_other_settings_are_refused(settings, said, source):
+def test_other_settings_are_refused(settings, said, networks):
     with pytest.raises(ValueError, match=said):
-        Predictor(source, **settings)
+        Predictor(networks, **settings)
 
 
 @pytest.mark.parametrize(
@@ -358,14 +230,3 @@ def test_broken_videos_are_refused(name, said, predictor):
         pytest.skip(f"no {path}")
     with pytest.raises(VideoDecodeError, match=f"{name}.*{said}"):
         predictor.predict(path)
-
-
-@pytest.mark.parametrize("ensemble", ["sum", "logits", "max"])
-def test_views_are_put_together_as_testing_does(ensemble):
-    from mutualnet3d.results.view_scores import ViewScores
-
-    logits_VK = torch.randn(3, len(CLASS_NAMES))
-    scores = ViewScores([0], len(CLASS_NAMES), ensemble)
-    scores.add(torch.zeros(3, dtype=torch.long), logits_VK, torch.zeros(3, dtype=torch.long))
-    order = scores.score_VK[0].argsort(descending=True).tolist()
-    assert [each.index for each in best_labels(score_views(logits_VK, ensemble), CLASS_NAMES, 7)] == order

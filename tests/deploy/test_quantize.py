@@ -55,16 +55,13 @@ def clips_of(source, config):
 
 
 def with_int8(table, *losses):
-    """The table with points of top-1 lost in int8, row by row; None: not known."""
-    return QueryTable(
-        tuple(
-            replace(row, int8_top1=None, int8_top5=None, int8_milliseconds=None)
-            if loss is None
-            else replace(row, int8_top1=row.top1 - loss, int8_top5=row.top5 - loss, int8_milliseconds=1.0)
-            for row, loss in zip(table.rows, losses, strict=True)
-        ),
-        table.context,
-    )
+    """Return the test's rows, and rows with points of top-1 lost in int8, one by one; None: not known."""
+    rows = [
+        replace(row, backend=OpenVINOInt8.name, milliseconds=1.0, top1=row.top1 - loss, top5=row.top5 - loss)
+        for row, loss in zip(table.default_rows, losses, strict=True)
+        if loss is not None
+    ]
+    return QueryTable((*table.default_rows, *rows), {**table.context, "backend": "pytorch"})
 
 
 def with_table(quantized, table):
@@ -122,7 +119,7 @@ def test_logits_are_close_and_not_rounded(quantized):
     backend = OpenVINOInt8(quantized, CPU, 1)
     for config in (FULL, SMALL):
         clips = random_clips(quantized.shapes(config), 4, seed=5)
-        got, wanted = backend.runner(config)(clips), eager_logits(quantized, config, clips)
+        got, wanted = backend.forward(config)(clips), eager_logits(quantized, config, clips)
         assert 0 < (got - wanted).abs().max() < 0.1 * wanted.abs().max()
         node = quantized.openvino(config, int8=True).get_results()[0]
         while node.get_type_name() != "MatMul":
@@ -162,7 +159,7 @@ def test_says_nothing_sends_nothing_and_does_the_same_again(plain, quantized, mo
     assert logging.getLogger("nncf").level == level
     assert not importlib.import_module("rich").get_console().quiet
     sources, clips = (quantized, QuantizedNetworks(quantized, {SMALL: again})), random_clips(quantized.shapes(SMALL), 2)
-    assert torch.equal(*(OpenVINOInt8(each, CPU, 1).runner(SMALL)(clips) for each in sources))
+    assert torch.equal(*(OpenVINOInt8(each, CPU, 1).forward(SMALL)(clips) for each in sources))
 
 
 def test_everyones_loggers_stay_what_they_are(monkeypatch):
@@ -189,6 +186,7 @@ def test_budgets_are_met_by_the_accuracy_of_int8(quantized):
         with_table(quantized, with_int8(quantized.table, 2.0, 0.0)), backend="openvino-int8", threads=1
     )
     assert [(row.config, row.top1, row.top5) for row in predictor.table.rows] == [(FULL, 88, 97), (SMALL, 89, 99)]
+    assert {row.backend for row in predictor.table.rows} == {"openvino-int8"}
     got = predictor.predict(FRAMES, gflops=quantized.gflops(FULL))
     assert (got.config, got.row.top1, got.backend) == (SMALL, 89.0, "openvino-int8")
     assert predictor.predict(FRAMES, config=FULL).row.top1 == 88.0
@@ -210,7 +208,8 @@ def test_sub_networks_without_an_accuracy_in_int8_are_left_out(quantized):
     assert unknown.predict(FRAMES, config=SMALL).row is None
     for budget in ({"gflops": 1.0}, {"milliseconds": 1e6}):
         with pytest.raises(
-            ValueError, match=r"the table says nothing of int8: .*; a budget needs accuracies \(tools/exp"
+            ValueError,
+            match=r"has no rows of back end openvino-int8 with 1 x 1 .*; a budget needs accuracies \(`mutualnet3d exp",
         ):
             unknown.predict(FRAMES, **budget)
 
@@ -227,20 +226,22 @@ def test_a_sub_network_that_is_not_there_in_int8(quantized):
     [
         ((0.5, 0.5), None),
         ((-1.0, 0.0), None),
-        ((0.5, 0.6), r"int8 costs w0\.5-s48-t2 0\.60 points of top-1"),  # it may be the next one that is run
-        ((0.75, 0.0), r"int8 costs w1\.0-s64-t4 0\.75 points of top-1"),
-        ((0.0, None), r"the query table has no accuracy of w0\.5-s48-t2 in int8"),
+        ((0.5, 0.6), r"openvino-int8 costs w0\.5-s48-t2 0\.60 points of top-1"),  # it may be the next one that is run
+        ((0.75, 0.0), r"openvino-int8 costs w1\.0-s64-t4 0\.75 points of top-1"),
+        ((0.0, None), r"the query table has no accuracy of w0\.5-s48-t2 on openvino-int8"),
     ],
 )
 def test_fast_takes_int8_where_it_is_known_to_cost_next_to_nothing(quantized, monkeypatch, losses, problem):
     monkeypatch.setitem(CHOICES, "fast", ("openvino-int8", "pt2"))  # of which it has none
-    predictor = Predictor(with_table(quantized, with_int8(quantized.table, *losses)), backend="fast", threads=1)
+    networks = with_table(quantized, with_int8(quantized.table, *losses))
     if problem is None:
+        predictor = Predictor(networks, backend="fast", threads=1)
+        assert predictor.backend == "openvino-int8"
         got = predictor.predict(FRAMES, config=FULL)
         assert (got.backend, got.row.top1) == ("openvino-int8", 90.0 - losses[0])
     else:
         with pytest.raises(ValueError, match=rf"no back end can run {FULL} here: openvino-int8: {problem}"):
-            predictor.predict(FRAMES, config=FULL)
+            Predictor(networks, backend="fast", threads=1)
 
 
 # ---- the bundle ------------------------------------------------------------------------------------------------------
@@ -255,17 +256,17 @@ def test_a_bundle_has_them_and_their_accuracy(quantized, tmp_path):
         assert bundle.networks[config].files == {"openvino-int8": f"networks/{config}-int8.xml"}
         assert 0 < bundle.networks[config].differences["openvino-int8"] < 0.1
         clips = random_clips(bundle.shapes(config), 2, seed=3)
-        of_bundle, of_source = (OpenVINOInt8(each, CPU, 1).runner(config)(clips) for each in (bundle, quantized))
+        of_bundle, of_source = (OpenVINOInt8(each, CPU, 1).forward(config)(clips) for each in (bundle, quantized))
         assert torch.equal(of_bundle, of_source)
     predictor = Predictor(bundle, backend="openvino-int8", threads=1)
     assert predictor.predict(FRAMES, gflops=quantized.gflops(FULL)).row.top1 == 89.5
 
 
 def test_int8_that_gives_no_numbers_is_not_exported(quantized, tmp_path, monkeypatch):
-    def runner(backend, config):
+    def forward(backend, config):
         return lambda clips: torch.full((len(clips[0]), len(quantized.class_names)), torch.nan)
 
-    monkeypatch.setattr(OpenVINOInt8, "runner", runner)
+    monkeypatch.setattr(OpenVINOInt8, "forward", forward)
     with pytest.raises(ParityError, match=r"w0\.5-s48-t2 as openvino-int8, 2 clips at once: a difference of nan"):
         export(quantized, str(tmp_path / "bundle"), [SMALL], ["pytorch"], int8=quantized._models)
     assert list(tmp_path.iterdir()) == []

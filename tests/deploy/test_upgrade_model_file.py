@@ -21,9 +21,9 @@ from mutualnet3d.models import read_model_file
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
+from tests.cli.test_latency import write_tested
 from tests.conftest import as_overrides
 from tests.deploy.first_release import write_as_first_release
-from tests.tools.test_measure_latency import write_tested
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "old_files" / "format_1.tar.xz"
 OLD_KEY = "keys that this release does not know are ignored: TRAIN.OLD_KEY"

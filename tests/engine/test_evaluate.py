@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from mutualnet3d import distributed
 from mutualnet3d.data.batch_sampler import TestBatchSampler
-from mutualnet3d.engine.evaluate import evaluate
+from mutualnet3d.engine.evaluate import evaluate, evaluation_forward
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import calibrate
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, SubnetConfig
@@ -30,24 +30,11 @@ VIEWS = {
 LABELS = [0, 1, 2, 0, 1]
 
 
-class Told:
-    """A network whose clips say which logits to give: pixel (video * 2 + view)."""
-
-    training = True
-
-    def train(self, mode=True):
-        self.training = mode
-
-    def active(self, config):
-        assert config == CONFIG
-        return nullcontext()
-
-    def shared_fast_features(self):
-        return nullcontext()
-
-    def __call__(self, clips):
-        assert not self.training
-        return torch.tensor([VIEWS[number // 2][number % 2] for number in clips[0].flatten().int().tolist()]).float()
+def told_logits(config, clips):
+    """Logits by clips that say which view they are: pixel (video * 2 + view)."""
+    assert config == CONFIG
+    assert not torch.is_grad_enabled()
+    return torch.tensor([VIEWS[number // 2][number % 2] for number in clips[0].flatten().int().tolist()]).float()
 
 
 def told_batches(batch_size, skip=()):
@@ -61,7 +48,8 @@ def told_batches(batch_size, skip=()):
 
 def told(batches, **changes):
     settings = {"videos": range(5), "num_videos": 5, "num_views": 2, "num_classes": 3, "keep_scores": True, **changes}
-    return evaluate(Told(), [CONFIG], batches, lambda batch, config: [batch.clips[config.clip_shape]], CPU, **settings)
+    clips = lambda batch, config: [batch.clips[config.clip_shape]]  # noqa: E731
+    return evaluate(told_logits, [CONFIG], batches, clips, CPU, **settings)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
@@ -97,6 +85,57 @@ def test_a_video_without_all_its_views_does_not_count():
         told([], failed_videos=range(5))
 
 
+def test_the_forwards_of_a_batch_have_a_context():
+    events = []
+
+    @contextmanager
+    def batch_context():
+        events.append("begin")
+        yield
+        events.append("end")
+
+    def clips(batch, config):
+        events.append(len(batch))
+        return [batch.clips[config.clip_shape]]
+
+    settings = {"videos": range(5), "num_videos": 5, "num_views": 2, "num_classes": 3}
+    evaluate(told_logits, [CONFIG], told_batches(6), clips, CPU, **settings, batch_context=batch_context)
+    assert events == ["begin", 6, "end", "begin", 4, "end"]
+
+
+class Switched:
+    """Network that remembers its mode and the sub-network that it is."""
+
+    training = True
+
+    def train(self, mode=True):
+        self.training = mode
+
+    @contextmanager
+    def active(self, config):
+        self.config = config
+        yield
+        self.config = None
+
+    def __call__(self, clips):
+        return self.config, self.training, clips
+
+
+def test_a_model_is_run_in_evaluation_mode_and_its_mode_comes_back():
+    model = Switched()
+    with evaluation_forward(model) as forward:
+        assert forward(CONFIG, ["clips"]) == (CONFIG, False, ["clips"])
+        assert model.config is None
+    assert model.training
+    with pytest.raises(RuntimeError, match="out of memory"), evaluation_forward(model):
+        raise RuntimeError("out of memory")
+    assert model.training
+    model.train(False)
+    with evaluation_forward(model):
+        pass
+    assert not model.training
+
+
 NATIVE, NUM_VIDEOS, NUM_VIEWS = ClipShape(4, 32), 7, 3
 CONFIGS = (SubnetConfig(1.0, 32, 4), SubnetConfig(0.5, 32, 2))
 
@@ -127,18 +166,20 @@ def share_of_a_test() -> tuple[dict, dict]:
     batches = [[(20 + clip, 0) for clip in clips] for clips in (range(6), range(6, 10))]
     mine = [batch_of(clips) for clips in batches[shard.rank :: shard.world_size]]
     assert calibrate(model, CONFIGS, mine, prepare, distributed.sum_over_ranks) == 10
-    requests = TestBatchSampler(NUM_VIDEOS, NUM_VIEWS, batch_size=4, shapes=[], shard=shard)
-    result = evaluate(
-        model,
-        CONFIGS,
-        (batch_of([(request.index, request.view) for request in batch]) for batch in requests),
-        prepare,
-        CPU,
-        videos=requests.videos,
-        num_videos=NUM_VIDEOS,
-        num_views=NUM_VIEWS,
-        num_classes=5,
-    )
+    batch_sampler = TestBatchSampler(NUM_VIDEOS, NUM_VIEWS, batch_size=4, shapes=[], shard=shard)
+    with evaluation_forward(model) as forward:
+        result = evaluate(
+            forward,
+            CONFIGS,
+            (batch_of([(request.index, request.view) for request in batch]) for batch in batch_sampler),
+            prepare,
+            CPU,
+            videos=batch_sampler.videos,
+            num_videos=NUM_VIDEOS,
+            num_views=NUM_VIEWS,
+            num_classes=5,
+            batch_context=model.shared_fast_features,
+        )
     return result.accuracies, model.statistics
 
 
@@ -146,7 +187,13 @@ def share_of_a_test() -> tuple[dict, dict]:
 def test_any_number_of_processes_calibrates_and_evaluates_alike(world_size):
     """Seven videos divide by neither; of three processes one has no calibration batch."""
     accuracies, statistics = share_of_a_test()
-    assert len({one.top1 for one in accuracies.values()} | {one.clip_top1 for one in accuracies.values()}) > 1
+    assert (
+        len(
+            {accuracy.top1 for accuracy in accuracies.values()}
+            | {accuracy.clip_top1 for accuracy in accuracies.values()}
+        )
+        > 1
+    )
     for of_each, statistics_of_each in in_processes("tests.engine.test_evaluate", "share_of_a_test", world_size):
         assert of_each == accuracies  # to the last digit
         for config, of_norm in statistics.items():

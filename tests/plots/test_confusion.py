@@ -23,6 +23,6 @@ def test_a_class_without_videos_is_drawn_too(tmp_path):
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'mutualnet3d\[plot\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"^matplotlib is not installed: pip install 'mutualnet3d\[plot\]'$"):
         save_confusion_plot(torch.eye(2), ["a", "b"], str(tmp_path / "c.png"), "title")
     assert not (tmp_path / "c.png").exists()

@@ -93,7 +93,7 @@ def test_what_cannot_be_drawn_is_named(tmp_path, trace, name, configs, message):
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ModuleNotFoundError, match=r"matplotlib is not installed: pip install 'mutualnet3d\[plot\]'"):
         save_trace_plot(TRACE, 100.0, str(tmp_path / "t.png"), "title")
     assert not list(tmp_path.iterdir())

@@ -11,10 +11,8 @@ import pytest
 from mutualnet3d.plots.curves import Curve, Point, curve_of_table, curves_of_paper
 from mutualnet3d.plots.tradeoff_page import save_tradeoff_page
 from mutualnet3d.results.paper import paper_results
-from mutualnet3d.results.query_table import QueryTable
-from tests.plots.test_tradeoff_figure import TABLE
-
-COSTS = ("gflops", "milliseconds")
+from mutualnet3d.results.query_table import COSTS, QueryTable
+from tests.results.tables import TABLE
 
 
 def figure_of(path):
@@ -109,5 +107,5 @@ def test_what_cannot_be_drawn_is_named(tmp_path, curves, message):
 
 def test_page_without_plotly_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    with pytest.raises(ModuleNotFoundError, match=r"the interactive page needs plotly: pip install 'mutualnet3d\[plot"):
+    with pytest.raises(ModuleNotFoundError, match=r"^plotly is not installed: pip install 'mutualnet3d\[plot\]'$"):
         save_tradeoff_page({"gflops": [curve_of_table("x", QueryTable(TABLE.rows))]}, str(tmp_path / "t.html"), "title")

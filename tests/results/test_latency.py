@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import platform
-from contextlib import contextmanager
 
 import pytest
 import torch
 
 from mutualnet3d.results import latency
-from mutualnet3d.results.latency import device_name, measure_milliseconds
+from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.shapes import SubnetConfig
 
 CPU = torch.device("cpu")
@@ -15,35 +14,26 @@ CONFIGS = [SubnetConfig(1.0, size, 4) for size in (32, 48, 64, 80)]
 
 
 class Clocked:
-    """A network whose forward pass takes what the test says, on a clock of its own."""
+    """Forward passes that take as long as the test wants, on a clock of their own."""
 
     def __init__(self, seconds):
-        self.seconds, self.now, self.training = seconds, 0.0, True
+        self.seconds, self.now = seconds, 0.0
         self.passes: list[SubnetConfig] = []
-        self.config: SubnetConfig | None = None
 
-    def train(self, mode=True):
-        self.training = mode
-
-    @contextmanager
-    def active(self, config):
-        self.config = config
-        yield self
-        self.config = None
-
-    def __call__(self, clips):
-        assert not self.training
-        assert clips == [self.config.size]
-        self.now += self.seconds(self.config, self.passes.count(self.config))
-        self.passes.append(self.config)
+    def __call__(self, config, clips):
+        assert clips == [config.size]
+        assert not torch.is_grad_enabled()
+        self.now += self.seconds(config, self.passes.count(config))
+        self.passes.append(config)
 
 
 @pytest.fixture
 def measure(monkeypatch):
-    def run(seconds, configs=CONFIGS, num_runs=5):
-        network = Clocked(seconds)
-        monkeypatch.setattr(latency.time, "perf_counter", lambda: network.now)
-        return network, measure_milliseconds(network, configs, lambda config: [config.size], CPU, num_runs)
+    def run(seconds, configs=CONFIGS, num_rounds=5, **settings):
+        forward = Clocked(seconds)
+        monkeypatch.setattr(latency.time, "perf_counter", lambda: forward.now)
+        settings = {"num_rounds": num_rounds, **settings}
+        return forward, measure_latencies(forward, configs, lambda config: [config.size], CPU, **settings)
 
     return run
 
@@ -56,34 +46,43 @@ def test_the_median_of_passes_that_are_warm(measure):
             return 100.0  # not warm
         return 7.0 if number == 3 else 1e-3 * config.size
 
-    network, milliseconds = measure(seconds)
-    assert milliseconds == pytest.approx({config: config.size for config in CONFIGS})
-    assert network.training
-    assert len(network.passes) == 2 * 5 * len(CONFIGS)
+    forward, latencies = measure(seconds)
+    assert latencies.milliseconds == pytest.approx({config: config.size for config in CONFIGS})
+    assert latencies.num_rounds == 5
+    assert len(forward.passes) == 2 * 5 * len(CONFIGS)
+
+
+def test_the_minimum_of_single_passes(measure):
+    forward, latencies = measure(lambda config, number: 3.0 - number, num_rounds=3, passes=1, summary=min)
+    assert latencies.milliseconds == pytest.approx(dict.fromkeys(CONFIGS, 1000.0))
+    assert len(forward.passes) == 3 * len(CONFIGS)
+
+
+@pytest.mark.parametrize(("max_seconds", "rounds"), [(3.0, 3), (20.0, 3), (30.0, 4), (1e3, 6)])
+def test_rounds_end_by_time_within_their_bounds(measure, max_seconds, rounds):
+    """A round takes eight seconds."""
+    limits = {"num_rounds": 6, "min_rounds": 3, "max_seconds": max_seconds}
+    _, latencies = measure(lambda config, number: 1.0, **limits)
+    assert latencies.num_rounds == rounds
 
 
 def test_the_configs_take_turns_in_changing_order(measure):
-    network, _ = measure(lambda config, number: 1.0)
-    turns = network.passes[::2]
-    assert turns == network.passes[1::2]
+    forward, _ = measure(lambda config, number: 1.0)
+    turns = forward.passes[::2]
+    assert turns == forward.passes[1::2]
     rounds = [tuple(turns[start : start + len(CONFIGS)]) for start in range(0, len(turns), len(CONFIGS))]
-    assert all(sorted(each) == CONFIGS for each in rounds)
+    assert all(sorted(order) == CONFIGS for order in rounds)
     assert len(set(rounds)) > 1
 
 
-def test_the_mode_comes_back_after_an_error():
-    def fails(config, number):
-        raise RuntimeError("out of memory")
-
-    network = Clocked(fails)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        measure_milliseconds(network, CONFIGS, lambda config: [config.size], CPU, 1)
-    assert network.training
+def test_keys_may_be_of_any_kind():
+    latencies = measure_latencies(lambda key, clips: None, ["a", ("b", 1)], lambda key: [], CPU, num_rounds=1)
+    assert set(latencies.milliseconds) == {"a", ("b", 1)}
 
 
 def test_nothing_to_measure_is_an_error(measure):
-    with pytest.raises(ValueError, match="num_runs is 0; allowed: 1 or more"):
-        measure(lambda config, number: 1.0, num_runs=0)
+    with pytest.raises(ValueError, match="num_rounds is 0; allowed: 1 or more"):
+        measure(lambda config, number: 1.0, num_rounds=0)
     with pytest.raises(ValueError, match="no sub-network to measure"):
         measure(lambda config, number: 1.0, configs=[])
 

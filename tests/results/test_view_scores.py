@@ -9,6 +9,7 @@ from mutualnet3d.results.view_scores import (
     accuracy,
     class_accuracy,
     confusion_matrix,
+    ensemble_views,
     hits,
     save_scores,
 )
@@ -57,6 +58,16 @@ def test_batches_may_cut_a_video_anywhere():
             assert torch.equal(hits_V2, results[0][1])
 
 
+@pytest.mark.parametrize("ensemble", ["sum", "logits", "max"])
+def test_one_video_is_put_together_as_in_a_test(ensemble):
+    """To the last bit."""
+    logits_VK = torch.randn(5, 7)
+    scores = ViewScores([0], 7, ensemble)
+    scores.add(torch.zeros(5, dtype=torch.int64), logits_VK, torch.zeros(5, dtype=torch.int64))
+    score_VK, _ = scores.whole(1, 5)
+    assert torch.equal(ensemble_views(logits_VK, ensemble), score_VK[0])
+
+
 def test_another_ensemble_is_refused():
     with pytest.raises(ValueError, match="put together by sum, logits, max; got 'median'"):
         ViewScores([0], 2, "median")
@@ -72,10 +83,10 @@ def test_accuracy_counts_labels_among_the_best():
     )
     label_V = torch.tensor([0, 4, 5])
     assert hits(score_VK, label_V).tolist() == [[True, True], [False, True], [False, False]]
-    found = accuracy(score_VK, label_V, torch.tensor([[2, 3], [0, 1], [1, 3]]), num_views=3)
-    assert (found.top1, found.top5) == (100 / 3, 200 / 3)
-    assert (found.clip_top1, found.clip_top5) == (100 * 3 / 9, 100 * 7 / 9)
-    assert found.num_videos == 3
+    result = accuracy(score_VK, label_V, torch.tensor([[2, 3], [0, 1], [1, 3]]), num_views=3)
+    assert (result.top1, result.top5) == (100 / 3, 200 / 3)
+    assert (result.clip_top1, result.clip_top5) == (100 * 3 / 9, 100 * 7 / 9)
+    assert result.num_videos == 3
 
 
 def test_confusion_and_classes():

@@ -11,21 +11,22 @@ import pytest
 import torch
 
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build_loaders import build_calibration_loader, read_split
+from mutualnet3d.data.build_loaders import build_calibration_loader
+from mutualnet3d.data.build_split import read_split
 from mutualnet3d.data.clip_reader import ClipReader
 from mutualnet3d.deploy.bundle import Bundle
-from mutualnet3d.deploy.load import load_networks
+from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.networks import openvino_core
 from mutualnet3d.extras import installed
 from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.models import read_model_file, write_model_file
 from mutualnet3d.results.latency import device_name
-from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.runner import quantizing
 from mutualnet3d.runner.quantizing import quantize_tested
 from mutualnet3d.shapes import Shard, SubnetConfig
+from tests.cli.test_latency import CONFIGS, write_tested
 from tests.deploy.first_release import write_as_first_release
-from tests.tools.test_measure_latency import CONFIGS, write_tested
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
 pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
@@ -55,11 +56,14 @@ def tested(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         write_tested(folder, class_names=["dark", "bright"])
     checkpoint = str(folder / "calibrated.pyth")
-    rows = tuple(Row(config, 1.0 / number, 1000, 10.0, 90.0, 100.0) for number, config in enumerate(CONFIGS, start=1))
+    rows = tuple(
+        Row(config, 1.0 / number, 1000, 10.0, 90.0, 100.0, views=Views(2, 1))
+        for number, config in enumerate(CONFIGS, start=1)
+    )
     table = QueryTable(
         rows,
         {
-            "views": "2 x 1 views",
+            "views": "2 x 1",
             "num_videos": 6,
             "num_found": 7,
             "num_listed": 8,
@@ -68,7 +72,7 @@ def tested(tmp_path_factory):
         },
     )
     table.save(str(folder / "query_table.json"))
-    return load_networks(checkpoint)
+    return load_checkpoint_networks(checkpoint)
 
 
 def with_context(source, **changes):
@@ -96,23 +100,23 @@ def top1_by_hand(model, source, config, data):
 
 def test_the_tool_writes_a_bundle_with_the_accuracy_of_int8(tested, data, tmp_path, run_tool):
     output = tmp_path / "bundle"
-    words = ["--checkpoint", tested.path, "--output", output, "--formats", "pytorch", "--subnets", FULL, SMALL]
+    words = ["--checkpoint", tested.path, "--output", output, "--formats", "pytorch", "--subnet", FULL, SMALL]
     status, out, err = run_tool(TOOL, *words, "--int8", "DATA.PATH_TO_DATA_DIR", data, *VIEWS)
     assert (status, err) == (0, "")
     bundle = Bundle.load(str(output))
-    for row in bundle.table.rows:
-        assert row.int8_top1 == top1_by_hand(bundle.openvino(row.config, int8=True), tested, row.config, data)
-        assert (row.int8_top5, row.top1, row.milliseconds) == (100.0, 90.0, 10.0)
-        assert 0 < row.int8_milliseconds < 1000
+    assert bundle.table.default_rows == tested.table.rows
+    int8 = bundle.table.select(backend="openvino-int8")
+    assert [row.config for row in int8.rows] == list(CONFIGS)
+    for row in int8.rows:
+        assert row.top1 == top1_by_hand(bundle.openvino(row.config, int8=True), tested, row.config, data)
+        assert (row.top5, row.views) == (100.0, Views(2, 1))
+        assert 0 < row.milliseconds < 1000
         assert set(bundle.networks[row.config].files) == {"openvino-int8"}
-        assert f"{row.config!s:<16} {90.0:>10.2f} {row.int8_top1:>7.2f} {90.0 - row.int8_top1:>6.2f}" in out
-    assert len({row.int8_top1 for row in bundle.table.rows} | {0.0, 100.0}) > 2  # not the same whatever is done
+        assert f"{row.config!s:<16} {90.0:>10.2f} {row.top1:>7.2f} {90.0 - row.top1:>6.2f}" in out
+    assert len({row.top1 for row in int8.rows} | {0.0, 100.0}) > 2  # not the same whatever is done
     # Two batches of four training clips.
-    assert bundle.table.context == {
-        **tested.table.context,
-        "int8_clips": 8,
-        "int8_device": device_name(torch.device("cpu")),
-    }
+    facts = {"device": device_name(torch.device("cpu")), "batch_size": 1, "calibration_clips": 8}
+    assert bundle.table.context == {**tested.table.context, "backend": "pytorch", "backends": {"openvino-int8": facts}}
     assert "top-1 % over 6 videos, 2 x 1 views" in out
     with open(f"{tested.path.removesuffix('calibrated.pyth')}bad_videos.csv") as file:
         assert [line.split(",")[1].rpartition("/")[2] for line in file][1:] == ["missing.mp4", "bad.mp4"]
@@ -126,7 +130,7 @@ def test_the_clips_are_those_of_calibration_up_to_a_number(tested, tiny_data, tm
     wanted = torch.cat(clips).permute(0, 1, 3, 4, 2)
     assert len(wanted) == 8
     for most, number in ((300, 8), (8, 8), (5, 5), (3, 3)):
-        monkeypatch.setattr(quantizing, "_MOST_CLIPS", most)
+        monkeypatch.setattr(quantizing, "_MAX_CLIPS", most)
         (got,) = zip(*quantizing._calibration_clips(cfg, split, shapes), strict=True)
         assert torch.equal(torch.cat(got), wanted[:number])
 
@@ -134,7 +138,7 @@ def test_the_clips_are_those_of_calibration_up_to_a_number(tested, tiny_data, tm
 @pytest.mark.parametrize(
     ("context", "views", "message"),
     [
-        ({}, 3, r"views: 3 x 1 views here, 2 x 1 views in the table's test; say where its data are"),
+        ({}, 3, r"views: 3 x 1 here, 2 x 1 in the table's test; say where its data are"),
         ({"num_in_list": 9}, 2, r"videos in the list: 8 here, 9 in the table's test"),
         ({"num_listed": 7}, 2, r"videos of the list taken: 8 here, 7 in the table's test"),
         ({"num_found": 6}, 2, r"videos that are there: 7 here, 6 in the table's test"),
@@ -144,9 +148,8 @@ def test_the_clips_are_those_of_calibration_up_to_a_number(tested, tiny_data, tm
     ],
 )
 def test_another_test_than_the_table_s_is_refused(tested, data, monkeypatch, context, views, message):
-    monkeypatch.setattr(quantizing, "_quantize", lambda *args: ({}, {}, 8))
+    monkeypatch.setattr(quantizing, "_quantize", lambda *args: ({}, 8))
     monkeypatch.setattr(quantizing, "_evaluate", lambda *args: SimpleNamespace(video_V=range(6)))
-    monkeypatch.setattr(quantizing.OpenVINOInt8, "runner", lambda *args: None)
     words = ["DATA.PATH_TO_DATA_DIR", str(data), "TEST.NUM_ENSEMBLE_VIEWS", views]
     with pytest.raises(ValueError, match=message):
         quantize_tested(with_context(tested, **context), CONFIGS, words)
@@ -179,7 +182,7 @@ def test_overrides_that_cannot_be(tested, words, message):
 def test_the_config_of_a_first_release_may_have_keys_of_its_own(tested, tmp_path, caplog):
     path = str(shutil.copy(tested.path, tmp_path / "calibrated.pyth"))
     write_as_first_release(path, **{"TRAIN.OLD_KEY": 1})
-    cfg = quantizing._config(load_networks(path), ["TEST.BATCH_SIZE", 3])
+    cfg = quantizing._config(load_checkpoint_networks(path), ["TEST.BATCH_SIZE", 3])
     assert cfg.TEST.BATCH_SIZE == 3
     assert "its config: keys that this release does not know are ignored: TRAIN.OLD_KEY" in caplog.text
 
@@ -188,7 +191,7 @@ def test_a_model_file_of_no_run_says_nothing_of_data(tested, tmp_path):
     path = str(tmp_path / "calibrated.pyth")
     write_model_file(path, replace(read_model_file(tested.path), config=""))
     with pytest.raises(ValueError, match=r"no config in it, so it is not known where its data are; give the calib"):
-        quantizing._config(load_networks(path), [])
+        quantizing._config(load_checkpoint_networks(path), [])
 
 
 def test_sub_networks_that_the_table_does_not_have(tested):
@@ -202,7 +205,7 @@ def test_sub_networks_that_the_table_does_not_have(tested):
 
 def test_the_tool_names_what_is_wrong(tested, tmp_path, run_tool, monkeypatch):
     def error_of(*words):
-        status, out, err = run_tool(TOOL, "--checkpoint", tested.path, "--subnets", FULL, *words)
+        status, out, err = run_tool(TOOL, "--checkpoint", tested.path, "--subnet", FULL, *words)
         assert (status, out) == (2, "")
         return err.splitlines()[-1]
 

@@ -1,0 +1,58 @@
+"""File of a matplotlib figure: PNG or SVG by its suffix, the same bytes for the same figure."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mutualnet3d.extras import require
+from mutualnet3d.files.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg")
+
+
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
+    """Return an empty figure that needs no display.
+
+    Args:
+        width, height: size, inches.
+        layout: matplotlib's layout engine, or its name.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed; it says what to install.
+    """
+    figure: Figure = require("matplotlib.figure", "plot").Figure(figsize=(width, height), dpi=150, layout=layout)
+    require("matplotlib.backends.backend_agg", "plot").FigureCanvasAgg(figure)  # it measures texts
+    return figure
+
+
+def check_suffix(path: str) -> None:
+    """Refuse a path whose suffix is no format.
+
+    Raises:
+        ValueError: it ends in another suffix, or in none.
+    """
+    suffix = os.path.splitext(path)[1]
+    if suffix.lower() not in SUFFIXES:
+        came = repr(suffix.lower()) if suffix else "a file without a suffix"
+        raise ValueError(f"{path}: a picture is written as {' or '.join(SUFFIXES)}, not as {came}")
+
+
+def save_figure(figure: Figure, path: str) -> None:
+    """Write a figure, atomically.
+
+    Args:
+        path: path that ends in .png or .svg.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    check_suffix(path)
+    suffix = os.path.splitext(path)[1].lower()
+    # Without a date and with ids that are not drawn, a picture in version control changes only when its content does.
+    options: dict[str, Any] = {"metadata": {"Date": None}} if suffix == ".svg" else {}
+    with require("matplotlib", "plot").rc_context({"svg.hashsalt": "mutualnet3d"}):
+        write_atomically(path, lambda file: figure.savefig(file, format=suffix[1:], **options))

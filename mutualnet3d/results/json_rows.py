@@ -1,0 +1,75 @@
+"""Rows of a query table as JSON has them, read strictly: an error names the row and the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mutualnet3d.results.row import Row, Views
+from mutualnet3d.shapes import SubnetConfig
+
+FIELDS = ("config", "backend", "views", "gflops", "params", "milliseconds", "top1", "top5")
+
+
+def row_to_json(row: Row) -> dict[str, Any]:
+    """Return a row as plain values."""
+    values = {name: getattr(row, name) for name in FIELDS}
+    return {**values, "config": str(row.config), "views": str(row.views)}
+
+
+def row_from_json(entry: Any, where: str) -> Row:
+    """Return the row that `row_to_json` gave.
+
+    Args:
+        where: file and row, for the error.
+
+    Raises:
+        ValueError: it is no row; `where` and the field are named.
+    """
+    values = checked_fields(entry, where, FIELDS)
+    return build_row(values, where)
+
+
+def checked_fields(entry: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> Mapping[str, Any]:
+    """Return a row's fields, not looked into.
+
+    Args:
+        where: file and row, for the error.
+        required: names of the fields that it must have.
+        optional: names of the fields that it may have.
+
+    Raises:
+        ValueError: it is no object, or has other fields.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where} is {entry!r}; it must be an object")
+    allowed = (*required, *optional)
+    for name in entry:
+        if name not in allowed:
+            raise ValueError(f"{where}: unknown field {name!r}; a row has {', '.join(allowed)}")
+    for name in required:
+        if name not in entry:
+            raise ValueError(f"{where}: {name} is missing; a row has {', '.join(allowed)}")
+    return entry
+
+
+def build_row(values: Mapping[str, Any], where: str) -> Row:
+    """Return the row of these fields, keys of sub-network and views as text.
+
+    Raises:
+        ValueError: one of them is not allowed; `where` and the field are named.
+    """
+    try:
+        views = Views.parse(values["views"])
+        return Row(**{**values, "config": _config(values["config"]), "views": views})
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _config(key: Any) -> SubnetConfig:
+    if not isinstance(key, str):
+        raise ValueError(f"config is {key!r}; it must be a key such as 'w0.63-s160-t10'")
+    try:
+        return SubnetConfig.parse(key)
+    except ValueError as error:
+        raise ValueError(f"config: {error}") from error

@@ -1,0 +1,53 @@
+"""Pareto front: what no other beats in cost and accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from mutualnet3d.results.row import COSTS, Row
+
+Item = TypeVar("Item")
+
+
+def pareto_front(
+    items: Iterable[Item], cost: Callable[[Item], float], accuracy: Callable[[Item], float]
+) -> tuple[Item, ...]:
+    """Return the items that no other beats, the cheapest first: none is at least as accurate at less cost.
+
+    Of items of the same cost the most accurate one is on the front; of items of the same cost and accuracy the first.
+    """
+    front: list[Item] = []
+    for item in sorted(items, key=lambda item: (cost(item), -accuracy(item))):  # a stable sort
+        if not front or accuracy(item) > accuracy(front[-1]):
+            front.append(item)
+    return tuple(front)
+
+
+def front_of_rows(rows: Iterable[Row], cost: str) -> tuple[Row, ...]:
+    """Return the rows that no other beats in top-1 over `cost`, the cheapest first.
+
+    Of rows of the same cost and accuracy the one that is cheaper in the other cost is on the front, and of those still
+    equal the first by its key.
+
+    Args:
+        rows: rows of one back end and number of views, which alone compare.
+        cost: "gflops" or "milliseconds".
+
+    Raises:
+        ValueError: another cost.
+    """
+    other = other_cost(cost)
+    in_order = sorted(rows, key=lambda row: (getattr(row, other), str(row.config)))
+    return pareto_front(in_order, lambda row: float(getattr(row, cost)), lambda row: row.top1)
+
+
+def other_cost(cost: str) -> str:
+    """Return the one of `COSTS` that `cost` is not.
+
+    Raises:
+        ValueError: `cost` is none of them.
+    """
+    if cost not in COSTS:
+        raise ValueError(f"cost must be 'gflops' or 'milliseconds', got {cost!r}")
+    return COSTS[1 - COSTS.index(cost)]

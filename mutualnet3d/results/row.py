@@ -1,0 +1,123 @@
+"""Row of the query table, and what identifies it: sub-network, back end, views."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from mutualnet3d.shapes import SubnetConfig
+
+# The costs of a row that a budget can bound, both per clip.
+COSTS = ("gflops", "milliseconds")
+
+
+@dataclass(frozen=True, order=True)
+class Views:
+    """Views of a video, whose scores are put together; each is one crop of one clip.
+
+    Args:
+        spans: number of clips over the length of the video, at least 1.
+        crops: number of crops of each clip, at least 1.
+
+    Raises:
+        ValueError: either is not an integer of at least 1.
+    """
+
+    spans: int = 1
+    crops: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("spans", "crops"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"Views: {name} must be an integer of at least 1, got {value!r}")
+            object.__setattr__(self, name, int(value))
+
+    def __str__(self) -> str:
+        """Return the key, such as `10 x 3`."""
+        return f"{self.spans} x {self.crops}"
+
+    @property
+    def count(self) -> int:
+        """Number of forward passes of a video."""
+        return self.spans * self.crops
+
+    @classmethod
+    def parse(cls, key: object) -> Views:
+        """Return the views that a key names; `Views.parse(str(views)) == views`.
+
+        Raises:
+            ValueError: it is no such key.
+        """
+        match = re.fullmatch(r"(\d+) x (\d+)", key) if isinstance(key, str) else None
+        if not match:
+            raise ValueError(f"views is {key!r}; it must be clips x crops, such as '10 x 3'")
+        return cls(int(match[1]), int(match[2]))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cost and accuracy of one sub-network on one back end, with one number of views.
+
+    Args:
+        config: width, size, frames.
+        gflops: 1e9 multiply-adds of one clip of `frames` x `size` x `size`; a video takes `views.count` times that.
+        params: number of parameters in use.
+        milliseconds: measured time of one forward pass, not of a video; the table's context has the device and the
+            number of clips.
+        top1, top5: accuracy in percent, over all views of a video.
+        backend: name of the library and precision, such as "pytorch".
+        views: number of views of a video that the accuracy is of.
+
+    Raises:
+        ValueError: a number that is not finite or below 0, or no back end; it names the field.
+    """
+
+    config: SubnetConfig
+    gflops: float
+    params: int
+    milliseconds: float
+    top1: float
+    top5: float
+    backend: str = "pytorch"
+    views: Views = Views()
+
+    def __post_init__(self) -> None:
+        for name in ("gflops", "milliseconds", "top1", "top5"):
+            object.__setattr__(self, name, finite_number(name, getattr(self, name)))
+        if isinstance(self.params, bool) or not isinstance(self.params, Integral) or self.params < 0:
+            raise ValueError(f"params is {self.params!r}; it must be an integer of at least 0")
+        if self.params > sys.maxsize:
+            raise ValueError(f"params is too large; it must be an integer of 0 to {sys.maxsize}")
+        object.__setattr__(self, "params", int(self.params))
+        if not isinstance(self.backend, str) or not self.backend:
+            raise ValueError(f"backend is {self.backend!r}; it must be a back end's name, such as 'pytorch'")
+
+    @property
+    def key(self) -> tuple[SubnetConfig, str, Views]:
+        """Sub-network, back end and views: no two rows of a table have the same."""
+        return self.config, self.backend, self.views
+
+
+def finite_number(name: str, value: Any) -> float:
+    """Return `value` as a float.
+
+    Args:
+        name: name of the field, for the error.
+
+    Raises:
+        ValueError: it is no number, not finite, below 0, or more than a float can hold.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name} is {value!r}; it must be a number of at least 0")
+    try:
+        number = float(value)
+    except OverflowError as error:  # an integer of hundreds of digits, which a message does not repeat
+        raise ValueError(f"{name} is beyond {sys.float_info.max:.3g}; it must be a number of at least 0") from error
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{name} is {value!r}; it must be a number of at least 0")
+    return number

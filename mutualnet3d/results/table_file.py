@@ -1,0 +1,62 @@
+"""File of a query table: JSON with a schema version; files of earlier releases are read too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import simplejson
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.files.atomic import write_text
+from mutualnet3d.results import old_tables
+from mutualnet3d.results.json_rows import row_from_json, row_to_json
+from mutualnet3d.results.row import Row
+
+SCHEMA = "mutualnet3d.query_table"
+SCHEMA_VERSION = 4  # 1 to 3: see old_tables.py
+
+
+def write_table(path: str, rows: Sequence[Row], context: Mapping[str, Any]) -> None:
+    """Write rows and context as JSON, atomically."""
+    content = {
+        "schema": SCHEMA,
+        "version": SCHEMA_VERSION,
+        "context": dict(context),
+        "rows": [row_to_json(row) for row in rows],
+    }
+    write_text(path, simplejson.dumps(content, indent=1) + "\n")
+
+
+def read_table(path: str) -> tuple[list[Row], dict[str, Any]]:
+    """Return the rows and the context of a file that `write_table` wrote, in this release or an earlier one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no query table, or a later release's; file, row and field are named.
+    """
+    content = _read_json(path)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: not a query table of mutualnet3d")
+    version = content.get("version")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise ValueError(f"{path}: version is {version!r}; it must be an integer from 1 to {SCHEMA_VERSION}")
+    if version > SCHEMA_VERSION:
+        raise ValueError(f"{path}: version {version}; this release reads up to {SCHEMA_VERSION}")
+    for name, kind, description in (("context", dict, "an object"), ("rows", list, "a list")):
+        if not isinstance(content.get(name), kind):
+            raise ValueError(f"{path}: {name} is {content.get(name)!r}; it must be {description}")
+    if version <= old_tables.NEWEST_OLD_VERSION:
+        return old_tables.upgrade(content["rows"], content["context"], path)
+    rows = [row_from_json(entry, f"{path}: row {number}") for number, entry in enumerate(content["rows"], start=1)]
+    return rows, content["context"]
+
+
+def _read_json(path: str) -> Any:
+    if not g_pathmgr.isfile(path):
+        raise FileNotFoundError(f"no query table at {path}")
+    with g_pathmgr.open(path, "r", encoding="utf-8") as file:
+        try:
+            return simplejson.load(file)
+        except ValueError as error:  # UnicodeDecodeError too
+            raise ValueError(f"{path}: not a JSON file: {error}") from error

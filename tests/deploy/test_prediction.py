@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from mutualnet3d.deploy.prediction import Label, Prediction, Timing, best_labels, score_views
+from mutualnet3d.deploy.predictor import Predictor
+from mutualnet3d.results.query_table import Row
+from mutualnet3d.results.view_scores import ViewScores
+from tests.deploy.networks import CLASS_NAMES, SMALL
+
+
+def test_plain_values():
+    row = Row(SMALL, 0.1, 1000, 5.0, 89.0, 99.0)
+    labels = (Label("yoga", 3, 0.75), Label("zumba", 1, 0.25))
+    frames = np.zeros((2, 48, 48, 3), np.uint8)
+    prediction = Prediction("a.mp4", labels, SMALL, 0.1, row, "pytorch", 6, Timing(1.0, 2.0, 4.0), frames)
+    assert prediction.to_json() == {
+        "source": "a.mp4",
+        "labels": [{"name": "yoga", "index": 3, "score": 0.75}, {"name": "zumba", "index": 1, "score": 0.25}],
+        "config": "w0.5-s48-t2",
+        "gflops": 0.1,
+        "top1": 89.0,
+        "backend": "pytorch",
+        "views": 6,
+        "milliseconds": {"decode": 1.0, "prepare": 2.0, "network": 4.0, "total": 7.0},
+    }
+    assert dataclasses.replace(prediction, row=None).to_json()["top1"] is None
+
+
+def test_predictions_can_be_compared(networks, video):
+    prediction = Predictor(networks, backend="pytorch").predict(video, config=SMALL)
+    assert copy.deepcopy(prediction) == prediction
+    assert hash(copy.deepcopy(prediction)) == hash(prediction)
+    assert dataclasses.replace(prediction, views=2) != prediction
+
+
+@pytest.mark.parametrize("ensemble", ["sum", "logits", "max"])
+def test_views_are_put_together_as_testing_does(ensemble):
+    logits_VK = torch.randn(3, len(CLASS_NAMES))
+    scores = ViewScores([0], len(CLASS_NAMES), ensemble)
+    scores.add(torch.zeros(3, dtype=torch.long), logits_VK, torch.zeros(3, dtype=torch.long))
+    order = scores.score_VK[0].argsort(descending=True).tolist()
+    labels = best_labels(score_views(logits_VK, ensemble), CLASS_NAMES, 7)
+    assert [label.index for label in labels] == order
+
+
+def test_scores_of_logits_are_probabilities_and_equals_come_in_order():
+    logits_VK = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(score_views(logits_VK, "logits"), torch.tensor([1.0, 0.0, 0.0]).softmax(0))
+    torch.testing.assert_close(score_views(logits_VK, "sum"), logits_VK.softmax(1).mean(0))
+    torch.testing.assert_close(score_views(logits_VK, "max"), logits_VK.softmax(1).amax(0))
+    labels = best_labels(torch.tensor([0.2, 0.4, 0.4]), ("a", "b", "c"), 2)
+    assert [(label.name, label.index) for label in labels] == [("b", 1), ("c", 2)]

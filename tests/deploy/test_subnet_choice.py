@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mutualnet3d.deploy.backends import OpenVINO, PyTorch
+from mutualnet3d.deploy.networks import CheckpointNetworks
+from mutualnet3d.deploy.predictor import Predictor
+from mutualnet3d.deploy.subnet_choice import SubnetChoice
+from mutualnet3d.results.query_table import QueryTable, Views
+from tests.deploy.networks import CLASS_NAMES, FULL, HOW, SMALL
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def predictor(networks):
+    return Predictor(networks, backend="pytorch")
+
+
+def test_a_budget_chooses_the_sub_network(predictor, networks, video):
+    large, small = (networks.gflops(config) for config in (FULL, SMALL))
+    assert predictor.predict(video, gflops=large).config == FULL
+    assert predictor.predict(video, gflops=0.99 * large).config == SMALL
+    assert predictor.predict(video).config == FULL
+    assert predictor.predict(video, config="w0.5-s48-t2").config == SMALL
+    with pytest.raises(ValueError, match=r"no sub-network fits gflops=.*the cheapest in gflops is w0\.5-s48-t2"):
+        predictor.predict(video, gflops=0.5 * small)
+
+
+def test_milliseconds_are_those_of_here(predictor, video, monkeypatch):
+    assert predictor.table.rows[0].milliseconds == 10.0  # the test run's
+    points = predictor.points()
+    assert predictor.table.backend == "pytorch"
+    assert predictor.table.facts["threads"] == torch.get_num_threads()
+    assert all(row.milliseconds != 10.0 for row in predictor.table.rows)
+    assert points[-1].top1 == 90.0
+    assert predictor.predict(video, milliseconds=1e6).config == FULL
+    monkeypatch.setattr(SubnetChoice, "_measure", None)  # once is enough
+    with pytest.raises(ValueError, match=r"no sub-network fits milliseconds=0\.001"):
+        predictor.predict(video, milliseconds=1e-3)
+
+
+def test_threads_are_said_where_they_are_known(networks):
+    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
+    assert "threads" not in Predictor(networks, backend="openvino").measure().facts
+    assert Predictor(networks, backend="openvino", threads=1).measure().facts["threads"] == 1
+
+
+def test_what_is_wrong_with_a_budget_is_said_before_anything_is_measured(predictor, monkeypatch):
+    monkeypatch.setattr(SubnetChoice, "_measure", None)
+    for budget in (float("nan"), 0, -1.0, "9"):
+        with pytest.raises(ValueError, match=r"milliseconds is .*; a budget must be a number above 0"):
+            predictor.choose(milliseconds=budget)
+
+
+def with_table(networks, table):
+    return CheckpointNetworks(networks.path, networks.network(), HOW, CLASS_NAMES, table)
+
+
+def test_rows_of_the_back_end_itself_are_used_where_the_table_has_some(networks):
+    """One sub-network is there, and it is said to be worse than on PyTorch."""
+    small = networks.table.row(SMALL)
+    table = networks.table.with_rows([replace(small, backend="openvino", top1=60.0, milliseconds=1.0)], device="a cpu")
+    own = SubnetChoice(with_table(networks, table), OpenVINO(networks, CPU, None))
+    assert [(row.config, row.top1, row.backend) for row in own.table.rows] == [(SMALL, 60.0, "openvino")]
+    assert own.table.facts == {"device": "a cpu"}
+    other = SubnetChoice(with_table(networks, table), PyTorch(networks, CPU, None))
+    assert [(row.config, row.top1, row.backend) for row in other.table.rows] == [
+        (FULL, 90.0, "pytorch"),
+        (SMALL, 89.0, "pytorch"),
+    ]
+
+
+def test_rows_of_other_views_are_not_among_a_back_ends(networks):
+    rows = [replace(row, views=Views(10, 3), top1=row.top1 + 5) for row in networks.table.rows]
+    table = QueryTable((*networks.table.rows, *rows), {"views": "1 x 1"})
+    choice = SubnetChoice(with_table(networks, table), PyTorch(networks, CPU, None))
+    assert choice.table.rows == networks.table.rows
+    assert choice.choose(networks.gflops(FULL), None, None) == (FULL, networks.table.row(FULL))
+
+
+def test_measured_rows_are_the_back_ends_and_say_whose_accuracy_they_have(networks):
+    class Other(PyTorch):
+        name = "other"
+
+    measured = SubnetChoice(networks, Other(networks, CPU, 1)).measure()
+    assert {row.backend for row in measured.rows} == {measured.backend} == {"other"}
+    assert [(row.config, row.top1) for row in measured.rows] == [(FULL, 90.0), (SMALL, 89.0)]
+    facts = dict(measured.facts)
+    assert 3 <= facts.pop("latency_runs") <= 25
+    assert facts.pop("device")
+    assert facts == {"accuracy_of": "pytorch", "batch_size": 1, "threads": 1}
+    assert measured.context["backends"] == {"other": measured.facts}
+
+
+def test_times_are_measured_again_when_that_is_asked_for(networks, monkeypatch):
+    choice = SubnetChoice(networks, PyTorch(networks, CPU, 1))
+    first = choice.measure()
+    assert choice.measure() is first
+    assert choice.table is first
+    assert choice.measure(again=True) is not first
+
+
+def test_sub_networks_are_named_by_their_keys(networks):
+    choice = SubnetChoice(networks, PyTorch(networks, CPU, 1))
+    assert choice.runnable("w0.5-s48-t2") == choice.runnable(SMALL) == SMALL
+    assert choice.front() == (FULL, SMALL)
+    with pytest.raises(ValueError, match=r"has no sub-network w0\.7-s48-t2 that can be run; it has w1\.0-s64-t4, w0"):
+        choice.runnable("w0.7-s48-t2")

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mutualnet3d.plots.curves import (
+    Curve,
+    Point,
+    check_cost,
+    check_curves,
+    cost_title,
+    curve_of_table,
+    curve_of_tables,
+    curves_of_paper,
+    title_of_milliseconds,
+    top1_title,
+)
+from mutualnet3d.results.paper import paper_results
+from mutualnet3d.results.query_table import QueryTable
+from tests.results.tables import CONTEXT, TABLE, row, with_int8
+
+
+@pytest.mark.parametrize("cost", ["gflops", "milliseconds"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_curves_front_is_its_tables(cost, seed):
+    rng = np.random.default_rng(seed)
+    keys = [f"w1.0-s{32 + number}-t8" for number in range(30)]  # whole numbers, so that many are equal
+    table = QueryTable(tuple(row(key, *map(float, rng.integers(1, 6, 3))) for key in keys), CONTEXT)
+    curve = curve_of_table("x", table, cost)
+    assert [point.label for point in curve.front] == [str(each.config) for each in table.pareto(cost)]
+    assert len(curve.front) + len(curve.others) == 30
+
+
+def test_points_have_no_front():
+    alone = [QueryTable((each,), CONTEXT) for each in TABLE.rows[:3]]
+    curve = curve_of_tables("one by one", alone, "milliseconds", "points")
+    assert curve.front == ()
+    assert sorted((point.cost, point.top1) for point in curve.others) == [(3.0, 75.0), (5.0, 80.0), (9.0, 90.0)]
+    notes = {point.label: point.notes for point in curve.points}
+    assert notes["w1.0-s48-t8"] == ("top-5 95.00 %", "1 GFLOPs", "1,000,000 parameters")
+
+
+def test_rows_of_other_back_ends_and_views_are_not_drawn():
+    assert curve_of_table("x", with_int8()) == curve_of_table("x", TABLE)
+    (first, _) = curve_of_table("x", with_int8().select(backend="openvino-int8"), "milliseconds").points
+    assert (first.cost, first.top1) == (2.0, 76.0)
+
+
+def test_the_papers_curves_are_references():
+    paper = curves_of_paper(paper_results()["x3d_m"])
+    assert [curve.name for curve in paper] == [
+        "paper, x3d_m (10 clips x 1 centre crop)", "paper, one by one, published", "paper, one by one, reproduced",
+    ]  # fmt: skip
+    assert all(curve.reference for curve in paper)
+    assert [len(curve.front) for curve in paper] == [11, 0, 0]
+    with pytest.raises(ValueError, match="the paper's results have a place over 'gflops' only, got 'milliseconds'"):
+        curves_of_paper(paper_results()["x3d_m"], "milliseconds")
+
+
+def test_titles_of_axes():
+    assert cost_title("gflops", "ms") == "GFLOPs (multiply-adds) per clip of frames x size x size"
+    assert cost_title("milliseconds", "ms") == "ms"
+    assert top1_title("10 x 3 views") == "top-1 accuracy, % (10 x 3 views per video)"
+    assert top1_title("") == "top-1 accuracy, %"
+
+
+def test_times_of_different_devices_do_not_compare():
+    facts = {"device": "NVIDIA H100", "threads": 1, "batch_size": 8}
+    gpu = QueryTable(TABLE.rows, {**CONTEXT, "backends": {"pytorch": facts}})
+    assert title_of_milliseconds({"a": gpu}) == "milliseconds per pass of 8 clips, NVIDIA H100, 1 thread"
+    assert title_of_milliseconds({"a": QueryTable(TABLE.rows)}) == "milliseconds per clip, unknown device, ? threads"
+    message = r"different devices do not compare: a has milliseconds per clip, cpu, 2 threads; b has .* NVIDIA H100, 1"
+    with pytest.raises(ValueError, match=message):
+        title_of_milliseconds({"a": TABLE, "b": gpu})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Point(0.0, 50.0, "x"), "Point 'x': cost must be a number above 0, got 0.0"),
+        (lambda: Point(float("nan"), 50.0), "Point '': cost must be a number above 0, got nan"),
+        (lambda: Point(1.0, float("nan")), "Point '': top1 must be a finite number, got nan"),
+        (lambda: Point(1.0, 50.0, spread=-1.0), "spread must be None or a number of at least 0, got -1.0"),
+        (lambda: Curve("x", ()), "curve 'x' has no points"),
+        (lambda: Curve("x", (Point(1.0, 1.0),), "bar"), "curve 'x': kind must be 'front' or 'points', got 'bar'"),
+        (lambda: curve_of_table("x", TABLE, "watts"), "cost must be 'gflops' or 'milliseconds', got 'watts'"),
+        (lambda: check_cost("watts"), "cost must be 'gflops' or 'milliseconds', got 'watts'"),
+        (
+            lambda: curve_of_table("x", QueryTable((row("w1.0-s8-t1", 1.0, 0.0, 9.0),)), "milliseconds"),
+            r"w1\.0-s8-t1 has no milliseconds: 0\.0",
+        ),
+        (lambda: check_curves([]), "there are no curves to draw"),
+        (lambda: check_curves([curve_of_table("x", TABLE)] * 2), "curves need names of their own; more than once: x"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import csv
+import io
+
+from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.table_text import legend, table_to_csv, table_to_markdown, table_to_text
+from tests.results.tables import CONTEXT, TABLE, with_int8
+
+
+def test_text_marks_both_fronts():
+    lines = table_to_text(TABLE.rows).splitlines()
+    assert len(lines) == 6
+    assert [line.split()[1] for line in lines[1:] if line.startswith("*")] == [
+        "w1.0-s48-t8", "w1.0-s32-t8", "w0.5-s48-t8", "w0.5-s32-t4",
+    ]  # fmt: skip
+    assert [line[:14] for line in lines] == [
+        "   sub-network", "*+ w1.0-s48-t8", " + w1.0-s32-t4", "*+ w1.0-s32-t8", "*  w0.5-s48-t8", "*+ w0.5-s32-t4",
+    ]  # fmt: skip
+    assert len({len(line) for line in lines}) == 1
+    assert lines[1].split() == ["*+", "w1.0-s48-t8", "1.0000", "1,000,000", "9.00", "90.00", "95.00"]
+
+
+def test_back_end_and_views_have_columns_where_they_vary():
+    table = with_int8()
+    lines = table_to_text(table.rows).splitlines()
+    assert lines[0].split()[:4] == ["sub-network", "back", "end", "views"]
+    assert len({len(line) for line in lines}) == 1
+    assert [" ".join(line.split()) for line in lines[1:5]] == [
+        "*+ w1.0-s48-t8 pytorch 1 x 1 1.0000 1,000,000 9.00 90.00 95.00",
+        "*+ w1.0-s48-t8 openvino-int8 1 x 1 1.0000 1,000,000 1.50 89.50 94.25",
+        "*+ w1.0-s48-t8 pytorch 1 x 3 1.0000 1,000,000 9.00 91.00 96.00",
+        "+ w1.0-s32-t4 pytorch 1 x 1 0.7000 700,000 3.00 75.00 80.00",
+    ]
+    assert lines[5].split()[:2] == ["*", "w1.0-s32-t4"]  # int8's own front: slower and less accurate
+    assert "back end" not in table_to_text(table.select(backend="openvino-int8").rows)
+    assert "views" not in table_to_text(table.select(backend="openvino-int8").rows)
+
+
+def test_markdown():
+    table = QueryTable(TABLE.rows[:2], {**CONTEXT, "num_videos": 240})
+    assert table_to_markdown(table.rows, table.context).splitlines() == [
+        "|  | sub-network | GFLOPs | params | ms | top-1 % | top-5 % |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| *+ | w1.0-s48-t8 | 1.0000 | 1,000,000 | 9.00 | 90.00 | 95.00 |",
+        "| *+ | w1.0-s32-t4 | 0.7000 | 700,000 | 3.00 | 75.00 | 80.00 |",
+        "",
+        "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms.",
+        "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
+        "ms: median time of one forward pass of 1 clip on cpu, 2 threads.",
+        "Accuracy: over 240 videos, 1 x 1 views.",
+    ]
+
+
+def test_markdown_of_several_back_ends_and_views():
+    table = with_int8(QueryTable(TABLE.rows, {**CONTEXT, "num_videos": 240}))
+    lines = table_to_markdown(table.rows, table.context).splitlines()
+    assert lines[0] == "|  | sub-network | back end | views | GFLOPs | params | ms | top-1 % | top-5 % |"
+    assert lines[3] == "| *+ | w1.0-s48-t8 | openvino-int8 | 1 x 1 | 1.0000 | 1,000,000 | 1.50 | 89.50 | 94.25 |"
+    assert len({line.count("|") for line in lines[:10]}) == 1
+    assert lines[-5:] == [
+        "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms, of the rows of one back end and number "
+        "of views.",
+        "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
+        "ms on pytorch: median time of one forward pass of 1 clip on cpu, 2 threads.",
+        "ms on openvino-int8: median time of one forward pass of 1 clip on another cpu; quantised after training, with "
+        "160 training clips.",
+        "Accuracy: over 240 videos, 1 x 1 or 1 x 3 views.",
+    ]
+
+
+def test_a_legend_says_what_the_context_knows():
+    assert legend(TABLE.rows, {}).splitlines()[2:] == ["ms: median time of one forward pass."]
+    facts = {"batch_size": 8, "threads": 1, "accuracy_of": "pytorch"}
+    context = {"num_videos": 4, "num_listed": 5, "num_in_list": 6, "backends": {"pytorch": facts}}
+    assert legend(TABLE.rows, context).splitlines()[2:] == [
+        "ms: median time of one forward pass of 8 clips, 1 thread; accuracy as measured on pytorch.",
+        "Accuracy: over 4 of 5 listed videos (some of 6).",
+    ]
+
+
+def read_csv(table):
+    return list(csv.DictReader(io.StringIO(table_to_csv(table.rows, table.context))))
+
+
+def test_csv():
+    rows = read_csv(TABLE)
+    assert len(rows) == 5
+    names = ("config", "width", "size", "frames", "backend", "views", "top1", "checkpoint", "device", "threads")
+    assert {name: rows[-1][name] for name in names} == {
+        "config": "w0.5-s32-t4", "width": "0.5", "size": "32", "frames": "4", "backend": "pytorch", "views": "1 x 1",
+        "top1": "50.0", "checkpoint": "abc", "device": "cpu", "threads": "2",
+    }  # fmt: skip
+    marks = {each["config"]: (each["pareto_gflops"], each["pareto_milliseconds"]) for each in rows}
+    assert marks == {
+        "w1.0-s48-t8": ("1", "1"), "w1.0-s32-t4": ("0", "1"), "w1.0-s32-t8": ("1", "1"),
+        "w0.5-s48-t8": ("1", "0"), "w0.5-s32-t4": ("1", "1"),
+    }  # fmt: skip
+
+
+def test_csv_has_the_facts_of_each_rows_back_end():
+    rows = read_csv(with_int8())
+    assert [(each["backend"], each["views"], each["top1"]) for each in rows[:3]] == [
+        ("pytorch", "1 x 1", "90.0"), ("openvino-int8", "1 x 1", "89.5"), ("pytorch", "1 x 3", "91.0"),
+    ]  # fmt: skip
+    assert [(each["device"], each["threads"], each["calibration_clips"]) for each in rows[:2]] == [
+        ("cpu", "2", ""), ("another cpu", "", "160"),
+    ]  # fmt: skip
