@@ -83,8 +83,8 @@ def test_a_size_for_each_that_is_trained():
     ],
 )
 def test_the_papers_subnets(name, number, first, last):
-    found = keys(m3.load_cfg(name, ["TEST.SUBNETS", ["paper"]]))
-    assert (len(found), found[0], found[-1]) == (number, first, last)
+    configs = keys(m3.load_cfg(name, ["TEST.SUBNETS", ["paper"]]))
+    assert (len(configs), configs[0], configs[-1]) == (number, first, last)
 
 
 def test_the_paper_has_not_all_networks():
