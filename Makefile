@@ -31,7 +31,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slurm and not browser"
 
 test-page: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/tools/test_demo_web.py
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/cli/web/test_page.py
 
 # One after the other: the jobs take all cores.
 test-slurm: $(INSTALLED)

@@ -1,5 +1,6 @@
-"""Installs mutualnet3d. The tested set of versions is in constraints.txt: `pip install -c constraints.txt .`"""
+"""Build script of mutualnet3d. The tested set of versions is in constraints.txt: `pip install -c constraints.txt .`"""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -9,6 +10,7 @@ TENSORBOARD = ["tensorboard>=2.16"]
 GPU = ["nvidia-ml-py>=12"]
 DEPLOY = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0", "nncf>=3"]
 WEB = ["streamlit>=1.67", *PLOT]
+COMPLETION = ["argcomplete>=3"]
 DEV = [
     "pytest>=8",
     "pytest-cov>=5",
@@ -17,18 +19,34 @@ DEV = [
     "mypy>=1.10",
     "hypothesis>=6",
     "playwright>=1.50",
+    # A test builds the wheel with what is installed.
+    "setuptools>=68",
 ]
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "mutualnet3d/__init__.py").read_text(), flags=re.MULTILINE)
+assert VERSION, "no __version__ in mutualnet3d/__init__.py"
 
 setup(
     name="mutualnet3d",
-    version="0.1.0",
+    version=VERSION[1],
     description="One SlowFast, Slow or X3D that runs at many costs: MutualNet training for action recognition",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    project_urls={"Paper": "https://arxiv.org/abs/2105.07085"},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     packages=find_packages(include=["mutualnet3d", "mutualnet3d.*"]),
-    package_data={"mutualnet3d": ["py.typed", "results/*.json", "configs/**/*.yaml"]},
+    # configs/ at the top is a link to the package's, for those who work in a checkout.
+    package_data={"mutualnet3d": ["py.typed", "results/*.json", "configs/**/*.yaml", "slurm/*.sbatch"]},
+    entry_points={"console_scripts": ["mutualnet3d = mutualnet3d.cli.main:main"]},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",
@@ -39,6 +57,7 @@ setup(
         "simplejson>=3.19",
         "numpy>=1.26",
         "pillow>=10.1",
+        "PyYAML>=6",
         "tqdm>=4.66",
     ],
     extras_require={
@@ -47,6 +66,7 @@ setup(
         "gpu": GPU,
         "deploy": DEPLOY,
         "web": WEB,
-        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB,
+        "completion": COMPLETION,
+        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + COMPLETION,
     },
 )

@@ -26,8 +26,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mutualnet3d.process_pool import Lost, run_apart
-from mutualnet3d.video.reader import FrameCountCorrected, VideoDecodeError, VideoReader
+from mutualnet3d.process_pool import LostItem, map_in_processes
+from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError
+from mutualnet3d.video.reader import VideoReader
 
 DECODED, REFUSED, OTHER, CRASH, HANG = "decoded", "VideoDecodeError", "other exception", "crash", "hang"
 MEMORY_BYTES = 4 << 30
@@ -207,7 +208,7 @@ def _decode(path: str) -> int:
 def _decode_spread(video: VideoReader) -> int:
     indices = np.unique(np.linspace(0, video.info.num_frames - 1, NUM_FRAMES).round().astype(int)).tolist()
     num_frames = 0
-    for frame_HWC in video.frames(indices):
+    for frame_HWC in video.read(indices):
         frame_HWC.max()  # reads every pixel: memory that is not there would crash here
         num_frames += 1
     if num_frames != len(indices):
@@ -223,8 +224,8 @@ def run(videos: list[str], count: int, seed: int, workers: int, keep: str) -> bo
         for _ in range(count)
     ]
     verdicts: list[tuple[Damage, Verdict]] = []
-    for index, verdict in run_apart(judge, damages, workers=workers, timeout=3 * TIMEOUT_SECONDS):
-        if isinstance(verdict, Lost):
+    for index, verdict in map_in_processes(judge, damages, workers=workers, timeout=3 * TIMEOUT_SECONDS):
+        if isinstance(verdict, LostItem):
             outcome = HANG if verdict.reason.startswith("took longer") else CRASH
             verdict = Verdict(outcome, verdict.reason, 3 * TIMEOUT_SECONDS if outcome == HANG else 0.0)
         verdicts.append((damages[index], verdict))

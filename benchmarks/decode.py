@@ -56,10 +56,11 @@ from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Clip, VideoDataset
 from mutualnet3d.data.lists import Video
-from mutualnet3d.data.make_lists import find_video_files
-from mutualnet3d.data.prepare_videos import Encoding, encode_video
+from mutualnet3d.data.video_files import find_video_files
 from mutualnet3d.shapes import ClipShape, union_of_shapes
-from mutualnet3d.video.reader import VideoDecodeError, VideoReader
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.reader import VideoReader
+from mutualnet3d.video.transcode import Encoding, transcode
 
 SPANS = RandomSpans(ClipSpan(num_frames=16, sampling_rate=5, target_fps=30.0))
 CROPS = RandomCrops((256, 320), 224, flip=True)
@@ -295,7 +296,7 @@ def _readers() -> dict[str, Reader]:
 
 def _read_ours(path: str, indices: list[int]) -> np.ndarray:
     with VideoReader(path) as video:
-        frames = video.frames(indices)
+        frames = video.read(indices)
         first = next(frames)
         frames_THWC = np.empty((len(indices), *first.shape), np.uint8)
         frames_THWC[0] = first
@@ -329,7 +330,7 @@ def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
 
 def _decode_needed(path: str, indices: list[int]) -> None:
     with VideoReader(path) as video:
-        for _ in video._wanted_frames(indices):
+        for _ in video.decode(indices):
             pass
 
 
@@ -361,7 +362,7 @@ def _videos(given: str) -> Iterator[str]:
             try:
                 with VideoReader(path) as video:
                     num_frames, fps = video.info.num_frames, video.info.fps or 30.0
-                    is_usual = video._codec.name == "h264" and video._shown and fps >= 15.0
+                    is_usual = video._container.codec.name == "h264" and _has_times(video) and fps >= 15.0
                 if is_usual and 7.0 <= num_frames / fps <= 20.0:
                     yield path
             except VideoDecodeError:
@@ -370,7 +371,7 @@ def _videos(given: str) -> Iterator[str]:
         path = g_pathmgr.get_local_path(given)
         try:
             with VideoReader(path) as video:
-                has_times = bool(video._shown)
+                has_times = _has_times(video)
             if has_times:
                 yield path
             else:
@@ -381,11 +382,17 @@ def _videos(given: str) -> Iterator[str]:
         print(f"{given} is left out: there is no such file or folder")
 
 
+def _has_times(video: VideoReader) -> bool:
+    """Tell whether frames can be chosen by their timestamps."""
+    frames = video._mp4_index or video._packets
+    return frames is not None and frames.timestamps is not None
+
+
 def _encoded(found: Sequence[tuple[str, str]], folder: str) -> Iterator[Measured]:
     for group, encoding in (("x264's defaults", X264Defaults()), ("prepare_videos", Encoding())):
         for number, (name, path) in enumerate(found):
             target = os.path.join(folder, f"{number}_{type(encoding).__name__}.mp4")
-            encode_video(path, target, encoding)
+            transcode(path, target, encoding)
             yield Measured(group, name, target)
 
 
@@ -394,7 +401,9 @@ def _spans(video: Measured, count: int) -> list[list[int]]:
     with VideoReader(video.path) as file:
         info = file.info
     rng = np.random.default_rng(SEED)
-    return [np.unique(SPANS.frames(rng, 0, info).frame_indices(SPANS.pace.num_frames)).tolist() for _ in range(count)]
+    return [
+        np.unique(SPANS.sample(rng, 0, info).frame_indices(SPANS.clip_span.num_frames)).tolist() for _ in range(count)
+    ]
 
 
 # ---- FFmpeg ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import mutualnet3d as m3
-from mutualnet3d.demo.moving_shapes import MovingShapesStyle, make_data_set
+from mutualnet3d.demo import MovingShapesStyle, make_data_set
 from mutualnet3d.plots.curves import Curve, Point
 from mutualnet3d.plots.tradeoff_figure import save_tradeoff_plot
 from mutualnet3d.runner import test

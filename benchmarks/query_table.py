@@ -23,11 +23,13 @@ from pathlib import Path
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.build_loaders import Split, build_test_loader
+from mutualnet3d.data.build_loaders import build_test_loader
+from mutualnet3d.data.build_split import Split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.mutual import SubnetConfig, calibrate
-from mutualnet3d.runner.session import Session, build_test_space
+from mutualnet3d.runner.build_space import build_test_space
+from mutualnet3d.runner.session import Session
 from mutualnet3d.shapes import ClipBatch, ClipShape
 
 TARGET_TIME, TARGET_MEMORY = 1.25, 1.10

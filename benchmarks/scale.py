@@ -38,16 +38,16 @@ from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Failure, VideoDataset
 from mutualnet3d.data.lists import Video
-from mutualnet3d.data.make_lists import find_video_files
-from mutualnet3d.data.prepare_videos import Encoding, encode_video
 from mutualnet3d.data.transforms import Normalize
-from mutualnet3d.engine.checkpoint import CheckpointFolder
+from mutualnet3d.data.video_files import find_video_files
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 from mutualnet3d.engine.optim import build_sgd
-from mutualnet3d.engine.optimizer_step import Update
+from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
+from mutualnet3d.video.transcode import Encoding, transcode
 
 SEED = 0
 VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos" / "surv_fight"
@@ -75,9 +75,13 @@ class Step:
         clips = {shape: clip.permute(0, 1, 4, 2, 3) for shape, clip in clips.items()}
         self.batch = ClipBatch(clips, torch.arange(num_clips), torch.arange(num_clips))
         self.configs = [space.at_step(SEED, step)[: 1 + num_subnets] for step in range(4)]
-        self.update = Update(build_sgd(self.model, **SOLVER))
+        self.optimizer_step = OptimizerStep(build_sgd(self.model, **SOLVER))
         self.run_step = TrainStep(
-            TrainNetwork(self.model), self.update, lambda step: self.configs[step], self.prepare, torch.device("cpu")
+            TrainNetwork(self.model),
+            self.optimizer_step,
+            lambda step: self.configs[step],
+            self.prepare,
+            torch.device("cpu"),
         )
         self.multiply_adds = num_clips * sum(m3.multiply_adds(self.model, each) for each in self.configs[0])
 
@@ -89,7 +93,7 @@ class Step:
         seconds = []
         for _ in range(num_steps + 1):
             started = time.process_time()
-            self.run_step(0, self.batch, {})
+            self.run_step(0, self.batch)
             seconds.append(time.process_time() - started)
         return statistics.median(seconds[1:])
 
@@ -122,7 +126,7 @@ def _process(rank: int, world_size: int, sync: bool, folder: str, queue: Any, ar
         dist.barrier()
         before = sent_over_loopback()
         for _ in range(args.steps):
-            step.run_step(0, step.batch, {})
+            step.run_step(0, step.batch)
         dist.barrier()
         sent = (sent_over_loopback() - before) / args.steps / world_size
     gradients = sum(each.numel() * each.element_size() for each in step.model.parameters())
@@ -140,12 +144,15 @@ def checkpoint_costs(args: argparse.Namespace) -> tuple[float, float, float]:
     for _ in range(args.steps + 1):
         if _ == 1:
             started = time.perf_counter()
-        step.run_step(0, step.batch, {})
+        step.run_step(0, step.batch)
     of_step = (time.perf_counter() - started) / args.steps
     waits, writes = [], []
     with tempfile.TemporaryDirectory() as output, BackgroundWriter(CheckpointFolder(output).save) as writer:
         for number in range(5):
-            content = {"model_state": step.model.state_dict(), "optimizer_state": step.update.state_dict()["optimizer"]}
+            content = {
+                "model_state": step.model.state_dict(),
+                "optimizer_state": step.optimizer_step.state_dict()["optimizer"],
+            }
             started = time.perf_counter()
             writer.save(content, number, None)
             waits.append(time.perf_counter() - started)
@@ -205,7 +212,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         prepared = [Path(folder) / f"{number}.mp4" for number in range(len(files))]
         for path, target in zip(files, prepared, strict=True):
-            encode_video(str(path), str(target), Encoding())
+            transcode(str(path), str(target), Encoding())
         for name, paths in (("as they are", files), ("prepared", prepared)):
             cost = decoding_milliseconds(paths, args.num_clips)
             print(f"decoding, {len(files)} videos {name}: {cost:.1f} CPU ms a clip, {1e3 / cost:.0f} clips/s a core")

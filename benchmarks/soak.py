@@ -34,8 +34,9 @@ import torch
 from iopath.common.file_io import g_pathmgr
 
 import mutualnet3d as m3
-from mutualnet3d.data.batch_sampler import ClipOrder, TrainBatchSampler
+from mutualnet3d.data.batch_sampler import TrainBatchSampler
 from mutualnet3d.data.check_videos import ANY_LABEL
+from mutualnet3d.data.clip_order import ClipOrder
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Failure, VideoDataset
 from mutualnet3d.data.lists import Video, read_kinetics_list
@@ -95,9 +96,11 @@ def _run(args: argparse.Namespace) -> int:
     # Twice the length of the run: the clips that fail come on top.
     listed = videos * -(-2 * args.clips // len(videos))
     num_steps = -(-args.clips // args.batch_size)
-    requests = TrainBatchSampler(ClipOrder(len(listed), SEED), args.batch_size, _shapes_at_step, num_steps=num_steps)
+    batch_sampler = TrainBatchSampler(
+        ClipOrder(len(listed), SEED), args.batch_size, _shapes_at_step, num_steps=num_steps
+    )
     dataset = VideoDataset(listed, SPANS, CROPS, seed=SEED, timeout=60.0)
-    loader = TrainLoader(dataset, requests, Workers(args.workers), count)
+    loader = TrainLoader(dataset, batch_sampler, Workers(args.workers), count)
 
     print(f"torch {torch.__version__}, {len(videos)} videos, {args.workers} workers, batch {args.batch_size}")
     print(f"{'clips':>7} {'private MB':>30} {'sum':>7} {'shared':>7} {'all':>7} {'files':>6} {'failures':>9}")

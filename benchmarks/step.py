@@ -14,7 +14,8 @@ Printed are ratios of medians, what is compared taking turns in one run:
 - what two processes exchange in a step over the gradients' size.
 
 Ours takes uint8 clips, as the loader delivers them, and normalises them in the step; the plain loop gets float ones for
-nothing. On a GPU: peak memory of both, and the kernels that take longest.
+nothing. On a GPU: peak memory of both, and the kernels that take longest. benchmarks/gpu_report.py measures all of this
+on a GPU in one go, with the networks, steps and timing of this file.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,87 +37,171 @@ from pytorchvideo.models.resnet import create_resnet
 from pytorchvideo.models.slowfast import create_slowfast
 from pytorchvideo.models.x3d import create_x3d
 from torch import multiprocessing, nn
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 import mutualnet3d as m3
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.engine.optim import build_sgd
-from mutualnet3d.engine.optimizer_step import Update
+from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.mutual.losses import distillation_loss, label_loss
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig, union_of_shapes
 
 NUM_CLASSES, SEED = 400, 0
-FRAMES = {"x3d_m": (16, 13, 10, 6), "slow_8x8_r50": (8, 6, 5, 3), "slowfast_4x16_r50": (4, 3, 2)}
 SOLVER = {"base_lr": 0.001, "momentum": 0.9, "dampening": 0.0, "nesterov": True, "weight_decay": 1e-4}
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def pytorchvideos_network(name: str) -> nn.Module:
-    """The network that ours is converted from."""
-    if name == "x3d_m":
+@dataclass(frozen=True)
+class Workload:
+    """A network and its training clips.
+
+    Args:
+        name: name of the network, as `create_model` takes it.
+        sizes: sides of the square crops, pixels, the full network's first.
+        frames: frame counts, the full network's first (SlowFast: the Slow pathway's).
+        draw: number of a training step with typical sub-networks: of steps 0 to 39, one of those whose multiply-adds
+            are nearest to the mean.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    frames: tuple[int, ...]
+    draw: int = 0
+
+    @property
+    def space(self) -> m3.SubnetSpace:
+        return m3.SubnetSpace((0.63, 1.0), self.sizes, self.frames)
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("x3d_s", (160, 144, 128, 112), (13, 10, 8, 5), draw=12),
+        Workload("x3d_m", (224, 192, 160, 128), (16, 13, 10, 6), draw=25),
+        Workload("slow_8x8_r50", (224, 192, 160, 128), (8, 6, 5, 3), draw=19),
+        Workload("slowfast_4x16_r50", (224, 192, 160, 128), (4, 3, 2), draw=32),
+    )
+}
+
+
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Set, for the block, float32 products on a GPU: plain for fp32, TensorFloat-32 for tf32, torch's default else."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    if precision in ("fp32", "tf32"):
+        convolutions.allow_tf32 = products.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
+
+
+def network_of(workload: Workload) -> Any:
+    """Our network of that name, whose full clip is the workload's, the published one or not."""
+    model = m3.create_model(workload.name, NUM_CLASSES)
+    model.full_clip = workload.space.full.clip_shape
+    assert model.full == workload.space.full
+    return model
+
+
+def pytorchvideos_network(name: str, clip: ClipShape) -> nn.Module:
+    """The network that ours is converted from, for clips of one shape (SlowFast: the Slow pathway's)."""
+    pool = (clip.frames, clip.size // 32, clip.size // 32)
+    if name.startswith("x3d"):
         return create_x3d(
-            input_clip_length=16,
-            input_crop_size=224,
+            input_clip_length=clip.frames,
+            input_crop_size=clip.size,
             model_num_class=NUM_CLASSES,
             depth_factor=2.2,
             width_factor=2.0,
             head_activation=None,
             head_output_with_global_average=True,
         )
-    if name == "slow_8x8_r50":
+    if name.startswith("slow_"):
         return create_resnet(
             model_num_class=NUM_CLASSES,
             stem_conv_kernel_size=(1, 7, 7),
             stem_conv_stride=(1, 2, 2),
             stem_pool=nn.MaxPool3d,
-            head_pool_kernel_size=(8, 7, 7),
+            head_pool_kernel_size=pool,
         )
     return create_slowfast(
         slowfast_fusion_conv_kernel_size=(5, 1, 1),
         slowfast_fusion_conv_stride=(8, 1, 1),
-        head_pool_kernel_sizes=((4, 7, 7), (32, 7, 7)),
+        head_pool_kernel_sizes=(pool, (8 * pool[0], *pool[1:])),
         model_num_class=NUM_CLASSES,
     )
 
 
 @dataclass
 class Bench:
-    """Ours, ready to train on clips that do not change."""
+    """Our network, ready to train on clips that do not change.
+
+    Args:
+        model: slimmable network in training mode, on `device`.
+        batch: uint8 clips on `device`, in all shapes that the steps take.
+        precision: key of `AUTOCAST`.
+        memory_format: format of the clips that the network gets.
+    """
 
     model: Any
     space: m3.SubnetSpace
     batch: ClipBatch
     device: torch.device
     precision: str
+    memory_format: torch.memory_format = torch.channels_last_3d
 
     @classmethod
-    def make(cls, name: str, num_clips: int, device: torch.device, precision: str) -> Bench:
+    def make(
+        cls,
+        workload: Workload,
+        num_clips: int,
+        device: torch.device,
+        precision: str,
+        steps: Iterable[int] | None = None,
+    ) -> Bench:
+        """Build the network and random clips: in the shapes of `steps` alone, or in all shapes of the space."""
         torch.manual_seed(SEED)
-        model = m3.create_model(name, NUM_CLASSES).to(device, memory_format=torch.channels_last_3d).train()
-        space = m3.SubnetSpace((0.63, 1.0), (224, 192, 160, 128), FRAMES[name])
-        every = [SubnetConfig(1.0, size, frames) for size in space.sizes for frames in space.frames]
-        shapes = union_of_shapes(model.input_shapes(config) for config in every)
-        batch = ClipBatch(
-            {shape: _uint8_clip(num_clips, shape) for shape in shapes}, torch.arange(num_clips), torch.arange(num_clips)
-        )
+        space = workload.space
+        model = network_of(workload).to(device, memory_format=torch.channels_last_3d).train()
+        if steps is None:
+            configs = [SubnetConfig(1.0, size, frames) for size in space.sizes for frames in space.frames]
+        else:
+            configs = [config for step in steps for config in space.at_step(SEED, step)]
+        batch = random_batch(union_of_shapes(model.input_shapes(config) for config in configs), num_clips)
         return cls(model, space, batch.to(device), device, precision)
 
+    def use(self, memory_format: torch.memory_format) -> None:
+        """Take another memory format for weights and clips."""
+        self.memory_format = memory_format
+        self.model.to(memory_format=memory_format)
+
     def step(self, mutual: bool) -> Callable[[int], Any]:
-        """Our training step."""
+        """Our training step: the number of a step, which draws its sub-networks, to its outcome."""
         scale = self.precision == "fp16"
         run = TrainStep(
             TrainNetwork(self.model, AUTOCAST[self.precision]),
-            Update(build_sgd(self.model, **SOLVER), scale_losses=scale),
+            OptimizerStep(build_sgd(self.model, **SOLVER), scale_losses=scale),
             (lambda step: self.space.at_step(SEED, step)) if mutual else (lambda step: (self.space.full,)),
             self.prepare,
             self.device,
         )
-        return lambda step: run(step, self.batch, {})
+        return lambda step: run(step, self.batch)
 
     def prepare(self, batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
-        normalize = Normalize((0.45,) * 3, (0.225,) * 3, torch.channels_last_3d)
-        return [normalize(batch.clips[shape]) for shape in self.model.input_shapes(config)]
+        return [self._normalize(batch.clips[shape]) for shape in self.model.input_shapes(config)]
+
+    @cached_property
+    def _normalizers(self) -> dict[torch.memory_format, Normalize]:
+        formats = (torch.channels_last_3d, torch.contiguous_format)
+        return {memory_format: Normalize((0.45,) * 3, (0.225,) * 3, memory_format) for memory_format in formats}
+
+    def _normalize(self, clip_BTCHW: torch.Tensor) -> torch.Tensor:
+        return self._normalizers[self.memory_format](clip_BTCHW)
 
     def parts(self) -> Callable[[int], list[float]]:
         """Seconds of each network's passes alone, and of the optimizer's step, for the networks of a step."""
@@ -138,14 +225,20 @@ class Bench:
         return run
 
 
+def random_batch(shapes: Iterable[ClipShape], num_clips: int) -> ClipBatch:
+    """Random uint8 clips in `shapes`, of as many classes, as a loader delivers them."""
+    order_B = torch.arange(num_clips)
+    return ClipBatch({shape: _uint8_clip(num_clips, shape) for shape in shapes}, order_B, order_B)
+
+
 def _uint8_clip(num_clips: int, shape: ClipShape) -> torch.Tensor:
     clip = torch.randint(0, 256, (num_clips, shape.frames, shape.size, shape.size, 3), dtype=torch.uint8)
     return clip.permute(0, 1, 4, 2, 3)  # B, T, C, H, W with the channels last in memory, as the loader has it
 
 
 def plain_loop(bench: Bench, name: str) -> Callable[[int], Any]:
-    """pytorchvideo's network in a loop as anyone writes it; checked to have our losses."""
-    network = pytorchvideos_network(name).to(bench.device).train()
+    """pytorchvideo's network in a loop as anyone writes it; checked to have our losses. A step gives its loss."""
+    network = pytorchvideos_network(name, bench.space.full.clip_shape).to(bench.device).train()
     network.load_state_dict(bench.model.state_dict())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, nesterov=True, weight_decay=1e-4)
     clips = [clip.contiguous().clone() for clip in bench.prepare(bench.batch, bench.space.full)]
@@ -160,35 +253,40 @@ def plain_loop(bench: Bench, name: str) -> Callable[[int], Any]:
             logits_BK = network(list(clips) if len(clips) > 1 else clips[0])
         return F.cross_entropy(logits_BK.float(), bench.batch.label_B)
 
-    with torch.no_grad():
-        network.eval()
-        bench.model.eval()
-        with bench.model.active(bench.space.full):
-            ours = F.cross_entropy(bench.model(bench.prepare(bench.batch, bench.space.full)), bench.batch.label_B)
-        difference = abs(loss().item() - ours.item())
-        assert difference < (1e-3 if autocast is None else 0.1), f"not the same network: losses differ by {difference}"
+    network.eval()
+    bench.model.eval()
+    try:
+        with torch.no_grad(), bench.model.active(bench.space.full):
+            own = F.cross_entropy(bench.model(bench.prepare(bench.batch, bench.space.full)), bench.batch.label_B)
+            difference = abs(loss().item() - own.item())
+    finally:
         network.train()
         bench.model.train()
+    allowed = {"fp32": 1e-3, "tf32": 1e-2}.get(bench.precision, 0.1)
+    assert difference < allowed, f"not the same network: losses differ by {difference}"
 
-    def step(number: int) -> None:
+    def step(number: int) -> torch.Tensor:
         optimizer.zero_grad()
-        scaler.scale(loss()).backward()
+        value = loss()
+        scaler.scale(value).backward()
         scaler.step(optimizer)
         scaler.update()
+        return value.detach()
 
     return step
 
 
 def timed(device: torch.device, run: Callable[[], Any]) -> float:
     """Seconds until the device is done."""
-    _wait(device)
+    wait(device)
     started = time.perf_counter()
     run()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - started
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -213,57 +311,79 @@ def ratio(first: Sequence[float], second: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
 
 
-def exchanged(name: str) -> tuple[int, int]:
-    """Bytes that a process gives to the exchange in a mutual step of two, and the gradients' size."""
+def exchanged(workload: Workload, backend: str = "gloo", devices: Sequence[str] = ("cpu", "cpu")) -> tuple[int, int]:
+    """Bytes that a process gives to the exchange in a mutual step of two, and the gradients' size.
+
+    Args:
+        workload: network; its clips are replaced by small ones, as gradients are of the same size.
+        backend: backend of torch.distributed, gloo or nccl.
+        devices: device of each of the two processes.
+    """
+    small = Workload(workload.name, (64, 32), workload.frames)
     with tempfile.TemporaryDirectory() as folder:
         queue = multiprocessing.get_context("spawn").SimpleQueue()
-        multiprocessing.spawn(_exchange, args=(name, folder, queue), nprocs=2)
+        multiprocessing.spawn(_exchange, args=(small, backend, devices, folder, queue), nprocs=len(devices))
         return queue.get()
 
 
-def _exchange(rank: int, name: str, folder: str, queue: Any) -> None:
+def _exchange(rank: int, workload: Workload, backend: str, devices: Sequence[str], folder: str, queue: Any) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    model = m3.create_model(name, NUM_CLASSES).to(memory_format=torch.channels_last_3d).train()
-    frames = FRAMES[name]
-    clips = {}
-    space = m3.SubnetSpace((0.63, 1.0), (64, 32), frames)  # small clips: gradients are of the same size
-    for config in [SubnetConfig(1.0, size, count) for size in space.sizes for count in frames]:
-        for shape in model.input_shapes(config):
-            clips[shape] = _uint8_clip(1, shape)
-    batch = ClipBatch(clips, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
-    bench = Bench(model, space, batch, torch.device("cpu"), "fp32")
-    network = TrainNetwork(model)
+    device = torch.device(devices[rank])
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend, init_method=f"file://{folder}/meet", rank=rank, world_size=len(devices))
+    bench = Bench.make(workload, 1, device, "fp32")
+    network = TrainNetwork(bench.model)
     sent = [0]
 
     def count(state, bucket):  # torch looks at the annotations, if there are any, and wants no strings
-        sent[0] += bucket.buffer().numel() * bucket.buffer().element_size()
-        return dist.all_reduce(bucket.buffer().div_(2), async_op=True).get_future().then(lambda done: done.value()[0])
+        buffer = bucket.buffer()
+        sent[0] += buffer.numel() * buffer.element_size()
+        dist.all_reduce(buffer.div_(len(devices)))
+        averaged = torch.futures.Future(devices=[device] if device.type == "cuda" else None)
+        averaged.set_result(buffer)
+        return averaged
 
     assert network.parallel is not None
     network.parallel.register_comm_hook(None, count)
-    run = TrainStep(
-        network, Update(build_sgd(model, **SOLVER)), lambda step: space.at_step(SEED, step), bench.prepare, bench.device
-    )
-    run(0, batch, {})
+    optimizer_step = OptimizerStep(build_sgd(bench.model, **SOLVER))
+    run = TrainStep(network, optimizer_step, lambda step: bench.space.at_step(SEED, step), bench.prepare, device)
+    run(0, bench.batch).check_finite()
     if rank == 0:
-        queue.put((sent[0], sum(each.numel() * each.element_size() for each in model.parameters())))
+        size = sum(parameter.numel() * parameter.element_size() for parameter in bench.model.parameters())
+        queue.put((sent[0], size))
     dist.barrier()
     dist.destroy_process_group()
 
 
-def slowest_kernels(run: Callable[[int], Any]) -> str:
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    ) as profiler:
-        run(0)
-        torch.cuda.synchronize()
-    return profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=12, max_name_column_width=60)
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of a GPU, or an operator on a CPU: its calls, and the time of all of them."""
+
+    name: str
+    calls: int
+    milliseconds: float
+
+
+def kernel_times(device: torch.device, run: Callable[[], Any]) -> list[Kernel]:
+    """The kernels of `run` on a GPU; on a CPU its operators, without those that they call."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=activities) as profiler:
+        run()
+        wait(device)
+    events = profiler.key_averages()
+    if device.type == "cpu":
+        return [Kernel(event.key, event.count, 1e-3 * event.self_cpu_time_total) for event in events]
+    return [
+        Kernel(event.key, event.count, 1e-3 * event.self_device_time_total)
+        for event in events
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="x3d_m", choices=FRAMES)
+    parser.add_argument("--model", default="x3d_m", choices=WORKLOADS)
     parser.add_argument("--batch", type=int, default=2, help="clips a step")
     parser.add_argument("--steps", type=int, default=3, help="steps with other sub-networks")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is timed")
@@ -271,11 +391,17 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=AUTOCAST)
     parser.add_argument("--compile", action="store_true", help="time torch.compile of the full network's step too")
     args = parser.parse_args()
-    device = torch.device(args.device)
-    bench = Bench.make(args.model, args.batch, device, args.precision)
+    with arithmetic(args.precision):
+        compare(args)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measure and print what the module's docstring lists."""
+    device, workload = torch.device(args.device), WORKLOADS[args.model]
+    bench = Bench.make(workload, args.batch, device, args.precision)
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{args.model}, {args.batch} clips, {where}, {args.precision}, torch {torch.__version__}", flush=True)
-    sent, size = exchanged(args.model)
+    sent, size = exchanged(workload)
     print(f"bytes exchanged in a step by each of two processes / size of the gradients: {sent / size:.4f}", flush=True)
     mutual, static, parts = bench.step(mutual=True), bench.step(mutual=False), bench.parts()
     steps = range(args.steps)
@@ -297,19 +423,18 @@ def main() -> None:
         f"mutual step / full network's own: {ratio(of_mutual, of_static)}; multiply-adds: {statistics.mean(adds):.3f}"
     )
     loop = plain_loop(bench, args.model)
-    of_ours, of_theirs = take_turns(device, [static, loop], [0], 2 * args.rounds)
-    clips = {
-        name: args.batch / statistics.median(seconds) for name, seconds in (("ours", of_ours), ("theirs", of_theirs))
-    }
-    print(f"static training, clips/s: ours / pytorchvideo's in a loop: {ratio(of_theirs, of_ours)}; CPU target: 1.8")
+    of_static, of_loop = take_turns(device, [static, loop], [0], 2 * args.rounds)
+    print(f"static training, clips/s: ours / pytorchvideo's in a loop: {ratio(of_loop, of_static)}; CPU target: 1.8")
     if args.device == "cuda":
-        print(f"clips/s: ours {clips['ours']:.1f}, mutual {args.batch / statistics.median(of_mutual):.1f}, ", end="")
-        print(f"plain loop {clips['theirs']:.1f}")
+        speeds = [args.batch / statistics.median(seconds) for seconds in (of_static, of_mutual, of_loop)]
+        print("clips/s: ours {:.1f}, mutual {:.1f}, plain loop {:.1f}".format(*speeds))
         for name, run in (("mutual step", mutual), ("full network's", static), ("plain loop", loop)):
             torch.cuda.reset_peak_memory_stats()
             run(0)
             print(f"peak memory, {name}: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
-        print(slowest_kernels(static))
+        kernels = sorted(kernel_times(device, lambda: static(0)), key=lambda kernel: -kernel.milliseconds)
+        for kernel in kernels[:12]:
+            print(f"{kernel.milliseconds:9.3f} ms {kernel.calls:5} x {kernel.name[:90]}")
     if args.compile:
         whole = bench.model.extract(bench.space.full).to(device, memory_format=torch.channels_last_3d).train()
         clip = bench.prepare(bench.batch, bench.space.full)
@@ -317,7 +442,9 @@ def main() -> None:
         def train(network: Callable[[Any], torch.Tensor]) -> Callable[[int], None]:
             def run(step: int) -> None:
                 with torch.autocast(
-                    device.type, dtype=AUTOCAST[args.precision] or torch.bfloat16, enabled=args.precision != "fp32"
+                    device.type,
+                    dtype=AUTOCAST[args.precision] or torch.bfloat16,
+                    enabled=AUTOCAST[args.precision] is not None,
                 ):
                     logits_BK = network(clip)
                 F.cross_entropy(logits_BK.float(), bench.batch.label_B).backward()

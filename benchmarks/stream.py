@@ -40,7 +40,8 @@ from mutualnet3d.mutual import SubnetConfig, calibrate
 from mutualnet3d.plots.stream_trace import save_trace_plot
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.results.trace import TOLERANCE, TracePoint, fraction_within
-from mutualnet3d.runner.session import build_normalize, build_test_space
+from mutualnet3d.runner.build_space import build_test_space
+from mutualnet3d.runner.session import build_normalize
 from mutualnet3d.shapes import ClipBatch, union_of_shapes
 from mutualnet3d.video.reader import VideoReader
 
@@ -130,7 +131,7 @@ def pictures_of(video: str | None, scale: int) -> list[np.ndarray]:
         height, width = scale, scale * 4 // 3
         return list(np.random.default_rng(0).integers(0, 256, (60, height, width, 3), dtype=np.uint8))
     with VideoReader(video) as file:
-        return [frame.copy() for frame in file.frames(range(min(file.info.num_frames, 150)))]
+        return [frame.copy() for frame in file.read(range(min(file.info.num_frames, 150)))]
 
 
 class Camera:

@@ -29,8 +29,8 @@ __all__ = [
     "sort_channels",
 ]
 
-# Torch and torchvision take seconds to load. What reads videos alone needs neither: the data tools, and every process
-# that they start. So names are fetched from where they stand when they are first asked for (PEP 562).
+# Torch and torchvision take seconds to load. The help of the command, the data commands, and every process that those
+# start need neither. So names are fetched from their homes when they are first asked for (PEP 562).
 _HOMES = {
     "Predictor": "deploy",
     "QueryTable": "results.query_table",
@@ -44,11 +44,14 @@ _HOMES = {
     "sort_channels": "models",
 }
 _PARTS = (
+    "cli",
     "config",
     "data",
     "demo",
     "deploy",
+    "distributed",
     "engine",
+    "files",
     "models",
     "mutual",
     "ops",

@@ -10,25 +10,25 @@ from contextlib import contextmanager
 from typing import Any
 
 # OpenVINO (by being imported) and NNCF send usage statistics with this package, and make files in the home folder for
-# it. Neither minds if it is not there; NNCF_CI, the switch of its documentation, comes too late for the files.
+# it. Both work without it; NNCF_CI, the switch of its documentation, comes too late for the files.
 _TELEMETRY = "openvino_telemetry"
 
 
 def installed(module: str) -> bool:
-    """Whether `module` could be imported; it is not imported."""
+    """Return True if `module` could be imported; it is not imported."""
     return importlib.util.find_spec(module) is not None
 
 
 def hint(module: str, extra: str) -> str:
-    """What to do where `module` is missing."""
+    """Return a line for a user who lacks `module`, of the extra `extra`."""
     return f"{module} is not installed: pip install 'mutualnet3d[{extra}]'"
 
 
 def require(module: str, extra: str = "deploy") -> Any:
-    """The module `module`, of the extra `extra`; it sends nobody usage statistics.
+    """Import `module`, of the extra `extra`, so that it sends nobody usage statistics; return it.
 
     Raises:
-        ModuleNotFoundError: it is not installed; one line that says what to install.
+        ModuleNotFoundError: it is not installed; the message is `hint`.
     """
     try:
         with _without_telemetry():
@@ -39,12 +39,12 @@ def require(module: str, extra: str = "deploy") -> Any:
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Whoever imports `_TELEMETRY` inside the block is told that there is none."""
-    was_there, found = _TELEMETRY in sys.modules, sys.modules.get(_TELEMETRY)
+    """Make imports of `_TELEMETRY` fail inside the block, so that a library does without it."""
+    was_loaded, telemetry = _TELEMETRY in sys.modules, sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules[_TELEMETRY]
-        if was_there:
-            sys.modules[_TELEMETRY] = found  # type: ignore[assignment]
+        if was_loaded:
+            sys.modules[_TELEMETRY] = telemetry  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What a run says: text for people, JSON lines for programs, a progress bar on a terminal."""
+"""The log of a run: text for people, JSON lines for programs, a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import simplejson
 from tqdm import tqdm
 
 logger = logging.getLogger("mutualnet3d")
-_is_main = True  # of the processes of a job, the one that speaks
+_is_main = True  # True in the one process of a job that writes the log
 
 Item = TypeVar("Item")
 
 
 class Records(Protocol):
-    """Where records go."""
+    """Target of records."""
 
     def write(self, record: dict[str, Any]) -> None: ...
 
 
-class _AboveTheBar(logging.Handler):
-    """Writes lines to standard output without tearing a progress bar apart."""
+class _TerminalHandler(logging.Handler):
+    """Writes lines to standard output, above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stdout)
@@ -33,9 +33,12 @@ class _AboveTheBar(logging.Handler):
 
 
 def setup_logging(output_dir: str, rank: int = 0) -> None:
-    """Send the log to standard output and to `output_dir`/log.txt, appending; what is for debugging to the file alone.
-    A second call moves the file. Of a job's processes those beside rank 0 say their warnings on standard error, and
-    write nothing.
+    """Send the log to standard output and to `output_dir`/log.txt, appending; debug lines to the file alone. A second
+    call moves the file. Other ranks than 0 print their warnings to standard error and write no file.
+
+    Args:
+        output_dir: folder of the run.
+        rank: number of this process in its job.
     """
     global _is_main
     _is_main = rank == 0
@@ -53,7 +56,7 @@ def setup_logging(output_dir: str, rank: int = 0) -> None:
         logger.addHandler(others)
         return
     formatter = logging.Formatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
-    terminal, file = _AboveTheBar(), logging.FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")
+    terminal, file = _TerminalHandler(), logging.FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")
     terminal.setLevel(logging.INFO)
     for handler in (terminal, file):
         handler.setFormatter(formatter)
@@ -61,28 +64,34 @@ def setup_logging(output_dir: str, rank: int = 0) -> None:
 
 
 class JsonLines:
-    """Appends records to a file, one JSON object a line, each flushed. Of a job's processes rank 0 alone.
+    """Appends records to a file, one JSON object per line, each flushed; on rank 0 of a job alone.
 
     Attributes:
-        also: where else every record goes.
+        sinks: further targets of every record.
     """
 
     def __init__(self, path: str):
         self.path = path
-        self.also: list[Records] = []
+        self.sinks: list[Records] = []
 
     def write(self, record: dict[str, Any]) -> None:
+        """Append a record; numbers that are not finite become null."""
         if not _is_main:
             return
-        # Opened anew for each record: few a second at most, and nothing is left open or unflushed by a killed run.
+        # Opened again for each record, a few per second at most: a killed run leaves nothing unflushed.
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(simplejson.dumps(record, ignore_nan=True) + "\n")
-        for each in self.also:
-            each.write(record)
+        for sink in self.sinks:
+            sink.write(record)
 
 
 def progress(items: Iterable[Item], total: int, what: str, period_seconds: float = 10.0) -> Iterator[Item]:
-    """Pass `items` on, showing how far it is: a bar on a terminal, otherwise a line every `period_seconds`."""
+    """Yield `items` with a progress bar on a terminal, otherwise with a line every `period_seconds`.
+
+    Args:
+        total: number of items.
+        what: name of the work, for the bar and the lines.
+    """
     if not _is_main:
         yield from items
         return
@@ -99,7 +108,7 @@ def progress(items: Iterable[Item], total: int, what: str, period_seconds: float
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them: `45 s`, `3 min 05 s`, `2 h 07 min`."""
+    """Return seconds as text for people: `45 s`, `3 min 05 s`, `2 h 07 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,7 +1,8 @@
-"""Work on videos in processes of their own.
+"""Process pool for work that may crash or hang: decoding broken videos.
 
-A broken file can do more than raise an error: libav may crash or never return. So the work is done by processes that
-get one video at a time; one that dies or takes too long is replaced, and costs its own video alone.
+A broken file can do more than raise an error: libav may crash or never return. Each process gets one item at a time; a
+process that dies or takes too long is replaced, and loses its own item alone. Why this is no library's pool:
+docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -22,48 +23,60 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
+_TERM_SECONDS = 2.0  # from SIGTERM to SIGKILL: time to remove half-written files
+_ORPHAN_SECONDS = 10.0  # after the time of an item: then its process ends by itself
+_LONGEST_ALARM_SECONDS = 1e8  # a timer takes no infinity
+
 
 def num_cores() -> int:
-    """The processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
-class Lost:
-    """An item whose process (`pid`) died or was ended because it took too long."""
+class LostItem:
+    """Outcome of an item whose process (`pid`) died, or was ended because the item took too long."""
 
     reason: str
     pid: int
 
 
-def run_apart(
+def map_in_processes(
     function: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int, timeout: float
-) -> Iterator[tuple[int, Outcome | Lost]]:
-    """(index, outcome) of `function` for every item, in the order in which they are done, from `workers` processes.
+) -> Generator[tuple[int, Outcome | LostItem]]:
+    """Yield (index, outcome) of `function` for every item, in the order in which they are done.
 
     A process that dies, or has had one item for `timeout` seconds, loses that item alone: another takes its place.
-    Processes are ended with the iterator. `function` and items must pickle; `function` must not raise: its process
-    would die of it. The caller's main module must be importable (`if __name__ == "__main__":`).
+    Processes end with the generator. SIGTERM raises `SystemExit` in them, so that `finally` removes half-written files.
+    If this process is killed, they end after their item, at the latest seconds after `timeout`.
+
+    Args:
+        function: work on one item; it must pickle and must not raise: its process would die.
+        items: arguments of the calls; they must pickle.
+        workers: number of processes, 1 or more.
+        timeout: seconds that one item may take, more than 0; `math.inf` for any time.
+
+    The caller's main module must be importable (`if __name__ == "__main__":`).
 
     Raises:
         ValueError: a number that is out of range.
-        RuntimeError: processes end before they take an item.
+        RuntimeError: a process ends before it takes an item.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; allowed: 1 or more")
     if not timeout > 0:
         raise ValueError(f"timeout is {timeout} seconds; allowed: more than 0")
-    return _run_apart(function, list(items), workers, timeout)
+    return _map_in_processes(function, list(items), workers, timeout)
 
 
-def _run_apart(
+def _map_in_processes(
     function: Callable[[Item], Outcome], items: list[Item], workers: int, timeout: float
-) -> Iterator[tuple[int, Outcome | Lost]]:
+) -> Generator[tuple[int, Outcome | LostItem]]:
     todo = deque(enumerate(items))
     pool: dict[Connection, _Worker[Item, Outcome]] = {}
 
     def start() -> None:
-        worker = _Worker(function)
+        worker = _Worker(function, timeout)
         pool[worker.connection] = worker
 
     try:
@@ -77,18 +90,18 @@ def _run_apart(
                     outcome = worker.receive()
                 elif time.monotonic() >= worker.deadline:
                     worker.end()
-                    outcome = Lost(f"took longer than {timeout:g} seconds", worker.pid)
+                    outcome = LostItem(f"took longer than {timeout:g} seconds", worker.pid)
                 else:
                     continue
                 index = worker.index
-                if isinstance(outcome, Lost):
+                if isinstance(outcome, LostItem):
                     if index is None:
-                        raise RuntimeError(f"a process ended before it took a video: {outcome.reason}")
+                        raise RuntimeError(f"a process ended before it took an item: {outcome.reason}")
                     del pool[worker.connection]
                     if todo:
                         start()
                 elif todo:
-                    worker.give(*todo.popleft(), timeout)
+                    worker.give(*todo.popleft())
                 else:
                     worker.end()
                     del pool[worker.connection]
@@ -100,41 +113,45 @@ def _run_apart(
 
 
 class _Worker(Generic[Item, Outcome]):
-    """A process that works on one item at a time: `index`, or None before its first, until `deadline`."""
+    """Process that works on one item at a time: `index`, or None before its first, until `deadline`."""
 
-    def __init__(self, function: Callable[[Item], Outcome]):
+    def __init__(self, function: Callable[[Item], Outcome], timeout: float):
         self.index: int | None = None
         self.deadline = math.inf
+        self._timeout = timeout
         context = _context()
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self.connection, child_connection = context.Pipe()
+        alarm_seconds = min(timeout + _ORPHAN_SECONDS, _LONGEST_ALARM_SECONDS)
+        self._process = context.Process(target=_serve, args=(child_connection, function, alarm_seconds), daemon=True)
         self._process.start()
-        theirs.close()  # else the pipe would outlive the process, whose death is told by its end
+        child_connection.close()  # a copy here would keep the pipe open after the death of the process
         self.pid: int = self._process.pid
 
-    def give(self, index: int, item: Item, timeout: float) -> None:
-        self.index, self.deadline = index, time.monotonic() + timeout
+    def give(self, index: int, item: Item) -> None:
+        """Send an item to the process."""
+        self.index, self.deadline = index, time.monotonic() + self._timeout
         with contextlib.suppress(OSError):  # it has died: `receive` will say so
             self.connection.send(item)
 
     def receive(self) -> Any:
-        """What it sends: that it is ready (None), then outcomes; or that it is lost."""
+        """Return the next message: None (the process is ready), an outcome, or `LostItem`."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            return Lost(f"the process that decoded it died ({_ending(self._process.exitcode)})", self.pid)
+            return LostItem(f"the process that worked on it died ({_ending(self._process.exitcode)})", self.pid)
 
     def end(self) -> None:
+        """End the process by SIGTERM, and by SIGKILL if libav does not let it go."""
         self.connection.close()
         self._process.terminate()
-        self._process.join(timeout=2.0)
-        self._process.kill()  # libav may not let it go
+        self._process.join(timeout=_TERM_SECONDS)
+        self._process.kill()
         self._process.join()
 
 
 def _context() -> Any:
-    # From a server that has imported all that is needed, a process starts at once, and with no open files of ours.
+    # A server that has imported this module forks a process at once, without the open files of this process.
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -142,22 +159,25 @@ def _context() -> Any:
     return context
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
+def _serve(connection: Connection, function: Callable[[Any], Any], alarm_seconds: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the one that started them ends them
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     connection.send(None)
     while True:
         try:
             item = connection.recv()
-        except (EOFError, OSError):  # the other side has gone
+        except (EOFError, OSError):  # the other side is gone
             return
+        # SIGALRM kills this process, also inside libav, if nobody is left to do it.
+        signal.setitimer(signal.ITIMER_REAL, alarm_seconds)
         outcome = function(item)
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         with contextlib.suppress(OSError):
             connection.send(outcome)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    # Unlike the signal itself an exception lets `finally` remove half-written files.
+def _exit(number: int, frame: FrameType | None) -> None:
+    # An exception, unlike the signal itself, lets `finally` remove half-written files.
     raise SystemExit(128 + number)
 
 

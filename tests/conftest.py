@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import runpy
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from mutualnet3d.cli.main import main
 from tests.copies import start_server
 
 # Tests hold what comes out, not how long it took: these machines are shared.
@@ -80,19 +82,36 @@ def _log_as_found() -> Iterator[None]:
 def run_tool(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Runs a script of the project as the command line does, but in this process, which has torch loaded: its exit
-    status, what it printed, its errors."""
+    """Run a script of the project, or `mutualnet3d`, in the repository's folder as the command line does, but in this
+    process, which has torch loaded: its exit status, its output, its errors."""
 
     def run(script: str, *words: object) -> tuple[int, str, str]:
         root = Path(__file__).resolve().parents[1]
         monkeypatch.chdir(root)
         monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(root / script), run_name="__main__")
+        if script == "mutualnet3d":
+            status = main()
+        else:
+            with pytest.raises(SystemExit) as left:
+                runpy.run_path(str(root / script), run_name="__main__")
+            status = int(left.value.code or 0)
         printed = capsys.readouterr()
-        return int(left.value.code or 0), printed.out, printed.err
+        return status, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def replacements(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines that `os.execv` would put in the place of this process; they end the program instead."""
+    lines = []
+
+    def execv(path: str, words: list[str]) -> None:
+        lines.append(words)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", execv)
+    return lines
 
 
 def write_video(path: Path, frames_THWC: np.ndarray, fps: int = 24, codec: str = "libx264rgb", **options: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -15,24 +14,23 @@ import pytest
 import torch
 
 import mutualnet3d as m3
+from mutualnet3d.cli.main import COMMANDS, main
 from mutualnet3d.deploy.backends import CHOICES
 from mutualnet3d.models import build_model
 from mutualnet3d.runner import configs_to_test
+from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
-from tests.copies import Script
-from tests.tools.test_measure_latency import write_tested
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md")]
 
-
-# Behind a printed line of X3D-M, with tiny_overrides.
+# After a printed line of X3D-M, with tiny_overrides.
 SMALLER_X3D_M = ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
 SMALLER_X3D_M += ["TEST.NUM_ENSEMBLE_VIEWS", "2"]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    """(document, text) of every fenced block of a language."""
+    """Return (document, text) of every fenced block of a language."""
     return [
         (document.name, text)
         for document in DOCUMENTS
@@ -49,29 +47,38 @@ def of_kind(*starts: str) -> list[str]:
     return [line for _, line in commands() if line.startswith(starts)]
 
 
+def of_command(*names: str) -> list[str]:
+    assert set(names) <= set(COMMANDS)
+    return of_kind(*(f"mutualnet3d {name} " for name in names))
+
+
+TRAININGS = [*of_command("train", "test"), *of_kind("python tools/run_net.py ")]
+
+
+def words_of(line: str) -> list[str]:
+    """Return a line's words for `run_tool`."""
+    words = shlex.split(line)
+    return words[1:] if words[0] == "python" else words
+
+
+def cfg_of(words: list[str]) -> tuple[str, list[str]]:
+    """Return the config and the overrides of a training's words."""
+    place = words.index("--cfg")
+    return words[place + 1], words[place + 2 :]
+
+
 def test_every_printed_command_is_of_a_kind_that_is_tested_here():
-    known = (
+    kinds = (
         "make ",
-        "python tools/run_net.py",
-        "python tools/make_demo_data.py",
-        "python tools/complexity.py",
-        "python tools/measure_latency.py",
-        "python tools/plot_tradeoff.py",
-        "python tools/predict.py",
-        "python tools/export.py",
-        "python tools/demo_net.py",
-        "python tools/demo_web.py",
-        "python -m mutualnet3d",
-        "python tools/make_annotations.py",
-        "python tools/check_videos.py",
-        "python tools/prepare_videos.py",
+        *(f"mutualnet3d {name} " for name in COMMANDS),
+        "python tools/run_net.py ",
         "python benchmarks/",
         "python -m pip",
         "torchrun --nproc_per_node",
         "sbatch ",
     )
     assert commands()
-    assert [line for _, line in commands() if not line.startswith((*known, "git clone", "cd "))] == []
+    assert [line for _, line in commands() if not line.startswith((*kinds, "git clone", "cd "))] == []
 
 
 @pytest.mark.parametrize("line", of_kind("make "))
@@ -81,15 +88,12 @@ def test_make_targets_exist(line):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def run_net_lines() -> list[str]:
-    return [line for line in of_kind("python tools/run_net.py") if "--num_shards" not in line]
-
-
-@pytest.mark.parametrize("line", run_net_lines())
-def test_run_net_lines_run(line, tiny_overrides, tmp_path, run_tool):
-    """The line itself, with what makes it small behind it."""
-    words = shlex.split(line)[2:]
-    as_printed = m3.load_cfg(words[1], words[2:])
+@pytest.mark.parametrize("line", [line for line in TRAININGS if "--num_shards" not in line])
+def test_lines_of_trainings_and_tests_run(line, tiny_overrides, tmp_path, run_tool):
+    """The line itself, with what makes it small after it."""
+    words = words_of(line)
+    cfg, printed_overrides = cfg_of(words)
+    as_printed = m3.load_cfg(cfg, printed_overrides)
     assert configs_to_test(as_printed)
     small = tiny_overrides(TRAIN__CHECKPOINT_SECONDS=0)
     if as_printed.MODEL.ARCH == "slowfast":
@@ -97,7 +101,7 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path, run_tool):
         small += ["DATA.SAMPLING_RATE", 2]
     if "TRAIN.CHECKPOINT_FILE_PATH" in words:
         weights = tmp_path / "weights.pyth"
-        kinetics = build_model(m3.load_cfg(words[1], [*small, "MODEL.NUM_CLASSES", 400]))
+        kinetics = build_model(m3.load_cfg(cfg, [*small, "MODEL.NUM_CLASSES", 400]))
         torch.save({"model_state": kinetics.state_dict()}, weights)
         small += ["TRAIN.CHECKPOINT_FILE_PATH", str(weights)]
     if "TEST.CHECKPOINT_FILE_PATH" in words:
@@ -108,7 +112,7 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path, run_tool):
         small += ["TEST.SUBNETS", "['full','w0.5-s32-t2']"]
     if "X3D_M" in line:
         small += SMALLER_X3D_M
-    status, printed, errors = run_tool("tools/run_net.py", *words, *small)
+    status, printed, errors = run_tool(*words, *small)
     assert status == 0, errors
     assert "on the Pareto front" in printed
     assert (tmp_path / "output" / "query_table.json").exists()
@@ -117,9 +121,9 @@ def test_run_net_lines_run(line, tiny_overrides, tmp_path, run_tool):
 @pytest.mark.slow
 @pytest.mark.parametrize("line", of_kind("torchrun"))
 def test_torchrun_lines_run(line, tiny_overrides, tmp_path):
-    """The line itself, by two processes, with what makes it small behind it."""
+    """The line itself, by two processes, with what makes it small after it."""
     words = shlex.split(line)[1:]
-    assert words[:3] == ["--nproc_per_node", "8", "tools/run_net.py"]
+    assert words[:5] == ["--nproc_per_node", "8", "-m", "mutualnet3d", "train"]
     small = tiny_overrides(TRAIN__CHECKPOINT_SECONDS=0, SOLVER__MAX_EPOCH=1) + SMALLER_X3D_M
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -140,39 +144,30 @@ def test_sbatch_lines_name_a_script_and_a_config(line):
     m3.load_cfg(words[place + 2], words[place + 3 :])
 
 
-@pytest.mark.parametrize("line", [line for line in of_kind("python tools/run_net.py") if "--num_shards" in line])
-def test_pyslowfasts_lines_become_torchrun(line, monkeypatch, run_tool):
-    commands = []
-
-    def instead(path, command):
-        commands.append(command)
-        raise SystemExit(0)
-
-    monkeypatch.setattr(os, "execv", instead)
-    run_tool(*shlex.split(line)[1:])
-    (command,) = commands
-    assert command[1:3] == ["-m", "torch.distributed.run"]
-    place = command.index("--cfg")
-    m3.load_cfg(command[place + 1], command[place + 2 :])
+@pytest.mark.parametrize("line", [line for line in TRAININGS if "--num_shards" in line])
+def test_pyslowfasts_lines_become_torchrun(line, replacements, run_tool):
+    run_tool(*words_of(line))
+    (words,) = replacements
+    assert words[1:3] == ["-m", "torch.distributed.run"]
+    m3.load_cfg(*cfg_of(words))
 
 
-@pytest.mark.parametrize("line", of_kind("python tools/make_demo_data.py"))
-def test_make_demo_data_lines_run(line, tmp_path):
-    words = [*shlex.split(line)[1:], "--output", str(tmp_path / "data"), "--train", "2", "--val", "1"]
-    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+@pytest.mark.parametrize("line", of_command("demo-data"))
+def test_demo_data_lines_run(line, tmp_path, run_tool):
+    assert run_tool(*words_of(line), "--output", tmp_path / "data", "--train", 2, "--val", 1)[0] == 0
     assert len((tmp_path / "data" / "train.csv").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("line", of_kind("python tools/complexity.py"))
+@pytest.mark.parametrize("line", of_command("complexity"))
 def test_complexity_lines_run(line, run_tool):
-    status, printed, errors = run_tool(*shlex.split(line)[1:])
+    status, printed, errors = run_tool(*words_of(line))
     assert (status, errors) == (0, "")
     assert "w0.63-s144-t" in printed
 
 
 @pytest.fixture
 def demos_folder(tmp_path, monkeypatch):
-    """Where what the demo's test runs write lies."""
+    """Return a folder, the current one, with the files that the demo's test runs write."""
     for name in ("demo", "demo_static"):
         folder = tmp_path / "output" / name
         folder.mkdir(parents=True)
@@ -190,21 +185,20 @@ def demos_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run_here(words, monkeypatch):
-    """The script, in the folder that is the current one."""
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as left:
-        runpy.run_path(str(ROOT / words[0]), run_name="__main__")
-    assert left.value.code == 0
+def run_here(line, *more):
+    """Run a line of `mutualnet3d` in the current folder; its words."""
+    program, *words = [*shlex.split(line), *more]
+    assert program == "mutualnet3d"
+    assert main(words) == 0
+    return words
 
 
-@pytest.mark.parametrize("line", of_kind("python tools/measure_latency.py", "python tools/plot_tradeoff.py"))
-def test_lines_about_tables_run(line, demos_folder, monkeypatch, capsys):
-    words = shlex.split(line)[1:]
-    run_here(words, monkeypatch)
+@pytest.mark.parametrize("line", of_command("latency", "plot"))
+def test_lines_about_tables_run(line, demos_folder, capsys):
+    words = run_here(line)
     assert capsys.readouterr().err == ""
     output = demos_folder / words[words.index("--output") + 1]
-    if "plot_tradeoff" in line:
+    if words[0] == "plot":
         assert all(output.with_suffix(suffix).exists() for suffix in (".png", ".svg", ".html"))
     else:
         assert output.exists()
@@ -212,34 +206,28 @@ def test_lines_about_tables_run(line, demos_folder, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "line",
-    [
-        line
-        for line in of_kind(*(f"python tools/{name}.py" for name in ("predict", "export", "demo_net", "demo_web")))
-        if "--int8" not in line  # needs the demo's data; tests/test_quantizing.py
-    ],
+    # --int8 needs the demo's data: tests/runner/test_quantizing.py
+    [line for line in of_command("predict", "export", "stream", "web") if "--int8" not in line],
 )
 def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
-    words = shlex.split(line)[1:]
-    tool = Path(words[0]).stem
-    if tool == "export":
-        words += ["--formats", "pt2"]  # the tutorial's test writes all
-    if tool == "demo_web":
+    name = shlex.split(line)[1]
+    more = ["--formats", "pt2"] if name == "export" else []  # the tutorial's test writes all
+    if name == "web":
         pytest.importorskip("streamlit", reason="streamlit is not installed (extra [web])")
         monkeypatch.setattr("streamlit.web.cli.main", lambda words, *rest, **more: print("started"))
-        monkeypatch.setattr(
-            "streamlit.net_util.get_external_ip", None
-        )  # the tool replaces it; put back behind the test
-    run_here(words, monkeypatch)
+        # The command replaces it; put back after the test.
+        monkeypatch.setattr("streamlit.net_util.get_external_ip", None)
+    words = run_here(line, *more)
     printed = capsys.readouterr().out
-    wanted = {"predict": "move_", "export": "wrote 2 sub-networks", "demo_web": "started", "demo_net": ""}
-    assert wanted[tool] in printed
-    if tool in ("export", "demo_net"):
+    expected = {"predict": "move_", "export": "wrote 2 sub-networks", "web": "started", "stream": ""}
+    assert expected[name] in printed
+    if name in ("export", "stream"):
         assert (demos_folder / words[words.index("--output") + 1]).exists()
 
 
 @pytest.fixture
 def users_folder(tiny_data, tmp_path):
-    """What the printed lines of the data tools find: videos in class folders, lists and Kinetics' CSV files."""
+    """Return a folder with what the printed lines about data read: videos in class folders, lists, Kinetics' CSVs."""
     for number in range(4):
         folder = tmp_path / "videos" / f"class {number % 2}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -255,22 +243,19 @@ def users_folder(tiny_data, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "line",
-    of_kind("python tools/make_annotations.py", "python tools/check_videos.py", "python tools/prepare_videos.py"),
-)
-def test_data_tool_lines_run(line, users_folder, monkeypatch):
+@pytest.mark.parametrize("line", of_command("make-lists", "check-videos", "prepare-videos"))
+def test_lines_about_data_run(line, users_folder, monkeypatch):
     words = shlex.split(line)[1:]
-    script = str(ROOT / words[0])
-    if "make_annotations" in script:
+    if words[0] == "make-lists":
         monkeypatch.chdir(users_folder)
-        run_here(words, monkeypatch)
-    else:  # which start processes of their own
-        done = subprocess.run([sys.executable, script, *words[1:]], cwd=users_folder, capture_output=True, text=True)
+        run_here(line)
+    else:  # they start processes of their own
+        command = [sys.executable, "-m", "mutualnet3d", *words]
+        done = subprocess.run(command, cwd=users_folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     output = users_folder / words[words.index("--output") + 1]
     assert output.exists()
-    if "make_annotations" in script:
+    if words[0] == "make-lists":
         assert (output / "train.csv").exists()
         assert (output / "val.csv").exists()
 
@@ -282,28 +267,17 @@ def test_benchmarks_are_there_and_parse(line):
 
 
 def test_pip_lines_name_files_and_extras_that_are_there():
-    (line,) = of_kind("python -m pip")
-    assert "-c constraints.txt" in line
+    """tests/test_wheel.py builds the wheel and installs it."""
+    editable, build, install = of_kind("python -m pip")
     assert (ROOT / "constraints.txt").exists()
-    extras = re.search(r"\.\[([a-z,]+)\]", line)[1].split(",")
+    assert "-c constraints.txt -e " in editable
+    extras = re.search(r"\.\[([a-z,]+)\]", editable)[1].split(",")
     assert all(f'"{extra}":' in (ROOT / "setup.py").read_text() for extra in extras)
+    assert build.endswith(" -w dist .")
+    assert install.endswith(" -c constraints.txt dist/mutualnet3d-*.whl")
 
 
 @pytest.mark.parametrize(("name", "text"), blocks("python"))
 def test_python_blocks_run(name, text, demos_folder):
     torch.save(m3.create_model("x3d_xs").state_dict(), demos_folder / "X3D_XS.pyth")
     exec(compile(text, name, "exec"), {})
-
-
-@pytest.mark.parametrize("place", [0, 2])
-def test_pyslowfasts_opts_word_is_understood(place, run_tool):
-    words = ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"]
-    words.insert(place, "--opts")
-    assert run_tool("tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *words)[0] == 0
-
-
-def test_cli_errors_are_one_line_and_exit_2(tmp_path):
-    words = ["DATA.PATH_TO_DATA_DIR", tmp_path, "OUTPUT_DIR", tmp_path / "output"]
-    status, errors = Script(["tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *words], tmp_path).finish()
-    assert status == 2
-    assert re.fullmatch(r"error: no list of videos at .*train\.csv; expected .*\n", errors)

@@ -61,14 +61,14 @@ def test_of_a_jobs_processes_one_speaks(tmp_path, capsys):
         setup_logging(str(tmp_path / "main"))
 
 
-def test_records_go_where_they_are_wanted_too(tmp_path):
-    also = []
+def test_records_go_to_further_sinks_too(tmp_path):
+    written = []
 
     class Sink:
         def write(self, record):
-            also.append(record)
+            written.append(record)
 
     records = JsonLines(str(tmp_path / "log.jsonl"))
-    records.also.append(Sink())
+    records.sinks.append(Sink())
     records.write({"a": 1})
-    assert also == [{"a": 1}]
+    assert written == [{"a": 1}]

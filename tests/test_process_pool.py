@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from mutualnet3d.process_pool import num_cores, run_apart
+from mutualnet3d.process_pool import map_in_processes, num_cores
 
 
 def trouble(item):
-    """What a decoder may do to its process."""
+    """Do to the process the things that a decoder may do."""
     if item == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if item == "leave":
@@ -22,22 +25,22 @@ def trouble(item):
 
 
 def test_outcomes_know_their_item():
-    outcomes = run_apart(trouble, ["a", "b", "c", "d", "e"], workers=2, timeout=60.0)
+    outcomes = map_in_processes(trouble, ["a", "b", "c", "d", "e"], workers=2, timeout=60.0)
     assert sorted(outcomes) == [(index, f"{name} done") for index, name in enumerate("abcde")]
-    assert list(run_apart(trouble, [], workers=2, timeout=60.0)) == []
+    assert list(map_in_processes(trouble, [], workers=2, timeout=60.0)) == []
 
 
 def test_a_process_that_dies_or_hangs_costs_its_item_alone():
     items = ["a", "die", "hang", "b", "leave", "c"]
     start = time.monotonic()
-    outcomes = dict(run_apart(trouble, items, workers=2, timeout=1.5))
+    outcomes = dict(map_in_processes(trouble, items, workers=2, timeout=1.5))
     assert time.monotonic() - start < 30
     assert [outcomes[index] for index in (0, 3, 5)] == ["a done", "b done", "c done"]
     lost = [outcomes[index] for index in (1, 2, 4)]
     assert [outcome.reason for outcome in lost] == [
-        "the process that decoded it died (SIGKILL)",
+        "the process that worked on it died (SIGKILL)",
         "took longer than 1.5 seconds",
-        "the process that decoded it died (exit status 3)",
+        "the process that worked on it died (exit status 3)",
     ]
     assert len({outcome.pid for outcome in lost}) == 3
 
@@ -52,12 +55,50 @@ def note_the_end(item, folder):
 
 
 def test_processes_end_with_the_iterator_and_clean_up(tmp_path):
-    outcomes = run_apart(partial(note_the_end, folder=tmp_path), [0, 1], workers=2, timeout=60.0)
+    outcomes = map_in_processes(partial(note_the_end, folder=tmp_path), [0, 1], workers=2, timeout=60.0)
     assert next(outcomes) == (0, 0)
     while not (tmp_path / "1.started").exists():
         time.sleep(0.01)
     outcomes.close()
     assert (tmp_path / "1.ended").exists()
+
+
+def write_pid_and_hang(path):
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_a_hanging_process_whose_parent_was_killed_ends_by_itself(tmp_path):
+    """Not by its pipe, which it does not read."""
+    script = (
+        "from mutualnet3d import process_pool\nfrom tests.test_process_pool import write_pid_and_hang\n"
+        "process_pool._ORPHAN_SECONDS = 0.1\n"
+        f"next(process_pool.map_in_processes(write_pid_and_hang, [{str(tmp_path / 'pid')!r}], workers=1, timeout=1.0))"
+    )
+    root = Path(__file__).resolve().parents[1]
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=root)
+    try:
+        wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    finally:
+        parent.kill()
+        parent.wait()
+    child = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not is_running(child))
+
+
+def wait_for(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid):
+    """Also False for a zombie, which waits for the machine's first process to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class EndsItsReader:
@@ -68,15 +109,15 @@ class EndsItsReader:
         return os._exit, (4,)
 
 
-def test_processes_that_cannot_start_are_no_bad_videos():
-    outcomes = run_apart(EndsItsReader(), ["a"], workers=1, timeout=60.0)
-    with pytest.raises(RuntimeError, match=r"ended before it took a video: the process .* died \(exit status 4\)"):
+def test_processes_that_cannot_start_are_an_error():
+    outcomes = map_in_processes(EndsItsReader(), ["a"], workers=1, timeout=60.0)
+    with pytest.raises(RuntimeError, match=r"ended before it took an item: the process .* died \(exit status 4\)"):
         next(outcomes)
 
 
 def test_numbers_out_of_range():
     with pytest.raises(ValueError, match="workers is 0; allowed: 1 or more"):
-        run_apart(trouble, ["a"], workers=0, timeout=1.0)
+        map_in_processes(trouble, ["a"], workers=0, timeout=1.0)
     with pytest.raises(ValueError, match="timeout is 0 seconds; allowed: more than 0"):
-        run_apart(trouble, ["a"], workers=1, timeout=0)
+        map_in_processes(trouble, ["a"], workers=1, timeout=0)
     assert 1 <= num_cores() <= (os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""tools/slurm/train.sbatch on a real SLURM of two nodes, which start-slurm.sh starts on this machine."""
+"""slurm/train.sbatch on a real SLURM of two nodes, which start-slurm.sh starts on this machine."""
 
 from __future__ import annotations
 
@@ -156,12 +156,12 @@ def python_is(tmp_path: Path) -> Callable[[str], str]:
     return make
 
 
-# Leaves with 75, as run_net.py does, when it is asked to.
+# Leaves with 75, like a training, when it is asked to.
 PATIENT = "trap 'exit 75' TERM USR1; echo ready; for i in {1..100}; do sleep 0.2; done"
 
 
 def test_one_process_for_each_gpu(cluster, python_is, tmp_path):
-    """From a folder with a space in its name, that is not the repository's."""
+    """Jobs from a folder with a space in its name, that is not the repository's."""
     python = python_is(
         'echo "rank $SLURM_PROCID of $SLURM_STEP_NUM_TASKS, $SLURM_LOCALID of $(hostname)"\n'
         '[ $SLURM_PROCID != 0 ] || printf \'<%s>\' "$@" "$PWD"'
@@ -175,23 +175,17 @@ def test_one_process_for_each_gpu(cluster, python_is, tmp_path):
         each.expect("COMPLETED", "0:0", 0, seconds=30)
         ranks = sorted(re.findall(r"rank \d of 4, \d of node\d", each.log()))
         assert ranks == [f"rank {rank} of 4, {rank % 2} of node{rank // 2 + 1}" for rank in range(4)]
-        said = f"<{ROOT}/tools/run_net.py><--cfg><a name.yaml><MUTUAL.SIZES><[32, 48]><{folder}>"
-        assert said in each.log()
+        words_printed = f"<-m><mutualnet3d><train><--cfg><a name.yaml><MUTUAL.SIZES><[32, 48]><{folder}>"
+        assert words_printed in each.log()
     assert "warning" not in job.log()
     assert "warning: 1 CPUs for 2 processes on node1; ask for more: --cpus-per-gpu" in few_cpus.log()
 
 
-def test_a_copy_of_the_script_needs_the_repository(cluster, python_is, tmp_path):
+def test_a_copy_of_the_script_needs_no_repository(cluster, python_is, tmp_path):
     copy = shutil.copy(SCRIPT, tmp_path / "mine.sbatch")
-    python = python_is('echo "here: $1"')
-    lost = cluster.submit(tmp_path, ("--nodes=1",), ["--cfg", "x"], script=copy, PYTHON=python)
-    lost.expect("FAILED", "2:0", 0, seconds=30)
-    assert f"error: no tools/run_net.py in {tmp_path}; export MUTUALNET3D_ROOT" in lost.log()
-    found = cluster.submit(
-        tmp_path, ("--nodes=1",), ["--cfg", "x"], script=copy, PYTHON=python, MUTUALNET3D_ROOT=str(ROOT)
-    )
-    found.expect("COMPLETED", "0:0", 0, seconds=30)
-    assert f"here: {ROOT}/tools/run_net.py" in found.log()
+    job = cluster.submit(tmp_path, ("--nodes=1",), ["--cfg", "x"], script=copy, PYTHON=python_is('echo "words: $*"'))
+    job.expect("COMPLETED", "0:0", 0, seconds=30)
+    assert "words: -m mutualnet3d train --cfg x" in job.log()
 
 
 @pytest.mark.parametrize("status", [1, 137, 139])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 import torch
 
 import mutualnet3d as m3
+from mutualnet3d.cli.main import main
 from mutualnet3d.models import build_model
 from tests.conftest import TINY, as_overrides, log_as_found, write_video
 from tests.test_docs import SMALLER_X3D_M
@@ -21,7 +20,7 @@ from tests.test_docs import SMALLER_X3D_M
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIAL = (ROOT / "docs" / "TUTORIAL.md").read_text()
 
-# Behind the training's line: what makes it a matter of seconds.
+# After the training's line: what makes it a matter of seconds.
 SMALL = {key: value for key, value in TINY.items() if key not in ("MODEL.NUM_CLASSES",)}
 SMALL |= {"SOLVER.MAX_EPOCH": 1, "TEST.SUBNETS": ["w1.0-s32-t4", "w0.5-s32-t2"], "TEST.NUM_SPATIAL_CROPS": 1}
 
@@ -42,11 +41,9 @@ def users_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(words, monkeypatch):
-    monkeypatch.setattr(sys, "argv", words)
-    with log_as_found(), pytest.raises(SystemExit) as left:
-        runpy.run_path(str(ROOT / words[0]), run_name="__main__")
-    assert not left.value.code, words
+def run(words):
+    with log_as_found():
+        assert main(words) == 0, words
 
 
 def test_the_tutorial_from_first_to_last(users_folder, monkeypatch, capsys):
@@ -55,30 +52,28 @@ def test_the_tutorial_from_first_to_last(users_folder, monkeypatch, capsys):
     pytest.importorskip("streamlit", reason="streamlit is not installed (extra [web])")
     pages = []
     monkeypatch.setattr("streamlit.web.cli.main", lambda words, *rest, **more: pages.append(words))
-    monkeypatch.setattr("streamlit.net_util.get_external_ip", None)  # the tool replaces it; put back behind the test
+    monkeypatch.setattr("streamlit.net_util.get_external_ip", None)  # the command replaces it; put back after the test
     done = []
     for language, text in re.findall(r"```(bash|python)\n(.*?)```", TUTORIAL, flags=re.DOTALL):
         if language == "python":
             exec(compile(text, "TUTORIAL.md", "exec"), {})
             continue
         for line in text.replace("\\\n", " ").splitlines():
-            python, *words = shlex.split(line)
-            assert python == "python"
-            tool = Path(words[0]).stem
-            if tool == "run_net":
+            program, *words = shlex.split(line)
+            assert program == "mutualnet3d"
+            name = words[0]
+            if name == "train":
                 words += [*map(str, as_overrides(SMALL)), *SMALLER_X3D_M, "TEST.NUM_ENSEMBLE_VIEWS", "1"]
-            if tool == "demo_net":
+            if name == "stream":
                 words[words.index("--milliseconds") + 1] = "10000"  # this machine may be busy
             capsys.readouterr()
-            run(words, monkeypatch)
-            done.append(tool)
+            run(words)
+            done.append(name)
             if "--json" in words:
-                said = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
-                assert [each["source"] for each in said] == ["videos/stir/c.mp4", "videos/pour/a.mp4"]
-                assert all({label["name"] for label in each["labels"]} == {"pour", "stir"} for each in said)
-    assert done == [
-        "make_annotations", "check_videos", "run_net", "predict", "export", "predict", "demo_net", "demo_web",
-    ]  # fmt: skip
+                results = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+                assert [result["source"] for result in results] == ["videos/stir/c.mp4", "videos/pour/a.mp4"]
+                assert all({label["name"] for label in result["labels"]} == {"pour", "stir"} for result in results)
+    assert done == ["make-lists", "check-videos", "train", "predict", "export", "predict", "stream", "web"]
     assert len(pages) == 1
     assert (users_folder / "predicted.mp4").stat().st_size > 1000
     assert m3.QueryTable.load("output/mine_bundle/query_table.json").rows

@@ -1,4 +1,4 @@
-"""What a config must hold beyond types. A check never changes a value."""
+"""Checks of a config's values beyond their types. A check never changes a value."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _DATASETS = ("kinetics", "ptvkinetics", "ssv2")
 
 
 def check_cfg(cfg: CfgNode) -> None:
-    """Refuse values that no run can have.
+    """Check the values of a config.
 
     Raises:
-        ValueError: it names the key, the value and what is allowed.
+        ValueError: no run can have a value; it names the key, the value and what is allowed.
     """
     _check_numbers(cfg)
     for key, allowed in (
@@ -79,7 +79,7 @@ def check_cfg(cfg: CfgNode) -> None:
 
 
 def _check_numbers(cfg: CfgNode) -> None:
-    """Counts, and numbers that must not be negative."""
+    """Check counts, and numbers that must not be negative."""
     for key in (
         "MODEL.NUM_CLASSES",
         "DATA.NUM_FRAMES",
@@ -128,7 +128,7 @@ def _check_numbers(cfg: CfgNode) -> None:
 
 
 def _check_averages(cfg: CfgNode) -> None:
-    """The averaged weights, and what needs them."""
+    """Check the averaged weights, and the settings that need them."""
     decay = cfg.SOLVER.EMA_DECAY
     _require(cfg, "SOLVER.EMA_DECAY", 0 <= decay < 1, "in [0, 1)")
     _require(
@@ -143,7 +143,7 @@ def _check_averages(cfg: CfgNode) -> None:
 
 
 def _check_clips(cfg: CfgNode) -> None:
-    """What training clips show; AUG and MIXUP are checked by what is made of them."""
+    """Check the part of a video that clips show; AUG and MIXUP are checked by the classes that they configure."""
     _require(cfg, "DATA.MAX_BAD_FRACTION", 0 <= cfg.DATA.MAX_BAD_FRACTION <= 1, "in [0, 1]")
     if cfg.TRAIN.DATASET == "ssv2":
         _require(
@@ -181,7 +181,7 @@ def _check_steps(cfg: CfgNode) -> None:
 
 
 def _check_space(cfg: CfgNode) -> None:
-    """The sub-networks: ranges of MUTUAL, and the pathways that they are of."""
+    """Check the sub-networks: the ranges of MUTUAL, and the pathways."""
     full_frames, frames_key = cfg.DATA.NUM_FRAMES, "DATA.NUM_FRAMES"
     if cfg.MODEL.ARCH == "slowfast":
         alpha = cfg.SLOWFAST.ALPHA
@@ -223,7 +223,7 @@ def _check_space(cfg: CfgNode) -> None:
     _require(
         cfg,
         "RESNET.NUM_BLOCK_TEMP_KERNEL",
-        len(per_stage) == 4 and all(isinstance(each, list | tuple) and len(each) in (1, 2) for each in per_stage),
+        len(per_stage) == 4 and all(isinstance(blocks, list | tuple) and len(blocks) in (1, 2) for blocks in per_stage),
         "a list of one number of blocks (SlowFast: or two) for each of 4 stages",
     )
 

@@ -1,4 +1,4 @@
-"""The only home of defaults. Names and meanings are PySlowFast's where it has one; ours are under MUTUAL."""
+"""Defaults of all config keys. Names and meanings are PySlowFast's where it has one; ours are under MUTUAL."""
 
 from fvcore.common.config import CfgNode
 
@@ -133,7 +133,7 @@ _C.AUG.RE_MODE = "pixel"
 _C.AUG.RE_COUNT = 1
 
 _C.MIXUP = CfgNode()
-# MixUpCutMix every training clip and its label with another of the batch, by MixUp or CutMix.
+# Mix every training clip and its label with another of the batch, by MixUp or CutMix.
 _C.MIXUP.ENABLE = False
 # Weights are drawn from Beta(ALPHA, ALPHA), for CutMix from Beta(CUTMIX_ALPHA, CUTMIX_ALPHA). 0: not by that one.
 _C.MIXUP.ALPHA = 0.8
@@ -182,13 +182,13 @@ _C.TRAIN.CHECKPOINT_STEPS = 0
 _C.TRAIN.CHECKPOINT_SECONDS = 60.0
 # How many are kept: so many newest ones, so many newest ones of epochs, and the best of those that were validated.
 _C.TRAIN.CHECKPOINTS_KEPT = 3
-# Go on from the newest checkpoint of OUTPUT_DIR. False: refuse an OUTPUT_DIR that has one.
+# Resume from the newest checkpoint of OUTPUT_DIR. False: refuse an OUTPUT_DIR that has one.
 _C.TRAIN.AUTO_RESUME = True
 
 _C.SOLVER = CfgNode()
 # sgd.
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"
-# Learning rate at the peak; never scaled behind your back.
+# Learning rate at the peak; scaled only by LR_BATCH_SIZE.
 _C.SOLVER.BASE_LR = 0.1
 # The batch size that BASE_LR, WARMUP_START_LR and COSINE_END_LR are meant for: they are multiplied by TRAIN.BATCH_SIZE
 # over it (Goyal et al. 2017), and the log says so. 0: they are taken as they are.
@@ -289,5 +289,5 @@ _C.TENSORBOARD.LOG_DIR = ""
 
 
 def default_cfg() -> CfgNode:
-    """A fresh copy of the defaults."""
+    """Return a fresh copy of the defaults."""
     return _C.clone()

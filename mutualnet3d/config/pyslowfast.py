@@ -1,7 +1,7 @@
-"""PySlowFast's keys that are not this project's: which of them change nothing here, and which must have one value.
+"""PySlowFast's keys that are not this project's: those without effect here, and those that must have one value.
 
-Its YAML files for SlowFast, Slow, C2D, I3D and X3D load unchanged with this. A key that is in neither table, nor in
-defaults.py, is a mistake.
+Its YAML files for SlowFast, Slow, C2D, I3D and X3D load unchanged with this. A key that is neither in a table nor in
+defaults.py is an error. (yacs' deprecated keys were tried: see docs/architecture.md.)
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-# Sections and keys without effect: of other models and tasks, of how its processes are started, of how it trains faster
-# (multigrid, mixed precision), or found out here in another way (the kind of a checkpoint by its content).
+# Sections and keys without effect: of other models and tasks, of the start of its processes, of faster training
+# (multigrid, mixed precision), or of what is found here in another way (the kind of a checkpoint by its content).
 _WITHOUT_EFFECT = {
     "": "DIST_BACKEND LOG_MODEL_INFO NUM_GPUS NUM_SHARDS SHARD_ID TASK",
     "AUG": "GEN_MASK_LOADER MASK_FRAMES MASK_RATIO MASK_TUBE MASK_WINDOW_SIZE MAX_MASK_PATCHES_PER_BLOCK",
@@ -59,7 +59,7 @@ _WITHOUT_EFFECT = {
 
 
 def _flat(value: Any) -> list[Any]:
-    return [leaf for each in value for leaf in _flat(each)] if isinstance(value, list | tuple) else [value]
+    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list | tuple) else [value]
 
 
 def _is(*allowed: Any) -> tuple[Callable[[Any], bool], str]:
@@ -75,12 +75,12 @@ def _stages(*per_stage: int) -> tuple[Callable[[Any], bool], str]:
         lambda value: (
             isinstance(value, list)
             and len(value) == len(per_stage)
-            and all(set(_flat(stage)) == {wanted} for stage, wanted in zip(value, per_stage, strict=True))
+            and all(set(_flat(stage)) == {number} for stage, number in zip(value, per_stage, strict=True))
         )
     ), f"{list(per_stage)} in its stages"
 
 
-# Keys that would change a network, its training or its testing, and the values that mean what is done here.
+# Keys that would change a network, its training or its testing, and the values that agree with this project.
 _ONE_VALUE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "AUG.NUM_SAMPLE": _is(1),
     "AUG.RE_SPLIT": _is(False),
@@ -120,29 +120,35 @@ _ONE_VALUE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "X3D.SCALE_RES2": _is(False),
 }
 
-_KNOWN = {
+_KEYS = {
     (f"{section}.{name}" if section else name) for section, names in _WITHOUT_EFFECT.items() for name in names.split()
 } | set(_ONE_VALUE)
-_SECTIONS = {key[:end] for key in _KNOWN for end, letter in enumerate(key) if letter == "."}
+_SECTIONS = {key[:end] for key in _KEYS for end, letter in enumerate(key) if letter == "."}
 
 
 def is_section(name: str) -> bool:
-    """Whether PySlowFast has a section of that name."""
+    """Return True if PySlowFast has a section of that name."""
     return name in _SECTIONS
 
 
 def accept(key: str, value: Any, source: str) -> bool:
-    """Whether `key` is one of PySlowFast's that this project does not have, and `value` asks for nothing that it does
-    not do.
+    """Return True if `key` is one of PySlowFast's that this project does not have, with a value that changes nothing
+    here.
+
+    Args:
+        key: key with its sections, "SECTION.KEY".
+        value: value of YAML, or text of an override.
+        source: file or "override", for the error.
 
     Raises:
-        ValueError: the value asks for something else; it names source, key, value and what is allowed.
+        ValueError: the value asks for something that this project does not do; it names source, key, value and what is
+            allowed.
     """
-    if key not in _KNOWN:
+    if key not in _KEYS:
         return False
     if key in _ONE_VALUE:
         fits, allowed = _ONE_VALUE[key]
-        if isinstance(value, str):  # as PySlowFast reads them: "None", "()", "[3]", or a word
+        if isinstance(value, str):  # PySlowFast evaluates them: "None", "()", "[3]", or a word
             with contextlib.suppress(ValueError, SyntaxError):
                 value = ast.literal_eval(value)
         if not fits(value):

@@ -26,11 +26,12 @@ _Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class RandAugmentPolicy:
-    """How often and how strongly RandAugment changes a clip.
+    """Frequency and strength of RandAugment's changes of a clip.
 
     Args:
         magnitude: strength, 0 to 10.
-        num_ops: operations that are considered; each is then applied with probability 0.5, as in timm and PySlowFast.
+        num_ops: number of operations that are considered; each is then applied with probability 0.5, as in timm and
+            PySlowFast.
         magnitude_std: standard deviation of the magnitude, drawn anew for every operation.
     """
 
@@ -40,13 +41,13 @@ class RandAugmentPolicy:
 
     @classmethod
     def parse(cls, text: str) -> RandAugmentPolicy:
-        """The policy that a string of timm's describes, such as `rand-m7-n4-mstd0.5-inc1`.
+        """Parse a string of timm's, such as `rand-m7-n4-mstd0.5-inc1`.
 
-        What is left out has timm's default: m10, n2, mstd0. But `inc1`, operations that grow stronger with the
-        magnitude, is meant whether it is there or not: torchvision has no others.
+        Parts that are left out have timm's default: m10, n2, mstd0. But `inc1`, operations that grow stronger with the
+        magnitude, is always meant: torchvision has no others.
 
         Raises:
-            ValueError: no such string; it says which part is wrong and what is allowed.
+            ValueError: no such string; the message names the wrong part and the allowed ones.
         """
         name, *options = text.split("-")
         if name != "rand":
@@ -72,7 +73,7 @@ class RandAugmentPolicy:
         return cls(values.get("m", 10.0), int(values.get("n", 2)), values.get("mstd", 0.0))
 
     def draw_magnitudes(self, rng: np.random.Generator) -> list[float]:
-        """One magnitude, 0 to 10, for each operation that is applied this time."""
+        """Draw a magnitude, 0 to 10, for each operation that is applied this time."""
         num_applied = rng.binomial(self.num_ops, 0.5)
         return np.clip(rng.normal(self.magnitude, self.magnitude_std, num_applied), 0, _MAX_MAGNITUDE).tolist()
 
@@ -87,19 +88,21 @@ class Augment:
         color_jitter: brightness, contrast and saturation are each multiplied by a factor from 1 - this to 1 + this
             (AUG.COLOR_JITTER). Not used where `rand_augment` is, as in PySlowFast.
         rand_augment: see `RandAugmentPolicy.parse`; "" for none (AUG.AA_TYPE).
-        grayscale_probability: that a clip is made grey (DATA.COLOR_RND_GRAYSCALE).
-        erase_probability: that boxes are erased (AUG.RE_PROB).
-        erase_mode: what fills a box (AUG.RE_MODE): "const" the mean colour, which is 0 after normalising; "rand" one
+        grayscale_probability: probability that a clip is made grey (DATA.COLOR_RND_GRAYSCALE).
+        erase_probability: probability that boxes are erased (AUG.RE_PROB).
+        erase_mode: filling of a box (AUG.RE_MODE): "const" the mean colour, which is 0 after normalising; "rand" one
             random colour; "pixel" noise, a new colour for every pixel and frame. Colours are normal with `mean` and
             `std`, cut off at black and full brightness.
-        erase_count: most boxes that are erased (AUG.RE_COUNT); how many is uniform from 1. Their areas add up to 2 % to
-            33 % of the picture.
-        interpolation: of rotated, sheared and moved pictures: "bilinear" or "bicubic" (AUG.INTERPOLATION).
-        mean, std: of the pixels, red, green and blue, in units of the full brightness; `mean` also fills the corners
-            of rotated pictures.
+        erase_count: largest number of boxes that are erased (AUG.RE_COUNT); the number is uniform from 1. Their areas
+            add up to 2 % to 33 % of the picture.
+        interpolation: interpolation of rotated, sheared and moved pictures: "bilinear" or "bicubic"
+            (AUG.INTERPOLATION).
+        mean: mean of the pixels, red, green and blue, in units of the full brightness; also fills the corners of
+            rotated pictures.
+        std: standard deviation of the pixels, likewise.
 
     Raises:
-        ValueError: a value that is not allowed; it names the field, the value and what is.
+        ValueError: a value that is not allowed; the message names the field, the value and the allowed ones.
     """
 
     color_jitter: float = 0.0
@@ -128,18 +131,18 @@ class Augment:
             if not holds:
                 raise ValueError(f"Augment: {field} must be {allowed}, got {getattr(self, field)!r}")
         if self.rand_augment:
-            RandAugmentPolicy.parse(self.rand_augment)  # refuses what it cannot read
+            RandAugmentPolicy.parse(self.rand_augment)  # raises for a string that it cannot read
 
     @property
     def is_identity(self) -> bool:
-        """Whether no clip is ever changed."""
+        """True if no clip is ever changed."""
         return not (self.rand_augment or self.color_jitter or self.grayscale_probability or self.erase_probability)
 
     def __call__(self, clips: dict[ClipShape, torch.Tensor], rng: np.random.Generator) -> dict[ClipShape, torch.Tensor]:
-        """The clips, uint8 (T, 3, H, W) each, changed; what is not changed is the clip itself, not a copy.
+        """Return the clips, uint8 (T, 3, H, W) each, changed; an unchanged clip is the clip itself, not a copy.
 
-        A clip's result depends on `rng` and its own pixels, not on which other shapes there are. The global generators
-        are left as they were.
+        A clip's result depends on `rng` and its own pixels, not on the other shapes. The global generators are left as
+        they were.
         """
         if self.is_identity:
             return dict(clips)
@@ -189,7 +192,7 @@ class Augment:
 
 
 def _draw_box(rng: np.random.Generator, part: float) -> _Box:
-    """A box of `part` of the area that may be erased, drawn until it fits, which the first nearly always does."""
+    """Draw a box of `part` of the area that may be erased, until it fits, which the first nearly always does."""
     while True:
         area = rng.uniform(*_ERASED_AREA) * part
         aspect = math.exp(rng.uniform(math.log(_ERASED_ASPECT[0]), math.log(_ERASED_ASPECT[1])))
@@ -200,7 +203,7 @@ def _draw_box(rng: np.random.Generator, part: float) -> _Box:
 
 
 def _transform_frames(clip_TCHW: torch.Tensor, transforms: list[v2.Transform], seed: int) -> torch.Tensor:
-    """Every frame under the same seed, and as a PIL picture: torchvision does not turn tensors bicubically."""
+    """Transform every frame under the same seed, as a PIL picture: torchvision does not turn tensors bicubically."""
     if not transforms:
         return clip_TCHW
     transform, frames = v2.Compose(transforms), []

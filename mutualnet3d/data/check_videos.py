@@ -1,4 +1,4 @@
-"""Which videos of a list can be decoded, to their last frame."""
+"""Check of a list's videos: each is decoded to its last frame."""
 
 from __future__ import annotations
 
@@ -9,27 +9,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.lists import Video, read_kinetics_list
-from mutualnet3d.data.make_lists import path_in_list, write_list
+from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import progress
-from mutualnet3d.process_pool import Lost, run_apart
-from mutualnet3d.video.reader import VideoDecodeError, VideoReader
+from mutualnet3d.process_pool import LostItem, map_in_processes
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.open import open_video
 
 OK, MISSING, BAD, SHORT = "ok", "missing", "bad", "short"
 ANY_LABEL = 10**9  # more classes than any list has: labels are not what is checked
 
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
-
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one video: its status (ok, missing, bad, short), why, and how many frames came out of it."""
+    """Result of one video: its status (ok, missing, bad, short), the reason, and how many frames came out of it."""
 
     path: str
     status: str
@@ -39,7 +35,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Summary:
-    """How many videos of a list are of which status."""
+    """Number of videos of each status."""
 
     ok: int
     missing: int
@@ -70,19 +66,20 @@ def check_list(
     """Check every video of a list; write a report and, if asked, the list of the good ones. Both are whole or absent.
 
     Args:
-        list_path, path_prefix, separator, label_file: as `read_kinetics_list`.
-        output: the report, CSV: `path,status,reason` for each line of the list that is not ok, in the list's order.
-        clean_list: where to write `path label` lines of the good videos, in the list's order; "" for not. Paths stay
+        list_path, path_prefix, separator, label_file: see `read_kinetics_list`.
+        output: path of the report, CSV: `path,status,reason` for each line of the list that is not ok, in the list's
+            order.
+        clean_list: path of a list of the good videos, lines `path label` in the list's order; "": none. Paths stay
             relative if they were: to `path_prefix` if there is one, else to the new list's folder.
-        min_frames, workers, timeout: as `check_videos`.
+        min_frames, workers, timeout: see `check_videos`.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_kinetics_list`; a number that is out of range; no good video to list.
+        FileNotFoundError, ValueError: see `read_kinetics_list`; a number that is out of range; no good video to list.
     """
     videos = read_kinetics_list(
         list_path, num_classes=ANY_LABEL, path_prefix=path_prefix, separator=separator, label_file=label_file
     )
-    paths = list(dict.fromkeys(video.path for video in videos))  # each once, however often it is listed
+    paths = list(dict.fromkeys(video.path for video in videos))  # checked once, however often they are listed
     results = {result.path: result for result in check_videos(paths, min_frames, workers, timeout)}
 
     report = io.StringIO()
@@ -105,7 +102,7 @@ def check_list(
 
 
 def _path_to_write(video: Video, list_path: str, clean_list: str, path_prefix: str) -> str:
-    """A listed video's path as a list at `clean_list` has to say it."""
+    """Return a listed video's path in the form that a list at `clean_list` needs."""
     base = path_prefix or os.path.dirname(list_path)
     relative = video.path.removeprefix(os.path.join(base, "")) if base else video.path
     if relative == video.path and (base or os.path.isabs(relative) or "://" in relative):
@@ -119,10 +116,10 @@ def _path_to_write(video: Video, list_path: str, clean_list: str, path_prefix: s
 def check_videos(
     paths: Sequence[str], min_frames: int = 1, workers: int = 1, timeout: float = 300.0
 ) -> Iterator[Result]:
-    """The results of `paths`, in their order, as soon as they are known; shows how far it is.
+    """Yield the results of `paths`, in their order, as soon as they are there; show how far it is.
 
     Args:
-        paths: of the videos; any that iopath can open.
+        paths: paths of files, or of folders of pictures; any that iopath can open.
         min_frames: a video of fewer frames is short.
         workers: number of processes.
         timeout: seconds that one video may take; one that takes longer is bad.
@@ -132,12 +129,12 @@ def check_videos(
     """
     if min_frames < 1:
         raise ValueError(f"min_frames is {min_frames}; allowed: 1 or more")
-    outcomes = run_apart(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
-    # They come as they are done; those that are early wait here for their turn.
+    outcomes = map_in_processes(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
+    # They come as they are done; early ones wait for their turn.
     early: dict[int, Result] = {}
     turn = 0
     for index, outcome in progress(outcomes, total=len(paths), what="videos checked"):
-        early[index] = Result(paths[index], BAD, outcome.reason) if isinstance(outcome, Lost) else outcome
+        early[index] = Result(paths[index], BAD, outcome.reason) if isinstance(outcome, LostItem) else outcome
         while turn in early:
             yield early.pop(turn)
             turn += 1
@@ -147,10 +144,10 @@ def check_video(path: str, min_frames: int = 1) -> Result:
     """Decode every frame of a video, in this process: a crash of the decoder is a crash of the caller's."""
     num_frames = 0
     try:
-        if not g_pathmgr.isfile(path):
+        if not g_pathmgr.exists(path):
             return Result(path, MISSING, "there is no such file")
-        with VideoReader(path) as video:
-            for _ in video.frames(range(video.info.num_frames)):
+        with open_video(path) as video:
+            for _ in video.read(range(video.info.num_frames)):
                 num_frames += 1
     except VideoDecodeError as error:
         return Result(path, BAD, str(error), num_frames)

@@ -1,7 +1,7 @@
-"""Which clip of a video a data set gives: the choices of training and testing, over the arithmetic of clip_sampling.
+"""Choices of a clip in training and testing, over the arithmetic of clip_sampling.
 
-A frame sampler chooses the frames of a clip, a crop sampler the part of the picture. Those for
-training draw from the generator that they are handed; those for testing go by the number of the span or crop.
+A frame sampler chooses the frames of a clip, a crop sampler the part of the picture. Those for training draw from the
+generator that they are handed; those for testing go by the number of the span or crop.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from mutualnet3d.data.clip_sampling import (
     uniform_crop,
     uniform_span,
 )
-from mutualnet3d.video.reader import VideoInfo
+from mutualnet3d.video.info import VideoInfo
 
 
-class Frames(Protocol):
-    """The frames of a clip, for shapes of any number of frames."""
+class FrameChoice(Protocol):
+    """Chosen frames of a clip, for shapes of any number of frames."""
 
     def frame_indices(self, count: int) -> np.ndarray:
-        """Indices of `count` frames, int64, not descending."""
+        """Return the indices of `count` frames, int64, not descending."""
         ...
 
 
 class FrameSampler(Protocol):
     """Chooses the frames of a clip."""
 
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames: ...
+    def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice: ...
 
 
 class CropSampler(Protocol):
@@ -48,8 +48,9 @@ class CropSampler(Protocol):
 
 @dataclass(frozen=True)
 class ClipSpan:
-    """How much of a video a clip spans: `num_frames` frames, every `sampling_rate`-th of a video of `target_fps` frames
-    per second. In a video of another rate the same time; in one that does not tell its rate, as if it were that.
+    """Length of a clip: `num_frames` frames, every `sampling_rate`-th of a video of `target_fps` frames per second.
+
+    In a video of another rate it is the same time; one that does not tell its rate is taken to have that one.
 
     Shapes of fewer frames have frames of their own, evenly spread over the span; `among_full`: some of the full clip's.
     """
@@ -59,12 +60,12 @@ class ClipSpan:
     target_fps: float
     among_full: bool = False
 
-    def frames(self, span: Span) -> Frames:
-        """The clip of a span."""
+    def choose(self, span: Span) -> FrameChoice:
+        """Return the frames of the clip that is spread over `span`."""
         return FullClip(span.frame_indices(self.num_frames)) if self.among_full else span
 
     def length(self, info: VideoInfo) -> float:
-        """Frames of the video that the clip spans."""
+        """Return how many frames of the video the clip spans."""
         fps = self.target_fps if info.fps is None else info.fps
         return span_length(self.num_frames, self.sampling_rate, self.target_fps, fps)
 
@@ -73,21 +74,22 @@ class ClipSpan:
 class RandomSpans:
     """Training: any span."""
 
-    pace: ClipSpan
+    clip_span: ClipSpan
 
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
-        return self.pace.frames(random_span(rng, self.pace.length(info), info.num_frames))
+    def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
+        return self.clip_span.choose(random_span(rng, self.clip_span.length(info), info.num_frames))
 
 
 @dataclass(frozen=True)
 class UniformSpans:
     """Validation and testing: `num_spans` spans over the video, the same every time."""
 
-    pace: ClipSpan
+    clip_span: ClipSpan
     num_spans: int = 1
 
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
-        return self.pace.frames(uniform_span(span, self.num_spans, self.pace.length(info), info.num_frames))
+    def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
+        length = self.clip_span.length(info)
+        return self.clip_span.choose(uniform_span(span_index, self.num_spans, length, info.num_frames))
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class RandomSegments:
 
     num_frames: int
 
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
+    def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
         first, last = segments(info.num_frames, self.num_frames)
         return FullClip(rng.integers(first, last, endpoint=True))
 
@@ -109,9 +111,9 @@ class UniformSegments:
     num_frames: int
     num_spans: int = 1
 
-    def frames(self, rng: np.random.Generator, span: int, info: VideoInfo) -> Frames:
+    def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
         first, last = segments(info.num_frames, self.num_frames)
-        return FullClip(first + (2 * span + 1) * (last - first) // (2 * self.num_spans))
+        return FullClip(first + (2 * span_index + 1) * (last - first) // (2 * self.num_spans))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which frames and which part of the picture a clip shows: index arithmetic only, as PySlowFast does it.
+"""Choice of the frames and of the part of the picture that a clip shows: index arithmetic only, as PySlowFast does it.
 
 A clip is a *span*, a stretch of the video over which every shape's frames are evenly spread; or one frame of each
 *segment* of all of it, of which shapes of fewer frames take some. All shapes show the same rectangle of the picture.
@@ -21,7 +21,7 @@ class Span:
     num_frames: int
 
     def frame_indices(self, count: int) -> np.ndarray:
-        """`count` frames spread evenly from the span's first frame to its last, int64, each one in the video.
+        """Return `count` frames spread evenly from the span's first frame to its last, int64, all in the video.
 
         Both ends are included, whatever the count. Past the video's end its last frame is repeated.
         """
@@ -35,12 +35,12 @@ class FullClip:
     indices: np.ndarray
 
     def frame_indices(self, count: int) -> np.ndarray:
-        """`count` of the frames, evenly chosen, int64."""
+        """Return `count` of the frames, evenly chosen, int64."""
         return self.indices[some_of(len(self.indices), count)]
 
 
 def some_of(among: int, count: int) -> np.ndarray:
-    """Which `count` of a clip's `among` frames a shape of fewer frames takes, int64: evenly spread, both ends included.
+    """Return which `count` of a clip's `among` frames a smaller shape takes, int64: evenly spread, both ends included.
 
     PySlowFast's rule for the Slow pathway, whose frames are some of the Fast one's (4 of 32: the 0th, 10th, 20th,
     31st). Not for others, where it saves decoding but costs accuracy: 6 of 8 frames are unevenly spaced
@@ -50,7 +50,7 @@ def some_of(among: int, count: int) -> np.ndarray:
 
 
 def segments(num_frames: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and last frame of each of `count` equal segments of a video, int64: PySlowFast's for Something-Something.
+    """Return first and last frame of `count` equal segments of a video, int64: PySlowFast's for Something-Something.
 
     Neighbours share a border; segments shorter than a frame share frames.
     """
@@ -65,26 +65,26 @@ def _floors(positions: np.ndarray) -> np.ndarray:
 
 
 def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: float) -> float:
-    """Frames of the video that a clip spans: `num_frames` at every `sampling_rate`-th frame of a video of
+    """Return how many frames of a video a clip spans: `num_frames` at every `sampling_rate`-th frame of a video of
     `target_fps`, in a video of `fps`."""
     return num_frames * sampling_rate * fps / target_fps
 
 
 def random_span(rng: np.random.Generator, length: float, num_frames: int) -> Span:
-    """A span that starts anywhere where it still fits."""
+    """Return a span that starts anywhere where it still fits."""
     return Span(float(rng.uniform(0.0, max(num_frames - length, 0.0))), length, num_frames)
 
 
 def uniform_span(view: int, num_views: int, length: float, num_frames: int) -> Span:
-    """The `view`-th of `num_views` spans spread over the video: where PySlowFast puts them, so that 10-view accuracies
-    compare; but a single one lies in the middle of the video and not at its start."""
+    """Return the `view`-th of `num_views` spans spread over the video: at PySlowFast's places, so that 10-view
+    accuracies compare; but a single one lies in the middle of the video and not at its start."""
     slack = max(num_frames - length, 0.0)
     return Span(slack / 2 if num_views == 1 else slack * view / num_views, length, num_frames)
 
 
 @dataclass(frozen=True)
 class CropBox:
-    """A rectangle of the picture, in its own pixels, and whether it is mirrored left to right.
+    """A rectangle of the picture, in its own pixels; mirrored left to right if `flip` is set.
 
     Without `width` it is a square: `CropBox(top, left, side)`.
     """
@@ -108,7 +108,7 @@ def random_crop(
     flip: bool,
     inverse_uniform: bool = False,
 ) -> CropBox:
-    """A random crop after a random resize, said in pixels of the original.
+    """Return a random crop after a random resize, in pixels of the original.
 
     PySlowFast resizes the short side to a length drawn from `jitter_scales`, then cuts `crop_size` x `crop_size` out.
     The same square cut out first can be resized straight to any size. With `flip` it is mirrored half the time; with
@@ -130,7 +130,7 @@ def random_resized_crop(
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
     flip: bool = False,
 ) -> CropBox:
-    """A rectangle of random area and aspect ratio, as for Inception networks; to be resized to a square.
+    """Return a rectangle of random area and aspect ratio, as for Inception networks; to be resized to a square.
 
     Its area is a fraction of the picture's, uniform in `scale`; its width over its height log-uniform in `aspect`. One
     that does not fit is drawn again; after 10 in vain it is as much of the centre as `aspect` allows. With `flip` it is
@@ -151,8 +151,8 @@ def random_resized_crop(
 
 
 def uniform_crop(height: int, width: int, scale: int, crop_size: int, crop: int, num_crops: int) -> CropBox:
-    """The `crop`-th of `num_crops` (1 or 3) crops along the longer side, as large as `crop_size` is in a picture whose
-    short side is `scale`; a single one lies in the centre."""
+    """Return the `crop`-th of `num_crops` (1 or 3) crops along the longer side, as large as `crop_size` is in a picture
+    whose short side is `scale`; a single one lies in the centre."""
     side = _side(height, width, crop_size / scale)
     position = 0.5 if num_crops == 1 else crop / (num_crops - 1)
     along_height = position if height > width else 0.5

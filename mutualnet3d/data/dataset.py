@@ -1,11 +1,10 @@
-"""Videos to clips: each video is decoded once, whatever the number of shapes that are asked for."""
+"""Videos to clips for training and testing: each video is decoded once, whatever the number of shapes."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +12,12 @@ import torch
 
 from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.batch_sampler import ClipRequest
+from mutualnet3d.data.clip_assembly import ClipAssembler, Views
 from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
 from mutualnet3d.data.lists import Video
-from mutualnet3d.data.transforms import FrameBuffer, crop_frames, resize_frames
 from mutualnet3d.shapes import ClipBatch, ClipShape
-from mutualnet3d.video.frame_folder import FrameFolder
-from mutualnet3d.video.reader import FrameCountCorrected, VideoDecodeError, VideoReader
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.open import open_video
 
 # Clips after which a worker gives freed memory back to the system. glibc keeps it in pieces that large pictures do not
 # fit into: without this two workers grew by 110 MB over 3,000 clips of mixed sizes.
@@ -27,7 +26,7 @@ _CLIPS_A_TRIM = 32
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip in several shapes, uint8 (T, H, W, C) each, and what was asked for."""
+    """One clip in several shapes, uint8 (T, H, W, C) each, and its request."""
 
     request: ClipRequest
     clips: dict[ClipShape, torch.Tensor]
@@ -36,7 +35,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Failure:
-    """A clip that its video could not give, and why."""
+    """A clip that its video could not give, and the reason."""
 
     request: ClipRequest
     reason: str
@@ -45,15 +44,15 @@ class Failure:
 class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
     """Clips of a list of videos, by request.
 
-    What a clip shows depends on (seed, epoch, index, view) alone: not on the worker, the order or the other shapes.
+    The content of a clip depends on (seed, epoch, index, view) alone: not on the worker, the order or the other shapes.
 
     Args:
         videos: the list.
-        frame_sampler: chooses the frames.
-        crop_sampler: chooses the part of the picture.
+        frame_sampler: choice of the frames.
+        crop_sampler: choice of the part of the picture.
         num_crops: views that show the same frames: view v is crop v % num_crops of span v // num_crops.
-        augment: changes of the pixels.
-        seed: of the random choices.
+        augment: changes of the pixels; None: none.
+        seed: seed of the random choices.
         timeout: seconds that decoding one clip may take; None: any time.
     """
 
@@ -70,45 +69,31 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
     ):
         self.videos, self.frame_sampler, self.crop_sampler = list(videos), frame_sampler, crop_sampler
         self.num_crops, self.augment, self.seed, self.timeout = num_crops, augment or Augment(), seed, timeout
-        self._crop_buffer, self._choice_buffer = FrameBuffer(), FrameBuffer()
+        self._assembler = ClipAssembler()
         self._num_made = 0
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def __getitem__(self, request: ClipRequest) -> Clip | Failure:
-        """The clip; a `Failure` if the video cannot give it."""
+        """Return the clip; a `Failure` if the video cannot give it."""
         self._num_made += 1
         if self._num_made % _CLIPS_A_TRIM == 0 and torch.utils.data.get_worker_info() is not None:
             _give_memory_back()
         video = self.videos[request.index]
+        span, crop = divmod(request.view, self.num_crops)
+        views = Views(self.frame_sampler, self.crop_sampler, (span,), (crop,))
+        rng = np.random.default_rng((self.seed, request.epoch, request.index))
         try:
-            with self._open(video) as file:
-                try:
-                    clips = self._read(file, request)
-                except FrameCountCorrected:
-                    clips = self._read(file, request)
+            with open_video(video.path, self.timeout, video.picture_paths) as opened:
+                assembled = self._assembler.assemble(opened, request.shapes, views, rng)
         except VideoDecodeError as error:
             return Failure(request, str(error))
-        return Clip(request, clips, video.label)
+        return Clip(request, self._augmented({shape: clip for shape, (clip,) in assembled.items()}, rng), video.label)
 
-    def _open(self, video: Video) -> VideoReader | FrameFolder:
-        return FrameFolder(video.frame_paths) if video.frames else VideoReader(video.path, self.timeout)
-
-    def _read(self, file: VideoReader | FrameFolder, request: ClipRequest) -> dict[ClipShape, torch.Tensor]:
-        span, crop = divmod(request.view, self.num_crops)
-        rng = np.random.default_rng((self.seed, request.epoch, request.index))
-        choice = self.frame_sampler.frames(rng, span, file.info)
-        wanted = {count: choice.frame_indices(count) for count in {shape.frames for shape in request.shapes}}
-        needed = np.unique(np.concatenate(list(wanted.values())))
-        frames: Iterator[np.ndarray] = iter(file.frames(needed.tolist()))
-        first = next(frames)
-        box = self.crop_sampler.box(rng, crop, *first.shape[:2])
-        crops_THWC = crop_frames(itertools.chain([first], frames), len(needed), box, self._crop_buffer)
-        clips = {}
-        for shape in request.shapes:
-            rows = np.searchsorted(needed, wanted[shape.frames]).tolist()
-            clips[shape] = resize_frames(crops_THWC, rows, shape.size, self._choice_buffer)
+    def _augmented(
+        self, clips: dict[ClipShape, torch.Tensor], rng: np.random.Generator
+    ) -> dict[ClipShape, torch.Tensor]:
         if self.augment.is_identity:
             return clips
         clips_TCHW = {shape: clip_THWC.permute(0, 3, 1, 2) for shape, clip_THWC in clips.items()}
@@ -123,12 +108,12 @@ def _give_memory_back() -> None:
 
 @dataclass
 class Loaded:
-    """What a worker made of a list of requests: a batch of the clips that could be read, in their order, and the rest.
+    """Result of a list of requests: a batch of the clips that could be read, in their order, and the rest.
 
     Args:
-        batch: None if there is no clip.
-        requests: of the clips in `batch`.
-        failures: the others.
+        batch: the clips; None if there are none.
+        requests: the requests of the clips in `batch`.
+        failures: the clips that could not be read.
     """
 
     batch: ClipBatch | None
@@ -136,12 +121,12 @@ class Loaded:
     failures: list[Failure]
 
     def pin_memory(self) -> Loaded:
-        """Called by torch's DataLoader when it pins."""
+        """Pin the batch: torch's DataLoader calls this."""
         return Loaded(self.batch and self.batch.pin_memory(), self.requests, self.failures)
 
 
 def collate(items: Sequence[Clip | Failure]) -> Loaded:
-    """Clips (T, H, W, C) stacked to (B, T, C, H, W) for every shape; in memory the channels stay last."""
+    """Stack clips (T, H, W, C) to (B, T, C, H, W) for every shape; in memory the channels stay last."""
     clips = [item for item in items if isinstance(item, Clip)]
     failures = [item for item in items if isinstance(item, Failure)]
     batch = None

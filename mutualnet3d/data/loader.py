@@ -1,4 +1,4 @@
-"""Batches of clips, by torch's DataLoader: for training without gaps where videos are bad, for testing with a list of
+"""Loaders of batches by torch's DataLoader: for training without gaps where videos are bad, for testing with a list of
 those that failed."""
 
 from __future__ import annotations
@@ -19,20 +19,25 @@ from mutualnet3d.shapes import ClipBatch
 
 @dataclass(frozen=True)
 class Workers:
-    """Who loads: `number` processes (0: this one), and whether into pinned memory."""
+    """Loader workers.
+
+    Args:
+        number: number of processes; 0: this process loads.
+        pin_memory: True to load into pinned memory.
+    """
 
     number: int = 0
     pin_memory: bool = False
 
-    def load(self, dataset: VideoDataset, requests: Iterable[list[ClipRequest]]) -> Iterator[Loaded]:
-        """What `dataset` makes of each list of requests, in order.
+    def load(self, dataset: VideoDataset, batch_sampler: Iterable[list[ClipRequest]]) -> Iterator[Loaded]:
+        """Yield the clips of `dataset` for each list of requests, in order.
 
         Raises:
             RuntimeError: a worker process died.
         """
         loader: DataLoader[Any] = DataLoader(
             dataset,
-            batch_sampler=requests,
+            batch_sampler=batch_sampler,
             num_workers=self.number,
             collate_fn=collate,
             # Without a generator of its own a loader draws from the global one, and a resumed run would differ.
@@ -41,8 +46,8 @@ class Workers:
             worker_init_fn=_start_worker,
         )
         if self.number:
-            # Garbage is destroyed here, once: a worker is a copy of this process without its threads, and what ends
-            # with one of them would wait for it for ever.
+            # Garbage is destroyed in this process, once: a worker is a copy of it without its threads, and an object
+            # that ends with one of them would wait for it for ever.
             gc.collect()
         try:
             yield from loader
@@ -50,49 +55,52 @@ class Workers:
             if "DataLoader worker" not in str(error):
                 raise
             raise RuntimeError(
-                f"{error}\nIf there was memory enough, a video crashed the decoder; tools/check_videos.py finds it."
+                f"{error}\nIf there was memory enough, a video crashed the decoder; `mutualnet3d check-videos` "
+                "finds it."
             ) from error
 
 
 def _start_worker(number: int) -> None:
-    # A cluster signals all processes of a job; what it means is the training's to decide, and it needs its workers.
-    for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-        signal.signal(each, signal.SIG_IGN)
-    # What the process begins with is never collected: packets and frames make the collector run often.
+    # A cluster signals all processes of a job; the training decides what to do, and it needs its workers.
+    for ignored in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(ignored, signal.SIG_IGN)
+    # The objects of the start are never collected: packets and frames make the collector run often.
     gc.freeze()
 
 
 class TrainLoader:
-    """Training batches, one for each step; a clip whose video is bad is replaced by the next of the stream.
+    """Loader of training batches, one for each step; a clip whose video is bad is replaced by the next of the stream.
 
-    What the batches hold does not depend on the number of workers.
+    The batches do not depend on the number of workers.
 
     Args:
-        requests: the steps. They can be gone through once.
-        report_bad: called with every video that is found bad, once.
+        dataset: data set of the list.
+        batch_sampler: sampler of the steps; it can be iterated over once.
+        workers: loader workers.
+        report_bad: function that is called once with every video that is found bad.
     """
 
     def __init__(
         self,
         dataset: VideoDataset,
-        requests: TrainBatchSampler,
+        batch_sampler: TrainBatchSampler,
         workers: Workers,
         report_bad: Callable[[Failure], None],
     ):
-        self.dataset, self.requests, self.workers, self.report_bad = dataset, requests, workers, report_bad
-        self._num_batches = max(requests.num_steps - requests.next_step, 0)
+        self.dataset, self.batch_sampler, self.workers, self.report_bad = dataset, batch_sampler, workers, report_bad
+        self._num_batches = max(batch_sampler.num_steps - batch_sampler.next_step, 0)
 
     def __len__(self) -> int:
         return self._num_batches
 
     def __iter__(self) -> Iterator[ClipBatch]:
         remaining = len(self)
-        # For each clip that is there, by step and place in the stream: what it came with, and where in that.
+        # Loaded clips by step and position in the stream: the list that each came in, and its row.
         clips: dict[tuple[int, int], tuple[Loaded, int]] = {}
-        loads = iter(self.workers.load(self.dataset, self.requests)) if remaining else iter(())
+        loads = iter(self.workers.load(self.dataset, self.batch_sampler)) if remaining else iter(())
         for loaded in loads:
             for failure in loaded.failures:
-                if self.requests.report_bad(failure.request):
+                if self.batch_sampler.report_bad(failure.request):
                     self.report_bad(failure)
             for row, request in enumerate(loaded.requests):
                 clips[request.step, request.position] = loaded, row
@@ -103,28 +111,28 @@ class TrainLoader:
                 return
 
     def _next_batch(self, clips: dict[tuple[int, int], tuple[Loaded, int]]) -> ClipBatch | None:
-        """The next step's batch, if all its clips are there."""
-        following = self.requests.wanted()
-        if following is None:
+        """Return the batch of the current step, None as long as a clip is missing."""
+        current = self.batch_sampler.current_step()
+        if current is None:
             return None
-        step, positions = following
+        step, positions = current
         if any((step, position) not in clips for position in positions):
             return None
         batch = _join([clips[step, position] for position in positions])
         for key in [key for key in clips if key[0] == step]:
             del clips[key]
-        return replace(batch, next_position=self.requests.done())
+        return replace(batch, next_position=self.batch_sampler.finish_step())
 
 
 def _join(rows: list[tuple[Loaded, int]]) -> ClipBatch:
-    """One batch of clips from several; the batch itself if they are all of one, in order."""
-    loaded = rows[0][0]
-    if len(rows) == len(loaded.requests) and all(
-        each is loaded and row == place for place, (each, row) in enumerate(rows)
+    """Return one batch of clips from several; the batch itself if they are all of one, in order."""
+    first_loaded = rows[0][0]
+    if len(rows) == len(first_loaded.requests) and all(
+        loaded is first_loaded and row == number for number, (loaded, row) in enumerate(rows)
     ):
-        assert loaded.batch is not None
-        return loaded.batch
-    batches = [(each.batch, row) for each, row in rows if each.batch is not None]
+        assert first_loaded.batch is not None
+        return first_loaded.batch
+    batches = [(loaded.batch, row) for loaded, row in rows if loaded.batch is not None]
     first = batches[0][0]
     joined = ClipBatch(
         {
@@ -141,14 +149,18 @@ def _join(rows: list[tuple[Loaded, int]]) -> ClipBatch:
 
 
 class TestLoader:
-    """The clips of a list of requests (every view of every video; calibration's), in order. A video that cannot give
-    one is left out of its batch.
+    """Loader of a fixed list of clips (every view of every video; those of calibration), in order.
+
+    A clip whose video is bad is left out of its batch.
 
     Args:
-        report_bad: called with every clip that cannot be had.
+        dataset: data set of the list.
+        batch_sampler: sampler of the batches.
+        workers: loader workers.
+        report_bad: function that is called with every clip that cannot be read.
 
     Attributes:
-        failed: the videos of which a clip could not be had, as far as the iteration has come.
+        failed: numbers of the videos of which a clip could not be read, up to the current batch.
     """
 
     __test__ = False  # not a test case, whatever its name starts with
@@ -156,19 +168,19 @@ class TestLoader:
     def __init__(
         self,
         dataset: VideoDataset,
-        requests: TestBatchSampler | CalibrationBatchSampler,
+        batch_sampler: TestBatchSampler | CalibrationBatchSampler,
         workers: Workers,
         report_bad: Callable[[Failure], None],
     ):
-        self.dataset, self.requests, self.workers, self.report_bad = dataset, requests, workers, report_bad
+        self.dataset, self.batch_sampler, self.workers, self.report_bad = dataset, batch_sampler, workers, report_bad
         self.failed: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self.requests)
+        return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[ClipBatch]:
         self.failed.clear()
-        for loaded in self.workers.load(self.dataset, self.requests):
+        for loaded in self.workers.load(self.dataset, self.batch_sampler):
             for failure in loaded.failures:
                 self.failed.add(failure.request.index)
                 self.report_bad(failure)

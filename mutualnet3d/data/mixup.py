@@ -1,7 +1,7 @@
 """MixUp and CutMix: each clip of a batch is mixed with another, and so is its label.
 
-`MixUpCutMix` draws, once a step; what it draws, a `Mixture`, is then applied to the batch in every shape, so that all
-networks of the step see the same mixture (MixUp: Zhang et al., arXiv 1710.09412; CutMix: Yun et al., arXiv 1905.04899).
+`MixUpCutMix` draws a `Mixture` once per step. The mixture is then applied to the batch in every shape, so that all
+networks of the step see the same one (MixUp: Zhang et al., arXiv 1710.09412; CutMix: Yun et al., arXiv 1905.04899).
 
 Legend: B clips, C channels, T frames, H height, W width, K classes.
 """
@@ -15,15 +15,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-_STREAM = 0x6D6978  # tells these draws from others that start from (seed, step)
+_STREAM = 0x6D6978  # separates these draws from others that start from (seed, step)
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """How the clips of one step are mixed: row b with row B - 1 - b; in an odd batch the middle one stays as it is.
+    """Mixture of the clips of a step: row b with row B - 1 - b; in an odd batch the middle one stays as it is.
 
     Args:
-        weight: of the row's own clip and label, 0 to 1; the other row has the rest.
+        weight: weight of the row's own clip and label, 0 to 1; the other row has the rest.
         box: CutMix: the part of the picture that is the other row's, in every frame: top, left, bottom, right as
             fractions of height and width; its area is 1 - `weight`. None for MixUp: the pixels are averaged.
         label_smoothing: part of every label that is spread over all classes.
@@ -36,7 +36,7 @@ class Mixture:
     num_classes: int
 
     def clips(self, clip_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Float clips mixed, in their memory format; the batch itself if there is nothing to mix.
+        """Return float clips mixed, in their memory format; the batch itself if there is nothing to mix.
 
         The box's edges are rounded to pixels.
         """
@@ -53,27 +53,27 @@ class Mixture:
         return mixed
 
     def targets(self, label_B: torch.Tensor) -> torch.Tensor:
-        """Class numbers to soft labels, float (B, K): the two rows' by their weights, smoothed; they sum to 1."""
-        own_BK = F.one_hot(label_B, self.num_classes).float()
-        mixed_BK = self.weight * own_BK + (1.0 - self.weight) * own_BK.flip(0)
+        """Return soft labels, float (B, K): the two rows' by their weights, smoothed; they sum to 1."""
+        one_hot_BK = F.one_hot(label_B, self.num_classes).float()
+        mixed_BK = self.weight * one_hot_BK + (1.0 - self.weight) * one_hot_BK.flip(0)
         return (1.0 - self.label_smoothing) * mixed_BK + self.label_smoothing / self.num_classes
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixUpCutMix:
-    """Which mixtures a training run draws.
+    """Distribution of the mixtures of a training.
 
     Args:
         alpha: MixUp's weight is Beta(alpha, alpha); 0: no MixUp (MIXUP.ALPHA).
         cutmix_alpha: CutMix's weight is Beta(cutmix_alpha, cutmix_alpha), before its box is cut off at the borders; 0:
             no CutMix (MIXUP.CUTMIX_ALPHA).
-        probability: that a step mixes at all (MIXUP.PROB).
-        switch_probability: that it is by CutMix, where both are on (MIXUP.SWITCH_PROB).
+        probability: probability that a step mixes at all (MIXUP.PROB).
+        switch_probability: probability of CutMix, where both are on (MIXUP.SWITCH_PROB).
         label_smoothing: part of a label that is spread over all classes, mixed or not (MIXUP.LABEL_SMOOTH_VALUE).
-        num_classes: of the labels.
+        num_classes: number of classes, 1 or more.
 
     Raises:
-        ValueError: a value that is not allowed; it names the field, the value and what is.
+        ValueError: a value that is not allowed; the message names the field, the value and the allowed ones.
     """
 
     alpha: float
@@ -100,7 +100,7 @@ class MixUpCutMix:
             )
 
     def at_step(self, seed: int, step: int) -> Mixture:
-        """What training step `step` does: a pure function of (seed, step), the same on every rank and in a resumed run.
+        """Draw the mixture of a step: a pure function of (seed, step), the same on every rank and in a resumed run.
 
         The generator is local; no global one is touched.
         """
@@ -117,7 +117,7 @@ class MixUpCutMix:
 
 
 def _draw_box(rng: np.random.Generator, area: float) -> tuple[float, float, float, float]:
-    """A box of the picture's form around any point of it, cut off at the borders: top, left, bottom, right."""
+    """Draw a box of the picture's form around any point of it, cut off at the borders: top, left, bottom, right."""
     centre, half = rng.random(2), math.sqrt(area) / 2
     top, left = np.clip(centre - half, 0.0, 1.0).tolist()
     bottom, right = np.clip(centre + half, 0.0, 1.0).tolist()

@@ -1,4 +1,4 @@
-"""How videos become a network's clips when it is tested or deployed: the values, apart from any config, so that they
+"""Settings by which videos become a network's clips when it is tested or deployed: apart from any config, so that they
 travel with an exported network."""
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from mutualnet3d.data.clip_samplers import ClipSpan, FrameSampler, UniformCrops,
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Which frames and which part of the picture the views of a video show, and how pixels become a network's input.
+    """Choice of the frames and of the part of the picture that the views of a video show, and scale of the pixels.
 
     Args:
-        num_frames: of the full network's clip (SlowFast: of Fast's).
-        sampling_rate: the clip has every so many-th frame of a video of `target_fps` frames per second.
-        among_full: clips of fewer frames have some of the full clip's.
-        segments: a clip has one frame of each of `num_frames` segments of the whole video instead
-            (Something-Something).
-        scale: the picture's short side in pixels that `crop_size` is said in, where there is one crop.
+        num_frames: frames of the full network's clip (SlowFast: of Fast's).
+        sampling_rate: step between the clip's frames in a video of `target_fps` frames per second.
+        target_fps: frame rate that the network is meant for.
+        scale: short side of the picture, in pixels, to which `crop_size` refers where there is one crop.
         crop_size: side of the square that is cut out; of three crops each is as large as the short side.
-        mean, std: of each channel, in units of the full brightness.
-        reverse_channels: the network takes blue, green, red.
-        ensemble: how views are put together: "sum" (the mean of softmax), "logits" or "max".
+        mean, std: values of each channel, in units of the full brightness.
+        among_full: True if clips of fewer frames have some of the full clip's.
+        segments: True if a clip has one frame of each of `num_frames` segments of the whole video instead
+            (Something-Something).
+        reverse_channels: True if the network takes blue, green, red.
+        ensemble: combination of the views: "sum" (the mean of softmax), "logits" or "max".
         timeout: seconds that decoding a video may take; None: any time.
 
     Raises:
@@ -56,33 +57,33 @@ class Preprocessing:
             object.__setattr__(self, name, values)
 
     def frame_sampler(self, num_spans: int) -> FrameSampler:
-        """Where the frames of each of `num_spans` views over the video are."""
+        """Return the choice of the frames of `num_spans` views over the video."""
         if self.segments:
             return UniformSegments(self.num_frames, num_spans)
         return UniformSpans(ClipSpan(self.num_frames, self.sampling_rate, self.target_fps, self.among_full), num_spans)
 
     def crop_sampler(self, num_crops: int) -> UniformCrops:
-        """Where each of `num_crops` (1 or 3) crops is: PySlowFast's geometry, see DATA.TEST_CROP_SIZE."""
+        """Return the places of `num_crops` (1 or 3) crops: PySlowFast's geometry, see DATA.TEST_CROP_SIZE."""
         return UniformCrops(self.crop_size if num_crops > 1 else self.scale, self.crop_size, num_crops)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str) -> Preprocessing:
-        """What `to_json` gave.
+        """Make it of the values that `to_json` gave.
 
         Args:
-            where: the file, for errors.
+            where: name of the file, for errors.
 
         Raises:
             ValueError: a value is missing, unknown or none that it can have.
         """
-        known = [each.name for each in fields(cls)]
-        odd = sorted(set(values) ^ set(known))
+        names = [field.name for field in fields(cls)]
+        odd = sorted(set(values) ^ set(names))
         if odd:
-            raise ValueError(f"{where}: preprocessing has {', '.join(known)}; missing or unknown: {', '.join(odd)}")
+            raise ValueError(f"{where}: preprocessing has {', '.join(names)}; missing or unknown: {', '.join(odd)}")
         try:
             return cls(**values)
         except (TypeError, ValueError) as error:

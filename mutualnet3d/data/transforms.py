@@ -1,4 +1,4 @@
-"""From decoded frames to a network's input."""
+"""Decoded frames to a network's input."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MAX_KEPT_BYTES = 32 << 20
 
 
 class FrameBuffer:
-    """Memory for frames that is used for clip after clip: what it hands out is valid until it is asked again."""
+    """Memory for frames that is used for clip after clip: a tensor of it is valid until the next one is asked for."""
 
     def __init__(self) -> None:
         self._bytes = torch.empty(0, dtype=torch.uint8)
 
     def __call__(self, *shape: int) -> torch.Tensor:
-        """An uint8 tensor of any content."""
+        """Return an uint8 tensor of any content."""
         size = int(np.prod(shape))
         if size > _MAX_KEPT_BYTES:
             return torch.empty(shape, dtype=torch.uint8)
@@ -31,26 +31,36 @@ class FrameBuffer:
         return self._bytes[:size].view(shape)
 
 
-def crop_frames(frames: Iterable[np.ndarray], count: int, box: CropBox, room: FrameBuffer) -> torch.Tensor:
-    """The rectangle `box` of `count` frames (H, W, 3), mirrored if it says so: uint8 (count, height, width, 3).
+def crop_frames(
+    frames: Iterable[np.ndarray], count: int, boxes: Sequence[CropBox], buffers: Sequence[FrameBuffer]
+) -> list[torch.Tensor]:
+    """Cut each box out of `count` frames (H, W, 3), mirrored if it says so: uint8 (count, height, width, 3).
 
     One frame is held at a time.
+
+    Args:
+        buffers: memory of the results, one for each box.
     """
-    crops_THWC = room(count, box.height, box.width, 3)
-    target = crops_THWC.numpy()
+    crops_NTHWC = [buffer(count, box.height, box.width, 3) for box, buffer in zip(boxes, buffers, strict=False)]
+    targets = [(crops_THWC.numpy(), box) for crops_THWC, box in zip(crops_NTHWC, boxes, strict=True)]
     for number, frame_HWC in enumerate(frames):
-        cut = frame_HWC[box.top : box.top + box.height, box.left : box.left + box.width]
-        target[number] = cut[:, ::-1] if box.flip else cut
-    return crops_THWC
+        for target, box in targets:
+            cut = frame_HWC[box.top : box.top + box.height, box.left : box.left + box.width]
+            target[number] = cut[:, ::-1] if box.flip else cut
+    return crops_NTHWC
 
 
-def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, room: FrameBuffer) -> torch.Tensor:
-    """The frames `rows` of uint8 frames, resized to `size` x `size`, bilinear and antialiased: uint8 (T, S, S, C)."""
+def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, buffer: FrameBuffer) -> torch.Tensor:
+    """Resize the frames `rows` of uint8 frames to `size` x `size`, bilinear and antialiased: uint8 (T, S, S, C).
+
+    Args:
+        buffer: memory for the chosen frames in their own size.
+    """
     num_frames, height, width, channels = frames_THWC.shape
     if list(rows) == list(range(num_frames)):
         chosen_THWC = frames_THWC
     else:
-        chosen_THWC = room(len(rows), height, width, channels)
+        chosen_THWC = buffer(len(rows), height, width, channels)
         torch.index_select(frames_THWC, 0, torch.tensor(rows), out=chosen_THWC)
     if (height, width) == (size, size):
         return chosen_THWC.clone()

@@ -1,1 +1,17 @@
-"""Moving shapes: the demo data that the project makes itself."""
+"""Demo data that the project makes itself: short videos of moving shapes, whose class is the motion and shows in no
+single frame."""
+
+from mutualnet3d.demo.motion import CLASS_NAMES, DEFAULT_CLASSES
+from mutualnet3d.demo.render import render_clip
+from mutualnet3d.demo.style import DEFAULT_STYLE, MovingShapesStyle
+from mutualnet3d.demo.write_set import make_data_set, write_clip
+
+__all__ = [
+    "CLASS_NAMES",
+    "DEFAULT_CLASSES",
+    "DEFAULT_STYLE",
+    "MovingShapesStyle",
+    "make_data_set",
+    "render_clip",
+    "write_clip",
+]

@@ -101,7 +101,9 @@ class Bundle:
         """
         description = os.path.join(path, DESCRIPTION)
         if not os.path.isfile(description):
-            raise FileNotFoundError(f"{path}: not a bundle: it has no {DESCRIPTION}; tools/export.py writes bundles")
+            raise FileNotFoundError(
+                f"{path}: not a bundle: it has no {DESCRIPTION}; `mutualnet3d export` writes bundles"
+            )
         _check_sums(path)
         with open(description, encoding="utf-8") as file:
             try:

@@ -22,7 +22,9 @@ from mutualnet3d.deploy.stream import Stream
 from mutualnet3d.deploy.subnet_choice import SubnetChoice
 from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.frame_stream import Source
+from mutualnet3d.video.frame_stream import StreamInput
+from mutualnet3d.video.open import refuse_fps_of_file
+from mutualnet3d.video.paths import is_folder
 
 
 class Predictor:
@@ -66,7 +68,7 @@ class Predictor:
         device: str | None = None,
         threads: int | None = None,
     ) -> Predictor:
-        """Load a bundle (a folder that `tools/export.py` wrote) or the calibrated.pyth of a test run.
+        """Load a bundle (a folder that `mutualnet3d export` wrote) or the calibrated.pyth of a test run.
 
         Args:
             path: folder of the bundle, or the checkpoint.
@@ -122,12 +124,12 @@ class Predictor:
         Only the frames that it needs are decoded.
 
         Args:
-            source: path of a video, or its frames: uint8 (T, H, W, 3), RGB.
+            source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
             gflops: 1e9 multiply-adds that a clip may take.
             milliseconds: time that the network may take for a clip, on this machine; measured when first needed.
             config: sub-network, or its key.
             views: clips over the video, or (clips, crops of each), 1 or 3; their scores are averaged.
-            fps: frame rate of frames; None: the rate that the network is meant for.
+            fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
             top: number of labels, at least 1.
 
         Raises:
@@ -161,7 +163,7 @@ class Predictor:
 
     def stream(
         self,
-        source: Source,
+        source: StreamInput,
         milliseconds: float,
         fps: float | None = None,
         live: bool | None = None,
@@ -172,7 +174,7 @@ class Predictor:
         The sub-network moves along the measured front as the machine is busy or idle. See `Stream`.
 
         Args:
-            source: a path, a camera's number, or pictures, uint8 (H, W, 3), RGB.
+            source: path of a file or of a folder of pictures, a camera's number, or pictures, uint8 (H, W, 3), RGB.
             milliseconds: time that a window may take, cropping and resizing included.
             fps, live, stride: see `Stream`.
 
@@ -239,8 +241,8 @@ def load_networks(path: str, table: str | None = None) -> NetworkStore:
 def _check(source: str | Frames, fps: float | None, top: int) -> None:
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"top is {top!r}; it must be an integer of at least 1")
-    if isinstance(source, str) and fps is not None:
-        raise ValueError("fps is of frames; a file tells its own")
+    if isinstance(source, str) and fps is not None and not is_folder(source):
+        refuse_fps_of_file(fps)
 
 
 def _views(views: int | tuple[int, int]) -> Views:

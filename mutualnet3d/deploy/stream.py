@@ -29,7 +29,7 @@ from mutualnet3d.deploy.windows import Cutter, Reader, WindowClip, in_order, new
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.results.trace import TracePoint
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.frame_stream import Source, open_source
+from mutualnet3d.video.frame_stream import StreamInput, open_frame_stream
 
 Predict = Callable[[list[np.ndarray], float, SubnetConfig], Prediction]
 
@@ -65,7 +65,8 @@ class Stream:
         predict: (pictures, their frame rate, sub-network) -> prediction.
         rows: sub-networks with their milliseconds on this machine when it is idle; see `BudgetController`.
         preprocessing: shapes, frame rate and normalisation of the network's clips.
-        source: a path; a camera's number; or pictures, uint8 (H, W, 3), RGB: an array, a list, or an iterable.
+        source: path of a file or of a folder of pictures; a camera's number; or pictures, uint8 (H, W, 3), RGB: an
+            array, a list, or an iterable.
         milliseconds: time that each window may take.
         fps: frames per second of pictures. None: the rate that the network is meant for; for pictures that come live,
             the rate at which they come.
@@ -91,7 +92,7 @@ class Stream:
         predict: Predict,
         rows: Sequence[Row],
         preprocessing: Preprocessing,
-        source: Source,
+        source: StreamInput,
         *,
         milliseconds: float,
         fps: float | None = None,
@@ -108,7 +109,7 @@ class Stream:
         self.milliseconds = self._controller.milliseconds
         target_fps = float(preprocessing.target_fps)
         self.span_seconds = span_length(preprocessing.num_frames, preprocessing.sampling_rate, target_fps, 1.0)
-        self._source = open_source(source, fps, live, target_fps, max_short_side=2 * preprocessing.scale)
+        self._source = open_frame_stream(source, fps, live, target_fps, max_short_side=2 * preprocessing.scale)
         self.is_live = self._source.is_live
         self._cutter = Cutter(self.span_seconds, self._source.fps, target_fps)
         self._stride = stride

@@ -61,7 +61,7 @@ class SubnetChoice:
             return table.select(backend=name)
         except ValueError as error:
             raise ValueError(
-                f"{path}: {error}; a budget needs accuracies (tools/export.py --int8 finds them), or ask for a "
+                f"{path}: {error}; a budget needs accuracies (`mutualnet3d export --int8` finds them), or ask for a "
                 "sub-network by its key (config=...)"
             ) from error
 

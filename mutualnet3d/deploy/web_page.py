@@ -1,4 +1,4 @@
-"""Data of the page of tools/demo_web.py: its clips, and their predictions, one at a time.
+"""Data of the page of `mutualnet3d web`: its clips, and their predictions, one at a time.
 
     demo = open_demo("output/demo/calibrated.pyth", clips="data/moving_shapes/val.csv")
     prediction = demo.predict(demo.clips[0], demo.points[-1].config)
@@ -22,9 +22,10 @@ from iopath.common.file_io import g_pathmgr
 from PIL import Image
 
 from mutualnet3d.data.lists import read_kinetics_list
-from mutualnet3d.data.make_lists import VIDEO_EXTENSIONS
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.reader import VideoDecodeError
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.paths import is_folder, picture_paths, video_exists
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,17 +60,27 @@ class Clip:
     def __str__(self) -> str:
         return f"{self.name} ({self.label})" if self.label else self.name
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether the clip is a folder of pictures."""
+        return self.upload is None and is_folder(self.path)
+
     def read(self) -> bytes:
-        """Return the file's content, for the browser."""
+        """Return the content of the file, or of the folder's middle picture, for the browser."""
         if self.upload is not None:
             return self.upload
-        with g_pathmgr.open(self.path, "rb") as file:
+        path = self.path
+        if self.is_folder:
+            pictures = picture_paths(path)
+            path = pictures[len(pictures) // 2]
+        with g_pathmgr.open(path, "rb") as file:
             content: bytes = file.read()
             return content
 
 
 def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> tuple[Clip, ...]:
-    """Return the videos of a folder (at any depth, by name), of a Kinetics-style list (in its order), or one video.
+    """Return the videos of a folder (at any depth, by name) or of a Kinetics-style list (in its order); or one video,
+    a file or a folder of pictures.
 
     Args:
         path: path of the folder, list or video.
@@ -83,8 +94,12 @@ def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> t
     if g_pathmgr.isdir(path):
         files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
         videos = sorted(file for file in files if file.lower().endswith(VIDEO_EXTENSIONS))
+        if not videos and video_exists(path):
+            return (Clip(os.path.basename(os.path.abspath(path)), path),)
         if not videos:
-            raise ValueError(f"{path}: no videos in this folder; expected files {', '.join(VIDEO_EXTENSIONS)}")
+            raise ValueError(
+                f"{path}: no videos in this folder; expected files {', '.join(VIDEO_EXTENSIONS)}, or pictures"
+            )
         return tuple(Clip(os.path.relpath(video, path), video) for video in videos)
     if not g_pathmgr.isfile(path):
         raise FileNotFoundError(f"no folder of videos and no list of them at {path}")

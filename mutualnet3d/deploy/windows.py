@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutualnet3d.log import logger
-from mutualnet3d.video.frame_stream import FrameSource
+from mutualnet3d.video.frame_stream import FrameStream
 
 # A source's rate is limited to so many times the rate that the network is meant for; other frames are left out.
 _MAX_OVER_TARGET_FPS = 4
@@ -63,7 +63,7 @@ class Cutter:
         self.span, self._fps, self._target_fps = span, fps, target_fps
         self._shortest = 1 / (_MAX_OVER_TARGET_FPS * target_fps)
 
-    def numbered(self, source: FrameSource) -> Iterator[NumberedFrame]:
+    def numbered(self, source: FrameStream) -> Iterator[NumberedFrame]:
         """Yield the frames of a source, numbered.
 
         At a very high rate those that lie too close are left out, so that the number of frames in a window is bounded.
@@ -107,7 +107,7 @@ class Cutter:
         return self._fps if self._fps and abs(self._fps - measured) <= 0.01 * measured else measured
 
 
-def in_order(source: FrameSource, cutter: Cutter, stride: float) -> Iterator[WindowClip]:
+def in_order(source: FrameStream, cutter: Cutter, stride: float) -> Iterator[WindowClip]:
     """Yield all windows of a source, every `stride` seconds from its first frame on, as soon as they are whole.
 
     An error of the source comes after the windows that are whole without its missing frames.
@@ -167,7 +167,7 @@ class Reader:
         cutter: cutter of the windows.
     """
 
-    def __init__(self, source: FrameSource, cutter: Cutter):
+    def __init__(self, source: FrameStream, cutter: Cutter):
         self._source, self._cutter = source, cutter
         self._frames: deque[NumberedFrame] = deque()
         self._changed = threading.Condition()

@@ -1,4 +1,4 @@
-"""The processes of a job: where each stands, how they meet, and what they exchange."""
+"""The processes of a job: the place of each, their meeting, and their exchanges."""
 
 from mutualnet3d.distributed.collectives import (
     barrier,
@@ -9,6 +9,7 @@ from mutualnet3d.distributed.collectives import (
     is_lost_peer,
     is_main,
     rank,
+    start_sum_over_ranks,
     sum_over_ranks,
     world_size,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "is_main",
     "joined",
     "rank",
+    "start_sum_over_ranks",
     "sum_over_ranks",
     "world_size",
 ]

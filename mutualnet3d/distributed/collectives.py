@@ -1,4 +1,4 @@
-"""Exchanges between the processes of a job; alone they give back what they are given."""
+"""Exchanges between the processes of a job; alone they return their argument."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-# What gloo says (an ordinary RuntimeError) when another process has ended or answers no more; the last is a wait with a
-# time limit.
+# Texts of gloo's errors (ordinary RuntimeErrors) when another process has ended or does not answer; the last one is a
+# wait with a time limit.
 _LOST_PEER = re.compile(
     r"gloo.*(Connection closed by peer|Connection reset by peer|Connection refused|Read error|Write error|Broken pipe"
     r"|Timed out waiting)|NCCL.*remote|^Operation timed out!",
@@ -19,22 +19,26 @@ _LOST_PEER = re.compile(
 
 
 def rank() -> int:
-    """Number of this process in the job it has joined; 0 alone."""
+    """Return the number of this process in the job that it has joined; 0 alone."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Number of processes of the job that this one has joined; 1 alone."""
+    """Return the number of processes of the job that this one has joined; 1 alone."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and speaks."""
+    """Return True in the process that writes files and the log."""
     return rank() == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """The values (anything that pickles) of all ranks, in their order, on every rank."""
+    """Return the values of all ranks, in their order, on every rank.
+
+    Args:
+        value: anything that pickles.
+    """
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -43,7 +47,11 @@ def gather(value: Any) -> list[Any]:
 
 
 def broadcast(value: Any) -> Any:
-    """Rank 0's value (anything that pickles), on every rank."""
+    """Return rank 0's value, on every rank.
+
+    Args:
+        value: anything that pickles.
+    """
     if world_size() == 1:
         return value
     values = [value if is_main() else None]
@@ -52,27 +60,38 @@ def broadcast(value: Any) -> Any:
 
 
 def barrier() -> None:
-    """Wait until every rank has come here. (Through the CPU: what a GPU still computes is not waited for.)"""
+    """Wait until every rank has called this. (Through the CPU: a GPU's computing is not waited for.)"""
     sum_over_ranks(torch.zeros(1))
 
 
 def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
-    """Add up a tensor of the same shape and kind on every rank, in place; the tensor."""
+    """Add up a tensor of the same shape and type over the ranks, in place, and return it."""
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
+def start_sum_over_ranks(tensor: torch.Tensor) -> dist.Work | None:
+    """Start to add up a tensor over the ranks, in place; the sum is there after `wait()` of the returned work.
+
+    Exchanges that all ranks start in the same order may be under way at the same time.
+
+    Returns:
+        The work; None alone.
+    """
+    return dist.all_reduce(tensor, async_op=True) if world_size() > 1 else None
+
+
 def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
-    """Make the tensors, in their order, those of rank 0, in place."""
+    """Overwrite the tensors, in their order, with those of rank 0."""
     if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 
 def group_of(size: int) -> dist.ProcessGroup | None:
-    """This process's group, of `size` processes with neighbouring ranks; None if it is alone in it. All processes call
-    this.
+    """Return this process's group of `size` processes with neighbouring ranks; None if it is alone in it. All processes
+    call this.
 
     Raises:
         ValueError: the job does not divide into such groups.
@@ -85,15 +104,17 @@ def group_of(size: int) -> dist.ProcessGroup | None:
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Whether an exception, or one that it came from, says that another process of the job is gone or silent."""
+    """Return True if an exception, or a cause of it, says that another process of the job has ended or is silent."""
     to_do: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    done: set[int] = set()
     while to_do:
-        one = to_do.pop()
-        if one is None or id(one) in seen:
+        current = to_do.pop()
+        if current is None or id(current) in done:
             continue
-        if isinstance(one, dist.DistError) or (isinstance(one, RuntimeError) and _LOST_PEER.search(str(one))):
+        if isinstance(current, dist.DistError) or (
+            isinstance(current, RuntimeError) and _LOST_PEER.search(str(current))
+        ):
             return True
-        seen.add(id(one))
-        to_do += [one.__cause__, one.__context__]
+        done.add(id(current))
+        to_do += [current.__cause__, current.__context__]
     return False

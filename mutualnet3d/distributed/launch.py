@@ -1,4 +1,4 @@
-"""Where this process stands in its job: what torchrun, SLURM or nobody has put into its environment.
+"""Place of this process in its job, by the variables that torchrun or SLURM has put into its environment.
 
 python tools/run_net.py ...                                            one process
 torchrun --nproc_per_node 4 tools/run_net.py ...                       one node, four processes
@@ -36,18 +36,18 @@ _SLURM_NEEDS = (
 
 @dataclass(frozen=True)
 class Launch:
-    """Where this process stands in its job.
+    """Place of this process in its job.
 
     Args:
         rank: number of this process, 0..world_size-1.
         world_size: number of processes.
         local_rank: number of this process on its node.
         local_world_size: number of processes on this node.
-        host: of rank 0, where all meet; "" when alone.
-        port: there; 0 when alone.
+        host: name or address of rank 0's host, where all meet; "" when alone.
+        port: port of the meeting place; 0 when alone.
         started_by: "alone", "torchrun" or "SLURM".
-        attempt: how often torchrun has started the job again, where its agent keeps the store open at host:port; None
-            where rank 0 opens it.
+        attempt: number of restarts by torchrun, if its agent keeps the store open at host:port; None if rank 0 opens
+            the store.
     """
 
     rank: int = 0
@@ -61,19 +61,19 @@ class Launch:
 
     @property
     def hosts_store(self) -> bool:
-        """Whether this process opens the store where all meet."""
+        """True if this process opens the store where all meet."""
         return self.rank == 0 and self.attempt is None
 
 
 def find_launch(environ: Mapping[str, str]) -> Launch:
-    """Read a process's place from its environment: torchrun's, else that of a task of srun, else alone.
+    """Return a process's place by its environment: torchrun's, else that of a task of srun, else alone.
 
     torchrun wins, since srun often starts it. A batch script of SLURM's and a step of one task are alone. An empty
-    variable counts as none.
+    variable counts as absent.
 
     Raises:
-        ValueError: the variables are there in part, are no numbers or contradict each other, or `scontrol`, which knows
-            the hosts behind a SLURM node list, fails.
+        ValueError: some variables are missing, are no numbers or contradict each other, or `scontrol`, which expands a
+            SLURM node list, fails.
     """
     environ = {name: value for name, value in environ.items() if value}
     if any(name in environ for name in _TORCHRUN):
@@ -84,8 +84,8 @@ def find_launch(environ: Mapping[str, str]) -> Launch:
 
 
 def forgotten_srun(environ: Mapping[str, str]) -> int:
-    """Number of tasks of the SLURM job in whose batch script this process was started without srun, so that it is alone
-    where more were asked for; 0 when that is not so."""
+    """Return the number of tasks of the SLURM job if this process was started in its batch script without srun, so that
+    it is alone although the job asked for more; else 0."""
     if environ.get("SLURM_STEP_ID") or any(environ.get(name) for name in _TORCHRUN) or not environ.get("SLURM_NTASKS"):
         return 0
     tasks = _number(environ, "SLURM_NTASKS", 1)
@@ -97,7 +97,7 @@ def _torchrun_launch(environ: Mapping[str, str]) -> Launch:
     world_size = _number(environ, "WORLD_SIZE", 1)
     rank = _number(environ, "RANK", 0, world_size - 1)
     local_rank = _number(environ, "LOCAL_RANK", 0, world_size - 1)
-    # Where nobody says how many are on this node, as many as are known of.
+    # Without LOCAL_WORLD_SIZE, at least the processes up to this one are on the node.
     local_world_size = local_rank + 1
     if "LOCAL_WORLD_SIZE" in environ:
         local_world_size = _number(environ, "LOCAL_WORLD_SIZE", local_rank + 1, world_size)
@@ -123,7 +123,7 @@ def _slurm_launch(environ: Mapping[str, str]) -> Launch:
     local_world_size = tasks[_number(environ, "SLURM_NODEID", 0, len(tasks) - 1)]
     local_rank = _number(environ, "SLURM_LOCALID", 0, local_world_size - 1)
     job, step = _number(environ, "SLURM_JOB_ID", 0), _number(environ, "SLURM_STEP_ID", 0)
-    # Two jobs, or two steps of one, that share a node rarely get the same. 1009: far from the neighbours' numbers.
+    # Two jobs, or two steps of a job, that share a node rarely get the same port. 1009: far from neighbouring numbers.
     port = _FIRST_PORT + (job + 1009 * step) % _NUM_PORTS
     if "MASTER_PORT" in environ:
         port = _number(environ, "MASTER_PORT", 1, 65535)
@@ -134,11 +134,11 @@ def _slurm_launch(environ: Mapping[str, str]) -> Launch:
 def _need(environ: Mapping[str, str], names: Sequence[str], signs: Sequence[str], starter: str) -> None:
     missing = [name for name in names if name not in environ]
     if missing:
-        there = [f"{name}={environ[name]}" for name in dict.fromkeys((*signs, *names)) if name in environ]
+        present = [f"{name}={environ[name]}" for name in dict.fromkeys((*signs, *names)) if name in environ]
         raise ValueError(
-            f"{', '.join(there)} in the environment says that {starter} started this process, but {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing; {starter} sets them all: start with torchrun or srun, or "
-            f"alone, without {', '.join(name for name in signs if name in environ)}"
+            f"{', '.join(present)} in the environment says that {starter} started this process, but "
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; {starter} sets them all: start with "
+            f"torchrun or srun, or alone, without {', '.join(name for name in signs if name in environ)}"
         )
 
 
@@ -152,10 +152,10 @@ def _number(environ: Mapping[str, str], name: str, least: int, most: int | None 
 
 
 def tasks_per_node(text: str) -> list[int]:
-    """SLURM's short form of the tasks on each node, one number a node: "2(x3),1" is [2, 2, 2, 1].
+    """Return the number of tasks on each node, from SLURM's short form: "2(x3),1" is [2, 2, 2, 1].
 
     Raises:
-        ValueError: it is not of that form.
+        ValueError: the text is not of that form.
     """
     tasks = []
     for part in text.split(","):
@@ -167,32 +167,31 @@ def tasks_per_node(text: str) -> list[int]:
 
 
 def _first_host(nodes: str) -> str:
-    # One plain name needs no scontrol, which containers often lack.
+    # A single name needs no scontrol, which containers often lack.
     if re.fullmatch(r"[^][,]+", nodes):
         return nodes
     command = ["scontrol", "show", "hostnames", nodes]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        said = (
-            "" if done.returncode == 0 and done.stdout.strip() else done.stderr.strip() or f"status {done.returncode}"
-        )
+        is_done = done.returncode == 0 and done.stdout.strip()
+        problem = "" if is_done else done.stderr.strip() or f"status {done.returncode}"
     except (OSError, subprocess.TimeoutExpired) as error:
-        said = str(error)
-    if said:
+        problem = str(error)
+    if problem:
         raise ValueError(
-            f"cannot tell the first host of SLURM_STEP_NODELIST={nodes!r}: {' '.join(command)}: {said}; "
+            f"cannot tell the first host of SLURM_STEP_NODELIST={nodes!r}: {' '.join(command)}: {problem}; "
             "export MASTER_ADDR, the name of that host, if scontrol does not run here"
         )
     return done.stdout.split()[0]
 
 
 def device_of(launch: Launch) -> torch.device:
-    """The device of this process: its own GPU, or the CPU where torch sees none.
+    """Return the device of this process: its own GPU, or the CPU where torch sees no GPU.
 
-    A process that sees a single GPU (SLURM's --gpus-per-task=1) takes that.
+    A process that sees a single GPU (SLURM's --gpus-per-task=1) takes that one.
 
     Raises:
-        ValueError: there are fewer GPUs than processes on this node.
+        ValueError: this node has fewer GPUs than processes.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -208,10 +207,10 @@ def device_of(launch: Launch) -> torch.device:
 
 
 def threads_of(launch: Launch, environ: Mapping[str, str]) -> int:
-    """Number of CPU cores that this process may use, at least 1.
+    """Return the number of CPU cores that this process may use, at least 1.
 
-    The cores that it is bound to; its share of them where it is bound to none. SLURM_CPUS_PER_TASK limits a task of
-    srun. (It may stand there from the batch script though srun has bound the task to fewer.)
+    These are the cores that it is bound to, or its part of the node's cores if it is bound to none. SLURM_CPUS_PER_TASK
+    limits a task of srun. (It may be the batch script's value although srun has bound the task to fewer cores.)
 
     Raises:
         ValueError: SLURM_CPUS_PER_TASK is no number.
@@ -227,15 +226,15 @@ def threads_of(launch: Launch, environ: Mapping[str, str]) -> int:
 def torchrun_command(
     init_method: str, shard_id: int, num_shards: int, processes: int, script: Sequence[str]
 ) -> list[str]:
-    """What PySlowFast's `--init_method tcp://HOST:PORT --shard_id I --num_shards N` amounts to: torchrun's command line
-    for one node.
+    """Return torchrun's command line for one node, from PySlowFast's `--init_method tcp://HOST:PORT --shard_id I
+    --num_shards N`.
 
     Args:
-        init_method: where all meet, on node 0.
+        init_method: meeting place, on node 0.
         shard_id: number of this node, 0..num_shards-1.
         num_shards: number of nodes.
-        processes: on each node.
-        script: the script and its arguments.
+        processes: number of processes on each node.
+        script: script and its arguments.
 
     Raises:
         ValueError: `init_method` is of another form, or a number is out of range.

@@ -1,7 +1,7 @@
-"""Joining a job: how its processes meet, check each other and leave.
+"""Joining a job: its processes meet, check each other, exchange a first number, and leave together.
 
 A rank that does not come, that runs something else, or that cannot be reached ends a job within minutes and with its
-name, instead of a hang without a word.
+name, instead of a silent hang.
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ import torch.distributed as dist
 from mutualnet3d.distributed.collectives import barrier
 from mutualnet3d.distributed.launch import Launch, device_of
 
-# How long an exchange may wait for the slowest rank once all have met: one may write a checkpoint or read a validation
-# clip from a slow disk while the others wait.
+# Time limit of an exchange once all have met: a rank may write a checkpoint or read a validation clip from a slow disk
+# while the others wait.
 GROUP_TIMEOUT = timedelta(minutes=30)
-# How long a process that leaves waits for the others, and how long rank 0 keeps the store open for those that read in
-# it why the preflight failed.
+# Time that a leaving process waits for the others, and that rank 0 keeps the store open for those that read the reason
+# of a failed preflight.
 _LEAVING_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 
 
 class PreflightError(RuntimeError):
-    """The processes of a job did not come together; the message names who is missing, differs or cannot be reached.
+    """The processes of a job did not come together; the message names those that are missing, differ or cannot be
+    reached.
 
     Args:
-        is_lost: a process is not there, which may be so because its node died: the job may be tried again.
+        message: text for people.
+        is_lost: True if a process is missing, perhaps because its node died: the job may be tried again.
     """
 
     def __init__(self, message: str, is_lost: bool = False):
@@ -46,15 +48,16 @@ class PreflightError(RuntimeError):
 
 @contextmanager
 def joined(launch: Launch, timeout_seconds: float = 300.0, fingerprint: str = "") -> Iterator[None]:
-    """Be one of the job's processes: meet the others, see that data goes around, and leave at the end.
+    """Context in which this process is one of its job's: it has met the others and exchanged data with them; at the end
+    it leaves.
 
     Alone it does nothing. Where there is a GPU it becomes torch's current one.
 
     Args:
-        launch: this process's place.
-        timeout_seconds: how long all may take to come, and then to exchange a first number.
-        fingerprint: what must be the same everywhere, such as the versions and a hash of the config; short, since an
-            error quotes it.
+        launch: place of this process.
+        timeout_seconds: time for all to come, and then for the exchange of a first number.
+        fingerprint: text that must be the same everywhere, such as the versions and a hash of the config; short, since
+            an error quotes it.
 
     Raises:
         PreflightError: a rank did not come in time, has another fingerprint, or cannot exchange data.
@@ -64,10 +67,10 @@ def joined(launch: Launch, timeout_seconds: float = 300.0, fingerprint: str = ""
         yield
         return
     device = device_of(launch)
-    store, came = _meet(launch, timeout_seconds, fingerprint)
+    store, peers = _meet(launch, timeout_seconds, fingerprint)
     in_order = False
     try:
-        _connect(launch, device, store, came, timeout_seconds)
+        _connect(launch, device, store, peers, timeout_seconds)
         yield
         in_order = True
     finally:
@@ -75,98 +78,114 @@ def joined(launch: Launch, timeout_seconds: float = 300.0, fingerprint: str = ""
 
 
 @dataclass(frozen=True)
-class _Came:
-    """What a rank writes down when it comes."""
+class _Peer:
+    """Entry of a rank in the store: its machine and its fingerprint."""
 
     host: str
     address: str
     fingerprint: str
 
+    def __str__(self) -> str:
+        return f"{self.host} ({self.address})"
 
-def _meet(launch: Launch, timeout_seconds: float, fingerprint: str) -> tuple[dist.Store, dict[int, _Came]]:
-    """Wait until every rank has written into the store who it is."""
+
+def _meet(launch: Launch, timeout_seconds: float, fingerprint: str) -> tuple[dist.Store, dict[int, _Peer]]:
+    """Wait until every rank has written itself into the store, and compare them; return the store and all ranks."""
     deadline = time.monotonic() + timeout_seconds
-    me = _Came(socket.gethostname(), _own_address(launch.host, launch.port), fingerprint)
-    i_am, there = _who(launch, me), f"{launch.host}:{launch.port}"
+    own = _Peer(socket.gethostname(), _own_address(launch.host, launch.port), fingerprint)
+    name, meeting_place = _name(launch, own), f"{launch.host}:{launch.port}"
+    store = _open_store(launch, timeout_seconds, name)
+    try:
+        if store.add(f"taken/{launch.rank}", 1) > 1:
+            other = _read_peer(store, launch.rank)
+            raise PreflightError(f"{name}: another process is this rank too, on {other}")
+        store.set(f"rank/{launch.rank}", json.dumps(vars(own)))
+        missing = _missing(store, launch.world_size, deadline)
+        peers = {rank: _read_peer(store, rank) for rank in range(launch.world_size) if rank not in missing}
+        problem = _difference(peers, launch.world_size)
+        if missing:
+            problem = (
+                f"{_ranks(missing)} of {launch.world_size} did not come to {meeting_place} within "
+                f"{timeout_seconds:g} s; there were {_hosts(peers)}"
+            )
+        if problem:
+            _let_others_read(store, launch, peers)
+    except dist.DistError as error:
+        raise PreflightError(
+            f"{name} lost rank 0 at {meeting_place} before all had come: {_short(error)}", is_lost=True
+        ) from error
+    if problem:
+        raise PreflightError(f"{name}: {problem}", is_lost=bool(missing))
+    return store, peers
+
+
+def _open_store(launch: Launch, timeout_seconds: float, name: str) -> dist.Store:
+    """Open the store where all meet, or connect to it."""
     timeout = timedelta(seconds=timeout_seconds)
     try:
         store: dist.Store = dist.TCPStore(
             launch.host, launch.port, launch.world_size, launch.hosts_store, timeout, wait_for_workers=False
         )
     except RuntimeError as error:
-        what = "cannot open the store where all meet," if launch.hosts_store else "cannot reach rank 0 at"
-        text = f"{i_am} {what} {there} within {timeout_seconds:g} s: {_said(error)}"
-        raise PreflightError(text, is_lost=not launch.hosts_store) from error
+        failure = "cannot open the store where all meet," if launch.hosts_store else "cannot reach rank 0 at"
+        raise PreflightError(
+            f"{name} {failure} {launch.host}:{launch.port} within {timeout_seconds:g} s: {_short(error)}",
+            is_lost=not launch.hosts_store,
+        ) from error
     if launch.attempt is not None:
         store = dist.PrefixStore(f"mutualnet3d/attempt_{launch.attempt}", store)
-    try:
-        if store.add(f"taken/{launch.rank}", 1) > 1:
-            other = _Came(**json.loads(store.get(f"rank/{launch.rank}")))
-            raise PreflightError(f"{i_am}: another process is this rank too, on {other.host} ({other.address})")
-        store.set(f"rank/{launch.rank}", json.dumps(vars(me)))
-        missing = _missing(store, launch.world_size, deadline)
-        came = {
-            rank: _Came(**json.loads(store.get(f"rank/{rank}")))
-            for rank in range(launch.world_size)
-            if rank not in missing
-        }
-        problem = ""
-        if missing:
-            problem = (
-                f"{_ranks(missing)} of {launch.world_size} did not come to {there} within {timeout_seconds:g} s; "
-                f"there were {_hosts(came)}"
-            )
-        else:
-            others = {rank: one for rank, one in came.items() if one.fingerprint != came[0].fingerprint}
-            if others:
-                each = [f"rank {rank} {one.fingerprint!r}" for rank, one in list(others.items())[:4]]
-                problem = (
-                    f"{_ranks(others)} of {launch.world_size} ({_hosts(others)}) run another config or other versions "
-                    f"than rank 0 on {came[0].host}: rank 0 {came[0].fingerprint!r}, {', '.join(each)}"
-                )
-        if problem:
-            _let_others_read(store, launch, came)
-    except dist.DistError as error:
-        raise PreflightError(
-            f"{i_am} lost rank 0 at {there} before all had come: {_said(error)}", is_lost=True
-        ) from error
-    if problem:
-        raise PreflightError(f"{i_am}: {problem}", is_lost=bool(missing))
-    return store, came
+    return store
+
+
+def _read_peer(store: dist.Store, rank: int) -> _Peer:
+    return _Peer(**json.loads(store.get(f"rank/{rank}")))
 
 
 def _missing(store: dist.Store, world_size: int, deadline: float) -> list[int]:
-    """Wait for all ranks; those that were not there when the first rank gave up."""
+    """Wait for all ranks; return those that were missing when the first rank gave up."""
     rank = 0
     while rank < world_size or store.check(["given up"]):
         if rank < world_size and store.check([f"rank/{rank}"]):
             rank += 1
         elif store.check(["given up"]):
             # One list for all, also for a rank that came just now.
-            return [int(one) for one in json.loads(store.get("given up"))]
+            return [int(number) for number in json.loads(store.get("given up"))]
         elif time.monotonic() > deadline:
-            missing = [one for one in range(rank, world_size) if not store.check([f"rank/{one}"])]
+            missing = [number for number in range(rank, world_size) if not store.check([f"rank/{number}"])]
             store.set("given up", json.dumps(missing))
         else:
             time.sleep(_POLL_SECONDS)
     return []
 
 
-def _let_others_read(store: dist.Store, launch: Launch, came: Iterable[int]) -> None:
-    """The store ends with the process that opened it: this one waits until all that came know why."""
+def _difference(peers: Mapping[int, _Peer], world_size: int) -> str:
+    """Return the ranks whose fingerprint is not rank 0's, as a sentence; "" if there are none."""
+    first = peers.get(0)
+    others = {rank: peer for rank, peer in peers.items() if first and peer.fingerprint != first.fingerprint}
+    if first is None or not others:
+        return ""
+    fingerprints = [f"rank {rank} {peer.fingerprint!r}" for rank, peer in list(others.items())[:4]]
+    return (
+        f"{_ranks(others)} of {world_size} ({_hosts(others)}) run another config or other versions than rank 0 on "
+        f"{first.host}: rank 0 {first.fingerprint!r}, {', '.join(fingerprints)}"
+    )
+
+
+def _let_others_read(store: dist.Store, launch: Launch, peers: Iterable[int]) -> None:
+    """Wait until all ranks that came have read the reason: the store ends with the process that opened it."""
     store.set(f"knows/{launch.rank}", "")
     deadline = time.monotonic() + _LEAVING_SECONDS
-    while launch.hosts_store and time.monotonic() < deadline and not store.check([f"knows/{rank}" for rank in came]):
+    while launch.hosts_store and time.monotonic() < deadline and not store.check([f"knows/{rank}" for rank in peers]):
         time.sleep(_POLL_SECONDS)
 
 
 def _connect(
-    launch: Launch, device: torch.device, store: dist.Store, came: Mapping[int, _Came], timeout_seconds: float
+    launch: Launch, device: torch.device, store: dist.Store, peers: Mapping[int, _Peer], timeout_seconds: float
 ) -> None:
-    """Make the process group and send a first number around, on the CPU and on the GPU."""
+    """Make the process group and exchange a first number, on the CPU and on the GPU."""
     timeout = timedelta(seconds=timeout_seconds)
 
-    def send(device: torch.device) -> None:
+    def exchange(device: torch.device) -> None:
         total = torch.full((1,), launch.rank + 1.0, dtype=torch.float64, device=device)
         work = dist.all_reduce(total, async_op=True)
         assert work is not None, "this rank is in the group"
@@ -182,15 +201,15 @@ def _connect(
         dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.world_size, timeout=timeout)
         # Before the first exchange: NCCL's watchdog kills a process at the group's timeout, before it can say why.
         _set_timeout(GROUP_TIMEOUT)
-        for each in dict.fromkeys((torch.device("cpu"), device)):
-            # NCCL connects in its first call and knows no time limit there.
-            if not _within(timeout_seconds, partial(send, each)):
-                raise RuntimeError(f"no answer within {timeout_seconds:g} s on {each}")
+        for exchange_device in dict.fromkeys((torch.device("cpu"), device)):
+            # NCCL connects in its first call, which has no time limit.
+            if not _within(timeout_seconds, partial(exchange, exchange_device)):
+                raise RuntimeError(f"no answer within {timeout_seconds:g} s on {exchange_device}")
     except RuntimeError as error:
-        others = {rank: one for rank, one in came.items() if rank != launch.rank}
+        others = {rank: peer for rank, peer in peers.items() if rank != launch.rank}
         raise PreflightError(
-            f"{_who(launch, came[launch.rank])}: all {launch.world_size} ranks came to {launch.host}:{launch.port} but "
-            f"cannot exchange data: {_said(error)}; the others: {_hosts(others)}. Where a machine has several "
+            f"{_name(launch, peers[launch.rank])}: all {launch.world_size} ranks came to {launch.host}:{launch.port} "
+            f"but cannot exchange data: {_short(error)}; the others: {_hosts(others)}. Where a machine has several "
             "networks, GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME (such as eth0) choose the one that joins them all"
         ) from error
 
@@ -202,9 +221,12 @@ def _set_timeout(timeout: timedelta) -> None:
 
 
 def _leave(in_order: bool) -> None:
-    """Take the process group down, which waits without a limit for exchanges that another rank never answers: in a
-    thread that the end of the process ends. In order, the ranks wait for each other, so that none closes a connection
-    from which another still reads."""
+    """Destroy the process group, in a thread that the end of the process ends: it waits without a limit for exchanges
+    that another rank never answers.
+
+    Args:
+        in_order: True to wait for the other ranks first, so that none closes a connection that another still reads.
+    """
     if not dist.is_initialized():
         return
 
@@ -219,7 +241,7 @@ def _leave(in_order: bool) -> None:
 
 
 def _within(seconds: float, work: Callable[[], None]) -> bool:
-    """Do work that may hang, in a thread; whether it was done in time. What it raises is raised here."""
+    """Do work that may hang, in a thread; return True if it was done in time. Its error is raised in the caller."""
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -237,7 +259,7 @@ def _within(seconds: float, work: Callable[[], None]) -> bool:
 
 
 def _own_address(host: str, port: int) -> str:
-    """This machine's address on the way to `host`; no packet is sent."""
+    """Return this machine's address on the way to `host`; no packet is sent."""
     try:
         family, kind, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
@@ -247,12 +269,12 @@ def _own_address(host: str, port: int) -> str:
         return f"no way to {host}: {error.strerror or error}"
 
 
-def _who(launch: Launch, me: _Came) -> str:
-    return f"rank {launch.rank} of {launch.world_size} on {me.host} ({me.address})"
+def _name(launch: Launch, own: _Peer) -> str:
+    return f"rank {launch.rank} of {launch.world_size} on {own}"
 
 
 def _ranks(ranks: Iterable[int]) -> str:
-    """`rank 1` or `ranks 1, 3-5`."""
+    """Return `rank 1` or `ranks 1, 3-5`."""
     spans: list[list[int]] = []
     for rank in sorted(ranks):
         if spans and rank == spans[-1][1] + 1:
@@ -263,14 +285,14 @@ def _ranks(ranks: Iterable[int]) -> str:
     return f"rank{'s' if len(spans) > 1 or '-' in texts[0] else ''} {', '.join(texts)}"
 
 
-def _hosts(came: Mapping[int, _Came]) -> str:
-    """`node1 (10.0.0.1): ranks 0-3; node2 (10.0.0.2): ranks 4-7`."""
-    ranks_at: dict[str, list[int]] = {}
-    for rank, one in came.items():
-        ranks_at.setdefault(f"{one.host} ({one.address})", []).append(rank)
-    return "; ".join(f"{host}: {_ranks(ranks)}" for host, ranks in ranks_at.items())
+def _hosts(peers: Mapping[int, _Peer]) -> str:
+    """Return `node1 (10.0.0.1): ranks 0-3; node2 (10.0.0.2): ranks 4-7`."""
+    ranks_of: dict[str, list[int]] = {}
+    for rank, peer in peers.items():
+        ranks_of.setdefault(str(peer), []).append(rank)
+    return "; ".join(f"{host}: {_ranks(ranks)}" for host, ranks in ranks_of.items())
 
 
-def _said(error: BaseException) -> str:
-    # torch adds its own stack of C++ calls below.
+def _short(error: BaseException) -> str:
+    """Return the text of an error without torch's stack of C++ calls."""
     return " ".join(str(error).split("\nException raised from")[0].split()) or repr(error)

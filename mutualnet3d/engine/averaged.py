@@ -1,10 +1,13 @@
-"""An exponential moving average of a network's weights."""
+"""Exponential moving average of a network's weights.
+
+torch's `AveragedModel` was tried: see docs/architecture.md.
+"""
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,11 +22,15 @@ class AveragedWeights:
     (1 + n) / (10 + n): a fixed decay would carry the random weights of the start for 1 / (1 - decay) steps.
 
     Args:
-        model: the network that is trained; it is copied.
-        decay: in [0, 1).
+        model: network in training; it is copied.
+        decay: number in [0, 1).
 
     Raises:
-        ValueError: a decay outside.
+        ValueError: the decay is outside its range.
+
+    Attributes:
+        model: copy of the network, with the averages.
+        num_steps: number of steps in the averages.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float):
@@ -33,11 +40,11 @@ class AveragedWeights:
         self.model = copy.deepcopy(model).requires_grad_(False)
         pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
         self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]  # batches tracked
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]  # numbers of batches tracked
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights of the network that was copied, after a step of its training."""
+        """Add the present weights of the network in training to the averages, after a step."""
         decay = min(self.decay, (1 + self.num_steps) / (10 + self.num_steps))
         averages, weights = map(list, zip(*self._floats, strict=True))
         torch._foreach_lerp_(averages, weights, 1.0 - decay)
@@ -47,8 +54,8 @@ class AveragedWeights:
 
     @torch.no_grad()
     def logits(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        """What the full network with these weights makes of training clips: normalised as in training, by the batch's
-        statistics, but without dropout. Nothing is tracked."""
+        """Return the logits (B, K) of the full network with these weights on training clips: normalised by the batch's
+        statistics as in training, but without dropout. Nothing is tracked."""
         self.model.train()
         for module in self.model.modules():
             if isinstance(module, torch.nn.modules.dropout._DropoutNd):
@@ -58,14 +65,14 @@ class AveragedWeights:
             return network(clips)
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages by the network's own names, and how many steps they are over."""
+        """Return the averages by the network's own names, and the number of steps in them."""
         return {"model_state": self.model.state_dict(), "num_steps": self.num_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Load the result of `state_dict`."""
         self.model.load_state_dict(state["model_state"])
         self.num_steps = int(state["num_steps"])
 
 
-def _tensors(model: torch.nn.Module) -> itertools.chain[torch.Tensor]:
+def _tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:
     return itertools.chain(model.parameters(), model.buffers())

@@ -10,10 +10,11 @@ import torch
 
 
 class BackgroundWriter:
-    """Calls `write` in a thread, one at a time. Behind a `with` block of it nothing is being written any more.
+    """Thread that calls `write`, for one file at a time. After a `with` block of it no file is being written.
 
     Args:
-        write: given the content, and whatever else `save` is given; what it raises is raised by the next call here.
+        write: called with the content and the further arguments of `save`; returns the path of the file. An error of
+            it is raised by the next call of a method.
     """
 
     def __init__(self, write: Callable[..., str]):
@@ -29,26 +30,26 @@ class BackgroundWriter:
             self.wait()
         except OSError:
             if error is None:
-                raise  # otherwise the block's own error is the one to tell
+                raise  # otherwise the error of the block itself is the one to report
         finally:
             self._pool.shutdown()
 
     @property
     def is_busy(self) -> bool:
-        """Whether a file is being written."""
+        """True while a file is being written."""
         return self._pending is not None and not self._pending.done()
 
     def save(self, content: Mapping[str, Any], *args: Any) -> None:
-        """Copy `content` and have the copy written; waits for the one before.
+        """Copy `content` and write the copy in the background, after the file before it.
 
         Raises:
-            OSError: the one before could not be written.
+            OSError: the file before it could not be written.
         """
         self.wait()
         self._pending = self._pool.submit(self._write, copied(content), _event(content), args)
 
     def wait(self) -> str | None:
-        """Wait for the file that is being written; its path, None if there is none.
+        """Wait for the file that is being written, and return its path; None if there is none.
 
         Raises:
             OSError: it could not be written.
@@ -58,7 +59,7 @@ class BackgroundWriter:
 
     def _write(self, content: Mapping[str, Any], copies_made: torch.cuda.Event | None, args: tuple[Any, ...]) -> str:
         if copies_made is not None:
-            # On a stream of its own, so that the copies to the host do not queue behind the next steps.
+            # On a stream of its own, so that the copies to the host do not queue after the next steps.
             with torch.cuda.stream(torch.cuda.Stream()):
                 copies_made.wait()
                 content = on_host(content)
@@ -66,12 +67,12 @@ class BackgroundWriter:
 
 
 def copied(value: Any) -> Any:
-    """`value` with all its tensors cloned where they are, in mappings and lists too."""
+    """Return `value` with all its tensors cloned on their device, in mappings and lists too."""
     return _with_tensors(value, torch.clone)
 
 
 def on_host(value: Any) -> Any:
-    """`value` with all its tensors on the CPU."""
+    """Return `value` with all its tensors on the CPU."""
     return _with_tensors(value, torch.Tensor.cpu)
 
 
@@ -79,14 +80,14 @@ def _with_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) ->
     if isinstance(value, torch.Tensor):
         return change(value.detach())
     if isinstance(value, Mapping):
-        return {key: _with_tensors(each, change) for key, each in value.items()}
+        return {key: _with_tensors(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_with_tensors(each, change) for each in value)
+        return type(value)(_with_tensors(item, change) for item in value)
     return value
 
 
 def _event(content: Any) -> torch.cuda.Event | None:
-    """An event behind the clones, if any tensor is on a GPU."""
+    """Return an event that follows the clones, if any tensor is on a GPU."""
     if not _any_on_gpu(content):
         return None
     event = torch.cuda.Event()

@@ -11,9 +11,9 @@ from torch import nn
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights of convolutions and linear layers with weight decay; norms and all biases without.
+    """Return two groups: weights of convolutions and linear layers with weight decay; norms and all biases without.
 
-    Sorted by the layer's type: a rule by the number of dimensions (as 2D code has it) forgets Conv3d's five.
+    Sorted by the layer's type: the usual rule of 2D code, by the number of dimensions, misses Conv3d's five.
     """
     decayed = {
         module.weight
@@ -30,11 +30,11 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 def build_sgd(
     model: nn.Module, *, base_lr: float, momentum: float, dampening: float, nesterov: bool, weight_decay: float
 ) -> torch.optim.SGD:
-    """SGD over `parameter_groups`, torch's fused one: on a CPU it took 0.3 times as long as the others for X3D-M, and
-    on a GPU it leaves out a step whose losses are not finite without the host's looking.
+    """Return SGD over `parameter_groups`, torch's fused one: on a CPU it took 0.3 times as long as the others for
+    X3D-M, and on a GPU it leaves out a step whose losses are not finite although the host has not seen them.
 
-    Momentum starts at zero, where torch's starts at the first gradient (the same without dampening): torch leaves the
-    buffers of a first step that is left out unset.
+    Momentum starts at zero, where torch's starts at the first gradient (the same without dampening): torch does not set
+    the buffers in a first step that is left out.
     """
     optimizer = torch.optim.SGD(
         parameter_groups(model, weight_decay),
@@ -52,20 +52,20 @@ def build_sgd(
 
 
 def linear_scaling(batch_size: int, reference_batch_size: int) -> float:
-    """What a learning rate that suits batches of `reference_batch_size` is multiplied by for batches of `batch_size`
-    (Goyal et al. 2017, section 2.1); 1 without a reference."""
+    """Return the factor of a learning rate for batches of `batch_size` when it was chosen for batches of
+    `reference_batch_size` (Goyal et al. 2017, section 2.1); 1 without a reference."""
     return batch_size / reference_batch_size if reference_batch_size else 1.0
 
 
 def cosine(*, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float = 0.0) -> Callable[[float], float]:
-    """Learning rate as a function of the (fractional) epoch: a half cosine from `base_lr` at `start_epoch` to `end_lr`
+    """Return the learning rate by the fractional epoch: a half cosine from `base_lr` at `start_epoch` to `end_lr`
     at `max_epoch`."""
     schedule = CosineParamScheduler(base_lr, end_lr)
     return lambda epoch: schedule((epoch - start_epoch) / (max_epoch - start_epoch))
 
 
 def relative_steps(*, base_lr: float, steps: Sequence[float], lrs: Sequence[float]) -> Callable[[float], float]:
-    """Learning rate as a function of the epoch: `base_lr` times the value of `lrs` at the place of the last of `steps`
+    """Return the learning rate by the epoch: `base_lr` times the value of `lrs` at the place of the last of `steps`
     (epochs, ascending, from 0) that was reached. PySlowFast's `steps_with_relative_lrs`."""
     return lambda epoch: base_lr * lrs[bisect.bisect_right(steps, epoch) - 1]
 
@@ -73,8 +73,8 @@ def relative_steps(*, base_lr: float, steps: Sequence[float], lrs: Sequence[floa
 def with_warmup(
     schedule: Callable[[float], float], *, warmup_epochs: float, warmup_start_lr: float
 ) -> Callable[[float], float]:
-    """`schedule`, but before `warmup_epochs` a line from `warmup_start_lr` to where the schedule then is. PySlowFast's
-    rule."""
+    """Return `schedule`, but before `warmup_epochs` a line from `warmup_start_lr` to the schedule's value there.
+    PySlowFast's rule."""
 
     def at_epoch(epoch: float) -> float:
         if epoch >= warmup_epochs:

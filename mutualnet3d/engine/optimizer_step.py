@@ -1,4 +1,4 @@
-"""From gradients to weights: loss scaling, clipping, the optimizer's step; none from a loss that is not finite."""
+"""Step from gradients to weights: loss scaling, clipping, the optimizer; no step from a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 import torch
 
 
-class Update:
-    """The end of a training step, without waiting for the device.
+class OptimizerStep:
+    """The end of a training step, without a wait for the device.
 
     Args:
-        optimizer: a fused one on a GPU: it alone can leave out a step without the host's knowing.
-        scale_losses: for float16: one scaler over all backward passes of a step (its growth and backoff are torch's).
-        clip_norm: the largest L2 norm of all gradients together; None: any.
-        clip_value: the largest absolute value of a gradient's element; None: any.
+        optimizer: optimizer of all trained parameters; a fused one on a GPU, which alone can leave out a step that the
+            host does not know of.
+        scale_losses: True for float16: one scaler over all backward passes of a step, with torch's growth and backoff.
+        clip_norm: largest L2 norm of all gradients together; None for any.
+        clip_value: largest absolute value of a gradient's element; None for any.
     """
 
     def __init__(
@@ -35,15 +36,20 @@ class Update:
         return (parameter for group in self.optimizer.param_groups for parameter in group["params"])
 
     def zero_grad(self) -> None:
+        """Set the gradients to None."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Backpropagate a loss, scaled where losses are."""
+        """Backpropagate a loss, scaled if losses are."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
     def __call__(self, is_finite: torch.Tensor) -> None:
-        """Change the weights, unless the losses are not finite (a bool tensor), or those of an earlier step were not:
-        the run is about to end, and its weights stay as they were."""
+        """Change the weights, unless the losses of this step or of an earlier one are not finite: the run is about to
+        end, and its weights stay as they were.
+
+        Args:
+            is_finite: bool without dimensions, on the parameters' device.
+        """
         self._was_finite = self._was_finite & is_finite
         if self._is_cpu and not self._was_finite:
             return
@@ -54,11 +60,11 @@ class Update:
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(list(self._parameters()), self.clip_norm)
         if self.scaler is not None:
-            # A loss that is not finite has gradients that are not, and those it leaves out itself.
+            # A loss that is not finite has gradients that are not; the scaler leaves such a step out itself.
             self.scaler.step(self.optimizer)
             self.scaler.update()
             return
-        # What torch's scaler sets on a fused optimizer: it does nothing where this is 1.
+        # torch's scaler sets the same attribute on a fused optimizer, which does nothing where it is 1.
         self.optimizer.found_inf = (~self._was_finite).float()  # type: ignore[attr-defined]
         try:
             self.optimizer.step()
@@ -66,11 +72,11 @@ class Update:
             del self.optimizer.found_inf  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
-        """State of optimizer and scaler."""
+        """Return the states of optimizer and scaler."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict() if self.scaler else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave. A scaler without a state starts afresh."""
+        """Load the result of `state_dict`. A scaler without a state starts afresh."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler is not None and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

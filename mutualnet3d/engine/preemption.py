@@ -1,35 +1,46 @@
-"""Signals that ask a run to leave: a cluster's time limit or preemption."""
+"""Leaving a run that a cluster ends, by its time limit or for another job: the state is saved first."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
-# What tools/slurm/train.sbatch starts again: sysexits.h's EX_TEMPFAIL, "try again later".
+from mutualnet3d.engine.shared_flags import STOP, SharedFlags
+from mutualnet3d.engine.train_loop import Hook, TrainLoop
+from mutualnet3d.log import logger
+
+# The status that tools/slurm/train.sbatch starts again after: sysexits.h's EX_TEMPFAIL, "try again later".
 EXIT_AGAIN = 75
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupted(SystemExit):
-    """The run was asked to leave, and its state is on disk; the process ends with `EXIT_AGAIN`."""
+    """A signal asked the run to leave, and its state is on disk; the process ends with `EXIT_AGAIN`.
 
-    def __init__(self, why: str):
+    Args:
+        reason: text for people: the signal and the step.
+    """
+
+    def __init__(self, reason: str):
         super().__init__(EXIT_AGAIN)
-        self.why = why
+        self.reason = reason
 
     def __str__(self) -> str:
-        return self.why
+        return self.reason
 
 
 class Signals:
-    """While the block runs, SIGTERM and SIGUSR1 do not kill: in a training loop (`patient`), which asks for `name`,
-    they wait for the step's end and its checkpoint; elsewhere they raise `Interrupted` at once. Behind an `Interrupted`
-    they are ignored, so that the process ends with its own code. Only the main thread can catch signals; in another the
-    block does nothing.
+    """Context in which SIGTERM and SIGUSR1 do not kill the process.
+
+    While `patient` is True (in a training loop) a signal is only noted, for `PreemptionHook`; otherwise it raises
+    `Interrupted` at once. After an `Interrupted` signals are ignored, so that the process ends with its own status.
+    Only the main thread can catch signals; in another thread the context does nothing.
 
     Attributes:
-        name: of the signal that came, or "".
+        name: name of the signal that came, or "".
+        patient: True while a signal waits for the end of the step.
     """
 
     def __init__(self) -> None:
@@ -37,18 +48,55 @@ class Signals:
         self.patient = False
 
     def __enter__(self) -> Signals:
-        self._before = {}
+        self._handlers = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_IGN if isinstance(error, Interrupted) else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.name = signal.Signals(number).name
         if not self.patient:
             raise Interrupted(f"{self.name}: stopped outside of training, where there is nothing to save")
+
+
+class PreemptionHook(Hook):
+    """Raises the flag STOP when a signal came to this process, and leaves after the step in which all see it.
+
+    To stand after `Checkpointing`, which writes a checkpoint when it sees the flag.
+
+    Args:
+        signals: signals of this process.
+        flags: flags of the job.
+        finish_checkpoint: function that returns when the checkpoint is on disk; all processes call it.
+
+    Raises:
+        Interrupted: after the step before which a process raised the flag, when the checkpoint is on disk.
+    """
+
+    name = "preemption"
+
+    def __init__(self, signals: Signals, flags: SharedFlags, finish_checkpoint: Callable[[], object]):
+        self.signals, self.flags, self.finish_checkpoint = signals, flags, finish_checkpoint
+        flags.add(STOP, lambda: bool(signals.name))
+
+    def before_train(self, loop: TrainLoop) -> None:
+        self.signals.patient = True
+
+    def after_step(self, loop: TrainLoop) -> None:
+        if not self.flags.is_raised(STOP):
+            return
+        self.finish_checkpoint()
+        name, done = self.signals.name or "a signal to another process", loop.step + 1
+        logger.info("%s: %d steps are done and saved; the same command goes on from there", name, done)
+        raise Interrupted(f"{name} after step {done}")
+
+    def after_train(self, loop: TrainLoop) -> None:
+        self.signals.patient = False
+        if self.signals.name:  # it came in the last step, or while the last checkpoint was written
+            raise Interrupted(f"{self.signals.name} after step {loop.step + 1}, the last one")

@@ -1,9 +1,9 @@
-"""What a step gave, and what the processes agreed on in it: one small sum over all of them a step."""
+"""Losses and accuracies of a training step over the whole batch: one small sum over the processes per step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -11,26 +11,26 @@ import torch
 from mutualnet3d import distributed
 from mutualnet3d.mutual import StepResult
 
-# What any process may ask for, and all do behind the same step when one has.
-STOP, CHECKPOINT = "stop", "checkpoint"
-VOTES = (STOP, CHECKPOINT)
 
+class StepMetrics:
+    """Losses and accuracies of a step over the whole batch, the same on all processes.
 
-class Outcome:
-    """Losses and accuracies of a step over the whole batch, and the votes, the same on all processes.
-
-    Made without waiting for the device; its numbers come with the first look at them, which waits for the step.
+    Making them does not wait for the device; the first look at a number waits for the step.
 
     Args:
-        step: which.
-        keys: the networks, in the order of the sums.
-        sum_N: over the processes: losses, fractions of right clips, votes.
-        num_processes: how many were summed.
+        step: number of the step, from 0.
+        keys: keys of the networks, in the order of the sums.
+        sum_N: losses, then fractions of right clips, of each network, summed over the processes.
+        num_processes: number of processes in the sums.
+
+    Attributes:
+        is_finite: bool tensor on the device, for the optimizer's step: True if all losses are finite.
+        is_immediate: True if the numbers are there without a wait, which is so on a CPU.
     """
 
     def __init__(self, step: int, keys: Sequence[str], sum_N: torch.Tensor, num_processes: int):
         self.step, self.keys, self.num_processes = step, tuple(keys), num_processes
-        self.is_finite = sum_N[: len(self.keys)].isfinite().all()  # on the device, for the optimizer's guard
+        self.is_finite = sum_N[: len(self.keys)].isfinite().all()
         self.is_immediate = sum_N.device.type == "cpu"
         if self.is_immediate:
             self._host_N = sum_N
@@ -48,24 +48,20 @@ class Outcome:
 
     @property
     def losses(self) -> dict[str, float]:
-        """The mean loss of each network by its key."""
+        """Mean loss of each network by its key."""
         return self._means(0)
 
     @property
     def top1(self) -> dict[str, float]:
-        """The fraction of clips that each network had right."""
+        """Fraction of the clips that each network classified correctly, by its key."""
         return self._means(len(self.keys))
 
     def _means(self, start: int) -> dict[str, float]:
         numbers = self._numbers[start : start + len(self.keys)]
         return {key: number / self.num_processes for key, number in zip(self.keys, numbers, strict=True)}
 
-    def asked_for(self, vote: str) -> bool:
-        """Whether a process has voted so."""
-        return self._numbers[2 * len(self.keys) + VOTES.index(vote)] > 0
-
     def check_finite(self) -> None:
-        """Every process sees the same losses, so that all stop, or none.
+        """Stop the run at a loss that is not finite. Every process sees the same losses, so all stop or none.
 
         Raises:
             FloatingPointError: a loss is not finite; it names the step and the sub-networks.
@@ -78,16 +74,14 @@ class Outcome:
             )
 
 
-def agree(step: int, results: Sequence[StepResult], votes: Mapping[str, bool]) -> Outcome:
-    """The outcome of a step from what this process has: a result for each part of its share of the batch (all of one
-    size), and its votes. Every process has to call it, with results of the same networks."""
+def reduce_metrics(step: int, results: Sequence[StepResult]) -> StepMetrics:
+    """Return the metrics of a step over all processes. Every process calls it, with results of the same networks.
+
+    Args:
+        step: number of the step, from 0.
+        results: this process's results, one for each part of its batch; the parts have one size.
+    """
     keys = list(results[0].losses)
-    device = results[0].losses[keys[0]].device
-    of_parts = [torch.stack([*each.losses.values(), *each.top1.values()]).double() for each in results]
-    means = torch.stack(of_parts).mean(dim=0) if len(of_parts) > 1 else of_parts[0]
-    if any(votes.values()):  # seldom; made on the host, so that no step copies for nothing
-        asked = torch.tensor([float(votes.get(vote, False)) for vote in VOTES], dtype=torch.float64).to(device)
-    else:
-        asked = torch.zeros(len(VOTES), dtype=torch.float64, device=device)
-    total = distributed.sum_over_ranks(torch.cat([means, asked]))
-    return Outcome(step, keys, total, distributed.world_size())
+    parts = [torch.stack([*result.losses.values(), *result.top1.values()]).double() for result in results]
+    mean_N = torch.stack(parts).mean(dim=0) if len(parts) > 1 else parts[0]
+    return StepMetrics(step, keys, distributed.sum_over_ranks(mean_N), distributed.world_size())

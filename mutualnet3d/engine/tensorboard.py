@@ -1,4 +1,4 @@
-"""Records as TensorBoard's scalars."""
+"""Records of a run as TensorBoard's scalars."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _PLACES = ("full", "narrowest")
 
 
 class TensorBoardRecords:
-    """Writes the numbers of records to a folder that TensorBoard reads.
+    """Writer of the numbers of records to a folder that TensorBoard reads.
 
     Losses and accuracies of training are by the network's place in its step: full, narrowest, random_1, random_2.
 
     Args:
-        folder: where to.
-        start_step: a run that goes on from there replaces what a killed one had written behind it.
+        folder: folder of the event files.
+        start_step: first step of this run, which replaces the later steps that a killed run wrote.
 
     Raises:
         ModuleNotFoundError: TensorBoard is not installed.
@@ -43,10 +43,6 @@ class TensorBoardRecords:
             elif name not in ("kind", "step") and isinstance(value, int | float):
                 self._add(f"{record['kind']}/{name}", value, step)
         self.writer.flush()
-
-    def close(self) -> None:
-        """Write what is left."""
-        self.writer.close()
 
     def _add(self, tag: str, value: float, step: int) -> None:
         self.writer.add_scalar(tag, value, step)

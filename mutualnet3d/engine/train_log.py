@@ -1,4 +1,4 @@
-"""What a training says while it runs: records for programs, lines for people, and at its end where the time went."""
+"""The log of a training: records for programs, lines for people, and at the end an account of the time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from mutualnet3d.log import Records, duration, logger
 
 
 class TrainLog(Hook):
-    """Every `period` steps a record and, without a terminal, a line of text; on a terminal a progress bar.
+    """Writes a record every `period` steps and, without a terminal, a line of text; on a terminal a progress bar.
 
     The record: step (steps done), epoch, lr; of the last step by sub-network: losses, top1 (percent); since the last
-    record, without what hooks took: clips_per_second of the whole job and the mean seconds per step of waiting for data
-    and of computing; eta_seconds; memory_gib, the most that this process had: of the GPU's memory, on a CPU of the
-    machine's; gpu_percent, where there is a GPU and nvidia-ml-py can be asked.
+    record, without the time of the hooks: clips_per_second of the whole job, data_seconds and compute_seconds, the mean
+    seconds per step of the wait for data and of computing; eta_seconds; memory_gib, the largest amount that this
+    process had of the GPU's memory, on a CPU of the machine's; gpu_percent, where there is a GPU and nvidia-ml-py is
+    installed.
 
     Args:
-        records: where the records go.
-        num_processes: each of which has a share of a step's clips, of one size.
-        device: where the network is.
+        optimizer: optimizer whose learning rate is written.
+        period: number of steps.
+        records: target of the records.
+        num_processes: number of processes of the job, which have equal shards of a step's clips.
+        device: device of the network.
     """
+
+    name = "log"
 
     def __init__(
         self,
@@ -62,11 +67,11 @@ class TrainLog(Hook):
     def after_train(self, loop: TrainLoop) -> None:
         if self.bar is not None:
             self.bar.close()
-        logger.info("%s", where_the_time_went(self.total_data, self.total_compute, loop.hook_seconds))
+        logger.info("%s", account_of_time(self.total_data, self.total_compute, loop.hook_seconds))
 
     def _report(self, loop: TrainLoop, done: int) -> None:
-        assert loop.outcome is not None
-        losses = loop.outcome.losses
+        assert loop.metrics is not None, "a step has run"
+        losses = loop.metrics.losses
         seconds = self.data_seconds + self.compute_seconds
         record = {
             "kind": "train",
@@ -74,24 +79,24 @@ class TrainLog(Hook):
             "epoch": round(done / self.steps_per_epoch, 4),
             "lr": self.optimizer.param_groups[0]["lr"],
             "losses": losses,
-            "top1": {key: 100.0 * fraction for key, fraction in loop.outcome.top1.items()},
+            "top1": {key: 100.0 * fraction for key, fraction in loop.metrics.top1.items()},
             "clips_per_second": self.clips / seconds,
             "data_seconds": self.data_seconds / self.steps,
             "compute_seconds": self.compute_seconds / self.steps,
             "eta_seconds": seconds / self.steps * (loop.num_steps - done),
-            **self._machine(),
+            **self._memory_and_gpu(),
         }
         self.records.write(record)
-        shown = ", ".join(f"{_short(key)} {loss:.3f}" for key, loss in losses.items())
+        text = ", ".join(f"{_short(key)} {loss:.3f}" for key, loss in losses.items())
         if self.bar is not None:
-            self.bar.set_postfix_str(shown)
+            self.bar.set_postfix_str(text)
         else:
             logger.info(
                 "step %d/%d, epoch %.2f: loss %s | lr %.4f, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
                 done,
                 loop.num_steps,
                 record["epoch"],
-                shown,
+                text,
                 record["lr"],
                 record["clips_per_second"],
                 1e3 * record["data_seconds"],
@@ -106,32 +111,31 @@ class TrainLog(Hook):
         self.steps = self.clips = 0
         self.data_seconds = self.compute_seconds = 0.0
 
-    def _machine(self) -> dict[str, float]:
-        """What is known of memory and GPU."""
+    def _memory_and_gpu(self) -> dict[str, float]:
         if self.device.type != "cuda":
             return {"memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
-        known = {"memory_gib": torch.cuda.max_memory_allocated(self.device) / 2**30}
+        numbers = {"memory_gib": torch.cuda.max_memory_allocated(self.device) / 2**30}
         if self.can_ask_gpu:
             try:
-                known["gpu_percent"] = float(torch.cuda.utilization(self.device))
+                numbers["gpu_percent"] = float(torch.cuda.utilization(self.device))
             except (ModuleNotFoundError, RuntimeError) as error:
                 self.can_ask_gpu = False
                 logger.info("the log is without the GPU's utilisation: %s", error)
-        return known
+        return numbers
 
 
-def where_the_time_went(data_seconds: float, compute_seconds: float, hook_seconds: Mapping[str, float]) -> str:
-    """One line: the parts of a training's time, the largest first; what is under half a percent is left out."""
+def account_of_time(data_seconds: float, compute_seconds: float, hook_seconds: Mapping[str, float]) -> str:
+    """Return one line for people: the parts of a training's time, the largest first, without those under 0.5 %."""
     parts = {"waiting for clips": data_seconds, "computing": compute_seconds, **hook_seconds}
     total = sum(parts.values())
     if total <= 0:
         return "no step was left to do"
-    shares = sorted(((seconds / total, name) for name, seconds in parts.items()), reverse=True)
-    told = ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares if share >= 0.005)
-    return f"the training took {duration(total)}: {told}"
+    fractions = sorted(((seconds / total, name) for name, seconds in parts.items()), reverse=True)
+    text = ", ".join(f"{name} {100 * fraction:.0f} %" for fraction, name in fractions if fraction >= 0.005)
+    return f"the training took {duration(total)}: {text}"
 
 
 def _short(key: str) -> str:
-    """A key with its width to two digits, for people; the records have it whole."""
+    """Return a sub-network's key with its width to two digits, for people; the records have all digits."""
     width, rest = key.split("-", 1)
     return f"w{float(width[1:]):.2f}-{rest}"

@@ -1,4 +1,4 @@
-"""The network as a training step calls it: over the processes of a job, in the precision that was asked for."""
+"""The network that a training step calls: over the processes of a job, in a chosen precision."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mutualnet3d.slimmable_model import SwitchableModel
 
 
 class TrainNetwork:
-    """`model` in training: its gradients averaged over all processes of the job, its forward pass in autocast.
-
-    Args:
-        model: a slimmable network on its device.
-        autocast: the type that its convolutions and products compute in; None: float32.
+    """Network in training: its gradients averaged over all processes of the job, its forward pass in autocast.
 
     torch's DistributedDataParallel exchanges gradients while the last backward pass of a step runs; those before it run
-    in `no_sync`, so that there is one exchange a step. Each process keeps the statistics of its own clips; those
+    in `no_sync`, so that there is one exchange per step. Each process keeps the statistics of its own clips; those
     of rank 0 count.
+
+    Args:
+        model: slimmable network on its device.
+        autocast: type of its convolutions and products; None for float32.
     """
 
     def __init__(self, model: torch.nn.Module, autocast: torch.dtype | None = None):
@@ -35,37 +35,41 @@ class TrainNetwork:
         if distributed.world_size() > 1:
             # Of pointwise kernels, whose strides over a picture of one pixel can be written in two ways.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-            # torch 2.15 has another name for it, which 2.6 does not know.
+            # torch 2.15 has another name for it, which 2.6 does not have.
             warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
-            # Gradients lie where they are exchanged from: without it there is a second set of them.
+            # Gradients are views of the buckets that are exchanged: without it there is a second set of them.
             self.parallel = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def __call__(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
         network = self.model if self.parallel is None else self.parallel
         if self.autocast is None:
             return network(clips)
-        # Around the forward pass alone: losses and backward passes are outside, as torch recommends.
+        # Around the forward pass alone: losses and backward passes are outside, which torch recommends.
         with torch.autocast(self.device_type, dtype=self.autocast):
             return network(clips).float()
 
     def active(self, config: SubnetConfig) -> AbstractContextManager[object]:
+        """Context in which the network is a sub-network."""
         return self._switchable.active(config)
 
     def shared_fast_features(self) -> AbstractContextManager[None]:
+        """Context in which the networks of a step compute their common part once."""
         return self._switchable.shared_fast_features()
 
     def no_sync(self) -> AbstractContextManager[Any]:
-        """Forwards and backwards inside leave their gradients on this process."""
+        """Context whose forward and backward passes leave their gradients on this process."""
         return nullcontext() if self.parallel is None else self.parallel.no_sync()
 
     def fix_order(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> None:
-        """Let DDP arrange its exchange now, as it does behind its first backward pass: in another arrangement gradients
-        of more than two processes are added up in another order, and the first step of a run that goes on would not be
-        the uninterrupted run's to the last bit. Leaves weights, gradients, statistics and random numbers as they were.
+        """Let DDP arrange its buckets now, which it otherwise does after its first backward pass.
+
+        In another arrangement gradients of more than two processes are added up in another order, and the first step of
+        a resumed run would differ from the uninterrupted run's in its last bits. Weights, gradients, statistics and
+        random numbers stay as they were.
 
         Args:
-            config: a sub-network, which tracks nothing.
-            clips: its input, the same shapes on all processes.
+            config: sub-network, which tracks no statistics.
+            clips: its input, with the same shapes on all processes.
         """
         if self.parallel is None:
             return

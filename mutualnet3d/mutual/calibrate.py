@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from typing import TypeVar
 
 import torch
 
 from mutualnet3d.ops import BatchStatistics
-from mutualnet3d.shapes import ClipBatch, SubnetConfig
+from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.slimmable_model import SlimmableModel
+
+# Training clips in any form that `prepare` takes; their number is the batch's length.
+Batch = TypeVar("Batch", bound=Sized)
 
 
 @torch.no_grad()
 def calibrate(
     model: SlimmableModel,
     configs: Sequence[SubnetConfig],
-    batches: Iterable[ClipBatch],
-    prepare: Callable[[ClipBatch, SubnetConfig], Sequence[torch.Tensor]],
+    batches: Iterable[Batch],
+    prepare: Callable[[Batch, SubnetConfig], Sequence[torch.Tensor]],
     sum_over_processes: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> int:
     """Give each of `configs` the statistics of its own width, size and frames.

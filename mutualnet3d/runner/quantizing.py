@@ -12,13 +12,8 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build_loaders import (
-    Split,
-    build_calibration_loader,
-    build_preprocessing,
-    build_test_loader,
-    read_split,
-)
+from mutualnet3d.data.build_loaders import build_calibration_loader, build_preprocessing, build_test_loader
+from mutualnet3d.data.build_split import Split, read_split
 from mutualnet3d.deploy.backends import Backend, OpenVINO, OpenVINOInt8
 from mutualnet3d.deploy.build import config_of
 from mutualnet3d.deploy.clip_network import random_clips

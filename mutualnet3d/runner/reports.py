@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.data.build_loaders import Split
+from mutualnet3d.data.build_split import Split
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import logger

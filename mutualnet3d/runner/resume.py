@@ -1,4 +1,4 @@
-"""What a training leaves in a checkpoint, and how it goes on from one."""
+"""The state of a training in a checkpoint, and its resumption."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import torch
 
 from mutualnet3d import distributed
 from mutualnet3d.config.changes import changed_keys, hash_of
-from mutualnet3d.data.build_loaders import Split, batch_size_of, steps_per_epoch
+from mutualnet3d.data.build_loaders import batch_size_of
+from mutualnet3d.data.build_split import Split, steps_per_epoch
 from mutualnet3d.data.loader import TrainLoader
 from mutualnet3d.engine.averaged import AveragedWeights
-from mutualnet3d.engine.checkpoint import CheckpointFolder, load_checkpoint, load_model_state
+from mutualnet3d.engine.checkpoint import load_checkpoint, load_model_state
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.hooks import Validation
-from mutualnet3d.engine.optimizer_step import Update
+from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.log import logger
 from mutualnet3d.runner.session import Session
 
-# Settings that change nothing that is trained; a resumed run may have others without a word.
+# Settings that do not change the trained weights; a resumed run may have others without a warning.
 _KEYS_FREE_TO_CHANGE = (
     "OUTPUT_DIR",
     "LOG_PERIOD",
@@ -31,13 +33,13 @@ _KEYS_FREE_TO_CHANGE = (
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where a run goes on.
+class ResumePoint:
+    """The place where a run goes on.
 
     Args:
-        step: steps done.
+        step: number of steps done.
         position: place in this process's part of the stream of training clips.
-        bad_since: videos that this process knows to be bad, and since which place.
+        bad_since: place of the stream since which a video is known to be bad, by the video's index.
     """
 
     step: int = 0
@@ -46,41 +48,49 @@ class Start:
 
 
 class TrainState:
-    """Everything that a training needs to go on as if it had not been interrupted.
+    """Everything that a resumed training needs to end like an uninterrupted one.
 
     The learning rate is a function of the step. Weights, averages, optimizer and scaler are the same on all processes;
     each has its own random numbers for dropout and its own place in the data.
 
     Attributes:
-        loader: to be set before `capture`.
+        loader: loader of training clips, which starts at the resume point; it must be set before `capture`.
     """
 
     def __init__(
-        self, session: Session, split: Split, update: Update, averaged: AveragedWeights | None, validation: Validation
+        self,
+        session: Session,
+        split: Split,
+        optimizer_step: OptimizerStep,
+        averaged: AveragedWeights | None,
+        validation: Validation,
     ):
-        self.session, self.split, self.update = session, split, update
+        self.session, self.split, self.optimizer_step = session, split, optimizer_step
         self.averaged, self.validation = averaged, validation
         self.loader: TrainLoader | None = None
 
     def capture(self, step: int, position: int) -> dict[str, Any]:
-        """The content of a checkpoint after `step` steps, at `position` of this process's part of the stream. A
-        collective: all processes call it.
+        """Return the content of a checkpoint. All processes call this.
+
+        Args:
+            step: number of steps done.
+            position: place in this process's part of the stream of training clips.
 
         Raises:
             TooManyBadVideos: the processes have found too many together.
         """
-        assert self.loader is not None
+        assert self.loader is not None, "set before capture"
         cfg = self.session.cfg
-        own = {"rng": _rng_state(), "position": position, "bad_since": self.loader.requests.bad_before(position)}
+        own = {"rng": _rng_state(), "position": position, "bad_since": self.loader.batch_sampler.bad_before(position)}
         processes = distributed.gather(own)
         self.session.exchange_bad_videos(self.split)
-        update = self.update.state_dict()
+        optimizer_state = self.optimizer_step.state_dict()
         return {
             "step": step,
-            **self._what_must_fit(),
+            **self._identity(),
             "model_state": self.session.model.state_dict(),
-            "optimizer_state": update["optimizer"],
-            "scaler_state": update["scaler"],
+            "optimizer_state": optimizer_state["optimizer"],
+            "scaler_state": optimizer_state["scaler"],
             "averaged": self.averaged.state_dict() if self.averaged else None,
             "validation": self.validation.state_dict(),
             "processes": processes,
@@ -88,27 +98,27 @@ class TrainState:
             "cfg_hash": hash_of(cfg.dump()),
         }
 
-    def resume(self, folder: CheckpointFolder) -> Start:
-        """Load the newest usable checkpoint of the run, if there is one.
+    def resume(self, folder: CheckpointFolder) -> ResumePoint:
+        """Load the newest usable checkpoint of the run, if there is one, and return the place where it goes on.
 
         Raises:
-            ValueError: there are some and none is usable, or TRAIN.AUTO_RESUME is False.
+            ValueError: there are checkpoints and none is usable, or TRAIN.AUTO_RESUME is False.
         """
         if distributed.is_main():
             folder.remove_unfinished()
         path = folder.newest()
         if path is not None and not self.session.cfg.TRAIN.AUTO_RESUME:
             raise ValueError(f"{path} is there, but TRAIN.AUTO_RESUME is False; choose another OUTPUT_DIR or resume")
-        # One process chooses; all read what it has chosen.
+        # One process chooses; all read its choice.
         chosen = folder.newest_usable(self._checked) if distributed.is_main() else None
         path = distributed.broadcast(chosen and chosen[0])
         if path is None:
-            return Start()
+            return ResumePoint()
         content = chosen[1] if chosen is not None else self._checked(path)[1]
-        return self._take(path, content)
+        return self._load(path, content)
 
     def _checked(self, path: str) -> tuple[str, dict[str, Any]]:
-        """A checkpoint's content; its weights are in the model.
+        """Load a checkpoint's weights into the model, and return its path and content.
 
         Raises:
             ValueError: it is damaged, or not of this training.
@@ -116,16 +126,17 @@ class TrainState:
         content = load_checkpoint(path)
         if "model_state" not in content or "processes" not in content:
             raise ValueError(f"{path}: not a checkpoint of a training; it has {', '.join(content)}")
-        for key, now in self._what_must_fit().items():
-            if content[key] != now:
+        for key, value in self._identity().items():
+            if content[key] != value:
                 raise ValueError(
-                    f"{path}: written with {key.replace('_', ' ')} {content[key]}, this run has {now}; "
+                    f"{path}: written with {key.replace('_', ' ')} {content[key]}, this run has {value}; "
                     "resume with the same training list, the same videos found and the same TRAIN.BATCH_SIZE"
                 )
         load_model_state(self.session.model, content["model_state"], path)
         return path, content
 
-    def _what_must_fit(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
+        """Return the values that are the same for all checkpoints of one training."""
         return {
             "steps_per_epoch": steps_per_epoch(self.session.cfg, self.split),
             "num_videos": len(self.split.videos),
@@ -133,8 +144,10 @@ class TrainState:
             "batch_size": self.session.cfg.TRAIN.BATCH_SIZE,
         }
 
-    def _take(self, path: str, content: dict[str, Any]) -> Start:
-        self.update.load_state_dict({"optimizer": content["optimizer_state"], "scaler": content["scaler_state"]})
+    def _load(self, path: str, content: dict[str, Any]) -> ResumePoint:
+        self.optimizer_step.load_state_dict(
+            {"optimizer": content["optimizer_state"], "scaler": content["scaler_state"]}
+        )
         if self.averaged is not None:
             if content["averaged"]:
                 self.averaged.load_state_dict(content["averaged"])
@@ -152,19 +165,19 @@ class TrainState:
         if len(processes) == shard.world_size:
             own = processes[shard.rank]
             _set_rng_state(own["rng"])
-            start = Start(step, int(own["position"]), dict(own["bad_since"]))
+            resume_point = ResumePoint(step, int(own["position"]), dict(own["bad_since"]))
         else:
-            start = self._start_of_another_job(step, processes)
-        self.split.bad.recall({index for each in processes for index in each["bad_since"]})
-        return start
+            resume_point = self._resume_point_of_another_job(step, processes)
+        self.split.bad.mark_bad({index for process in processes for index in process["bad_since"]})
+        return resume_point
 
-    def _start_of_another_job(self, step: int, processes: list[dict[str, Any]]) -> Start:
-        """Go on with another number of processes than the checkpoint's."""
+    def _resume_point_of_another_job(self, step: int, processes: list[dict[str, Any]]) -> ResumePoint:
+        """Return the place where a job with another number of processes than the checkpoint's goes on."""
         shard, batch_size = self.session.shard, self.session.cfg.TRAIN.BATCH_SIZE
-        done = sum(int(each["position"]) for each in processes)
+        num_clips = sum(int(process["position"]) for process in processes)
         if shard.rank < len(processes):
             _set_rng_state(processes[shard.rank]["rng"])
-        same_clips = all(int(each["position"]) == step * (batch_size // len(processes)) for each in processes)
+        same_clips = all(int(process["position"]) == step * (batch_size // len(processes)) for process in processes)
         logger.info(
             "the checkpoint is of %d processes, here are %d: %s; what dropout draws differs",
             len(processes),
@@ -174,9 +187,9 @@ class TrainState:
             else "bad videos had moved their clips apart, so that some near this place come twice or not at all",
         )
         if same_clips:
-            return Start(step, step * batch_size_of(self.session.cfg, shard))
-        bad_since = {index: -1 for each in processes for index in each["bad_since"]}
-        return Start(step, done // shard.world_size, bad_since)
+            return ResumePoint(step, step * batch_size_of(self.session.cfg, shard))
+        bad_since = {index: -1 for process in processes for index in process["bad_since"]}
+        return ResumePoint(step, num_clips // shard.world_size, bad_since)
 
 
 def _rng_state() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What training and testing of one config share: the network on its device, and how it is fed."""
+"""The common part of training and testing: the network on its device, its input, calibration and evaluation."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build_loaders import Split, build_calibration_loader, read_split
+from mutualnet3d.data.build_loaders import build_calibration_loader
+from mutualnet3d.data.build_split import Split, read_split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.transforms import Normalize
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
 from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
-from mutualnet3d.models import build_model, full_clip_of
+from mutualnet3d.models import build_model
 from mutualnet3d.models.slimmable_net import SlimmableNet
-from mutualnet3d.mutual import SubnetConfig, SubnetSpace, calibrate
-from mutualnet3d.results.paper import PaperResults, paper_results, results_of
-from mutualnet3d.results.query_table import COSTS, QueryTable
+from mutualnet3d.mutual import SubnetConfig, calibrate
+from mutualnet3d.runner.build_space import build_space
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, union_of_shapes
 
 # oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
@@ -32,13 +32,20 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
 
 
 class Session:
-    """What training and testing of one config share, in one process of a job.
+    """The common part of training and testing, in one process of a job.
+
+    Args:
+        cfg: config of the run.
+        launch: place of this process in its job, which it has joined.
 
     Attributes:
-        launch: this process; shard: its part of the work; device: where it computes.
-        model: the network; space: its sub-networks as they are trained.
-        records: the JSON lines of the run.
-        bad_videos: where missing and bad videos are written down.
+        shard: this process's part of the work.
+        device: device of the network.
+        model: the network.
+        space: its sub-networks in training.
+        normalize: step from uint8 clips to the network's input.
+        records: JSON lines of the run.
+        bad_videos: file of missing and bad videos.
     """
 
     def __init__(self, cfg: CfgNode, launch: Launch):
@@ -60,8 +67,8 @@ class Session:
 
     @contextmanager
     def sharing_the_cores(self) -> Iterator[None]:
-        """On a CPU, leave a core to each loader worker, but at most half of them: threads that wait for a worker's core
-        spin, and took twice as long for a training step as half the threads do."""
+        """Context that, on a CPU, leaves a core to each loader worker, but at most half of them: threads that wait for
+        a worker's core spin, and took twice as long for a training step as half the threads do."""
         before = torch.get_num_threads()
         if self.device.type == "cpu":
             cores = threads_of(self.launch, os.environ)
@@ -73,20 +80,20 @@ class Session:
             torch.set_num_threads(before)
 
     def shapes(self, configs: Iterable[SubnetConfig]) -> tuple[ClipShape, ...]:
-        """The clip shapes that `configs` need between them."""
+        """Return all clip shapes that `configs` need."""
         return union_of_shapes(self.model.input_shapes(config) for config in configs)
 
     def prepare(self, batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
-        """A batch on the device to the network's input under `config`."""
+        """Return the network's input under `config`, from a batch."""
         return [self.normalize(batch.clips[shape].to(self.device)) for shape in self.model.input_shapes(config)]
 
     def blank_clips(self, config: SubnetConfig, num_clips: int = 1) -> list[torch.Tensor]:
-        """The network's input under `config`, black clips."""
+        """Return black clips as the network's input under `config`."""
         return blank_clips(self.model, self.normalize, self.device, config, num_clips)
 
     def read_split(self, name: str) -> Split:
-        """The videos of train, val or test; one process looks which of them are there."""
-        return read_split(self.cfg, name, self.bad_videos, look=on_main)
+        """Return the videos of train, val or test; one process looks for the files."""
+        return read_split(self.cfg, name, self.bad_videos, run_once=on_main)
 
     def calibrate(
         self, model: SlimmableNet, configs: Sequence[SubnetConfig], train_split: Split, crop_scale: float = 1.0
@@ -94,7 +101,7 @@ class Session:
         """Recompute the statistics of `configs` over training clips; all processes call it with the same configs.
 
         Args:
-            crop_scale: as of `build_calibration_loader`.
+            crop_scale: see `build_calibration_loader`.
         """
         loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.shard, crop_scale)
         batches = progress(loader, len(loader), "calibrating")
@@ -103,8 +110,11 @@ class Session:
         logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
 
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
-        """Those of `configs` that have no statistics from data; the full network has its tracked ones, unless `precise`
-        ones are asked for."""
+        """Return those of `configs` that have no statistics from data.
+
+        Args:
+            precise: True if the full network's tracked statistics do not count.
+        """
         without = [config for config in configs if config not in model.calibrated]
         # A sub-network that is trained alone tracks nothing.
         return [config for config in without if precise or self.cfg.TRAIN.SUBNET or config != model.full]
@@ -118,8 +128,8 @@ class Session:
         num_views: int,
         keep_scores: bool = False,
     ) -> Evaluation:
-        """Accuracy of `configs` over the videos of `split` that the processes' loaders can give; says how many these
-        are."""
+        """Return the accuracy of `configs` over the videos of `split` that the processes could decode, with a warning
+        if these are not all."""
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:
             result = evaluate(
@@ -152,98 +162,28 @@ class Session:
         return result
 
     def exchange_bad_videos(self, split: Split) -> None:
-        """Let all processes know which videos of `split` any of them has found bad."""
-        split.bad.take(finding for findings in distributed.gather(split.bad.findings()) for finding in findings)
+        """Tell all processes the videos of `split` that any of them has found bad."""
+        split.bad.merge(entry for entries in distributed.gather(split.bad.new_entries()) for entry in entries)
 
 
 def on_main(make: Callable[[], bytes]) -> bytes:
-    """What `make` gives on rank 0, on all processes."""
+    """Return the result of `make` on rank 0, on all processes."""
     return distributed.broadcast(make() if distributed.is_main() else None)
 
 
 def memory_format_of(cfg: CfgNode) -> torch.memory_format:
-    """How tensors of clips lie in memory."""
+    """Return the memory format of clips and weights."""
     return torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
 
 
 def build_normalize(cfg: CfgNode) -> Normalize:
-    """From a loader's clips to a network's input."""
+    """Return the step from a loader's clips to a network's input."""
     return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format_of(cfg), cfg.DATA.REVERSE_INPUT_CHANNEL)
 
 
 def blank_clips(
     model: SlimmableNet, normalize: Normalize, device: torch.device, config: SubnetConfig, num_clips: int = 1
 ) -> list[torch.Tensor]:
-    """The network's input under `config`, black clips, on `device`."""
-    shapes = [(num_clips, each.frames, 3, each.size, each.size) for each in model.input_shapes(config)]
+    """Return black clips on `device` as the network's input under `config`."""
+    shapes = [(num_clips, shape.frames, 3, shape.size, shape.size) for shape in model.input_shapes(config)]
     return [normalize(torch.zeros(shape, dtype=torch.uint8, device=device)) for shape in shapes]
-
-
-def build_space(cfg: CfgNode) -> SubnetSpace:
-    """The sub-networks that `cfg` trains and tests; empty lists mean the full network's own value."""
-    full_clip = full_clip_of(cfg)
-    return SubnetSpace(
-        width_range=tuple(cfg.MUTUAL.WIDTH_RANGE),
-        sizes=tuple(cfg.MUTUAL.SIZES) or (full_clip.size,),
-        frames=tuple(cfg.MUTUAL.FRAMES) or (full_clip.frames,),
-    )
-
-
-def build_test_space(cfg: CfgNode) -> SubnetSpace:
-    """The sub-networks of `cfg` at the sizes that they are tested at: see `TEST.SIZES`."""
-    space = build_space(cfg)
-    scale = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
-    sizes = cfg.TEST.SIZES or [round(size * scale) for size in space.sizes]
-    return SubnetSpace(space.width_range, tuple(sizes), space.frames)
-
-
-def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:
-    """What `TEST.SUBNETS` names, each once, at the sizes that are tested. Keys may have training's sizes too.
-
-    Raises:
-        ValueError: nothing is named, a key is none, the spaces do not have its sub-network, or the paper has no results
-            of this network.
-        FileNotFoundError: "pareto" without an earlier table.
-    """
-    space, tested = build_space(cfg), build_test_space(cfg)
-    both = SubnetSpace(space.width_range, tuple(dict.fromkeys([*tested.sizes, *space.sizes])), space.frames)
-    configs: list[SubnetConfig] = []
-    for entry in cfg.TEST.SUBNETS:
-        if entry == "grid":
-            configs += tested.grid(cfg.MUTUAL.TEST_WIDTHS or space.width_range)
-        elif entry == "full":
-            configs.append(tested.full)
-        elif entry == "paper":
-            configs += [both.check(config) for config in _of_the_paper(cfg)]
-        elif entry == "pareto":
-            table = QueryTable.load(cfg.TEST.QUERY_TABLE or os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
-            configs += [both.check(row.config) for cost in COSTS for row in table.pareto(cost)]
-        else:
-            configs.append(both.check(SubnetConfig.parse(entry)))
-    if not configs:
-        raise ValueError(
-            "TEST.SUBNETS is empty; name 'grid', 'full', 'paper', 'pareto' or keys such as 'w0.63-s160-t10'"
-        )
-    return tuple(dict.fromkeys(configs))
-
-
-def paper_results_of(cfg: CfgNode) -> PaperResults | None:
-    """The paper's results of the config's network; None where it has none."""
-    return results_of(
-        arch=cfg.MODEL.ARCH,
-        depth=cfg.RESNET.DEPTH,
-        alpha=cfg.SLOWFAST.ALPHA,
-        num_frames=cfg.DATA.NUM_FRAMES,
-        sampling_rate=cfg.DATA.SAMPLING_RATE,
-        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-    )
-
-
-def _of_the_paper(cfg: CfgNode) -> list[SubnetConfig]:
-    results = paper_results_of(cfg)
-    if results is None:
-        raise ValueError(
-            f"TEST.SUBNETS: the paper has no results of this network ({cfg.MODEL.ARCH}, {cfg.DATA.NUM_FRAMES} frames "
-            f"at every {cfg.DATA.SAMPLING_RATE}th); it has them of {', '.join(paper_results())}"
-        )
-    return [row.config for row in results.rows]

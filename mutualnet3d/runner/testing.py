@@ -10,10 +10,12 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.data.build_loaders import Split, build_test_loader, read_class_names
+from mutualnet3d.data.build_loaders import build_test_loader
+from mutualnet3d.data.build_split import Split, read_class_names
 from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.distributed.launch import Launch
-from mutualnet3d.engine.checkpoint import CheckpointFolder, file_hash, save_checkpoint, statistics_to_state
+from mutualnet3d.engine.checkpoint import file_hash, save_checkpoint, statistics_to_state
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation, evaluation_forward
 from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.log import logger
@@ -25,8 +27,9 @@ from mutualnet3d.mutual import SubnetConfig
 from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.results.view_scores import Accuracy
+from mutualnet3d.runner.build_space import build_test_space, configs_to_test
 from mutualnet3d.runner.reports import write_reports
-from mutualnet3d.runner.session import Session, build_test_space, configs_to_test
+from mutualnet3d.runner.session import Session
 from mutualnet3d.shapes import ClipShape
 
 

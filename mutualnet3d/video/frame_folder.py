@@ -1,4 +1,4 @@
-"""Videos that are folders of pictures, read as `decode.VideoReader` reads files."""
+"""Videos that are folders of pictures, read as `reader.VideoReader` reads files."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ import numpy as np
 from iopath.common.file_io import g_pathmgr
 from PIL import Image
 
-from mutualnet3d.video.reader import VideoDecodeError, VideoInfo
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.frame_rate import check_fps
+from mutualnet3d.video.info import VideoInfo
+from mutualnet3d.video.paths import PICTURE_EXTENSIONS, picture_paths
 
 
 class FrameFolder:
-    """A video whose frames are pictures, one file each, of any format that PIL reads.
+    """A video whose frames are pictures, one file each, of any format that PIL reads: an `OpenVideo`.
 
     Args:
         frame_paths: the pictures in order; any path that iopath can open.
+        fps: frames per second; None: not known.
+
+    Raises:
+        ValueError: `fps` is no number above 0.
     """
 
-    def __init__(self, frame_paths: Sequence[str]):
+    def __init__(self, frame_paths: Sequence[str], fps: float | None = None):
         self._frame_paths = frame_paths
-        self.info = VideoInfo(num_frames=len(frame_paths), fps=None)
+        self.info = VideoInfo(num_frames=len(frame_paths), fps=check_fps(fps))
 
     def __enter__(self) -> FrameFolder:
         return self
@@ -30,9 +37,9 @@ class FrameFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """The frames at `indices`, RGB uint8 (H, W, 3), one at a time; all have the size of the first, to which others
-        are scaled.
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield the frames at `indices`, RGB, uint8 (H, W, 3); all have the size of the first, to which others are
+        scaled.
 
         Raises:
             VideoDecodeError: a picture is missing or damaged; it names the picture.
@@ -43,8 +50,28 @@ class FrameFolder:
             try:
                 with g_pathmgr.open(path, "rb") as file, Image.open(file) as picture:
                     rgb = picture.convert("RGB")
-            # SyntaxError is what PIL raises on damaged PNG files.
+            # SyntaxError is PIL's on damaged PNG files.
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 raise VideoDecodeError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
             size = size or rgb.size
             yield np.asarray(rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BILINEAR))
+
+
+def open_frame_folder(folder: str, fps: float | None = None) -> FrameFolder:
+    """Open the pictures of a folder, in the natural order of their names.
+
+    Args:
+        folder: path of the folder; any that iopath can open.
+        fps: frames per second; None: not known.
+
+    Raises:
+        VideoDecodeError: the folder cannot be listed, or has no picture.
+        ValueError: `fps` is no number above 0.
+    """
+    try:
+        frame_paths = picture_paths(folder)
+    except OSError as error:
+        raise VideoDecodeError(f"{folder}: cannot be read: {type(error).__name__}: {error}") from error
+    if not frame_paths:
+        raise VideoDecodeError(f"{folder}: the folder has no picture; looked for {' '.join(PICTURE_EXTENSIONS)}")
+    return FrameFolder(frame_paths, fps)

@@ -1,52 +1,43 @@
-"""Where a stream's pictures come from: a file, a camera, or whatever gives pictures; one after the other, each with its
-time. Nothing is read that was not asked for, and nothing is kept."""
+"""Frames of a stream one after the other, each with its time: of a file, a folder of pictures, a camera, or whatever
+gives pictures. Nothing is read that was not asked for, and nothing is kept."""
 
 from __future__ import annotations
 
 import glob
-import math
 import os
-import stat
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol
 
-import av
 import numpy as np
-import torch
-from av.video.reformatter import VideoReformatter
-from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.video.reader import (
-    DECODER_ERRORS,
-    FPS_RANGE,
-    MAX_PIXELS,
-    VideoDecodeError,
-    quarter_turns,
-    upright_pixel_aspect,
-)
+from mutualnet3d.video.container import VideoContainer, open_file
+from mutualnet3d.video.decoder import Decoder
+from mutualnet3d.video.errors import decoder_errors
+from mutualnet3d.video.frame_folder import open_frame_folder
+from mutualnet3d.video.frame_rate import DEFAULT_FPS, check_fps
+from mutualnet3d.video.frames_in_memory import as_array, is_picture
+from mutualnet3d.video.open import refuse_fps_of_file
+from mutualnet3d.video.paths import is_folder
+from mutualnet3d.video.picture import RgbConverter, upright_pixel_aspect
 
-# What PyAV raises on damaged files, and at the end of one in which streams have appeared since it was opened.
-_ERRORS = (*DECODER_ERRORS, IndexError)
 # A longer pause between two frames is taken for damage, seconds.
 _LONGEST_PAUSE = 60.0
-# Frames of a video that tells no rate are taken for so many a second, where they have no times either.
-_USUAL_FPS = 30.0
 
-# What can be streamed: a path, a camera's number, pictures.
-Source = str | os.PathLike[str] | int | Iterable[Any]
+# Inputs of a stream: a path, a camera's number, pictures.
+StreamInput = str | os.PathLike[str] | int | Iterable[Any]
 
 
-class FrameSource(Protocol):
-    """Pictures with their times, to be read once.
+class FrameStream(Protocol):
+    """Frames with their times, which are read once.
 
     Attributes:
-        name: for messages.
+        name: name of the input, for messages.
         fps: frames per second; None: not known before they come.
-        is_live: its frames come at their own times, taken or not.
+        is_live: True if its frames come at their own times, whether they are taken or not.
         pixel_aspect: width over height of an upright picture's pixels; None: not known, or not before the first frame.
-        is_paced: who reads it has to keep to its times, as it would give all at once: a file that is played live.
+        is_paced: True if the reader has to keep to its times, as it would give all at once: a file that is played live.
     """
 
     name: str
@@ -56,231 +47,179 @@ class FrameSource(Protocol):
     pixel_aspect: Fraction | None
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Seconds since the first frame, ascending, and the picture: RGB, uint8 (H, W, 3), all of the first's size."""
+        """Yield seconds since the first frame, ascending, and the picture: RGB, uint8 (H, W, 3), all of the first's
+        size."""
         ...
 
     def close(self) -> None:
-        """Let go of the file or device. To be called by the thread that reads."""
+        """Let go of the file or device. The thread that reads has to call this."""
         ...
 
 
-def open_source(
-    source: Source,
+def open_frame_stream(
+    stream_input: StreamInput,
     fps: float | None = None,
     live: bool | None = None,
-    usual_fps: float = _USUAL_FPS,
+    usual_fps: float = DEFAULT_FPS,
     max_short_side: int | None = None,
-) -> FrameSource:
-    """What `source` stands for.
+) -> FrameStream:
+    """Open a file, a folder of pictures, a camera, or pictures.
 
     Args:
-        source: a path; a camera's number, of Linux's /dev/video*; or pictures, uint8 (H, W, 3), RGB: an array, a list,
-            or whatever gives one after the other.
-        fps: of pictures, frames per second. Of a camera: what it is asked for.
-        live: whether frames come at their own times; None: those of a camera, and of what gives pictures one after the
-            other.
-        usual_fps: of pictures without `fps`; but what gives them live tells by when each comes.
-        max_short_side: pixels; larger pictures are shrunk to it.
+        stream_input: a path of a file or of a folder of pictures; a camera's number, of Linux's /dev/video*; or
+            pictures, uint8 (H, W, 3), RGB: an array, a list, or whatever gives one after the other.
+        fps: frames per second of pictures; of a camera: the rate that it is asked for.
+        live: True: frames come at their own times; None: those of a camera, and of what gives pictures one after the
+            other, do.
+        usual_fps: frames per second of pictures without `fps`; but of those that come live each has the time at which
+            it came.
+        max_short_side: pixels; larger pictures are shrunk to it. None: any size.
 
     Raises:
         ValueError: something else; an `fps` that is not a number above 0, or of a file; there is no such camera.
-        VideoDecodeError: the file or camera cannot be read.
+        VideoDecodeError: the file, folder or camera cannot be read.
     """
-    is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
-    if fps is not None and not (is_number and 0 < fps < math.inf):
-        raise ValueError(f"fps is {fps!r}; it must be a number above 0, frames per second")
-    if isinstance(source, str | os.PathLike):
-        if fps is not None:
-            raise ValueError("fps is of pictures; a file tells its own")
-        return FileSource(os.fspath(source), bool(live), max_short_side)
-    if isinstance(source, int) and not isinstance(source, bool):
-        return CameraSource(source, fps, live is not False, max_short_side)
-    if isinstance(source, bool) or not isinstance(source, Iterable):
-        raise ValueError(f"a stream's source is a path, a camera's number or pictures; got {source!r:.60}")
-    is_stored = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    fps = check_fps(fps)
+    if isinstance(stream_input, str | os.PathLike):
+        path = os.fspath(stream_input)
+        if is_folder(path):
+            return _stream_of_folder(path, usual_fps if fps is None else fps, bool(live), max_short_side)
+        refuse_fps_of_file(fps)
+        return FileStream(path, bool(live), max_short_side)
+    if isinstance(stream_input, int) and not isinstance(stream_input, bool):
+        return CameraStream(stream_input, fps, live is not False, max_short_side)
+    if isinstance(stream_input, bool) or not isinstance(stream_input, Iterable):
+        raise ValueError(f"a stream's source is a path, a camera's number or pictures; got {stream_input!r:.60}")
+    is_stored = hasattr(stream_input, "__len__") and hasattr(stream_input, "__getitem__")
     is_live = not is_stored if live is None else live
     tells_by_coming = is_live and not is_stored
-    return PictureSource(
-        source,
+    return PictureStream(
+        stream_input,
         usual_fps if fps is None and not tells_by_coming else fps,
         is_live,
         is_paced=is_live and is_stored,
         max_short_side=max_short_side,
+        # Whoever makes them one after the other may do so in the same memory.
+        copies=not hasattr(stream_input, "__getitem__"),
     )
 
 
-class _ContainerSource:
-    """What libav reads.
+def _stream_of_folder(path: str, fps: float, is_live: bool, max_short_side: int | None) -> PictureStream:
+    folder = open_frame_folder(path, fps)
+    pictures = folder.read(range(folder.info.num_frames))
+    return PictureStream(pictures, fps, is_live, is_paced=is_live, max_short_side=max_short_side, name=path)
+
+
+class _ContainerStream:
+    """Frames of a file or device that libav reads.
 
     Args:
-        name: for messages.
-        open_container: gives what is read.
-        max_short_side: as of `open_source`.
-
-    Raises:
-        VideoDecodeError: it cannot be opened, or has no video.
+        container: the file or device.
+        is_live, is_paced: see `FrameStream`.
+        max_short_side: see `open_frame_stream`.
     """
 
-    is_endless = False
-
-    def __init__(
-        self,
-        name: str,
-        open_container: Callable[[], av.container.InputContainer],
-        is_live: bool,
-        is_paced: bool,
-        max_short_side: int | None,
-    ):
-        self.name, self.is_live, self.is_paced = name, is_live, is_paced
+    def __init__(self, container: VideoContainer, is_live: bool, is_paced: bool, max_short_side: int | None):
+        self._container: VideoContainer | None = container
+        self.name, self.is_live, self.is_paced = container.name, is_live, is_paced
+        self.fps: float | None = next(iter(container.header_rates), None)
         self.pixel_aspect: Fraction | None = None
-        self._shaper = _Shaper(max_short_side)
-        self._container: av.container.InputContainer | None = None
-        try:
-            self._container = open_container()
-            self._choose_stream(self._container)
-        except _ERRORS as error:
-            self.close()
-            raise self._failure(error) from error
-
-    def _choose_stream(self, container: av.container.InputContainer) -> None:
-        # A "video" stream may be the cover of an audio file.
-        cover = av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-        if not streams:
-            raise VideoDecodeError(f"{self.name}: there is no video stream")
-        self._stream = streams[0]
-        for other in container.streams:
-            if other is not self._stream:
-                other.discard = av.stream.Discard.all
-        if self._stream.codec_context is None:
-            raise VideoDecodeError(f"{self.name}: the video stream is of a codec that this libav does not know")
-        # One thread: libav's frame threads can hang on an early stop.
-        self._stream.codec_context.thread_count = 1
-        self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        low, high = FPS_RANGE
-        said = [float(rate) for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate]
-        self.fps: float | None = next((rate for rate in said if low <= rate <= high), None)
+        self._to_rgb = RgbConverter(max_short_side)
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        assert self._container is not None, "a source is read once"
-        # AVI knows the order of decoding alone; what libav gives for times there is made up.
-        has_times = self._container.format.name != "avi"
-        step = 1 / (self.fps or _USUAL_FPS)
-        before, start = -step, None
+        """Yield time and picture: see `FrameStream`.
+
+        Raises:
+            VideoDecodeError: no frame can be decoded; a camera breaks.
+        """
+        container = self._container
+        assert container is not None, "a stream is read once"
+        # Frames that come at the end of the packets know their timestamps, but not the unit.
+        time_base = container.stream.time_base if container.has_times else None
+        step = 1 / (self.fps or DEFAULT_FPS)
+        before, start, is_empty = -step, None, True
         try:
-            for frame in self._decoded(self._container):
-                seconds = before + step
-                if has_times and frame.time is not None:
-                    # Where recordings are joined, times begin anew.
-                    if start is None or not before < frame.time - start <= before + _LONGEST_PAUSE:
-                        start = frame.time - seconds
-                    seconds = frame.time - start
-                self.pixel_aspect = self.pixel_aspect or upright_pixel_aspect(self._stream, frame)
-                yield seconds, self._shaper(frame)
-                before = seconds
-        except _ERRORS as error:
-            raise self._failure(error) from error
+            with decoder_errors(self.name):
+                decoder = Decoder(container)
+                for frame in decoder.all_frames(container.packets()):
+                    seconds = before + step
+                    if time_base is not None and frame.pts is not None:
+                        time_in_file = frame.pts * time_base.numerator / time_base.denominator
+                        # Where recordings are joined, times begin anew.
+                        if start is None or not before < time_in_file - start <= before + _LONGEST_PAUSE:
+                            start = time_in_file - seconds
+                        seconds = time_in_file - start
+                    self.pixel_aspect = self.pixel_aspect or upright_pixel_aspect(container.stream, frame)
+                    picture = self._to_rgb(frame)
+                    # Not every library takes memory that is read backwards.
+                    yield seconds, picture if min(picture.strides) > 0 else np.ascontiguousarray(picture)
+                    before, is_empty = seconds, False
+                if is_empty:
+                    raise decoder.nothing_decoded()
         finally:
             self.close()
-
-    def _decoded(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
-        """All frames that can be decoded, in the order of being shown."""
-        num_frames = 0
-        first_error: Exception | None = None
-        packets = container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except (av.FFmpegError, IndexError) as error:
-                # A file may end in the middle of a packet; what stands before it is good. (IndexError: PyAV stumbles
-                # where streams appear behind the start.)
-                if self.is_endless:
-                    raise
-                first_error, packet = first_error or error, None
-            if packet is None:
-                break
-            try:
-                frames = self._stream.codec_context.decode(packet)
-            except av.FFmpegError as error:
-                first_error = first_error or error  # one damaged packet does not end a video
-                continue
-            for frame in frames:
-                num_frames += 1
-                yield frame
-        if not num_frames:
-            raise first_error or VideoDecodeError(f"{self.name}: the video has no frame that can be decoded")
 
     def close(self) -> None:
         if self._container is not None:
             self._container.close()
             self._container = None
 
-    def _failure(self, error: Exception) -> VideoDecodeError:
-        if isinstance(error, VideoDecodeError):
-            return error
-        return VideoDecodeError(f"{self.name}: cannot be decoded: {type(error).__name__}: {error}")
 
-
-class FileSource(_ContainerSource):
-    """The frames of a video file, upright, decoded as they are asked for.
+class FileStream(_ContainerStream):
+    """Frames of a video file, upright, decoded as they are asked for.
 
     Args:
-        path: any path that iopath can open.
-        is_live: it is to be read at the pace of its times.
-        max_short_side: as of `open_source`.
+        path: path of the file; any that iopath can open.
+        is_live: True: it is played at its own times.
+        max_short_side: see `open_frame_stream`.
 
     Raises:
         VideoDecodeError: the file is missing, is none, is no video.
     """
 
     def __init__(self, path: str, is_live: bool = False, max_short_side: int | None = None):
-        def open_container() -> av.container.InputContainer:
-            local_path = os.path.abspath(g_pathmgr.get_local_path(path))
-            if not stat.S_ISREG(os.stat(local_path).st_mode):
-                raise VideoDecodeError(f"{path}: is a folder, pipe or device, not a file")
-            return av.open(local_path, mode="r", metadata_errors="replace")
-
-        super().__init__(path, open_container, is_live, is_live, max_short_side)
+        with decoder_errors(path):
+            container = open_file(path)
+        super().__init__(container, is_live, is_live, max_short_side)
 
 
-class CameraSource(_ContainerSource):
-    """The pictures of a camera, through Linux's video devices.
+class CameraStream(_ContainerStream):
+    """Pictures of a camera, through Linux's video devices.
 
     Args:
-        number: of /dev/video{number}.
-        fps: frames per second that the camera is asked for; it may give others.
-        is_live: whether frames that nobody takes in time are lost to it here; to the driver they are in any case.
-        max_short_side: as of `open_source`.
+        number: number of the device, as in /dev/video0.
+        fps: frames per second that the camera is asked for; it may give others. None: its own.
+        is_live: True: frames that nobody takes in time are lost here; to the driver they are in any case.
+        max_short_side: see `open_frame_stream`.
 
     Raises:
         ValueError: there is no such camera.
         VideoDecodeError: it cannot be read.
     """
 
-    is_endless = True
-
     def __init__(self, number: int, fps: float | None = None, is_live: bool = True, max_short_side: int | None = None):
         device = f"/dev/video{number}"
         if number < 0 or not os.path.exists(device):
-            there = sorted(glob.glob("/dev/video*")) or ["none"]
-            raise ValueError(f"there is no camera {number} ({device}); there are: {', '.join(there)}")
+            devices = sorted(glob.glob("/dev/video*")) or ["none"]
+            raise ValueError(f"there is no camera {number} ({device}); there are: {', '.join(devices)}")
+        name = f"camera {number} ({device})"
         options = {} if fps is None else {"framerate": str(Fraction(fps).limit_denominator(1001))}
-
-        def open_container() -> av.container.InputContainer:
-            return av.open(device, format="v4l2", options=options)
-
-        super().__init__(f"camera {number} ({device})", open_container, is_live, False, max_short_side)
+        with decoder_errors(name):
+            container = VideoContainer(name, device, device_format="v4l2", options=options)
+        super().__init__(container, is_live, False, max_short_side)
 
 
-class PictureSource:
+class PictureStream:
     """Pictures that the caller has or makes.
 
     Args:
         pictures: uint8 (H, W, 3), RGB, arrays or tensors, all of one size.
         fps: frames per second; None: each picture has the time at which it came.
-        is_live, is_paced: as of `FrameSource`.
-        max_short_side: as of `open_source`.
-        clock: in seconds.
+        is_live, is_paced: see `FrameStream`.
+        max_short_side: see `open_frame_stream`.
+        copies: True to give each picture in memory of its own.
+        name: name of the pictures, for messages.
+        clock: time in seconds.
     """
 
     def __init__(
@@ -290,87 +229,49 @@ class PictureSource:
         is_live: bool = False,
         is_paced: bool = False,
         max_short_side: int | None = None,
+        copies: bool = False,
+        name: str = "the pictures",
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.name, self.is_live, self.is_paced = "the pictures", is_live, is_paced
+        self.name, self.is_live, self.is_paced = name, is_live, is_paced
         self.pixel_aspect: Fraction | None = None
         self.fps = None if fps is None else float(fps)
-        # Whoever makes them one after the other may do so in the same memory.
-        self._copies = not hasattr(pictures, "__getitem__")
         self._pictures: Iterable[Any] | None = pictures
-        self._clock = clock
-        self._shaper = _Shaper(max_short_side)
+        self._copies, self._clock = copies, clock
+        self._to_rgb = RgbConverter(max_short_side)
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        """As of `FrameSource`.
+        """Yield time and picture: see `FrameStream`.
 
         Raises:
             ValueError: a picture that is none, or of another size than the first; no picture at all.
         """
-        assert self._pictures is not None, "a source is read once"
+        assert self._pictures is not None, "a stream is read once"
         started: float | None = None
         shape: tuple[int, ...] | None = None
-        for number, given in enumerate(self._pictures):
+        for number, value in enumerate(self._pictures):
             now = self._clock()
             started = now if started is None else started
-            picture = _checked(given, number, shape)
+            picture = _checked(as_array(value), number, shape)
             shape = picture.shape
             seconds = now - started if self.fps is None else number / self.fps
-            yield seconds, self._shaper.of_picture(picture, self._copies)
+            shrunk = self._to_rgb.shrink(picture)
+            yield seconds, shrunk.copy() if shrunk is picture and self._copies else shrunk
         if shape is None:
             raise ValueError("there is no picture to stream")
 
     def close(self) -> None:
-        """Ends a generator, so that its own clean-up runs."""
+        """End a generator, so that its own clean-up runs."""
         pictures, self._pictures = self._pictures, None
         if isinstance(pictures, Generator):
             pictures.close()
 
 
-def _checked(given: Any, number: int, shape: tuple[int, ...] | None) -> np.ndarray:
-    picture = given.cpu().numpy() if isinstance(given, torch.Tensor) else given
+def _checked(picture: Any, number: int, shape: tuple[int, ...] | None) -> np.ndarray:
     if not isinstance(picture, np.ndarray):
-        raise ValueError(f"picture {number} is {given!r:.60}; it must be an array, uint8 (H, W, 3), RGB")
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ValueError(f"picture {number} is {picture!r:.60}; it must be an array, uint8 (H, W, 3), RGB")
+    if not is_picture(picture):
         raise ValueError(f"picture {number} is {picture.dtype} {picture.shape}; it must be uint8 (H, W, 3), RGB")
     if shape is not None and picture.shape != shape:
         raise ValueError(f"picture {number} is {picture.shape}, those before it are {shape}; all must be of one size")
     return picture
-
-
-class _Shaper:
-    """Makes frames upright RGB pictures of one size: the first's, or a smaller one whose short side is
-    `max_short_side`."""
-
-    def __init__(self, max_short_side: int | None):
-        self._max_short_side = max_short_side
-        self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        self._size = self._size or self._shrunk(frame.width, frame.height)
-        width, height = self._size
-        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
-        plane = rgb.planes[0]
-        # A view that keeps libav's memory alive for as long as it is used: nothing is copied.
-        picture = np.ndarray((height, width, 3), np.uint8, buffer=plane, strides=(plane.line_size, 3, 1))  # type: ignore[arg-type]
-        turns = quarter_turns(frame)
-        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
-
-    def of_picture(self, picture: np.ndarray, copied: bool) -> np.ndarray:
-        """`picture`, which is upright, in that size.
-
-        Args:
-            copied: in memory of its own, whatever its size.
-        """
-        height, width = picture.shape[:2]
-        if self._shrunk(width, height) == (width, height):
-            return picture.copy() if copied else picture
-        return self(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
-
-    def _shrunk(self, width: int, height: int) -> tuple[int, int]:
-        short_side = min(width, height)
-        if self._max_short_side is None or short_side <= self._max_short_side:
-            return width, height
-        width, height = (max(1, round(side * self._max_short_side / short_side)) for side in (width, height))
-        return width, height

@@ -1,4 +1,4 @@
-"""Which packets of a video have to be decoded for the frames that are wanted: index arithmetic only.
+"""Choice of the packets that have to be decoded for some frames of a video: index arithmetic only.
 
 Packets stand in the file in the order in which they are decoded; frames are shown in the order of their timestamps. A
 packet can be decoded once all packets from the keyframe before it have been.
@@ -15,13 +15,13 @@ from itertools import accumulate
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """What is known of a video's packets before one is decoded, in the order of the file.
+    """Times and keyframes of a video's packets, in the order of the file, before one is decoded.
 
     Args:
         pts: timestamp at which each packet's frame is shown, in units of the stream; None where the file has none.
-        keyframes: positions of those at which decoding can begin, ascending.
-        hidden: positions of those whose frame is decoded but not shown (cut away by an edit list, or there to
-            be referred to).
+        keyframes: positions of the packets at which decoding can begin, ascending.
+        hidden: positions of the packets whose frame is decoded but not shown (cut away by an edit list, or there to be
+            referred to).
     """
 
     pts: Sequence[int | None]
@@ -30,39 +30,40 @@ class PacketIndex:
 
     @cached_property
     def shown(self) -> list[int] | None:
-        """The timestamps of the shown frames, ascending; None if packets lack one or share one, or if they jump back as
-        where two recordings were joined. Then nothing but decoding from the start says which frame comes when."""
+        """Timestamps of the shown frames, ascending; None if packets lack one or share one, or if they jump back where
+        two recordings were joined. Then only decoding from the start says which frame comes when."""
         hidden = self.hidden
-        known = [time for time in self.pts if time is not None]
-        if len(known) < len(self.pts):
+        times = [time for time in self.pts if time is not None]
+        if len(times) < len(self.pts):
             return None
         if hidden:
-            known = [time for position, time in enumerate(known) if position not in hidden]
-        if not known:
+            times = [time for position, time in enumerate(times) if position not in hidden]
+        if not times:
             return None
-        # What stands before a keyframe in the file is also shown before it, in every codec.
-        latest = list(accumulate(known, max))
+        # Packets before a keyframe in the file are also shown before it, in every codec.
+        latest = list(accumulate(times, max))
         keyframes = self._shown_keyframes if hidden else self.keyframes
-        if any(latest[keyframe] != known[keyframe] for keyframe in keyframes):
+        if any(latest[keyframe] != times[keyframe] for keyframe in keyframes):
             return None
-        return sorted(known) if len(set(known)) == len(known) else None
+        return sorted(times) if len(set(times)) == len(times) else None
 
     @property
     def _shown_keyframes(self) -> list[int]:
-        """The places of the shown keyframes among the shown packets."""
+        """Places of the shown keyframes among the shown packets."""
         hidden = sorted(self.hidden)
         return [keyframe - bisect_left(hidden, keyframe) for keyframe in self.keyframes if keyframe not in self.hidden]
 
-    def runs(self, wanted: Collection[int]) -> list[tuple[int, int]]:
-        """The stretches [start, stop) of packets to decode for the frames with the timestamps `wanted`: each begins at
-        a keyframe and ends with a wanted packet; they do not overlap. For indices whose `shown` is not None.
+    def runs(self, timestamps: Collection[int]) -> list[tuple[int, int]]:
+        """Return the stretches [start, stop) of packets to decode for the frames at `timestamps`: each begins at a
+        keyframe and ends with a packet of one of these frames; they do not overlap. For indices whose `shown` is not
+        None.
 
-        A frame that is shown before the keyframe which precedes it in the file may need what came before that keyframe
-        (an open group of pictures), so it is decoded from an earlier one.
+        A frame that is shown before the keyframe which precedes it in the file may need the packets before that
+        keyframe (an open group of pictures), so it is decoded from an earlier one.
         """
         runs: list[tuple[int, int]] = []
         for position, time in enumerate(self.pts):
-            if time not in wanted:
+            if time not in timestamps:
                 continue
             start = self._start_for(position)
             while runs and start <= runs[-1][1]:

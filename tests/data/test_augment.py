@@ -15,7 +15,7 @@ LARGE, SMALL = ClipShape(4, 96), ClipShape(2, 48)
 
 
 def smooth_clips():
-    """The same smooth, coloured picture in every frame, and in every shape."""
+    """Clips with one smooth, coloured picture in every frame and shape."""
     y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 96), indexing="ij")
     blob = torch.exp(-20 * ((x - 0.3) ** 2 + (y - 0.6) ** 2))
     picture_CHW = torch.stack([40 + 150 * x, 220 - 160 * y, 30 + 200 * blob])
@@ -112,7 +112,7 @@ def test_all_frames_are_changed_alike(kind):
     ],
 )
 def test_all_shapes_are_changed_alike(augment, tolerance):
-    """The large clip, made small, is the small one within a few levels, in the mean over the picture; a change is far
+    """Within a few levels, in the mean over the picture, the large clip, made small, is the small one; a change is far
     larger."""
     clips, changes = smooth_clips(), []
     for result in draws(augment, clips, 60):
@@ -144,8 +144,8 @@ def test_colour_jitters_range():
 def test_jitter_gives_way_to_rand_augment():
     both = Augment(rand_augment="rand-m9-n1", color_jitter=0.4)
     only = Augment(rand_augment="rand-m9-n1")
-    for one, other in zip(draws(both, smooth_clips(), 10), draws(only, smooth_clips(), 10), strict=True):
-        assert torch.equal(one[LARGE], other[LARGE])
+    for first, second in zip(draws(both, smooth_clips(), 10), draws(only, smooth_clips(), 10), strict=True):
+        assert torch.equal(first[LARGE], second[LARGE])
 
 
 def test_grey_clips():
@@ -155,8 +155,10 @@ def test_grey_clips():
     for shape, clip_TCHW in grey.items():
         expected = (clips[shape] * weights).sum(1, keepdim=True).expand_as(clip_TCHW)
         assert (clip_TCHW - expected).abs().max() <= 1
-    one = {SMALL: clips[SMALL][:1]}
-    changed = [result[SMALL] is not one[SMALL] for result in draws(Augment(grayscale_probability=0.2), one, 500)]
+    one_frame = {SMALL: clips[SMALL][:1]}
+    changed = [
+        result[SMALL] is not one_frame[SMALL] for result in draws(Augment(grayscale_probability=0.2), one_frame, 500)
+    ]
     assert np.mean(changed) == pytest.approx(0.2, abs=0.06)
 
 
@@ -241,8 +243,8 @@ def test_turned_pictures_are_filled_with_the_mean_colour():
 def test_bicubic_differs_from_bilinear_only_a_little():
     bicubic, bilinear = (Augment(rand_augment="rand-m9", interpolation=name) for name in ("bicubic", "bilinear"))
     differences = [
-        (one[SMALL].float() - other[SMALL].float()).abs().mean().item()
-        for one, other in zip(draws(bicubic, smooth_clips(), 20), draws(bilinear, smooth_clips(), 20), strict=True)
+        (first[SMALL].float() - second[SMALL].float()).abs().mean().item()
+        for first, second in zip(draws(bicubic, smooth_clips(), 20), draws(bilinear, smooth_clips(), 20), strict=True)
     ]
     assert 0.01 < max(differences) < 2
 
@@ -299,8 +301,8 @@ def test_noise_is_new_for_every_pixel_and_frame():
     noise = clip_TCHW[..., top:bottom, left:right].float() / 255
     assert noise.mean().item() == pytest.approx(0.5, abs=0.01)
     assert noise.std().item() == pytest.approx(0.1, abs=0.01)
-    for one, other in ((noise[0], noise[1]), (noise[:, 0], noise[:, 1]), (noise[..., 1:], noise[..., :-1])):
-        assert np.corrcoef(one.flatten(), other.flatten())[0, 1] == pytest.approx(0, abs=0.1)
+    for first, second in ((noise[0], noise[1]), (noise[:, 0], noise[:, 1]), (noise[..., 1:], noise[..., :-1])):
+        assert np.corrcoef(first.flatten(), second.flatten())[0, 1] == pytest.approx(0, abs=0.1)
 
 
 def test_areas_aspects_and_places_of_boxes():

@@ -58,9 +58,9 @@ def test_a_run_that_goes_on_knows_what_was_found_before(tmp_path):
         first.report(failure(index), position)
     again = BadVideos("train", VIDEOS, [], BadVideoFile(path))
     assert again.num_bad == 0  # what the file has of a killed run may be found again
-    again.recall([3, 5])
+    again.mark_bad([3, 5])
     assert again.num_bad == 2
-    assert again.findings() == []  # all processes go on from the same checkpoint
+    assert again.new_entries() == []  # all processes go on from the same checkpoint
     again.report(failure(3))
     assert again.num_bad == 2
 
@@ -73,20 +73,20 @@ def test_what_the_processes_of_a_job_find_is_put_together(tmp_path, monkeypatch)
     ranks[0].report(failure(3), position=4)
     ranks[1].report(failure(7), position=9)
     assert [row[1] for row in lines(path)[1:]] == ["v3.mp4"]  # rank 0 alone writes
-    found = [entry for each in ranks for entry in each.findings()]
-    for each in ranks:
-        each.take(found)
-        assert each.num_bad == 2
+    entries = [entry for rank in ranks for entry in rank.new_entries()]
+    for rank in ranks:
+        rank.merge(entries)
+        assert rank.num_bad == 2
     assert [row[1:] for row in lines(path)[1:]] == [
         ["v3.mp4", "v3.mp4: broken", "train.csv:4", "4"],
         ["v7.mp4", "v7.mp4: broken", "train.csv:8", "9"],
     ]
     monkeypatch.setattr(ranks[1], "_max_fraction", 0.3)
     ranks[1].report(failure(8))
-    more = ranks[1].findings()
+    more = ranks[1].new_entries()
     assert [entry.path for entry in more] == ["v8.mp4"]  # what all know is not told again
     with pytest.raises(TooManyBadVideos, match="3 so far cannot be decoded"):
-        ranks[0].take(more)
+        ranks[0].merge(more)
 
 
 def test_a_line_that_a_killed_run_left_unfinished_is_dropped(tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from PIL import Image
 
 from mutualnet3d.data import check_videos as check
 from mutualnet3d.data.check_videos import Result, Summary, check_list, check_video, check_videos
@@ -35,6 +36,22 @@ def test_each_status_of_a_video(tmp_path, numbered_video):
     assert bad.reason.startswith(f"{tmp_path / 'text.mp4'}: cannot be decoded: InvalidDataError")
 
 
+def test_a_folder_of_pictures(tmp_path):
+    for number, frame in enumerate(numbered_frames(12)):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    folder = str(tmp_path)
+    assert check_video(folder) == Result(folder, "ok", "", 12)
+    assert check_video(folder, min_frames=13).status == "short"
+    (tmp_path / "11.png").write_bytes(b"no picture")
+    bad = check_video(folder)
+    assert (bad.status, bad.num_frames) == ("bad", 11)
+    assert bad.reason.startswith(f"{tmp_path / '11.png'}: cannot be read: UnidentifiedImageError")
+    (tmp_path / "empty").mkdir()
+    bad = check_video(str(tmp_path / "empty"))
+    assert bad.status == "bad"
+    assert bad.reason.startswith(f"{tmp_path / 'empty'}: the folder has no picture; looked for .jpg")
+
+
 def test_a_video_that_breaks_off_is_bad(tmp_path):
     whole = write_video(tmp_path / "whole.mkv", numbered_frames(50), g="1", preset="ultrafast")
     cut = bytearray(whole.read_bytes())
@@ -50,7 +67,7 @@ def test_errors_that_no_one_thought_of_are_bad_videos_too(monkeypatch, numbered_
         def __init__(self, path):
             raise OverflowError("frame 3")
 
-    monkeypatch.setattr(check, "VideoReader", Broken)
+    monkeypatch.setattr(check, "open_video", Broken)
     assert check_video(str(numbered_video)).reason == f"{numbered_video}: cannot be decoded: OverflowError: frame 3"
 
 
@@ -64,7 +81,7 @@ def test_results_come_in_the_order_of_the_paths(tmp_path, numbered_video):
 def test_a_crash_of_the_decoder_is_a_bad_video(monkeypatch):
     monkeypatch.setattr(check, "check_video", die)
     broken, good = check_videos(["broken.mp4", "good.mp4"])
-    assert broken == Result("broken.mp4", "bad", "the process that decoded it died (SIGKILL)")
+    assert broken == Result("broken.mp4", "bad", "the process that worked on it died (SIGKILL)")
     assert good == "good.mp4 done"
 
 

@@ -3,16 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-import mutualnet3d as m3
 from mutualnet3d.data.batch_sampler import ClipRequest
-from mutualnet3d.data.build_loaders import build_preprocessing
-from mutualnet3d.data.clip_reader import ClipReader, FramesInMemory
+from mutualnet3d.data.clip_reader import ClipReader
 from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.lists import Video
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.shapes import ClipShape
-from mutualnet3d.video.reader import VideoDecodeError, VideoReader
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
 
 HOW = Preprocessing(
@@ -50,10 +50,10 @@ def test_clips_are_those_of_testing(how, num_spans, num_crops, noisy_video):
     )
     read = ClipReader(how).read(noisy_video, SHAPES, num_spans, num_crops)
     for view in range(num_spans * num_crops):
-        wanted = dataset[ClipRequest(0, SHAPES, view=view)].clips
+        expected = dataset[ClipRequest(0, SHAPES, view=view)].clips
         for shape in SHAPES:
             assert read.clips[shape].shape == (num_spans * num_crops, shape.frames, shape.size, shape.size, 3)
-            assert torch.equal(read.clips[shape][view], wanted[shape])
+            assert torch.equal(read.clips[shape][view], expected[shape])
 
 
 @pytest.mark.parametrize("kind", ["array", "tensor", "list", "list of tensors"])
@@ -77,10 +77,25 @@ def test_frames_without_a_rate_are_of_the_rate_that_the_network_is_for():
     assert [int(each) // 2 for each in slower[0, [0, -1], 0, 0, 0]] == [22, 37]
 
 
+def test_a_folder_of_pictures_gives_the_clips_of_its_frames(noisy_frames, tmp_path):
+    for number, frame in enumerate(noisy_frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    reader = ClipReader(HOW)
+    for fps in (None, 12.0):
+        of_folder = reader.read(str(tmp_path), SHAPES, num_spans=2, fps=fps).clips
+        of_memory = reader.read(noisy_frames, SHAPES, num_spans=2, fps=fps).clips
+        assert all(torch.equal(of_folder[shape], of_memory[shape]) for shape in SHAPES)
+
+
+def test_a_file_tells_its_own_rate(noisy_video):
+    with pytest.raises(ValueError, match="fps is of frames and of folders of pictures; a file tells its own"):
+        ClipReader(HOW).read(noisy_video, SHAPES, fps=24.0)
+
+
 def test_only_frames_of_the_clip_are_decoded(noisy_video, monkeypatch):
     asked = []
-    frames = VideoReader.frames
-    monkeypatch.setattr(VideoReader, "frames", lambda self, indices: asked.append(indices) or frames(self, indices))
+    read = VideoReader.read
+    monkeypatch.setattr(VideoReader, "read", lambda self, indices: asked.append(indices) or read(self, indices))
     ClipReader(HOW).read(noisy_video, SHAPES[1:])
     assert [len(indices) for indices in asked] == [5]
 
@@ -99,54 +114,3 @@ def test_a_broken_file_is_a_decode_error(tmp_path):
     broken.write_bytes(b"not a video")
     with pytest.raises(VideoDecodeError, match=r"broken\.mp4"):
         ClipReader(HOW).read(str(broken), SHAPES)
-
-
-@pytest.mark.parametrize(
-    ("frames", "said"),
-    [
-        (np.zeros((4, 8, 8), np.uint8), r"uint8 \(4, 8, 8\)"),
-        (np.zeros((4, 3, 8, 8), np.uint8), r"uint8 \(4, 3, 8, 8\)"),
-        (np.zeros((4, 8, 8, 3), np.float32), r"float32 \(4, 8, 8, 3\)"),
-        (np.zeros((0, 8, 8, 3), np.uint8), r"uint8 \(0, 8, 8, 3\)"),
-        ([], r"list \[\]"),
-        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)], r"picture 1 is uint8 \(8, 9, 3\)"),
-        ([np.zeros((8, 8), np.uint8)], r"picture 0 is uint8 \(8, 8\)"),
-        ([1], "picture 0 is int 1"),
-        (7, "int 7"),
-    ],
-)
-def test_other_frames_are_refused(frames, said):
-    with pytest.raises(ValueError, match=rf"frames are uint8 \(T, H, W, 3\), RGB.*{said}"):
-        FramesInMemory(frames)
-
-
-@pytest.mark.parametrize("fps", [0, -1.0, float("nan"), float("inf"), "24", True])
-def test_other_rates_are_refused(fps):
-    with pytest.raises(ValueError, match=r"fps is .* it must be a number above 0"):
-        FramesInMemory(numbered_frames(2), fps)
-
-
-def test_preprocessing_travels_as_json():
-    assert Preprocessing.from_json(HOW.to_json(), "here") == HOW
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"scale": 0}, "here: Preprocessing: scale must be a number above 0, got 0"),
-        ({"mean": (0.5,)}, r"here: Preprocessing: mean has a value for each of 3 channels, got \(0.5,\)"),
-        ({"colour": 1}, "here: preprocessing has num_frames, .*; missing or unknown: colour"),
-    ],
-)
-def test_other_preprocessing_is_refused(change, said):
-    with pytest.raises(ValueError, match=said):
-        Preprocessing.from_json({**HOW.to_json(), **change}, "here")
-
-
-def test_preprocessing_of_a_config():
-    how = build_preprocessing(m3.load_cfg("SLOWFAST_4x16_R50_mutual.yaml", ["DATA.DECODE_TIMEOUT", 0.0]))
-    assert how == Preprocessing(
-        num_frames=32, sampling_rate=2, target_fps=30.0, scale=256, crop_size=256, among_full=True,
-        mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225),
-    )  # fmt: skip
-    assert build_preprocessing(m3.load_cfg("SLOW_8x8_R50_ssv2.yaml")).segments

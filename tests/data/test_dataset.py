@@ -11,7 +11,9 @@ from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, U
 from mutualnet3d.data.dataset import Clip, Failure, VideoDataset, collate
 from mutualnet3d.data.lists import Video
 from mutualnet3d.shapes import ClipShape
-from mutualnet3d.video.reader import FrameCountCorrected, VideoInfo, VideoReader
+from mutualnet3d.video.errors import FrameCountCorrected
+from mutualnet3d.video.info import VideoInfo
+from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
 
 
@@ -139,14 +141,14 @@ def test_a_wrong_frame_count_is_corrected_and_the_clip_chosen_anew(numbered_vide
     asked = []
 
     class Promising(VideoReader):
-        def frames(self, indices):
+        def read(self, indices):
             asked.append(list(indices))
             if self.info.num_frames == 100:
                 self.info = VideoInfo(60, 24.0)
                 raise FrameCountCorrected("60, not 100")
-            return super().frames(indices)
+            return super().read(indices)
 
-    monkeypatch.setattr("mutualnet3d.data.dataset.VideoReader", Promising)
+    monkeypatch.setattr("mutualnet3d.video.open.VideoReader", Promising)
     uniform = VideoDataset(
         [Video(str(numbered_video), 0, "list:1")], UniformSpans(ClipSpan(4, 5, 24.0)), UniformCrops(48, 48)
     )
@@ -159,12 +161,15 @@ def test_a_folder_of_pictures_is_a_video(tmp_path):
     names = [f"{number:03d}.png" for number in range(20)]
     for name, frame in zip(names, numbered_frames(20), strict=True):
         Image.fromarray(frame).save(tmp_path / name)
-    video = Video(str(tmp_path), 3, "list:2", frames="\n".join(names))
+    video = Video(str(tmp_path), 3, "list:2", pictures="\n".join(names))
     dataset = VideoDataset([video], UniformSpans(ClipSpan(4, 2, 24.0)), UniformCrops(48, 48))
     clip = dataset[ClipRequest(0, (ClipShape(4, 24), ClipShape(2, 48)))]
     assert clip.label == 3
     assert levels(clip.clips[ClipShape(4, 24)]) == [6, 8, 10, 13]
     assert levels(clip.clips[ClipShape(2, 48)]) == [6, 13]
+    listed = dataset[ClipRequest(0, (ClipShape(4, 24),))].clips[ClipShape(4, 24)]
+    alone = VideoDataset([Video(str(tmp_path), 3, "list:2")], dataset.frame_sampler, dataset.crop_sampler)
+    assert torch.equal(alone[ClipRequest(0, (ClipShape(4, 24),))].clips[ClipShape(4, 24)], listed)
     (tmp_path / names[8]).write_bytes(b"no picture")
     assert f"{tmp_path / names[8]}: cannot be read" in dataset[ClipRequest(0, (ClipShape(4, 24),))].reason
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualnet3d.data.lists import FoundVideos, Video, find_videos, read_kinetics_list, read_label_names
+from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
 
 
 def write(tmp_path, text, name="train.csv"):
@@ -201,98 +200,43 @@ def test_duplicates_are_counted_in_one_warning(tmp_path, caplog):
     assert message.endswith("train.csv: 2 of 4 lines repeat a path of an earlier line")
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("names.json", '{"jump": 1, "air drumming": 0}'),
-        ("names.json", '{"\\"jump\\"": "1", "\\"air drumming\\"": "0"}'),
-        ("names.json", '{"0": "air drumming", "1": "jump"}'),
-        ("names.json", '["air drumming", "jump"]'),
-        ("names", '\ufeff {"air drumming": 0, "jump": 1}'),
-        ("names.txt", "air drumming\njump\n"),
-        ("names.txt", "\n air drumming\r\n\r\n jump"),
-        ("names.txt", "1 jump\n0 air drumming\n"),
-        ("names.csv", "id,name\n0,air drumming\n1,jump\n"),
-        ("names.csv", 'name,id\n"air drumming", 0\njump,1\n'),
-        ("names.csv", "air drumming 0\njump 1\n"),
-        ("names.csv", '"0","air drumming"\n"1","jump"\n'),
-    ],
-)
-def test_label_names(tmp_path, name, text):
-    assert read_label_names(write(tmp_path, text, name)) == {"air drumming": 0, "jump": 1}
-
-
-def test_label_names_with_numbers_and_commas(tmp_path):
-    assert read_label_names(write(tmp_path, "0,slide 1\n1,slide 3, then 4\n")) == {"slide 1": 0, "slide 3, then 4": 1}
-    assert read_label_names(write(tmp_path, "4 guitars\ndrums\n")) == {"4 guitars": 0, "drums": 1}
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("names.txt", " \n", r"names\.txt: no label names; expected JSON or text with one name a line"),
-        ("names.json", "{}", r"names\.json: no label names"),
-        ("names.json", "{'a': 0}", r"names\.json:1: the file must be JSON: Expecting property name"),
-        ("names.json", '{"a": 0,\n"b" 1}', r"names\.json:2: the file must be JSON: Expecting ':' delimiter"),
-        ("names.json", "3", r"names\.json: expected an object of names and ids or a list of names, got 3"),
-        ("names.json", '["a", 1]', r"names\.json: a list must hold names, got 1"),
-        ("names.json", '{"a": 0, "b": "x"}', r"names\.json: the id of 'b' must be an integer, got 'x'"),
-        ("names.json", '{"a": true}', r"names\.json: the id of 'a' must be an integer, got True"),
-        ("names.json", '{"a": 0, "a": 1}', r"names\.json: names must differ and not be empty, got 'a' for the id 1"),
-        ("names.json", '["a", " "]', r"names\.json: names must differ and not be empty, got '' for the id 1"),
-        ("names.txt", "a\nb\na\n", r"names\.txt: names must differ and not be empty, got 'a' for the id 2"),
-        ("names.txt", "1 a\n2 b\n", r"names\.txt: ids of 2 names must be 0 to 1, each once; got 2 for 'b'$"),
-        ("names.json", '{"a": -1}', r"names\.json: ids of 1 names must be 0 to 0, each once; got -1 for 'a'$"),
-        ("names.json", '{"a": 0, "b": 0}', r"names\.json: .* got 0 for 'b', which 'a' has$"),
-        ("names.txt", b"a\nb\n\xff\n", r"names\.txt:3: the text must be UTF-8, got the byte 0xff"),
-    ],
-)
-def test_label_names_that_cannot_be(tmp_path, name, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_label_names(write(tmp_path, text, name))
-
-
 def test_missing_label_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file of label names at .*none\.txt; expected JSON or text"):
         read_kinetics_list(write(tmp_path, "a.mp4 0\n"), 2, label_file=str(tmp_path / "none.txt"))
 
 
-def test_label_names_of_the_demo_data(tmp_path):
-    text = json.dumps(dict(enumerate(["left", "right"])), indent=1)
-    assert read_label_names(write(tmp_path, text, "classes.json")) == {"left": 0, "right": 1}
+def test_picture_paths():
+    video = Video("/v/1", 0, "list:1", pictures="1_01.jpg\nsub/1_02.jpg")
+    assert video.picture_paths == ["/v/1/1_01.jpg", "/v/1/sub/1_02.jpg"]
+    assert Video("/v/1.mp4", 0, "list:1").picture_paths == []
 
 
-def test_frame_paths():
-    video = Video("/v/1", 0, "list:1", frames="1_01.jpg\nsub/1_02.jpg")
-    assert video.frame_paths == ["/v/1/1_01.jpg", "/v/1/sub/1_02.jpg"]
-    assert Video("/v/1.mp4", 0, "list:1").frame_paths == []
+def test_paths_are_relative_to_the_folder_that_they_lie_in(tmp_path):
+    assert path_in_list("/data/set/a.mp4", "/data/set") == "a.mp4"
+    assert path_in_list("/data/set/a.mp4", "/data/se") == "/data/set/a.mp4"
+    assert path_in_list("/data/a.mp4", "/data/lists") == "/data/a.mp4"
+    assert path_in_list("s3://bucket/a.mp4", "/data") == "s3://bucket/a.mp4"
+    assert path_in_list(os.path.join(os.getcwd(), "x", "a.mp4"), "") == "x/a.mp4"
 
 
-def test_missing_videos_are_counted(tmp_path):
-    (tmp_path / "one.mp4").touch()
-    listed = write(tmp_path, "one.mp4 0\ntwo.mp4 0\nthree.mp4 1\n")
-    videos = read_kinetics_list(listed, 2)
-    found = find_videos(videos)
-    assert found == FoundVideos(found=videos[:1], missing=videos[1:])
-    assert str(found) == f"found 1 of 3 videos; the first that is missing: {tmp_path}/two.mp4 (listed at {listed}:2)"
-    assert str(find_videos(videos[:1])) == "found 1 of 1 videos"
-    assert find_videos([]) == FoundVideos([], [])
+file_names = st.text(st.characters(exclude_characters="\n\0", exclude_categories=["Cs"]), min_size=1).filter(
+    lambda name: "://" not in name and not name.startswith("/")
+)
 
 
-def test_a_folder_of_pictures_is_found_by_its_first(tmp_path):
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "b.jpg").touch()
-    there = Video(str(tmp_path / "1"), 0, "list:1", frames="b.jpg\nc.jpg")
-    gone = Video(str(tmp_path / "1"), 0, "list:9", frames="a.jpg\nb.jpg")
-    no_pictures = Video(str(tmp_path / "1"), 0, "list:10")
-    found = find_videos([gone, there, no_pictures])
-    assert found == FoundVideos([there], [gone, no_pictures])
-    assert str(found).endswith(f"the first that is missing: {tmp_path}/1/a.jpg (listed at list:9)")
+@given(st.lists(st.tuples(file_names, st.integers(0, 9)), min_size=1))
+def test_any_name_is_read_as_it_was_written(tmp_path_factory, entries):
+    path = tmp_path_factory.getbasetemp() / "round_trip.csv"
+    write_list(str(path), entries)
+    videos = read_kinetics_list(str(path), num_classes=10)
+    assert [(os.path.relpath(video.path, path.parent), video.label) for video in videos] == [
+        (os.path.normpath(name), label) for name, label in entries
+    ]
 
 
-def test_many_videos_keep_their_order(tmp_path):
-    (tmp_path / "here.mp4").touch()
-    videos = [Video(str(tmp_path / ("gone.mp4" if i % 3 else "here.mp4")), i, "") for i in range(20_000)]
-    found = find_videos(videos)
-    assert [video.label for video in found.found] == list(range(0, 20_000, 3))
-    assert [video.label for video in found.missing] == [i for i in range(20_000) if i % 3]
+def test_names_that_no_list_can_hold(tmp_path):
+    with pytest.raises(ValueError, match=r"'a\\nb\.mp4': no list can hold a name with a line break; rename the file"):
+        write_list(str(tmp_path / "a.csv"), [("a\nb.mp4", 0)])
+    with pytest.raises(ValueError, match=r"'\\udcff\.mp4': a list is UTF-8, and this name is not; rename the file"):
+        write_list(str(tmp_path / "a.csv"), [("\udcff.mp4", 0)])
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mutualnet3d.data.augment import Augment
-from mutualnet3d.data.batch_sampler import ClipOrder, TestBatchSampler, TrainBatchSampler
+from mutualnet3d.data.batch_sampler import TestBatchSampler, TrainBatchSampler
+from mutualnet3d.data.clip_order import ClipOrder
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
 from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.lists import Video, read_kinetics_list
@@ -46,21 +47,21 @@ def dataset_of(videos, seed=0):
     )
 
 
-def load(videos, num_steps, workers, reports=None, batch_size=4, **where):
-    requests = TrainBatchSampler(ClipOrder(len(videos), 0), batch_size, shapes_at, num_steps=num_steps, **where)
+def load(videos, num_steps, workers, reports=None, batch_size=4, **start):
+    batch_sampler = TrainBatchSampler(ClipOrder(len(videos), 0), batch_size, shapes_at, num_steps=num_steps, **start)
     loader = TrainLoader(
-        dataset_of(videos), requests, Workers(workers), (reports if reports is not None else []).append
+        dataset_of(videos), batch_sampler, Workers(workers), (reports if reports is not None else []).append
     )
     return list(loader)
 
 
-def same(one, other):
+def same(batch, other):
     return (
-        one.next_position == other.next_position
-        and one.video_B.tolist() == other.video_B.tolist()
-        and one.label_B.tolist() == other.label_B.tolist()
-        and one.clips.keys() == other.clips.keys()
-        and all(torch.equal(clip, other.clips[shape]) for shape, clip in one.clips.items())
+        batch.next_position == other.next_position
+        and batch.video_B.tolist() == other.video_B.tolist()
+        and batch.label_B.tolist() == other.label_B.tolist()
+        and batch.clips.keys() == other.clips.keys()
+        and all(torch.equal(clip, other.clips[shape]) for shape, clip in batch.clips.items())
     )
 
 
@@ -79,7 +80,7 @@ def test_an_epoch_with_bad_videos_shows_each_good_one_once(mixed_videos):
 @pytest.mark.parametrize("workers", [2, 4])
 def test_the_number_of_workers_changes_nothing(mixed_videos, workers):
     alone, shared = load(mixed_videos, 7, 0), load(mixed_videos, 7, workers)
-    assert all(same(one, other) for one, other in zip(alone, shared, strict=True))
+    assert all(same(batch, other) for batch, other in zip(alone, shared, strict=True))
 
 
 @pytest.mark.parametrize("start", [1, 3, 5])
@@ -87,10 +88,10 @@ def test_a_resumed_run_gets_the_same_batches(mixed_videos, start):
     whole = load(mixed_videos, 7, 0)
     order = ClipOrder(16, 0)
     position = whole[start - 1].next_position
-    found = {order.at(place)[1]: place for place in range(position - 1, -1, -1) if order.at(place)[1] in BAD}
-    for known in ({}, found):
-        rest = load(mixed_videos, 7, 0, start_step=start, start_position=position, bad_since=dict(known))
-        assert all(same(one, other) for one, other in zip(whole[start:], rest, strict=True))
+    met = {order.at(place)[1]: place for place in range(position - 1, -1, -1) if order.at(place)[1] in BAD}
+    for bad_since in ({}, met):
+        rest = load(mixed_videos, 7, 0, start_step=start, start_position=position, bad_since=dict(bad_since))
+        assert all(same(batch, other) for batch, other in zip(whole[start:], rest, strict=True))
 
 
 def test_joined_batches_have_the_layout_of_others(mixed_videos):
@@ -124,6 +125,8 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(mixed_videos, monke
             os.kill(os.getpid(), signal.SIGKILL)
 
     dataset = Deadly(mixed_videos, RandomSpans(ClipSpan(4, 2, 24.0)), RandomCrops((32, 40), 32, flip=True))
-    requests = TrainBatchSampler(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
-    with pytest.raises(RuntimeError, match=r"(?s)DataLoader worker.*a video crashed the decoder; tools/check_videos"):
-        list(TrainLoader(dataset, requests, Workers(1), print))
+    batch_sampler = TrainBatchSampler(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
+    with pytest.raises(
+        RuntimeError, match=r"(?s)DataLoader worker.*a video crashed the decoder; `mutualnet3d check-videos` finds"
+    ):
+        list(TrainLoader(dataset, batch_sampler, Workers(1), print))

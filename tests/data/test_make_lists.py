@@ -5,19 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mutualnet3d.data.lists import read_kinetics_list, read_label_names
-from mutualnet3d.data.make_lists import (
-    SplitCount,
-    find_video_files,
-    lists_of_folders,
-    lists_of_kinetics,
-    path_in_list,
-    read_kinetics_csv,
-    write_list,
-)
+from mutualnet3d.data.label_names import read_label_names
+from mutualnet3d.data.lists import read_kinetics_list
+from mutualnet3d.data.make_lists import SplitCount, lists_of_folders, lists_of_kinetics
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -56,7 +47,7 @@ def test_split_folders(tmp_path):
 def test_a_test_folder_has_its_own_list(tmp_path):
     root = touch(tmp_path / "set", "train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "test/b/4.mp4")
     counts = lists_of_folders(str(root), str(tmp_path / "lists"))
-    assert counts[2] == SplitCount("test", found=1, listed=1, num_classes=1)
+    assert counts[2] == SplitCount("test", num_found=1, num_listed=1, num_classes=1)
     # Outside the lists' folder paths are absolute.
     assert lines(tmp_path / "lists" / "test.csv") == [f"{root}/test/b/4.mp4 1"]
     assert lines(tmp_path / "lists" / "val.csv") == [f"{root}/val/a/3.mp4 0"]
@@ -69,7 +60,7 @@ def class_folders(root: Path, **counts: int) -> Path:
 def test_classes_are_split_by_the_fraction_and_the_seed(tmp_path):
     root = class_folders(tmp_path / "set", run=10, jump=5, swim=2, once=1)
     counts = lists_of_folders(str(root), str(root), val_fraction=0.3)
-    assert [(count.found, count.num_classes) for count in counts] == [(12, 4), (6, 3)]  # 7+3+1+1 and 3+2+1+0
+    assert [(count.num_found, count.num_classes) for count in counts] == [(12, 4), (6, 3)]  # 7+3+1+1 and 3+2+1+0
     first = lines(root / "train.csv"), lines(root / "val.csv")
     assert sorted(first[0] + first[1]) == sorted(
         f"{name}/{index:02d}.mp4 {label}"
@@ -212,102 +203,3 @@ def test_none_of_the_listed_videos_is_there(tmp_path, kinetics):
         match=r"empty: none of 7 listed videos is there; looked for names like aaaaaaaaaaa_000001_000011\.mp4 and a",
     ):
         lists_of_kinetics(kinetics[0], str(touch(tmp_path / "empty", "x.mp4")), str(tmp_path / "lists"))
-
-
-def test_no_such_kinetics_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file at .*none\.csv; expected a CSV file with the columns label,"):
-        read_kinetics_csv(str(tmp_path / "none.csv"))
-
-
-def test_columns_may_stand_in_any_order_after_a_byte_order_mark(tmp_path):
-    (tmp_path / "a.csv").write_bytes(
-        b"\xef\xbb\xbfyoutube_id,split,label,time_end,time_start\r\nabc,val,a b,12,2\r\n\r\n"
-    )
-    (clip,) = read_kinetics_csv(str(tmp_path / "a.csv"))
-    assert (clip.label, clip.youtube_id, clip.start, clip.end, clip.split) == ("a b", "abc", 2, 12, "val")
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("yoga,abc,1,11", r"a\.csv:3: expected 5 fields, got 'yoga,abc,1,11'; the columns are label,youtube_id,"),
-        ("yoga,,1,11,val", r"a\.csv:3: expected a label and a youtube_id, got 'yoga,,1,11,val'"),
-        (",abc,1,11,val", r"a\.csv:3: expected a label and a youtube_id"),
-        ("yoga,abc,1.5,11,val", r"a\.csv:3: time_start and time_end must be whole seconds, the end after the start"),
-        ("yoga,abc,11,11,val", r"a\.csv:3: time_start and time_end must be whole seconds, .* got 'yoga,abc,11,11,val'"),
-        ("yoga,abc,1,11,dev", r"a\.csv:3: split must be one of train, val, validate, validation, test, got 'yoga,"),
-        ('"yoga"x,abc,1,11,val', r"a\.csv:3: the file must be CSV: ',' expected after"),
-    ],
-)
-def test_malformed_rows(tmp_path, row, message):
-    path = write_csv(tmp_path / "a.csv", "yoga,abc,1,11,val", row)
-    with pytest.raises(ValueError, match=message):
-        read_kinetics_csv(path)
-
-
-def test_files_that_list_nothing_or_are_no_text(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.csv: the file lists no video"):
-        read_kinetics_csv(write_csv(tmp_path / "a.csv"))
-    with pytest.raises(
-        ValueError, match=r"a\.csv:1: no column 'split'; expected label,.*,split, got 'label,youtube_id"
-    ):
-        read_kinetics_csv(write_csv(tmp_path / "a.csv", header="label,youtube_id,time_start,time_end"))
-    with pytest.raises(
-        ValueError, match=r"a\.csv:1: no column 'label'; a test file that comes without labels makes no"
-    ):
-        read_kinetics_csv(write_csv(tmp_path / "a.csv", header="youtube_id,time_start,time_end,split"))
-    (tmp_path / "a.csv").write_bytes(b"label\nyoga\xff\n")
-    with pytest.raises(ValueError, match=r"a\.csv:2: the text must be UTF-8, got the byte 0xff"):
-        read_kinetics_csv(str(tmp_path / "a.csv"))
-
-
-# ---- files and lines -------------------------------------------------------------------------------------------------
-
-
-def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
-    touch(tmp_path, "elsewhere/b.mp4", "set/a.mp4", "set/.hidden.mp4", "set/inner/c.ts")
-    (tmp_path / "set" / "link").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "set" / "inner" / "up").symlink_to(tmp_path / "set")
-    assert find_video_files(str(tmp_path / "set")) == ["a.mp4", "inner/c.ts", "link/b.mp4"]
-
-
-def test_folders_that_may_not_be_read_are_an_error(tmp_path, monkeypatch):
-    touch(tmp_path, "set/a.mp4")
-
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(PermissionError, match="Permission denied"):
-        find_video_files(str(tmp_path / "set"))
-
-
-def test_paths_are_relative_to_the_folder_that_they_lie_in(tmp_path):
-    assert path_in_list("/data/set/a.mp4", "/data/set") == "a.mp4"
-    assert path_in_list("/data/set/a.mp4", "/data/se") == "/data/set/a.mp4"
-    assert path_in_list("/data/a.mp4", "/data/lists") == "/data/a.mp4"
-    assert path_in_list("s3://bucket/a.mp4", "/data") == "s3://bucket/a.mp4"
-    assert path_in_list(os.path.join(os.getcwd(), "x", "a.mp4"), "") == "x/a.mp4"
-
-
-names = st.text(st.characters(exclude_characters="\n\0", exclude_categories=["Cs"]), min_size=1).filter(
-    lambda name: "://" not in name and not name.startswith("/")
-)
-
-
-@given(st.lists(st.tuples(names, st.integers(0, 9)), min_size=1))
-def test_any_name_is_read_as_it_was_written(tmp_path_factory, entries):
-    path = tmp_path_factory.getbasetemp() / "round_trip.csv"
-    write_list(str(path), entries)
-    videos = read_kinetics_list(str(path), num_classes=10)
-    assert [(os.path.relpath(video.path, path.parent), video.label) for video in videos] == [
-        (os.path.normpath(name), label) for name, label in entries
-    ]
-
-
-def test_names_that_no_list_can_hold(tmp_path):
-    with pytest.raises(ValueError, match=r"'a\\nb\.mp4': no list can hold a name with a line break; rename the file"):
-        write_list(str(tmp_path / "a.csv"), [("a\nb.mp4", 0)])
-    with pytest.raises(ValueError, match=r"'\\udcff\.mp4': a list is UTF-8, and this name is not; rename the file"):
-        write_list(str(tmp_path / "a.csv"), [("\udcff.mp4", 0)])
-    assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,10 @@ import re
 
 import pytest
 
-from mutualnet3d.data.lists import FoundVideos, Video, find_videos
+from mutualnet3d.data.find_videos import FoundVideos, find_videos
+from mutualnet3d.data.lists import Video
 from mutualnet3d.data.ssv2 import read_ssv2, read_ssv2_frames, read_ssv2_videos
+from tests.data.test_frame_lists import write_list
 
 LABELS = {"Holding something": "0", "Moving something and something closer": "1", "Letting something drop": "2"}
 ENTRIES = [
@@ -19,20 +21,13 @@ ENTRIES = [
     },
     {"id": "86", "label": "holding a pen", "template": "Holding [something]", "placeholders": ["a pen"]},
 ]
-HEADER = "original_vido_id video_id frame_id path labels\n"
 
 
 def write_json(folder, entries=ENTRIES, split="validation", labels=LABELS, prefix="something-something-v2-"):
-    """The official files; the path of the split's."""
+    """Write the official files; return the path of the split's."""
     (folder / f"{prefix}labels.json").write_text(json.dumps(labels))
     path = folder / f"{prefix}{split}.json"
     path.write_text(json.dumps(entries))
-    return str(path)
-
-
-def write_list(folder, *rows, name="val.csv", header=HEADER):
-    path = folder / name
-    path.write_text(header + "".join(f"{row}\n" for row in rows))
     return str(path)
 
 
@@ -113,7 +108,7 @@ JSON_FILES = "something-something-v2-validation.json, validation.json"
 
 
 @pytest.mark.parametrize(
-    ("read", "there", "message"),
+    ("read", "files", "message"),
     [
         (read_ssv2, (), f"no list of the split 'test' in FOLDER; looked for val.csv, {JSON_FILES}"),
         (read_ssv2_videos, (), f"no JSON file of the split 'test' in FOLDER; looked for {JSON_FILES}"),
@@ -130,8 +125,8 @@ JSON_FILES = "something-something-v2-validation.json, validation.json"
         ),
     ],
 )
-def test_missing_files_are_named(tmp_path, read, there, message):
-    for name in there:
+def test_missing_files_are_named(tmp_path, read, files, message):
+    for name in files:
         (tmp_path / name).touch()
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(message.replace('FOLDER', str(tmp_path)))}$"):
         read(str(tmp_path), "test", 3)
@@ -143,10 +138,10 @@ def test_frame_lists_take_labels_from_the_json_by_id(tmp_path):
     write_list(tmp_path, *rows)
     videos = read_ssv2_frames(str(tmp_path), "val", 3, path_prefix="/frames")
     assert videos == [
-        Video("/frames/74225", 1, f"{path}: entry 1 (id 74225)", frames="74225_000001.jpg"),
-        Video("/frames/86", 0, f"{path}: entry 2 (id 86)", frames="86_000001.jpg\n86_000002.jpg"),
+        Video("/frames/74225", 1, f"{path}: entry 1 (id 74225)", pictures="74225_000001.jpg"),
+        Video("/frames/86", 0, f"{path}: entry 2 (id 86)", pictures="86_000001.jpg\n86_000002.jpg"),
     ]
-    assert videos[1].frame_paths == ["/frames/86/86_000001.jpg", "/frames/86/86_000002.jpg"]
+    assert videos[1].picture_paths == ["/frames/86/86_000001.jpg", "/frames/86/86_000002.jpg"]
     assert read_ssv2_frames(str(tmp_path), "test", 3)[0].path == f"{tmp_path}/74225"
 
 
@@ -157,8 +152,8 @@ def test_videos_without_pictures_are_reported_as_missing(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "86" / "86_000001.jpg").touch()
     videos = read_ssv2_frames(str(tmp_path), "val", 3)
-    assert (videos[0].path, videos[0].frames) == (f"{tmp_path}/74225", "")
-    assert find_videos(videos) == FoundVideos(found=[videos[1]], missing=[videos[0]])
+    assert (videos[0].path, videos[0].pictures) == (f"{tmp_path}/74225", "")
+    assert find_videos(videos) == FoundVideos(existing=[videos[1]], missing=[videos[0]])
 
 
 def test_pictures_of_videos_that_no_json_file_has_are_left_out(tmp_path, caplog):
@@ -175,55 +170,27 @@ def test_labels_of_the_list_where_there_is_no_json(tmp_path):
     rows = ('86 0 0 86/1.jpg "2,1"', "86 0 1 86/2.jpg 2", "", "7 1 0 7/1.jpg 0")
     path = write_list(tmp_path, *rows, name="train.csv")
     assert read_ssv2_frames(str(tmp_path), "train", 3, path_prefix="f") == [
-        Video("f/86", 2, f"{path}:2", frames="1.jpg\n2.jpg"),
-        Video("f/7", 0, f"{path}:5", frames="1.jpg"),
+        Video("f/86", 2, f"{path}:2", pictures="1.jpg\n2.jpg"),
+        Video("f/7", 0, f"{path}:5", pictures="1.jpg"),
     ]
 
 
-@pytest.mark.parametrize(
-    ("rows", "path", "frames"),
-    [
-        # Not consecutive, in one folder.
-        (["1 0 0 1/a.jpg 0", "2 1 0 2/a.jpg 0", "1 0 1 1/b.jpg 0"], "/f/1", "a.jpg\nb.jpg"),
-        # In several folders: their common one.
-        (["1 0 0 x/1/a.jpg 0", "1 0 1 x/2/b.jpg 0", "1 0 2 x/10/c.jpg 0"], "/f/x", "1/a.jpg\n2/b.jpg\n10/c.jpg"),
-        (["1 0 0 x/1/a.jpg 0", "2 1 0 2/a.jpg 0", "1 0 1 y/b.jpg 0"], "/f", "x/1/a.jpg\ny/b.jpg"),
-        (["1 0 0 a.jpg 0", "1 0 1 b.jpg 0"], "/f", "a.jpg\nb.jpg"),
-        (["1 0 0 /d/1/a.jpg 0", "1 0 1 /d/1/b.jpg 0"], "/d/1", "a.jpg\nb.jpg"),
-        (["1 0 0 /d/a.jpg 0", "1 0 1 /e/b.jpg 0"], "/", "d/a.jpg\ne/b.jpg"),
-        (["1 0 0 s3://x/1/a.jpg 0", "1 0 1 s3://x/1/b.jpg 0"], "s3://x/1", "a.jpg\nb.jpg"),
-        (["1 0 0 s3://x/a.jpg 0", "1 0 1 s3://y/b.jpg 0"], "s3://", "x/a.jpg\ny/b.jpg"),
-        # As some writers quote.
-        (['"1" "0" 0 "my 1/a.jpg" 0', '"1" 0 1 "my 1/b.jpg" 0'], "/f/my 1", "a.jpg\nb.jpg"),
-        # Numbers that say nothing leave the list's order.
-        (["1 0 0 1/b.jpg 0", "1 0 0 1/a.jpg 0"], "/f/1", "b.jpg\na.jpg"),
-    ],
-)
-def test_pictures_are_relative_to_their_common_folder(tmp_path, rows, path, frames):
-    write_list(tmp_path, *rows, header="\ufeff" + HEADER.replace("\n", "\r\n"))
-    video = read_ssv2_frames(str(tmp_path), "val", 3, path_prefix="/f")[0]
-    assert (video.path, video.frames) == (path, frames)
-    listed = [re.search(r'[^ "]*(my [^ "]*)?\.jpg', row)[0] for row in rows if row.startswith(("1", '"1'))]
-    assert video.frame_paths == [name if re.match(r"/|s3:", name) else f"/f/{name}" for name in listed]
+def test_pictures_come_before_videos_and_the_log_says_which(tmp_path, caplog):
+    json_path = write_json(tmp_path)
+    with caplog.at_level(logging.INFO, "mutualnet3d"):
+        videos = read_ssv2(str(tmp_path), "test", 3, path_prefix="/v")
+        list_path = write_list(tmp_path, '86 0 0 86/1.jpg ""')
+        pictures = read_ssv2(str(tmp_path), "test", 3, path_prefix="/v")
+    assert [videos[1].path, pictures[1].path, pictures[1].pictures] == ["/v/86.webm", "/v/86", "1.jpg"]
+    assert caplog.messages == [
+        f"Something-Something V2, test: .webm videos, listed in {json_path}",
+        f"Something-Something V2, test: pictures, listed in {list_path}",
+    ]
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (
-            ["1 0 0 1/a.jpg"],
-            r"val\.csv:2: expected `original_vido_id video_id frame_id path labels`, got '1 0 0 1/a\.jpg'",
-        ),
-        (["1 0 0 1/a.jpg 0", "1 0 x 1/b.jpg 0"], r"val\.csv:3: expected `original_vido_id .*`, got '1 0 x 1/b\.jpg 0'"),
-        (["1 0 0 my 1/a.jpg 0"], r"val\.csv:2: expected `original_vido_id .*`, got '1 0 0 my 1/a\.jpg 0'"),
-        (
-            ["1 0 3 1/a.jpg 0", "1 0 4 1/b.jpg 0", "1 0 2 1/c.jpg 0"],
-            r"val\.csv:4: the frame_id must not fall within a video, got 2 after 4 \(video 1\)",
-        ),
-        (
-            ["1 0 3 1/a.jpg 0", "2 0 0 2/b.jpg 0", "1 0 2 1/c.jpg 0"],
-            r"val\.csv:4: the frame_id must not fall within a video, got 2 after 3 \(video 1\)",
-        ),
         (
             ["1 0 0 1/a.jpg 0", '2 0 0 2/b.jpg ""'],
             r"val\.csv:3: the video 2 has no label here, and there is no JSON file to give it one; "
@@ -234,34 +201,7 @@ def test_pictures_are_relative_to_their_common_folder(tmp_path, rows, path, fram
         ([], r"val\.csv: the list is empty; expected a line `original_vido_id video_id frame_id path labels` for each"),
     ],
 )
-def test_frame_lists_that_cannot_be(tmp_path, rows, message):
+def test_labels_of_frame_lists_that_cannot_be(tmp_path, rows, message):
     write_list(tmp_path, *rows)
     with pytest.raises(ValueError, match=message):
         read_ssv2_frames(str(tmp_path), "val", 3)
-
-
-def test_frame_list_without_its_header(tmp_path):
-    write_list(tmp_path, "1 0 0 1/a.jpg 0", header="")
-    with pytest.raises(
-        ValueError, match=r"val\.csv:1: expected the header `original_vido_id .*`, got '1 0 0 1/a\.jpg 0'"
-    ):
-        read_ssv2_frames(str(tmp_path), "val", 3)
-
-
-def test_frame_list_that_is_not_utf8(tmp_path):
-    (tmp_path / "val.csv").write_bytes(HEADER.encode() + b"1 0 0 \xe9/a.jpg 0\n")
-    with pytest.raises(ValueError, match=r"val\.csv:2: the text must be UTF-8 \(invalid continuation byte\)"):
-        read_ssv2_frames(str(tmp_path), "val", 3)
-
-
-def test_pictures_come_before_videos_and_the_log_says_which(tmp_path, caplog):
-    json_path = write_json(tmp_path)
-    with caplog.at_level(logging.INFO, "mutualnet3d"):
-        videos = read_ssv2(str(tmp_path), "test", 3, path_prefix="/v")
-        list_path = write_list(tmp_path, '86 0 0 86/1.jpg ""')
-        pictures = read_ssv2(str(tmp_path), "test", 3, path_prefix="/v")
-    assert [videos[1].path, pictures[1].path, pictures[1].frames] == ["/v/86.webm", "/v/86", "1.jpg"]
-    assert caplog.messages == [
-        f"Something-Something V2, test: .webm videos, listed in {json_path}",
-        f"Something-Something V2, test: pictures, listed in {list_path}",
-    ]

@@ -10,20 +10,22 @@ from mutualnet3d.data.transforms import FrameBuffer, Normalize, crop_frames, res
 
 def test_crop_cuts_and_mirrors():
     frames = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
-    room = FrameBuffer()
-    assert np.array_equal(crop_frames(iter(frames), 2, CropBox(1, 2, 4), room).numpy(), frames[:, 1:5, 2:6])
-    mirrored = crop_frames(iter(frames), 2, CropBox(1, 2, 4, 3, flip=True), room)
+    buffers = [FrameBuffer(), FrameBuffer()]
+    (cut,) = crop_frames(iter(frames), 2, [CropBox(1, 2, 4)], buffers)
+    assert np.array_equal(cut.numpy(), frames[:, 1:5, 2:6])
+    cut, mirrored = crop_frames(iter(frames), 2, [CropBox(0, 0, 5), CropBox(1, 2, 4, 3, flip=True)], buffers)
+    assert np.array_equal(cut.numpy(), frames[:, :5, :5])
     assert mirrored.shape == (2, 4, 3, 3)
     assert np.array_equal(mirrored.numpy(), frames[:, 1:5, 2:5][:, :, ::-1])
 
 
-def test_room_is_used_again_unless_it_would_be_large():
-    room = FrameBuffer()
-    assert room(2, 3, 3).data_ptr() == room(3, 2).data_ptr()
-    assert room(5, 5, 5).shape == (5, 5, 5)
-    large = room(40, 1024, 1024)
+def test_a_buffer_is_used_again_unless_it_would_be_large():
+    buffer = FrameBuffer()
+    assert buffer(2, 3, 3).data_ptr() == buffer(3, 2).data_ptr()
+    assert buffer(5, 5, 5).shape == (5, 5, 5)
+    large = buffer(40, 1024, 1024)
     large[0] = 7
-    assert room(4).data_ptr() != large.data_ptr()
+    assert buffer(4).data_ptr() != large.data_ptr()
 
 
 def test_resize_is_antialiased_and_copies_what_has_its_size():

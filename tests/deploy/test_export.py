@@ -17,9 +17,9 @@ from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, SUMS, Bundle, wri
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import MAX_DIFFERENCE, ParityError, eager_logits, export
 from mutualnet3d.engine.checkpoint import file_hash
+from tests.cli.test_latency import CONFIGS, write_tested
 from tests.copies import Script
 from tests.deploy.networks import FULL, HOW, SMALL, source_of
-from tests.tools.test_measure_latency import CONFIGS, write_tested
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [deploy])")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mutualnet3d as m3
 from mutualnet3d.deploy import predictor as predictor_module
@@ -16,10 +17,10 @@ from mutualnet3d.deploy.export import eager_logits, export
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.reader import VideoDecodeError
+from mutualnet3d.video.errors import VideoDecodeError
+from tests.cli.test_latency import CONFIGS, write_tested
 from tests.conftest import SHARED
 from tests.deploy.networks import FULL, HOW, SMALL
-from tests.tools.test_measure_latency import CONFIGS, write_tested
 
 CPU = torch.device("cpu")
 
@@ -166,6 +167,21 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         Predictor.load(str(tmp_path))
 
 
+def test_a_folder_of_pictures_is_a_video_whose_rate_the_caller_may_know(predictor, tmp_path):
+    frames = np.random.default_rng(2).integers(0, 256, (30, 72, 96, 3), dtype=np.uint8)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    for fps in (None, 12.0):
+        of_folder = predictor.predict(tmp_path, config=SMALL, fps=fps)
+        in_memory = predictor.predict(frames, config=SMALL, fps=fps)
+        assert of_folder.source == str(tmp_path)
+        assert of_folder.labels == in_memory.labels
+        assert np.array_equal(of_folder.frames, in_memory.frames)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VideoDecodeError, match="empty: the folder has no picture; looked for"):
+        predictor.predict(str(tmp_path / "empty"))
+
+
 # ---- what cannot be --------------------------------------------------------------------------------------------------
 
 
@@ -179,7 +195,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         ({"views": 0}, r"views is 0; allowed: clips over the video, 1 or more, or \(clips, crops\), crops 1 or 3"),
         ({"views": (1, 2)}, r"views is \(1, 2\)"),
         ({"top": 0}, "top is 0; it must be an integer of at least 1"),
-        ({"fps": 24.0}, "fps is of frames; a file tells its own"),
+        ({"fps": 24.0}, "fps is of frames and of folders of pictures; a file tells its own"),
     ],
 )
 def test_other_arguments_are_refused(arguments, message, predictor, video):

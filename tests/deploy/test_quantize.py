@@ -211,7 +211,7 @@ def test_sub_networks_without_an_accuracy_in_int8_are_left_out(quantized):
     for budget in ({"gflops": 1.0}, {"milliseconds": 1e6}):
         with pytest.raises(
             ValueError,
-            match=r"has no rows of back end openvino-int8 with 1 x 1 .*; a budget needs accuracies \(tools/exp",
+            match=r"has no rows of back end openvino-int8 with 1 x 1 .*; a budget needs accuracies \(`mutualnet3d exp",
         ):
             unknown.predict(FRAMES, **budget)
 

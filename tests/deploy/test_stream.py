@@ -20,7 +20,7 @@ from mutualnet3d.deploy.prediction import Prediction, Timing
 from mutualnet3d.deploy.stream import Stream
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.reader import VideoDecodeError
+from mutualnet3d.video.errors import VideoDecodeError
 from tests.conftest import numbered_frames, write_video
 
 PREPROCESSING = Preprocessing(4, 2, 8.0, scale=32, crop_size=32, mean=(0.45,) * 3, std=(0.225,) * 3)  # spans 1 s
@@ -151,7 +151,7 @@ def test_frames_of_uneven_times(monkeypatch):
 
         def close(self): ...
 
-    monkeypatch.setattr(stream_module, "open_source", lambda *args, **settings: Uneven())
+    monkeypatch.setattr(stream_module, "open_frame_stream", lambda *args, **settings: Uneven())
     _, machine = exhausted("uneven")
     assert machine.shown == [[0, 1, 2, 3], [4, 5], [5], [5], [6, 7]]
     assert machine.rates == pytest.approx([10.0, 1 / 0.9, 8.0, 8.0, 5.0])

@@ -17,7 +17,8 @@ from PIL import Image
 from mutualnet3d.deploy.web_page import Clip, Demo, escape_markdown, find_clips, label_of_point, pngs
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.video.reader import VideoDecodeError, VideoReader
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.open import open_video
 from tests.conftest import numbered_frames, write_video
 
 SMALL, LARGE = SubnetConfig(0.5, 32, 2), SubnetConfig(1.0, 320, 4)
@@ -44,8 +45,8 @@ class NoNetwork:
 
     def predict(self, source, config=None):
         self.during()
-        with VideoReader(source) as video:
-            (frame_HWC,) = video.frames([0])
+        with open_video(source) as video:
+            (frame_HWC,) = video.read([0])
         return SimpleNamespace(config=config, frames=frame_HWC[None])
 
 
@@ -75,8 +76,27 @@ def test_clips_of_a_folder_a_list_and_a_video(tmp_path):
     assert find_clips(video, CLASSES) == (Clip("b.mp4", video),)
 
 
+def test_a_folder_of_pictures_is_a_clip(tmp_path):
+    folder = tmp_path / "wave"
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(np.full((4, 5, 3), 20 * number, np.uint8)).save(folder / f"{number}.png")
+    (tmp_path / "list.csv").write_text("wave 1\n")
+    (clip,) = find_clips(str(folder), CLASSES)
+    assert clip == Clip("wave", str(folder))
+    (listed,) = find_clips(str(tmp_path / "list.csv"), CLASSES)
+    assert listed == Clip("wave", str(folder), "bright")
+    assert clip.is_folder
+    assert clip.read() == (folder / "6.png").read_bytes()
+    assert Demo(NoNetwork()).predict(clip, SMALL).frames.max() == 0
+    assert not Clip("a", upload=b"").is_folder
+    # A folder of videos is one, whatever pictures lie beside them.
+    (folder / "a.mp4").touch()
+    assert find_clips(str(folder), CLASSES) == (Clip("a.mp4", str(folder / "a.mp4")),)
+
+
 def test_clips_that_are_none(tmp_path):
-    with pytest.raises(ValueError, match=r"no videos in this folder; expected files \.mp4, \.avi"):
+    with pytest.raises(ValueError, match=r"no videos in this folder; expected files \.mp4, \.avi.*, or pictures"):
         find_clips(str(tmp_path), CLASSES)
     with pytest.raises(FileNotFoundError, match=rf"no folder of videos and no list of them at {tmp_path}/none"):
         find_clips(str(tmp_path / "none"), CLASSES)

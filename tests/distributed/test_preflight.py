@@ -20,18 +20,11 @@ import torch
 from mutualnet3d import distributed
 from mutualnet3d.distributed import PreflightError, joined, launch, preflight
 from mutualnet3d.distributed.launch import _SLURM_NEEDS, _TORCHRUN, Launch
-from tests.gloo import in_processes
 
 
-def test_alone_there_is_nothing_to_exchange():
-    tensor = torch.tensor([1.0, 2.0])
+def test_alone_there_is_nobody_to_meet():
     with joined(Launch(host="nowhere.invalid", port=1)):
-        assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-        assert distributed.gather({"a": 1}) == [{"a": 1}]
-        assert distributed.broadcast("a") == "a"
-        distributed.barrier()
-        assert distributed.sum_over_ranks(tensor) is tensor
-    assert tensor.tolist() == [1, 2]
+        assert distributed.world_size() == 1
 
 
 @pytest.mark.parametrize(
@@ -40,26 +33,6 @@ def test_alone_there_is_nothing_to_exchange():
 )
 def test_ranks_are_named_shortly(ranks, text):
     assert preflight._ranks(ranks) == text
-
-
-@pytest.mark.parametrize(
-    ("error", "lost"),
-    [
-        (torch.distributed.DistNetworkError("Connection reset by peer"), True),
-        (torch.distributed.DistBackendError("NCCL error in: x.cpp:1, remote process exited"), True),
-        (RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [10.0.0.2]:18600."), True),
-        (RuntimeError("Operation timed out!"), True),
-        (RuntimeError("decoder: Read error"), False),
-        (RuntimeError("[enforce fail at gloo/transport/tcp/pair.cc:1] op.preamble.length <= op.nbytes. 8 vs 4"), False),
-        (ConnectionResetError("Connection reset by peer"), False),
-        (ValueError("gloo: Broken pipe"), False),
-    ],
-)
-def test_lost_peers(error, lost):
-    assert distributed.is_lost_peer(error) is lost
-    outer, later = OSError("could not go on"), KeyError("while handling it")
-    outer.__cause__, later.__context__ = error, outer
-    assert distributed.is_lost_peer(later) is lost
 
 
 # The preflight ends before torch's one process group of a process is made, so threads do for ranks where it fails.
@@ -79,34 +52,34 @@ def failures(
     fingerprints: dict[int, str],
     also: Callable[[int], object] = lambda port: None,
 ) -> dict[int, str]:
-    """Let some ranks try to join; what each was told. `also` runs beside them and is given the port."""
-    port, told = free_port(), {}
+    """Let some ranks try to join; return the error of each. `also` runs beside them and is given the port."""
+    port, messages = free_port(), {}
 
     def join(rank: int, fingerprint: str) -> None:
         try:
             with joined(Launch(rank, world_size, 0, 1, "127.0.0.1", port), timeout_seconds, fingerprint):
-                told[rank] = "joined"
+                messages[rank] = "joined"
         except PreflightError as error:
-            told[rank] = str(error)
+            messages[rank] = str(error)
 
-    threads = [threading.Thread(target=join, args=one, daemon=True) for one in fingerprints.items()]
+    threads = [threading.Thread(target=join, args=item, daemon=True) for item in fingerprints.items()]
     for thread in threads:
         thread.start()
     also(port)
     for thread in threads:
         thread.join(timeout_seconds + 20)
-    return {rank: told[rank].replace(str(port), "PORT") for rank in sorted(told)}
+    return {rank: messages[rank].replace(str(port), "PORT") for rank in sorted(messages)}
 
 
-def test_who_may_come_when_the_job_is_tried_again_is_told_apart():
+def test_a_job_that_may_be_tried_again_is_marked():
     assert distributed.PreflightError("rank 1 did not come", is_lost=True).is_lost
     assert not distributed.PreflightError("rank 1 runs another config").is_lost
 
 
 def test_missing_ranks_are_named():
     start = time.monotonic()
-    told = failures(6, 1.0, {0: "", 2: ""})
-    assert told == {
+    messages = failures(6, 1.0, {0: "", 2: ""})
+    assert messages == {
         rank: f"rank {rank} of 6 on {HERE}: ranks 1, 3-5 of 6 did not come to 127.0.0.1:PORT within 1 s; "
         f"there were {HERE}: ranks 0, 2".replace("\\", "")
         for rank in (0, 2)
@@ -123,13 +96,13 @@ def test_a_rank_that_another_has_taken():
         ):
             pass
 
-    told = failures(3, 1.5, {0: "", 1: ""}, second)
-    assert "rank 2 of 3 did not come" in told[0]
+    messages = failures(3, 1.5, {0: "", 1: ""}, second)
+    assert "rank 2 of 3 did not come" in messages[0]
 
 
 def test_ranks_that_run_something_else_are_named():
-    told = failures(3, 20.0, {0: "torch 2.15", 1: "torch 2.6", 2: "torch 2.15"})
-    assert told == {
+    messages = failures(3, 20.0, {0: "torch 2.15", 1: "torch 2.6", 2: "torch 2.15"})
+    assert messages == {
         rank: f"rank {rank} of 3 on {HERE}: rank 1 of 3 ({HERE}: rank 1) run another config or other versions than "
         f"rank 0 on {socket.gethostname()}: rank 0 'torch 2.15', rank 1 'torch 2.6'".replace("\\", "")
         for rank in range(3)
@@ -137,8 +110,8 @@ def test_ranks_that_run_something_else_are_named():
 
 
 def test_a_store_that_cannot_be_reached_or_opened():
-    told = failures(2, 1.0, {1: ""})
-    assert told[1].startswith(
+    messages = failures(2, 1.0, {1: ""})
+    assert messages[1].startswith(
         f"rank 1 of 2 on {HERE} cannot reach rank 0 at 127.0.0.1:PORT within 1 s: ".replace("\\", "")
     )
     with socket.socket() as taken:
@@ -162,18 +135,18 @@ import torch.distributed as dist
 from mutualnet3d import distributed
 from mutualnet3d.distributed import PreflightError, joined, preflight
 from mutualnet3d.distributed.launch import Launch, find_launch
-said = {}
+results = {}
 def place():
     return Launch(rank, 2, rank, 2, "127.0.0.1", ports.pop(0), "torchrun")
-def say(**what):
-    said.update(what)
-def tell():
-    print("SAID", json.dumps(said), flush=True)
+def report(**values):
+    results.update(values)
+def print_results():
+    print("RESULTS", json.dumps(results), flush=True)
 """
 TOGETHER = """
 with joined(place(), 30.0, "the same"):
     tensor = torch.tensor([1.0, rank])
-    say(
+    report(
         place=[distributed.rank(), distributed.world_size(), distributed.is_main()],
         gather=distributed.gather({"rank": rank, "text": "a" * (rank + 1)}),
         broadcast=distributed.broadcast(["from", rank]),
@@ -184,15 +157,15 @@ with joined(place(), 30.0, "the same"):
     start = time.monotonic()
     time.sleep(0.5 * rank)
     distributed.barrier()
-    say(waited=time.monotonic() - start)
-say(left=not dist.is_initialized())
+    report(waited=time.monotonic() - start)
+report(left=not dist.is_initialized())
 if rank == 1:
     os.environ["GLOO_SOCKET_IFNAME"] = "nosuch0"
 try:
     with joined(place(), 3.0):
-        say(no_network="joined")
+        report(no_network="joined")
 except PreflightError as error:
-    say(no_network=str(error))
+    report(no_network=str(error))
 os.environ.pop("GLOO_SOCKET_IFNAME", None)
 start = time.monotonic()
 try:
@@ -203,8 +176,8 @@ try:
         time.sleep(1.5)
         distributed.barrier()
 except RuntimeError as error:
-    say(silent=[distributed.is_lost_peer(error), str(error)])
-tell()
+    report(silent=[distributed.is_lost_peer(error), str(error)])
+print_results()
 tensor = torch.ones(100_000)
 with joined(place(), 30.0):
     try:
@@ -213,8 +186,8 @@ with joined(place(), 30.0):
             if rank == 1 and step == 20:
                 os.kill(os.getpid(), signal.SIGKILL)
     except RuntimeError as error:
-        say(killed=[distributed.is_lost_peer(error), str(error)])
-tell()
+        report(killed=[distributed.is_lost_peer(error), str(error)])
+print_results()
 """
 BACKWARD = """
 preflight._LEAVING_SECONDS = 1.0
@@ -227,8 +200,8 @@ try:
             if rank == 1 and step == 20:
                 os.kill(os.getpid(), signal.SIGKILL)
 except RuntimeError as error:
-    say(killed=[distributed.is_lost_peer(error), str(error)])
-tell()
+    report(killed=[distributed.is_lost_peer(error), str(error)])
+print_results()
 """
 # Rank 0 fails while an exchange is under way that rank 1 never answers.
 ABANDONED = """
@@ -241,16 +214,16 @@ try:
         start = time.monotonic()
         raise KeyError("a bug")
 except KeyError as error:
-    say(error=str(error), seconds=time.monotonic() - start)
-tell()
+    report(error=str(error), seconds=time.monotonic() - start)
+print_results()
 """
 
 
-def heard(output: str) -> dict[str, Any]:
-    lines = [line for line in output.splitlines() if line.startswith("SAID ")]
+def results_of(output: str) -> dict[str, Any]:
+    lines = [line for line in output.splitlines() if line.startswith("RESULTS ")]
     assert lines, output
-    said: dict[str, Any] = json.loads(lines[-1].removeprefix("SAID "))
-    return said
+    results: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULTS "))
+    return results
 
 
 @contextlib.contextmanager
@@ -279,37 +252,6 @@ def two_processes(tmp_path: Path, body: str) -> Iterator[list[subprocess.Popen[s
             process.communicate()
 
 
-def in_groups() -> dict[str, object]:
-    """In each of four processes."""
-    pair = distributed.group_of(2)
-    assert pair is not None
-    summed = torch.tensor([float(distributed.rank())])
-    torch.distributed.all_reduce(summed, group=pair)
-    tensors = [torch.full((2,), float(distributed.rank())), torch.tensor(distributed.rank())]
-    distributed.broadcast_tensors(tensors)
-    with pytest.raises(ValueError, match="a job of 4 processes has no groups of 3"):
-        distributed.group_of(3)
-    return {
-        "pair": torch.distributed.get_process_group_ranks(pair),
-        "sum": summed.item(),
-        "alone": distributed.group_of(1),
-        "whole": distributed.group_of(4) is torch.distributed.group.WORLD,
-        "broadcast": [tensor.sum().item() for tensor in tensors],
-    }
-
-
-def test_groups_and_tensors_of_rank_0():
-    for rank, found in enumerate(in_processes("tests.distributed.test_preflight", "in_groups", world_size=4)):
-        first = rank - rank % 2
-        assert found == {
-            "pair": [first, first + 1],
-            "sum": 2.0 * first + 1.0,
-            "alone": None,
-            "whole": True,
-            "broadcast": [0.0, 0],
-        }
-
-
 def environment() -> dict[str, str]:
     """Without what would say that this process is one of a job's."""
     kept = {name: value for name, value in os.environ.items() if name not in (*_TORCHRUN, *_SLURM_NEEDS)}
@@ -319,26 +261,26 @@ def environment() -> dict[str, str]:
 def test_two_processes_meet_exchange_and_lose_each_other(tmp_path):
     with two_processes(tmp_path, TOGETHER) as processes:
         outputs = [process.communicate(timeout=60)[0] for process in processes]
-    said = [heard(output) for output in outputs]
+    results = [results_of(output) for output in outputs]
     for rank in range(2):
-        assert said[rank]["place"] == [rank, 2, rank == 0]
-        assert said[rank]["gather"] == [{"rank": 0, "text": "a"}, {"rank": 1, "text": "aa"}]
-        assert said[rank]["broadcast"] == ["from", 0]
-        assert said[rank]["same"]
-        assert said[rank]["sum"] == [2.0, 1.0]
+        assert results[rank]["place"] == [rank, 2, rank == 0]
+        assert results[rank]["gather"] == [{"rank": 0, "text": "a"}, {"rank": 1, "text": "aa"}]
+        assert results[rank]["broadcast"] == ["from", 0]
+        assert results[rank]["same"]
+        assert results[rank]["sum"] == [2.0, 1.0]
         # Not the preflight's.
-        assert said[rank]["timeout"] == 1800.0
-        assert said[rank]["left"]
-        message = said[rank]["no_network"]
+        assert results[rank]["timeout"] == 1800.0
+        assert results[rank]["left"]
+        message = results[rank]["no_network"]
         assert f"rank {rank} of 2 on" in message
         assert "all 2 ranks came to 127.0.0.1:" in message
         assert "but cannot exchange data: " in message
         assert "GLOO_SOCKET_IFNAME" in message
-        assert said[rank]["silent"][0] is True, said[rank]["silent"]
-    assert said[0]["waited"] > 0.4
-    assert "nosuch0" in said[1]["no_network"]
-    assert said[0]["killed"][0] is True, said[0]["killed"]
-    assert "killed" not in said[1]
+        assert results[rank]["silent"][0] is True, results[rank]["silent"]
+    assert results[0]["waited"] > 0.4
+    assert "nosuch0" in results[1]["no_network"]
+    assert results[0]["killed"][0] is True, results[0]["killed"]
+    assert "killed" not in results[1]
     assert [process.returncode for process in processes] == [0, -signal.SIGKILL]
 
 
@@ -346,19 +288,19 @@ def test_a_process_that_dies_during_backward(tmp_path):
     with two_processes(tmp_path, BACKWARD) as processes:
         output = processes[0].communicate(timeout=40)[0]
         assert processes[1].wait(timeout=20) == -signal.SIGKILL
-    said = heard(output)
-    assert said["killed"][0] is True, said
-    assert "gloo" in said["killed"][1]
+    results = results_of(output)
+    assert results["killed"][0] is True, results
+    assert "gloo" in results["killed"][1]
     assert processes[0].returncode == 0
 
 
 def test_an_error_leaves_without_waiting_for_the_others(tmp_path):
     with two_processes(tmp_path, ABANDONED) as processes:
         # Also the end of the process waits for nobody: rank 1 sleeps for a minute.
-        said = heard(processes[0].communicate(timeout=40)[0])
+        results = results_of(processes[0].communicate(timeout=40)[0])
         assert processes[1].poll() is None
-    assert said["error"] == "'a bug'"
-    assert said["seconds"] < 5.0
+    assert results["error"] == "'a bug'"
+    assert results["seconds"] < 5.0
     assert processes[0].returncode == 0
 
 
@@ -372,8 +314,8 @@ with joined(launch, 30.0):
     own = [launch.rank, launch.local_rank, launch.local_world_size, launch.started_by, launch.attempt]
     values = distributed.gather(own)
     if distributed.is_main():
-        say(values=values, hosts_store=launch.hosts_store, host=launch.host, port=launch.port)
-        tell()
+        report(values=values, hosts_store=launch.hosts_store, host=launch.host, port=launch.port)
+        print_results()
 """
     )
     port = free_port()
@@ -382,7 +324,7 @@ with joined(launch, 30.0):
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, env=environment(), check=False
     )
     assert done.returncode == 0, done.stdout
-    assert heard(done.stdout) == {
+    assert results_of(done.stdout) == {
         "values": [[0, 0, 2, "torchrun", 0], [1, 1, 2, "torchrun", 0]],
         "hosts_store": False,
         "host": "127.0.0.1",

@@ -166,15 +166,15 @@ def share_of_a_test() -> tuple[dict, dict]:
     batches = [[(20 + clip, 0) for clip in clips] for clips in (range(6), range(6, 10))]
     mine = [batch_of(clips) for clips in batches[shard.rank :: shard.world_size]]
     assert calibrate(model, CONFIGS, mine, prepare, distributed.sum_over_ranks) == 10
-    requests = TestBatchSampler(NUM_VIDEOS, NUM_VIEWS, batch_size=4, shapes=[], shard=shard)
+    batch_sampler = TestBatchSampler(NUM_VIDEOS, NUM_VIEWS, batch_size=4, shapes=[], shard=shard)
     with evaluation_forward(model) as forward:
         result = evaluate(
             forward,
             CONFIGS,
-            (batch_of([(request.index, request.view) for request in batch]) for batch in requests),
+            (batch_of([(request.index, request.view) for request in batch]) for batch in batch_sampler),
             prepare,
             CPU,
-            videos=requests.videos,
+            videos=batch_sampler.videos,
             num_videos=NUM_VIDEOS,
             num_views=NUM_VIEWS,
             num_classes=5,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutualnet3d.engine.optim import build_sgd, cosine, parameter_groups, relative_steps, with_warmup
+from mutualnet3d.engine.optim import build_sgd, cosine, linear_scaling, parameter_groups, relative_steps, with_warmup
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.shapes import ClipShape
 
@@ -72,3 +72,8 @@ def test_steps_are_pyslowfasts(epoch, lr):
     """Its Something-Something recipe: STEPS [0, 14, 18], six LRS of which three are used."""
     lr_at = relative_steps(base_lr=0.03, steps=[0, 14, 18], lrs=[1, 0.1, 0.01, 0.001, 0.0001, 0.00001])
     assert lr_at(epoch) == pytest.approx(lr)
+
+
+def test_linear_scaling_of_the_learning_rate():
+    assert linear_scaling(1024, 256) == 4.0
+    assert linear_scaling(1024, 0) == 1.0

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from mutualnet3d.engine.step_metrics import STOP, agree
+from mutualnet3d.engine.step_metrics import reduce_metrics
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.models.x3d import build_x3d
@@ -92,12 +92,10 @@ def gradients(family, rows, sync_group=None, num_parts=1):
                     no_sync=network.no_sync,
                 )
             )
-    outcome = agree(0, results, {STOP: sync_group is not None and dist.get_rank() == 1})
     return {
         "gradients": {name: parameter.grad.clone() for name, parameter in model.named_parameters()},
         "tracked": {name: value.clone() for name, value in model.named_buffers() if "running" in name},
-        "losses": outcome.losses,
-        "stop": outcome.asked_for(STOP),
+        "losses": reduce_metrics(0, results).losses,
         "sent": found["sent"],
         "size": sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
     }
@@ -204,9 +202,3 @@ def test_the_first_step_of_many_processes_is_any_other_one_to_the_last_bit():
         assert each["untouched"]
         assert each[True] == 0
         assert each[False] > 0  # what torch's DDP does left alone: should that end, fix_order may go
-
-
-def test_a_vote_of_one_process_is_known_to_all():
-    for each in two_processes():
-        assert each["x3d", "sync"]["stop"]
-        assert not each["x3d", "own"]["stop"]

@@ -63,3 +63,16 @@ def test_the_temporary_name_is_hidden_and_a_process_own(tmp_path):
         assert temporary == atomic.temporary_path(str(tmp_path / "a.mp4"))
         open(temporary, "w").close()
     assert (tmp_path / "a.mp4").exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half of the ne")
+        raise OSError("disk full, on purpose")
+
+    with pytest.raises(OSError, match="disk full"):
+        atomic.write_atomically(str(path), fail)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.bin", b"old")]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from pytorchvideo.models.slowfast import create_slowfast
 
-from mutualnet3d.engine.evaluate import evaluate
+from mutualnet3d.engine.evaluate import evaluate, evaluation_forward
 from mutualnet3d.models.fusion import resize
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.mutual import calibrate, mutual_step
@@ -253,17 +253,29 @@ def test_calibration_runs_fast_once_for_all_subnets_and_once_for_the_full_networ
             assert torch.equal(variance, shared[config][name][1])
 
 
+def evaluated(model, configs, batches):
+    settings = {"videos": range(4), "num_videos": 4, "num_views": 1, "num_classes": 7, "keep_scores": True}
+    with evaluation_forward(model) as forward:
+        return evaluate(
+            forward,
+            configs,
+            batches,
+            prepare(model),
+            torch.device("cpu"),
+            batch_context=model.shared_fast_features,
+            **settings,
+        )
+
+
 def test_evaluation_runs_fast_once_where_its_statistics_agree(model):
     configs = [model.full, *SUBNETS]
     batches = batches_for(model, configs, 2)
     calibrate(model, configs, batches, prepare(model))
-    settings = {"videos": range(4), "num_videos": 4, "num_views": 1, "num_classes": 7, "keep_scores": True}
-    evaluating = (prepare(model), torch.device("cpu"))
     with counted(model) as count:
-        together = evaluate(model, configs, batches, *evaluating, **settings)
+        together = evaluated(model, configs, batches)
     assert len(count) == 2 * 2  # the full network's own, and one for all others
     for config in configs:
-        alone = evaluate(model, [config], batches, *evaluating, **settings)
+        alone = evaluated(model, [config], batches)
         assert torch.equal(alone.scores[config], together.scores[config])
 
 

@@ -10,7 +10,7 @@ from mutualnet3d.results.latency import Latencies
 from mutualnet3d.results.query_table import Views
 from mutualnet3d.runner import measuring
 from mutualnet3d.runner.measuring import measure_latency
-from tests.tools.test_measure_latency import CONFIGS, write_tested
+from tests.cli.test_latency import CONFIGS, write_tested
 
 CPU = torch.device("cpu")
 SETTINGS = {"device": CPU, "threads": 1, "batch_size": 1, "num_runs": 1}

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build_loaders import build_calibration_loader, read_split
+from mutualnet3d.data.build_loaders import build_calibration_loader
+from mutualnet3d.data.build_split import read_split
 from mutualnet3d.data.clip_reader import ClipReader
 from mutualnet3d.deploy.build import read_checkpoint
 from mutualnet3d.deploy.bundle import Bundle
@@ -23,7 +24,7 @@ from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.runner import quantizing
 from mutualnet3d.runner.quantizing import quantize_tested
 from mutualnet3d.shapes import Shard, SubnetConfig
-from tests.tools.test_measure_latency import CONFIGS, write_tested
+from tests.cli.test_latency import CONFIGS, write_tested
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
 pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
@@ -97,7 +98,7 @@ def top1_by_hand(model, source, config, data):
 
 def test_the_tool_writes_a_bundle_with_the_accuracy_of_int8(tested, data, tmp_path, run_tool):
     output = tmp_path / "bundle"
-    words = ["--checkpoint", tested.path, "--output", output, "--formats", "pytorch", "--subnets", FULL, SMALL]
+    words = ["--checkpoint", tested.path, "--output", output, "--formats", "pytorch", "--subnet", FULL, SMALL]
     status, out, err = run_tool(TOOL, *words, "--int8", "DATA.PATH_TO_DATA_DIR", data, *VIEWS)
     assert (status, err) == (0, "")
     bundle = Bundle.load(str(output))
@@ -187,7 +188,7 @@ def test_sub_networks_that_the_table_does_not_have(tested):
 
 def test_the_tool_names_what_is_wrong(tested, tmp_path, run_tool, monkeypatch):
     def error_of(*words):
-        status, out, err = run_tool(TOOL, "--checkpoint", tested.path, "--subnets", FULL, *words)
+        status, out, err = run_tool(TOOL, "--checkpoint", tested.path, "--subnet", FULL, *words)
         assert (status, out) == (2, "")
         return err.splitlines()[-1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,14 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.build_loaders import read_class_names
 from mutualnet3d.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualnet3d.models import build_model
 from mutualnet3d.results.query_table import Views
-from mutualnet3d.runner import build_test_space, configs_to_test
+from mutualnet3d.runner import configs_to_test
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
 from tests.conftest import TINY, as_overrides, log_as_found
-
-CFG = "X3D_tiny_mutual.yaml"
-
-
-def keys(cfg):
-    return [str(config) for config in configs_to_test(cfg)]
+from tests.runner.runs import CFG, make_cfg
 
 
 @pytest.fixture(scope="module")
@@ -43,60 +38,6 @@ def trained(tiny_data, tmp_path_factory):
         return m3.load_cfg(CFG, as_overrides({**common, **places, **named}))
 
     return make
-
-
-@pytest.mark.parametrize(
-    ("name", "overrides", "full", "size"),
-    [
-        ("SLOW_8x8_R50.yaml", [], "w1.0-s256-t8", 256),  # as PySlowFast tests it
-        ("SLOW_8x8_R50_mutual.yaml", [], "w1.0-s256-t8", 144),
-        ("SLOWFAST_4x16_R50_mutual.yaml", [], "w1.0-s256-t4", 144),
-        ("X3D_M.yaml", [], "w1.0-s224-t16", 224),
-        ("X3D_M_mutual.yaml", [], "w1.0-s224-t16", 144),
-        ("X3D_tiny_mutual.yaml", [], "w1.0-s48-t8", 32),
-        ("X3D_tiny_mutual.yaml", ["DATA.TRAIN_JITTER_SCALES", [60, 64], "DATA.TEST_CROP_SIZE", 60], "w1.0-s60-t8", 40),
-        ("X3D_tiny_mutual.yaml", ["TEST.SIZES", [56, 44, 36]], "w1.0-s56-t8", 36),
-    ],
-)
-def test_sizes_of_testing(name, overrides, full, size):
-    cfg = m3.load_cfg(name, overrides)
-    space = build_test_space(cfg)
-    assert str(space.full) == full
-    assert min(space.sizes) == size
-    assert keys(cfg)[0] == full
-
-
-def test_a_size_for_each_that_is_trained():
-    for sizes in ([56, 44], [56, 44, 44], [56, 44, 30.5]):
-        with pytest.raises(
-            ValueError, match=r"TEST\.SIZES is .*; it must be a size in pixels for each of MUTUAL\.SIZES, \[48"
-        ):
-            m3.load_cfg(CFG, ["TEST.SIZES", sizes])
-
-
-@pytest.mark.parametrize(
-    ("name", "number", "first", "last"),
-    [
-        ("X3D_M_mutual.yaml", 11, "w1.0-s224-t16", "w0.63-s144-t6"),
-        ("SLOW_8x8_R50_mutual.yaml", 9, "w1.0-s256-t8", "w0.63-s144-t3"),
-        ("SLOWFAST_4x16_R50_mutual.yaml", 10, "w1.0-s256-t4", "w0.63-s144-t2"),
-    ],
-)
-def test_the_papers_subnets(name, number, first, last):
-    configs = keys(m3.load_cfg(name, ["TEST.SUBNETS", ["paper"]]))
-    assert (len(configs), configs[0], configs[-1]) == (number, first, last)
-
-
-def test_the_paper_has_not_all_networks():
-    with pytest.raises(ValueError, match=r"the paper has no results of this network \(x3d, 8 frames.*x3d_m, slow_8x8"):
-        configs_to_test(m3.load_cfg(CFG, ["TEST.SUBNETS", ["paper"]]))
-
-
-def test_keys_may_have_sizes_of_training_and_of_testing():
-    both = ["w0.63-s224-t8", "w0.63-s160-t8", "w0.63-s182-t8"]
-    assert keys(m3.load_cfg("SLOW_8x8_R50_mutual.yaml", ["TEST.SUBNETS", both])) == both
-    with pytest.raises(ValueError, match=r"size 200 is none of the space's 256, 224, 182, 144, 192, 160, 128"):
-        configs_to_test(m3.load_cfg("SLOW_8x8_R50_mutual.yaml", ["TEST.SUBNETS", ["w0.63-s200-t8"]]))
 
 
 def test_a_front_of_a_subset_is_tested_on_all(trained):
@@ -181,22 +122,6 @@ def test_class_names_stand_beside_the_lists(trained, tiny_data, tmp_path):
     run_test(cfg)
     header = Path(cfg.OUTPUT_DIR, "confusion_w1.0-s32-t4.csv").read_text().splitlines()[0]
     assert header == "true class,dark room,bright room"
-
-
-def test_class_names_of_something_something_and_of_a_label_file(tmp_path):
-    (tmp_path / "labels.json").write_text(json.dumps({"Pushing something": "0", "Pulling something": "1"}))
-    words = ["DATA.PATH_TO_DATA_DIR", str(tmp_path), "MODEL.NUM_CLASSES", 3]
-    ssv2 = m3.load_cfg("SLOW_8x8_R50_ssv2.yaml", words)
-    assert read_class_names(ssv2) == ["Pushing something", "Pulling something", "2"]
-    (tmp_path / "names.txt").write_text("a\nb\nc\n")
-    assert read_class_names(m3.load_cfg(CFG, [*words, "DATA.LABEL_FILE", str(tmp_path / "names.txt")])) == [
-        "a",
-        "b",
-        "c",
-    ]
-    assert read_class_names(m3.load_cfg(CFG, words)) == ["Pushing something", "Pulling something", "2"]
-    (tmp_path / "labels.json").unlink()
-    assert read_class_names(m3.load_cfg(CFG, words)) == ["0", "1", "2"]
 
 
 def test_interpolated_statistics_are_measured_used_and_refused(trained, tmp_path):
@@ -290,3 +215,80 @@ def test_the_full_network_trained_alone_as_a_subnet_is_calibrated(tiny_overrides
     mean, _ = load_checkpoint(f"{cfg.OUTPUT_DIR}/calibrated.pyth")["statistics"][key]["blocks.0.norm"]
     assert state["blocks.0.norm.running_mean"].abs().max() == 0
     assert mean.abs().max() > 0.01
+
+
+def test_a_calibrated_checkpoint_is_tested_as_it_is(tiny_overrides, tmp_path):
+    cfg = make_cfg(tiny_overrides())
+    run_train(cfg)
+    first = run_test(cfg)
+    path = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
+    again = make_cfg(tiny_overrides(TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "again")))
+    second = run_test(again)
+    assert [(row.config, row.top1) for row in second.rows] == [(row.config, row.top1) for row in first.rows]
+    assert "training clips" not in Path(again.OUTPUT_DIR, "log.txt").read_text()  # that it was calibrated on
+
+
+def test_without_matplotlib_there_is_a_table_and_a_word(tiny_overrides, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    cfg = make_cfg(tiny_overrides(TEST__SUBNETS=["full"]))
+    run_train(cfg)
+    run_test(cfg)
+    assert "query_table.json" in os.listdir(cfg.OUTPUT_DIR)
+    assert "tradeoff.png" not in os.listdir(cfg.OUTPUT_DIR)
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    for name in ("tradeoff.png", "confusion_w1.0-s32-t4.png"):
+        assert f"no {name}: matplotlib is not installed: pip install 'mutualnet3d[plot]'" in log
+
+
+def test_views_are_averaged(tiny_overrides):
+    cfg = make_cfg(tiny_overrides(TEST__NUM_ENSEMBLE_VIEWS=2, TEST__NUM_SPATIAL_CROPS=3, TEST__SUBNETS=["full"]))
+    run_train(cfg)
+    table = run_test(cfg)
+    assert table.context["views"] == str(table.views) == "2 x 3"
+    assert table.context["num_videos"] == 6
+
+
+def test_testing_without_a_checkpoint(tiny_overrides):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*output; train first, or set TEST\.CHECKPOINT"):
+        run_test(make_cfg(tiny_overrides()))
+
+
+def test_weights_of_another_number_of_classes(tiny_overrides, tmp_path):
+    path = run_train(make_cfg(tiny_overrides(MUTUAL__ENABLE=False, OUTPUT_DIR=str(tmp_path / "static"))))
+    more = make_cfg(tiny_overrides(MODEL__NUM_CLASSES=5, TRAIN__CHECKPOINT_FILE_PATH=path, SOLVER__MAX_EPOCH=1))
+    run_train(more)
+    assert "classifier of 2 classes left out; that of 5 starts afresh" in Path(more.OUTPUT_DIR, "log.txt").read_text()
+    foreign = tiny_overrides(MODEL__NUM_CLASSES=5, TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "test"))
+    with pytest.raises(ValueError, match=r"its classifier has 2 classes, the model 5; MODEL\.NUM_CLASSES must be that"):
+        run_test(make_cfg(foreign))
+
+
+def test_foreign_weights_are_tested(tiny_overrides, tmp_path):
+    """A state dict without anything around it, as pytorchvideo's users save one."""
+    cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))
+    state = load_checkpoint(run_train(cfg))["model_state"]
+    torch.save({"model_state": {f"model.{name}": value for name, value in state.items()}}, tmp_path / "zoo.pyth")
+    first = run_test(cfg)
+    path = str(tmp_path / "zoo.pyth")
+    again = run_test(make_cfg(tiny_overrides(TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "again"))))
+    assert [(row.config, row.top1) for row in again.rows] == [(row.config, row.top1) for row in first.rows]
+    assert load_checkpoint(str(tmp_path / "again" / "calibrated.pyth"))["step"] == 0
+
+
+def test_foreign_weights_of_the_full_network_need_no_training_clips(tiny_overrides, tiny_data, tmp_path):
+    """As a user tests a model zoo's file: BN.USE_PRECISE_STATS is on in the recipe, and only test.csv is there."""
+    cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))
+    torch.save({"model_state": load_checkpoint(run_train(cfg))["model_state"]}, tmp_path / "zoo.pyth")
+    (tmp_path / "data").mkdir()
+    lines = (tiny_data / "test.csv").read_text().splitlines()
+    (tmp_path / "data" / "test.csv").write_text("".join(f"{tiny_data}/{line}\n" for line in lines))
+    places = {"DATA__PATH_TO_DATA_DIR": str(tmp_path / "data"), "OUTPUT_DIR": str(tmp_path / "test")}
+    settings = {"TEST__CHECKPOINT_FILE_PATH": str(tmp_path / "zoo.pyth"), "TEST__SUBNETS": ["full"]}
+    table = run_test(make_cfg(tiny_overrides(BN__USE_PRECISE_STATS=True, **places, **settings)))
+    assert [str(row.config) for row in table.rows] == ["w1.0-s32-t4"]
+
+
+def test_testing_averages_that_are_not_there(tiny_overrides):
+    run_train(make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1)))
+    with pytest.raises(ValueError, match=r"\.pyth: has no averaged weights; those are of trainings with SOLVER\.EMA"):
+        run_test(make_cfg(tiny_overrides(TEST__USE_EMA=True, TRAIN__ENABLE=False)))

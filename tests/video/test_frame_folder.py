@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mutualnet3d.video.frame_folder import FrameFolder
-from mutualnet3d.video.reader import VideoDecodeError, VideoInfo
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.frame_folder import FrameFolder, open_frame_folder
+from mutualnet3d.video.info import VideoInfo
 
 HEIGHT, WIDTH = 12, 20
 
@@ -24,7 +26,7 @@ def pictures(folder, num_frames=6, suffix="png"):
 
 def read(paths, indices):
     with FrameFolder(paths) as video:
-        return list(video.frames(indices))
+        return list(video.read(indices))
 
 
 @pytest.mark.parametrize("indices", [[0], [5], [1, 2, 4], list(range(6)), []])
@@ -46,6 +48,7 @@ def test_jpeg_pictures(tmp_path):
 def test_info_is_the_number_of_paths_and_no_rate(tmp_path):
     paths, _ = pictures(tmp_path)
     assert FrameFolder(paths).info == VideoInfo(num_frames=6, fps=None)
+    assert FrameFolder(paths, 12).info == VideoInfo(num_frames=6, fps=12.0)
 
 
 def test_the_order_is_that_of_the_paths(tmp_path):
@@ -89,7 +92,7 @@ def fails_with(path, error):
 def test_a_missing_picture_is_named_when_it_is_reached(tmp_path):
     paths, frames = pictures(tmp_path)
     paths[2] = str(tmp_path / "none.png")
-    video = FrameFolder(paths).frames([1, 2, 3])
+    video = FrameFolder(paths).read([1, 2, 3])
     assert np.array_equal(next(video), frames[1])
     with fails_with(paths[2], "FileNotFoundError: "):
         next(video)
@@ -148,3 +151,17 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
 def test_a_folder_for_a_picture_is_named(tmp_path):
     with fails_with(str(tmp_path), "IsADirectoryError: "):
         read([str(tmp_path)], [0])
+
+
+def test_all_pictures_of_a_folder(tmp_path):
+    paths, frames = pictures(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with open_frame_folder(str(tmp_path), fps=10) as video:
+        assert video.info == VideoInfo(6, 10.0)
+        assert np.array_equal(np.stack(list(video.read(range(6)))), frames)
+    for path in paths:
+        os.remove(path)
+    with pytest.raises(VideoDecodeError, match=r"the folder has no picture; looked for \.jpg"):
+        open_frame_folder(str(tmp_path))
+    with fails_with(str(tmp_path / "none"), "FileNotFoundError: "):
+        open_frame_folder(str(tmp_path / "none"))

@@ -12,10 +12,12 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from mutualnet3d.video import frame_stream as frame_source
-from mutualnet3d.video.frame_stream import CameraSource, FileSource, PictureSource, open_source
-from mutualnet3d.video.reader import VideoDecodeError, VideoReader
+from mutualnet3d.video import frame_stream as frame_stream_module
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.frame_stream import CameraStream, FileStream, PictureStream, open_frame_stream
+from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
 
 
@@ -54,18 +56,18 @@ def encode(path: Path, frames_THWC: np.ndarray, times_ms: list[int], **options: 
 )
 def test_frames_and_times_of_a_file(tmp_path, name, codec, options):
     path = write_video(tmp_path / name, numbered_frames(30), codec=codec, **options)
-    source = open_source(path)
+    source = open_frame_stream(path)
     assert (source.name, source.fps, source.is_live, source.is_paced) == (str(path), 24.0, False, False)
     times, pictures = read(source)
     with VideoReader(str(path)) as video:
-        expected = list(video.frames(range(30)))
+        expected = list(video.read(range(30)))
     np.testing.assert_array_equal(np.stack(pictures), np.stack(expected))
     np.testing.assert_allclose(times, np.arange(30) / 24, atol=1e-3)
     assert times[0] == 0
 
 
 def test_a_file_that_is_played_live_is_to_be_paced(numbered_video):
-    source = open_source(str(numbered_video), live=True)
+    source = open_frame_stream(str(numbered_video), live=True)
     assert (source.is_live, source.is_paced) == (True, True)
     source.close()
 
@@ -73,7 +75,7 @@ def test_a_file_that_is_played_live_is_to_be_paced(numbered_video):
 def test_times_are_those_that_the_file_says(tmp_path):
     times_ms = [500, 540, 700, 701, 1500]
     path = encode(tmp_path / "a.mkv", numbered_frames(5), times_ms)
-    times, pictures = read(FileSource(str(path)))
+    times, pictures = read(FileStream(str(path)))
     np.testing.assert_allclose(times, [0, 0.04, 0.2, 0.201, 1.0], atol=1e-6)
     assert [picture[0, 0, 0] for picture in pictures] == [0, 2, 4, 6, 8]
 
@@ -87,7 +89,7 @@ def test_where_times_begin_anew_they_go_on(tmp_path):
         ]
         joined = tmp_path / "joined.ts"
         joined.write_bytes(b"".join(part.read_bytes() for part in parts))
-        times, _ = read(FileSource(str(joined)))
+        times, _ = read(FileStream(str(joined)))
         assert len(times) == 10
         assert min(np.diff(times)) > 0
         assert max(np.diff(times)) < 0.1
@@ -104,8 +106,8 @@ def test_frames_are_upright(tmp_path, turn, matrix):
     track = content.index(identity, content.index(b"tkhd"))
     path.write_bytes(content[:track] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + content[track + 36 :])
     with VideoReader(str(path)) as video:
-        expected = list(video.frames(range(2)))
-    _, pictures = read(FileSource(str(path)))
+        expected = list(video.read(range(2)))
+    _, pictures = read(FileStream(str(path)))
     assert pictures[0].shape == ((24, 16, 3) if turn != 2 else (16, 24, 3))
     np.testing.assert_array_equal(pictures, expected)
     torch.from_numpy(pictures[0])  # takes no memory that is read backwards
@@ -113,8 +115,8 @@ def test_frames_are_upright(tmp_path, turn, matrix):
 
 @pytest.mark.parametrize(("limit", "size"), [(None, (48, 64)), (48, (48, 64)), (24, (24, 32)), (20, (20, 27))])
 def test_large_pictures_are_shrunk(numbered_video, limit, size):
-    _, from_file = read(open_source(str(numbered_video), max_short_side=limit))
-    _, in_memory = read(open_source(numbered_frames(100), max_short_side=limit))
+    _, from_file = read(open_frame_stream(str(numbered_video), max_short_side=limit))
+    _, in_memory = read(open_frame_stream(numbered_frames(100), max_short_side=limit))
     for pictures in (from_file, in_memory):
         assert {picture.shape for picture in pictures} == {(*size, 3)}
         assert [int(picture[3, 3, 0]) for picture in pictures] == list(range(0, 200, 2))
@@ -124,7 +126,7 @@ def test_a_cut_off_file_gives_what_is_there(tmp_path):
     rng = np.random.default_rng(0)
     path = write_video(tmp_path / "a.mkv", rng.integers(0, 255, (20, 48, 64, 3), np.uint8))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    _, pictures = read(FileSource(str(path)))
+    _, pictures = read(FileStream(str(path)))
     assert 5 < len(pictures) < 15
 
 
@@ -141,15 +143,15 @@ def test_what_is_no_video_is_named(tmp_path, content, message):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(VideoDecodeError, match=message):
-        open_source(str(path))
+        open_frame_stream(str(path))
 
 
 def test_what_is_no_file_is_named(tmp_path):
-    with pytest.raises(VideoDecodeError, match="is a folder, pipe or device, not a file"):
-        open_source(str(tmp_path))
+    with pytest.raises(VideoDecodeError, match="the folder has no picture; looked for"):
+        open_frame_stream(str(tmp_path))
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(VideoDecodeError, match="pipe: is a folder, pipe or device, not a file"):
-        open_source(str(tmp_path / "pipe"))
+        open_frame_stream(str(tmp_path / "pipe"))
 
 
 def test_a_file_without_video_is_named(tmp_path):
@@ -158,8 +160,8 @@ def test_a_file_without_video_is_named(tmp_path):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
-    with pytest.raises(VideoDecodeError, match=r"a\.wav: there is no video stream"):
-        open_source(str(tmp_path / "a.wav"))
+    with pytest.raises(VideoDecodeError, match=r"a\.wav: the file has no video stream"):
+        open_frame_stream(str(tmp_path / "a.wav"))
 
 
 def test_a_video_of_broken_frames_alone_is_named(tmp_path):
@@ -169,19 +171,36 @@ def test_a_video_of_broken_frames_alone_is_named(tmp_path):
     content[start:-200] = bytes(len(content) - 200 - start)
     path.write_bytes(content)
     with pytest.raises(VideoDecodeError, match=re.escape(str(path))):
-        read(open_source(str(path)))
+        read(open_frame_stream(str(path)))
+
+
+def test_a_folder_of_pictures(tmp_path):
+    for number, frame in enumerate(numbered_frames(12, 8, 10)):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    stream = open_frame_stream(str(tmp_path), usual_fps=10.0)
+    assert (stream.name, stream.fps, stream.is_live, stream.is_paced) == (str(tmp_path), 10.0, False, False)
+    times, pictures = read(stream)
+    np.testing.assert_allclose(times, np.arange(12) / 10)
+    assert [int(picture[0, 0, 0]) // 2 for picture in pictures] == list(range(12))
+    live = open_frame_stream(tmp_path, fps=20, live=True, max_short_side=4)
+    assert (live.fps, live.is_live, live.is_paced) == (20.0, True, True)
+    assert next(iter(live))[1].shape == (4, 5, 3)
+    live.close()
+    (tmp_path / "5.png").write_bytes(b"no picture")
+    with pytest.raises(VideoDecodeError, match=r"5\.png: cannot be read"):
+        read(open_frame_stream(str(tmp_path)))
 
 
 # ---- cameras ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_camera_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr(frame_source.glob, "glob", lambda pattern: [])
+    monkeypatch.setattr(frame_stream_module.glob, "glob", lambda pattern: [])
     with pytest.raises(ValueError, match=r"there is no camera 77 \(/dev/video77\); there are: none"):
-        open_source(77)
-    monkeypatch.setattr(frame_source.glob, "glob", lambda pattern: ["/dev/video2", "/dev/video0"])
+        open_frame_stream(77)
+    monkeypatch.setattr(frame_stream_module.glob, "glob", lambda pattern: ["/dev/video2", "/dev/video0"])
     with pytest.raises(ValueError, match=r"there is no camera -1 .*; there are: /dev/video0, /dev/video2"):
-        open_source(-1)
+        open_frame_stream(-1)
 
 
 @pytest.fixture
@@ -194,26 +213,33 @@ def camera(monkeypatch, numbered_video):
         return opened(str(numbered_video))
 
     opened = av.open
-    monkeypatch.setattr(frame_source.av, "open", opening)
-    monkeypatch.setattr(frame_source.os.path, "exists", lambda path: path == "/dev/video3")
+    monkeypatch.setattr(av, "open", opening)
+    monkeypatch.setattr(frame_stream_module.os.path, "exists", lambda path: path == "/dev/video3")
     return asked
 
 
 def test_a_camera(camera):
-    source = open_source(3, fps=12.5)
-    assert isinstance(source, CameraSource)
-    assert camera == {"path": "/dev/video3", "format": "v4l2", "options": {"framerate": "25/2"}}
+    source = open_frame_stream(3, fps=12.5)
+    assert isinstance(source, CameraStream)
+    assert camera == {
+        "path": "/dev/video3",
+        "mode": "r",
+        "format": "v4l2",
+        "options": {"framerate": "25/2"},
+        "metadata_errors": "replace",
+        "timeout": None,
+    }
     assert (source.fps, source.is_live, source.is_paced) == (24.0, True, False)
     times, pictures = read(source)
     assert len(times) == len(pictures) == 100
 
 
 def test_a_camera_that_goes_away_is_named(camera, monkeypatch):
-    source = open_source(3)
-    packets = list(source._container.demux(source._stream))[:5]
+    source = open_frame_stream(3)
+    packets = list(source._container.packets())[:5]
 
     class Unplugged:
-        format = source._container.format
+        format = source._container._input.format
 
         def demux(self, stream):
             yield from packets
@@ -221,8 +247,8 @@ def test_a_camera_that_goes_away_is_named(camera, monkeypatch):
 
         def close(self): ...
 
-    source._container.close()
-    source._container = Unplugged()
+    source._container._input.close()
+    source._container._input = Unplugged()
     shown = []
     with pytest.raises(VideoDecodeError, match=r"camera 3 \(/dev/video3\): cannot be decoded: .*No such device"):
         shown.extend(iter(source))
@@ -235,25 +261,32 @@ def test_a_camera_that_goes_away_is_named(camera, monkeypatch):
 @pytest.mark.parametrize("kind", [list, np.asarray, torch.from_numpy])
 def test_pictures_that_are_there(kind):
     frames_THWC = numbered_frames(6, 4, 5)
-    source = open_source(kind(frames_THWC), usual_fps=10.0)
+    source = open_frame_stream(kind(frames_THWC), usual_fps=10.0)
     assert (source.fps, source.is_live, source.is_paced) == (10.0, False, False)
     times, pictures = read(source)
     np.testing.assert_allclose(times, np.arange(6) / 10)
     np.testing.assert_array_equal(np.stack(pictures), frames_THWC)
-    assert open_source(list(frames_THWC), fps=25).fps == 25
-    live = open_source(kind(frames_THWC), live=True, usual_fps=10.0)
+    assert open_frame_stream(list(frames_THWC), fps=25).fps == 25
+    live = open_frame_stream(kind(frames_THWC), live=True, usual_fps=10.0)
     assert (live.fps, live.is_live, live.is_paced) == (10.0, True, True)
 
 
 def test_pictures_that_come_have_their_time_by_coming():
     clock = iter([100.0, 100.5, 102.0]).__next__
-    source = PictureSource(iter(numbered_frames(3)), is_live=True, clock=clock)
+    source = PictureStream(iter(numbered_frames(3)), is_live=True, clock=clock)
     assert read(source)[0] == [0.0, 0.5, 2.0]
-    source = open_source(iter(numbered_frames(3)), usual_fps=10.0)
+    source = open_frame_stream(iter(numbered_frames(3)), usual_fps=10.0)
     assert (source.fps, source.is_live, source.is_paced) == (None, True, False)
-    assert open_source(iter(numbered_frames(3)), fps=20, usual_fps=10.0).fps == 20
-    stored = open_source(iter(numbered_frames(3)), live=False, usual_fps=10.0)
+    assert open_frame_stream(iter(numbered_frames(3)), fps=20, usual_fps=10.0).fps == 20
+    stored = open_frame_stream(iter(numbered_frames(3)), live=False, usual_fps=10.0)
     assert (stored.fps, stored.is_live) == (10.0, False)
+
+
+def test_the_last_frames_of_a_file_have_their_times_too(tmp_path):
+    """The decoder gives them when there is no packet any more."""
+    path = write_video(tmp_path / "a.mkv", numbered_frames(9), codec="libx264", bf="3", preset="medium")
+    times, _ = read(FileStream(str(path)))
+    np.testing.assert_allclose(times, np.arange(9) / 24, atol=1e-3)
 
 
 def test_pictures_in_the_same_memory_are_kept_apart():
@@ -263,7 +296,7 @@ def test_pictures_in_the_same_memory_are_kept_apart():
             picture[:] = level
             yield picture
 
-    assert [int(picture[0, 0, 0]) for picture in read(open_source(camera()))[1]] == [0, 1, 2]
+    assert [int(picture[0, 0, 0]) for picture in read(open_frame_stream(camera()))[1]] == [0, 1, 2]
 
 
 def test_a_generators_own_cleaning_up_runs():
@@ -275,7 +308,7 @@ def test_a_generators_own_cleaning_up_runs():
         finally:
             closed.append(True)
 
-    source = open_source(camera())
+    source = open_frame_stream(camera())
     next(iter(source))
     source.close()
     source.close()
@@ -294,7 +327,7 @@ FRAMES = numbered_frames(2, 4, 5)
         (FRAMES, {"fps": 0}, "fps is 0; it must be a number above 0, frames per second"),
         (FRAMES, {"fps": float("nan")}, "fps is nan; it must be"),
         (FRAMES, {"fps": True}, "fps is True; it must be"),
-        ("a.mp4", {"fps": 24}, "fps is of pictures; a file tells its own"),
+        ("a.mp4", {"fps": 24}, "fps is of frames and of folders of pictures; a file tells its own"),
         ([], {}, "there is no picture to stream"),
         ([FRAMES[0], None], {}, r"picture 1 is None; it must be an array, uint8 \(H, W, 3\), RGB"),
         (FRAMES[0], {}, r"picture 0 is uint8 \(5, 3\); it must be uint8 \(H, W, 3\), RGB"),
@@ -306,4 +339,4 @@ FRAMES = numbered_frames(2, 4, 5)
 )
 def test_what_cannot_be_streamed_is_named(source, settings, message):
     with pytest.raises(ValueError, match=message):
-        read(open_source(source, **settings))
+        read(open_frame_stream(source, **settings))

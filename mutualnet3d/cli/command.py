@@ -1,0 +1,113 @@
+"""Command of a terminal: its parser, and its errors, signals and exit status in the form that users get."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from mutualnet3d.log import logger
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130  # a shell's status for a command that Ctrl-C ended
+EXIT_NO_READER = 1
+
+# Exceptions with a message for users: one line, without a traceback.
+USER_ERRORS = (ValueError, OSError, RuntimeError, ModuleNotFoundError)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Command of a terminal. Called with its words it returns the exit status.
+
+    Args:
+        description: text above the options, a module's docstring; its first sentence stands in the list of commands.
+        add_arguments: adds the options to a parser.
+        run: does the work and returns the exit status; loads only now what takes time to load.
+        errors: exceptions that become one line and `EXIT_ERROR`. With `OSError` among them a closed pipe at standard
+            output ends the command without a word.
+        interrupted: line for Ctrl-C, from the arguments.
+        catches_sigterm: True to treat SIGTERM like Ctrl-C, so that it leaves no half-written file.
+        is_intermixed: True to allow positional words on both sides of options.
+    """
+
+    description: str | None
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    errors: tuple[type[Exception], ...] = USER_ERRORS
+    interrupted: Callable[[argparse.Namespace], str] = lambda args: "interrupted"
+    catches_sigterm: bool = False
+    is_intermixed: bool = False
+
+    @property
+    def summary(self) -> str:
+        """First sentence of the description, without its full stop."""
+        first = " ".join((self.description or "").partition("\n\n")[0].split())
+        return first.partition(". ")[0].removesuffix(".")
+
+    def parser(self, prog: str | None = None) -> argparse.ArgumentParser:
+        """Return a new parser of the command's words; `prog`: name in its usage, default: the running script's."""
+        parser = argparse.ArgumentParser(
+            prog=prog, description=self.description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self.add_arguments(parser)
+        return parser
+
+    def parse(self, words: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+        """Return the arguments, with the words themselves under `words`.
+
+        Args:
+            words: the words after the command's name; default: those of the process.
+            prog: name in the usage.
+        """
+        words = sys.argv[1:] if words is None else list(words)
+        parser = self.parser(prog)
+        args = parser.parse_intermixed_args(words) if self.is_intermixed else parser.parse_args(words)
+        args.words = words
+        return args
+
+    def __call__(self, words: Sequence[str] | None = None, prog: str | None = None) -> int:
+        args = self.parse(words, prog)
+        try:
+            with _sigterm_as_ctrl_c() if self.catches_sigterm else nullcontext():
+                status = self.run(args)
+                sys.stdout.flush()  # now, where a closed pipe is caught
+                return status
+        except self.errors as error:
+            if isinstance(error, BrokenPipeError):  # nobody reads on, for example `| head`
+                # Python would print the error again when it flushes standard output at its end.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return EXIT_NO_READER
+            return report(error)
+        except KeyboardInterrupt:
+            logger.debug("interrupted", exc_info=True)
+            print(self.interrupted(args), file=sys.stderr)
+            return EXIT_INTERRUPTED
+
+
+def report(error: Exception) -> int:
+    """Print an error in one line, its traceback into the log file alone; return `EXIT_ERROR`."""
+    logger.debug("stopped", exc_info=error)
+    print(f"error: {error}", file=sys.stderr)
+    return EXIT_ERROR
+
+
+def log_to_terminal(with_time: bool = True) -> None:
+    """Print the project's log to standard error."""
+    form = "[%(asctime)s] %(message)s" if with_time else "%(message)s"
+    logging.basicConfig(format=form, datefmt="%m-%d %H:%M:%S")
+    logger.setLevel(logging.INFO)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

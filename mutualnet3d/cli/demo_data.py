@@ -1,0 +1,78 @@
+"""Write the moving-shapes demo data: short videos whose class is a motion, with Kinetics-style lists.
+
+mutualnet3d demo-data --output data/moving_shapes
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mutualnet3d.cli import options
+from mutualnet3d.cli.command import Command
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from mutualnet3d.demo import DEFAULT_CLASSES
+
+    def add(name: str, default: int, help: str) -> None:
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{help}; default: {default}")
+
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder of the data set")
+    add("train", 960, "number of training clips")
+    add("val", 240, "number of validation clips")
+    add("seed", 0, "seed of all that is random")
+    options.add_workers(parser)
+    add("fps", 24, "frames per second")
+    add("height", 72, "frame height in pixels, even")
+    add("width", 96, "frame width in pixels, even, the height or more")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        default=DEFAULT_CLASSES,
+        help=f"labelled in this order; default: {' '.join(DEFAULT_CLASSES)}",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace another set in the folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from mutualnet3d.demo import make_data_set
+
+    with tqdm(total=args.train + args.val, unit="clip", disable=not sys.stderr.isatty()) as bar:
+        is_written = make_data_set(
+            args.output,
+            num_train=args.train,
+            num_val=args.val,
+            seed=args.seed,
+            num_workers=args.workers,
+            fps=args.fps,
+            height=args.height,
+            width=args.width,
+            classes=args.classes,
+            overwrite=args.overwrite,
+            progress=_progress(bar),
+        )
+    print(f"{args.output}: {'written' if is_written else 'holds this data set already, nothing to do'}")
+    return 0
+
+
+def _progress(bar: tqdm) -> Callable[[int, int], None]:
+    """Return a callback that moves the bar or, where it is disabled, prints a line at every tenth of the clips."""
+
+    def show(done: int, total: int) -> None:
+        bar.update()
+        if bar.disable and done * 10 // total > (done - 1) * 10 // total:
+            print(f"{done} of {total} clips", flush=True)
+
+    return show
+
+
+main = Command(__doc__, add_arguments, run)

@@ -1,0 +1,113 @@
+"""Export sub-networks of a checkpoint to a bundle, a folder with all that prediction needs.
+
+    mutualnet3d export --checkpoint output/demo/calibrated.pyth --output output/demo_bundle
+    mutualnet3d export --checkpoint output/demo/calibrated.pyth --output output/demo_int8 --int8 \\
+        DATA.PATH_TO_DATA_DIR data/moving_shapes
+
+A bundle has ONNX, OpenVINO and torch.export files, the query table, class names, preprocessing and checksums. Without
+--subnet the Pareto fronts of the query table are exported. Every file is run beside the eager sub-network before the
+bundle gets its name. With --int8 the sub-networks are quantised too, with training clips, and tested as the query
+table's were: the bundle's table has their accuracy and milliseconds beside its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from mutualnet3d.cli import options
+from mutualnet3d.cli.command import Command
+from mutualnet3d.cli.names import FORMATS
+
+if TYPE_CHECKING:
+    from mutualnet3d.runner.quantizing import Quantized
+    from mutualnet3d.shapes import SubnetConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_checkpoint(parser, takes_bundle=False)
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="the bundle; must not be there yet")
+    parser.add_argument("--subnet", nargs="+", metavar="KEY", help="such as w0.63-s160-t10; default: the fronts")
+    options.add_renamed(parser, "--subnets", "--subnet")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
+    parser.add_argument(
+        "--int8",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="quantise too; KEY VALUE: of the checkpoint's config, where its data are elsewhere now",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    for noisy in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    if not args.output:
+        raise ValueError("--output is empty; expected a folder that is not there yet")
+    if os.path.lexists(args.output):  # now: the steps below take their time
+        raise FileExistsError(f"{args.output} is there already; a bundle is written to a new folder")
+
+    from mutualnet3d.deploy.build import read_checkpoint
+    from mutualnet3d.deploy.export import export, front_of
+    from mutualnet3d.runner.quantizing import quantize_tested
+    from mutualnet3d.shapes import SubnetConfig
+
+    configs = [SubnetConfig.parse(key) for key in args.subnet] if args.subnet else None
+    source = read_checkpoint(args.checkpoint, args.table)
+    quantized: Quantized | None = None
+    if args.int8 is not None:
+        configs = configs or front_of(source)
+        quantized = quantize_tested(source, configs, args.int8)
+    bundle = export(
+        source,
+        args.output,
+        configs,
+        args.formats,
+        int8=quantized.models if quantized else None,
+        table=quantized.table if quantized else None,
+        progress=_with_progress,
+    )
+    for config in bundle.configs:
+        network = bundle.networks[config]
+        differences = ", ".join(f"{name} {difference:.1e}" for name, difference in network.differences.items())
+        end = f"  largest difference from the eager one: {differences}" if differences else ""
+        print(f"{config!s:<16} {network.gflops:>9.4f} GFLOPs{end}")
+    if quantized:
+        _print_int8(quantized)
+    print(f"wrote {len(bundle.configs)} sub-networks to {args.output}")
+    return 0
+
+
+def _print_int8(quantized: Quantized) -> None:
+    """Print int8's accuracies and times beside those of float32."""
+    from mutualnet3d.deploy.backends import OpenVINOInt8
+
+    int8 = quantized.table.select(backend=OpenVINOInt8.name)
+    print(
+        f"top-1 % over {int8.context['num_videos']} videos, {int8.views} views; "
+        f"OpenVINO's ms of one clip on {int8.facts['device']}:"
+    )
+    print(f"{'sub-network':<16} {'top-1 fp32':>10} {'int8':>7} {'lost':>6} {'ms fp32':>9} {'int8':>8}")
+    for row in quantized.table.default_rows:
+        if row.config in quantized.models and (in_int8 := int8.row(row.config)):
+            print(
+                f"{row.config!s:<16} {row.top1:>10.2f} {in_int8.top1:>7.2f} {row.top1 - in_int8.top1:>6.2f} "
+                f"{quantized.float32_milliseconds[row.config]:>9.2f} {in_int8.milliseconds:>8.2f}"
+            )
+
+
+def _with_progress(configs: Sequence[SubnetConfig]) -> Iterable[SubnetConfig]:
+    from mutualnet3d.log import progress
+
+    return progress(configs, len(configs), "exporting")
+
+
+def _interrupted(args: argparse.Namespace) -> str:
+    is_written = os.path.lexists(args.output)  # the bundle is read once more after it got its name
+    return f"interrupted; {args.output if is_written else 'nothing'} is written"
+
+
+main = Command(__doc__, add_arguments, run, interrupted=_interrupted, catches_sigterm=True)

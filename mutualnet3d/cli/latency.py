@@ -1,0 +1,81 @@
+"""Measure a query table's milliseconds on this machine. No data is needed: blank clips are run.
+
+    mutualnet3d latency --table output/demo/query_table.json --checkpoint output/demo/calibrated.pyth \\
+        --output query_table_here.json --threads 2
+
+Accuracy and multiply-adds are taken from the table. The checkpoint is the one that the test run wrote beside it. The
+new table is written as JSON and, beside it, as CSV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from typing import TYPE_CHECKING
+
+from mutualnet3d.cli.command import Command
+
+if TYPE_CHECKING:
+    from mutualnet3d.results.query_table import QueryTable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--table", required=True, metavar="FILE", help="query_table.json of a test run")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="calibrated.pyth of the same run")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the new table, .json")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: as many as it takes by itself")
+    parser.add_argument("--batch", type=int, default=1, help="clips of a forward pass; default: 1")
+    parser.add_argument("--runs", type=int, default=10, help="timed passes of each sub-network; default: 10")
+
+
+def run(args: argparse.Namespace) -> int:
+    stem, extension = os.path.splitext(args.output)
+    if extension != ".json":
+        raise ValueError(f"--output {args.output}: expected a name that ends in .json; the .csv is put beside it")
+
+    import torch
+
+    from mutualnet3d.results.query_table import QueryTable
+    from mutualnet3d.runner.measuring import measure_latency
+
+    before = QueryTable.load(args.table)
+    after = measure_latency(
+        before,
+        args.checkpoint,
+        device=torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        threads=args.threads,
+        batch_size=args.batch,
+        num_runs=args.runs,
+    )
+    after.save(args.output)
+    after.save_csv(f"{stem}.csv")
+    print(after.to_text())
+    print(after.legend())
+    print(f"ms: now {_settings(after)}; before {_settings(before)}.")
+    print(f"{_compared(before, after)}.")
+    return 0
+
+
+def _settings(table: QueryTable) -> str:
+    """Return the device and the settings that a table's times are of."""
+    facts = table.facts
+    names = (("threads", "threads"), ("batch", "batch_size"), ("runs", "latency_runs"))
+    settings = [f"{name} {facts[key]}" for name, key in names if key in facts]
+    return ", ".join([str(facts.get("device", "on what, the table does not say")), *settings])
+
+
+def _compared(before: QueryTable, after: QueryTable) -> str:
+    """Return the ratio of the new times to the old ones, for people."""
+    old = {row.config: row.milliseconds for row in before.default_rows}
+    ratios = [row.milliseconds / old[row.config] for row in after.default_rows if old[row.config] > 0]
+    if not ratios:
+        return "the old table has no times to compare with"
+    return (
+        f"new / old milliseconds: {statistics.median(ratios):.2f} in the median of {len(ratios)} sub-networks, "
+        f"from {min(ratios):.2f} to {max(ratios):.2f}"
+    )
+
+
+main = Command(__doc__, add_arguments, run)

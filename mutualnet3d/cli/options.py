@@ -1,0 +1,86 @@
+"""Options that several commands have, each with one name and one meaning."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from mutualnet3d.cli.names import BACKENDS
+
+
+def add_cfg(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cfg", required=True, help="a YAML file: its path, or its name under configs/")
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, takes_bundle: bool = True) -> None:
+    """Add --checkpoint and --table."""
+    what = "calibrated.pyth of a test run"
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="PATH" if takes_bundle else "FILE",
+        help=f"{what}, or a bundle" if takes_bundle else what,
+    )
+    parser.add_argument("--table", metavar="FILE", help="query_table.json of the same run; default: the one beside it")
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add --backend and --threads."""
+    parser.add_argument(
+        "--backend", default="auto", metavar="NAME", help=f"default: auto; one of {', '.join(BACKENDS)}"
+    )
+    parser.add_argument("--threads", type=int, help="of the CPU; default: as many as the back end takes by itself")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu or cuda, of PyTorch; default: the GPU where there is one")
+
+
+def add_gflops(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gflops", type=float, help="1e9 multiply-adds that a clip may take")
+
+
+def add_subnet(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add --subnet KEY, and an error for its former name --config."""
+    parser.add_argument("--subnet", metavar="KEY", help=help)
+    add_renamed(parser, "--config", "--subnet")
+
+
+def add_renamed(parser: argparse.ArgumentParser, former: str, name: str) -> None:
+    """Make `former` an error that gives the option's name of today; no help text has it."""
+    parser.add_argument(former, action=_Renamed, nargs="*", const=name, help=argparse.SUPPRESS)
+
+
+def add_label_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label-file", default="", metavar="FILE", help="names of the classes, if labels are names")
+
+
+def add_lists(parser: argparse.ArgumentParser) -> None:
+    """Add what tells how lists of videos are read: --path-prefix, --separator, --label-file."""
+    parser.add_argument("--path-prefix", default="", help="put before relative paths; default: the list's folder")
+    parser.add_argument("--separator", default=" ", help="between path and label; default: a space")
+    add_label_file(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser, timeout: float | None = None) -> None:
+    """Add --workers and, with its default in seconds, --timeout."""
+    from mutualnet3d.process_pool import num_cores
+
+    parser.add_argument("--workers", type=int, default=num_cores(), help="number of processes; default: the cores")
+    if timeout is not None:
+        words = f"seconds that one video may take; default: {timeout:g}"
+        parser.add_argument("--timeout", type=float, default=timeout, help=words)
+
+
+class _Renamed(argparse.Action):
+    """Option that is called otherwise now, by the name in `const`."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        parser.error(f"{option_string} is {self.const} now")

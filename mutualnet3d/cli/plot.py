@@ -1,0 +1,125 @@
+"""Plot accuracy over cost of several query tables in one picture: PNG, SVG and an interactive HTML page.
+
+    mutualnet3d plot --output output/tradeoff --tables mutual=output/demo/query_table.json \\
+        --separate static=output/demo_static/query_table.json
+    mutualnet3d plot --output output/x3d_m --tables ours=output/x3d_m/query_table.json --paper x3d_m --log
+
+--tables draws the Pareto front of each table as a line; --separate draws the rows of tables as points, for networks
+trained one by one, each of which has a table of its own; --paper adds the paper's results on Kinetics-400, in grey.
+The page shows GFLOPs and milliseconds, if all tables were measured on one device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mutualnet3d.cli.command import Command
+from mutualnet3d.cli.names import COSTS, PAPER_NETWORKS
+
+if TYPE_CHECKING:
+    from mutualnet3d.plots.curves import Curve
+    from mutualnet3d.results.paper import PaperResults
+    from mutualnet3d.results.query_table import QueryTable
+
+    Tables = dict[str, dict[str, QueryTable]]  # name of the curve -> path -> table
+
+SUFFIXES = ("png", "svg", "html")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", required=True, metavar="PATH", help="the files' path without its suffix")
+    parser.add_argument(
+        "--tables", nargs="+", action="extend", default=[], metavar="NAME=PATH", help="query tables, each a front"
+    )
+    parser.add_argument(
+        "--separate",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=PATH[,PATH...]",
+        help="query tables, those of one name together, as points",
+    )
+    parser.add_argument("--cost", default="gflops", choices=COSTS, help="the cost axis; default: gflops")
+    parser.add_argument("--log", action="store_true", help="a logarithmic cost axis")
+    parser.add_argument("--paper", default="", metavar="NETWORK", help=f"one of {', '.join(PAPER_NETWORKS)}")
+    parser.add_argument("--title", default="Accuracy over cost", help="above the picture")
+    parser.add_argument("--formats", nargs="+", default=list(SUFFIXES), choices=SUFFIXES, help="default: all")
+
+
+def run(args: argparse.Namespace) -> int:
+    from mutualnet3d.plots.curves import title_of_milliseconds
+    from mutualnet3d.plots.tradeoff_figure import save_tradeoff_plot
+    from mutualnet3d.plots.tradeoff_page import save_tradeoff_page
+
+    tables, separate = _load("--tables", args.tables), _load("--separate", args.separate)
+    paper = _paper(args.paper) if args.paper else None
+    if not (tables or separate or paper):
+        raise ValueError("nothing to draw; give --tables, --separate or --paper")
+    curves_by_cost = {args.cost: _curves(tables, separate, paper, args.cost)}
+    of_path = {path: table for curve in (*tables.values(), *separate.values()) for path, table in curve.items()}
+    views = _views(of_path, paper)
+    times = title_of_milliseconds(of_path) if args.cost == "milliseconds" else "milliseconds per clip"
+    if "html" in args.formats and of_path:  # the paper alone has no milliseconds
+        (other,) = (cost for cost in COSTS if cost != args.cost)
+        try:
+            times = title_of_milliseconds(of_path)
+            curves_by_cost[other] = _curves(tables, separate, None, other)
+        except ValueError as error:
+            print(f"the page has no {other}: {error}")
+    for suffix in dict.fromkeys(args.formats):
+        path = f"{args.output}.{suffix}"
+        if suffix == "html":
+            save_tradeoff_page(curves_by_cost, path, args.title, args.log, views, times)
+        else:
+            save_tradeoff_plot(curves_by_cost[args.cost], path, args.title, args.cost, args.log, views, times)
+        print(f"wrote {path}")
+    return 0
+
+
+def _load(option: str, words: Sequence[str]) -> Tables:
+    """Return the tables that words NAME=PATH or NAME=PATH,PATH name; the words of one name are put together."""
+    from mutualnet3d.results.query_table import QueryTable
+
+    tables: Tables = {}
+    for word in words:
+        name, equals, paths = word.partition("=")
+        if not (name and equals and paths):
+            raise ValueError(f"{option}: {word!r} is not NAME=PATH")
+        if option == "--tables" and name in tables:
+            raise ValueError(f"{option}: the name {name!r} is given twice")
+        for path in [paths] if option == "--tables" else paths.split(","):
+            tables.setdefault(name, {})[path] = QueryTable.load(path)
+    return tables
+
+
+def _paper(network: str) -> PaperResults:
+    from mutualnet3d.results.paper import paper_results
+
+    results = paper_results()
+    if network not in results:
+        raise ValueError(f"--paper: no results of {network!r}; the paper has them of {', '.join(results)}")
+    return results[network]
+
+
+def _curves(tables: Tables, separate: Tables, paper: PaperResults | None, cost: str) -> list[Curve]:
+    from mutualnet3d.plots.curves import curve_of_tables, curves_of_paper
+
+    curves = [curve_of_tables(name, list(curve.values()), cost) for name, curve in tables.items()]
+    curves += [curve_of_tables(name, list(curve.values()), cost, "points") for name, curve in separate.items()]
+    return curves + (curves_of_paper(paper, cost) if paper else [])
+
+
+def _views(tables: dict[str, QueryTable], paper: PaperResults | None) -> str:
+    """Return the views that all tables are averaged over; "", and a warning, if they differ."""
+    views = {path: f"{table.views} views" for path, table in tables.items()}
+    if len(set(views.values())) > 1:
+        listing = "; ".join(f"{path}: {words}" for path, words in views.items())
+        print(f"warning: accuracies over different views do not compare: {listing}", file=sys.stderr)
+        return ""
+    return next(iter(views.values()), paper.views if paper else "")
+
+
+main = Command(__doc__, add_arguments, run)

@@ -1,0 +1,56 @@
+"""Re-encode a data set's videos so that training reads them quickly: small, regular key frames, no sound.
+
+    mutualnet3d prepare-videos --input data/kinetics --output data/kinetics_256 --lists data/kinetics/*.csv
+
+A video that is there already is left out, so that a run which was stopped goes on. Videos that cannot be encoded are
+left out too and written to failed.csv in the output folder; the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mutualnet3d.cli import options
+from mutualnet3d.cli.command import Command, log_to_terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from mutualnet3d.video.transcode import PRESETS, Encoding
+
+    usual = Encoding()
+    parser.add_argument("--input", required=True, metavar="FOLDER", help="every video below it is encoded")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="the same folders and names, as .mp4")
+    parser.add_argument(
+        "--short-side", type=int, default=usual.short_side, help="pixels, at most; default: %(default)s"
+    )
+    parser.add_argument(
+        "--keyframe-every", type=int, default=usual.keyframe_every, metavar="FRAMES", help="default: %(default)s"
+    )
+    parser.add_argument("--crf", type=int, default=usual.crf, help="quality, 0 best to 51; default: %(default)s")
+    parser.add_argument("--preset", choices=PRESETS, default=usual.preset, help="speed; default: %(default)s")
+    parser.add_argument("--lists", nargs="+", default=[], metavar="FILE", help="lists to rewrite for the new videos")
+    options.add_lists(parser)
+    options.add_workers(parser, timeout=3600.0)
+
+
+def run(args: argparse.Namespace) -> int:
+    from mutualnet3d.data.prepare_videos import prepare_videos
+    from mutualnet3d.video.transcode import Encoding
+
+    log_to_terminal()
+    summary = prepare_videos(
+        args.input,
+        args.output,
+        Encoding(args.short_side, args.keyframe_every, args.crf, args.preset),
+        lists=args.lists,
+        path_prefix=args.path_prefix,
+        separator=args.separator,
+        label_file=args.label_file,
+        workers=args.workers,
+        timeout=args.timeout,
+    )
+    print(summary)
+    return 1 if summary.failed else 0
+
+
+main = Command(__doc__, add_arguments, run)

@@ -1,0 +1,191 @@
+"""Draw a stream's predictions into a video: labels, the sub-network that ran, and its cost.
+
+    mutualnet3d stream --checkpoint output/demo/calibrated.pyth --input video.mp4 --output predicted.mp4 \\
+        --milliseconds 20
+
+A window slides over the input; every frame shows the prediction of the window that it is in the middle of. With
+--milliseconds each window has so much time, and the sub-network is the best one that keeps it while it runs; otherwise
+one sub-network runs all the time: the best within --gflops, that of --subnet, or the most expensive one that there is.
+
+The input may be a camera's number: then frames show the latest prediction, frames that come too fast are left out, and
+--seconds or Ctrl-C ends it. The output is H.264 in .mp4 with the frames' own times, has its name only once it is whole,
+and has no sound. Pictures less than 160 pixels wide are enlarged, as far as they are not high.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from mutualnet3d.cli import options
+from mutualnet3d.cli.command import Command, log_to_terminal
+
+if TYPE_CHECKING:
+    from mutualnet3d.deploy import Predictor
+    from mutualnet3d.results.query_table import Row
+    from mutualnet3d.results.trace import TracePoint
+
+_TIME_BASE = Fraction(1, 90000)  # usual in video: all usual frame rates fit
+_X264 = {"preset": "veryfast", "crf": "20"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_checkpoint(parser)
+    parser.add_argument(
+        "--input", required=True, metavar="VIDEO", help="a video, or a camera's number (0: /dev/video0)"
+    )
+    parser.add_argument("--output", required=True, metavar="FILE", help="the new video, .mp4, without sound")
+    parser.add_argument("--milliseconds", type=float, help="that a window may take on this machine, held as it runs")
+    options.add_gflops(parser)
+    options.add_subnet(parser, "a sub-network, such as w0.63-s160-t10")
+    parser.add_argument("--seconds", type=float, help="of the input; default: all, of a camera until Ctrl-C")
+    parser.add_argument(
+        "--stride", type=float, help="seconds between windows; default: a quarter of one, of a camera as few as can be"
+    )
+    parser.add_argument("--trace-plot", metavar="FILE", help="picture of how the milliseconds were held, .png, .svg")
+    options.add_backend(parser)
+    options.add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the video, and print a line about it; the exit status.
+
+    Raises:
+        ValueError, FileNotFoundError, ModuleNotFoundError: an argument is wrong.
+        VideoDecodeError: the input cannot be read.
+        OSError, VideoEncodeError: the output cannot be written.
+    """
+    log_to_terminal()
+    check(args)
+
+    from mutualnet3d.cli.drawing import Artist, draw_camera, draw_file
+    from mutualnet3d.data.clip_sampling import span_length
+    from mutualnet3d.deploy import Predictor
+    from mutualnet3d.deploy.overlay import NUM_LABELS
+    from mutualnet3d.deploy.stream import Stream
+    from mutualnet3d.plots.stream_trace import save_trace_plot
+    from mutualnet3d.video.frame_stream import open_frame_stream
+    from mutualnet3d.video.writer import BT709, open_video_writer
+
+    camera = int(args.input) if args.input.isdecimal() and not os.path.exists(args.input) else None
+    num_frames = count_frames(args.input, args.seconds) if camera is None else 0
+    predictor = Predictor.load(
+        args.checkpoint, table=args.table, backend=args.backend, device=args.device, threads=args.threads
+    )
+    rows, front = choose_rows(predictor, args)
+    seconds = math.inf if args.seconds is None else args.seconds
+    source = open_frame_stream(args.input if camera is None else camera)
+    how = predictor.preprocessing
+    span = span_length(how.num_frames, how.sampling_rate, how.target_fps, 1.0)
+    with open_video_writer(args.output, source.fps, options=_X264, time_base=_TIME_BASE, colours=BT709) as writer:
+        artist = Artist(writer, front, args.milliseconds)
+        stream = Stream(
+            lambda pictures, fps, config: predictor.predict(pictures, config=config, fps=fps, top=NUM_LABELS),
+            rows,
+            how,
+            args.input if camera is None else artist.drawn(source, seconds),
+            milliseconds=math.inf if args.milliseconds is None else args.milliseconds,
+            stride=span / 4 if args.stride is None and camera is None else args.stride,
+        )
+        with stream:
+            if camera is None:
+                draw_file(artist, source, stream, seconds, num_frames)
+            else:
+                draw_camera(artist, stream)
+    trace = stream.trace
+    if args.trace_plot and trace:
+        try:
+            save_trace_plot(trace, args.milliseconds, args.trace_plot, os.path.basename(args.output))
+        except OSError as error:
+            raise OSError(f"--trace-plot {args.trace_plot} cannot be written: {error}; {args.output} is") from error
+    print(f"{args.output}: {artist.num_frames} frames; {summary(trace, args.milliseconds, predictor.backend)}")
+    return 0
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check the arguments as far as that needs no file and no network.
+
+    Raises:
+        ValueError: a word that is not allowed, or not with the others.
+        ModuleNotFoundError: matplotlib is not installed, and is needed.
+    """
+    from mutualnet3d.extras import require
+    from mutualnet3d.plots.picture_file import SUFFIXES
+
+    choices = [name for name in ("milliseconds", "gflops", "subnet") if getattr(args, name) is not None]
+    if len(choices) > 1:
+        raise ValueError(f"give one of --milliseconds, --gflops and --subnet; got --{' and --'.join(choices)}")
+    if os.path.splitext(args.output)[1].lower() != ".mp4":
+        raise ValueError(f"--output {args.output}: expected a name that ends in .mp4")
+    if os.path.exists(args.input) and os.path.realpath(args.input) == os.path.realpath(args.output):
+        raise ValueError(f"--output {args.output} is the input; choose another name")
+    if args.seconds is not None and not args.seconds > 0:
+        raise ValueError(f"--seconds is {args.seconds:g}; it must be above 0")
+    if args.trace_plot:
+        if args.milliseconds is None:
+            raise ValueError("--trace-plot shows how a time was held; it needs --milliseconds")
+        if os.path.splitext(args.trace_plot)[1].lower() not in SUFFIXES:
+            raise ValueError(f"--trace-plot {args.trace_plot}: expected a name that ends in {' or '.join(SUFFIXES)}")
+        require("matplotlib", "plot")
+
+
+def count_frames(path: str, seconds: float | None) -> int:
+    """Count the frames that will be drawn, about.
+
+    Raises:
+        VideoDecodeError: the video cannot be read; better known before the network is loaded.
+    """
+    from mutualnet3d.video.frame_rate import DEFAULT_FPS
+    from mutualnet3d.video.open import open_video
+
+    with open_video(path) as video:
+        info = video.info
+    return info.num_frames if seconds is None else min(info.num_frames, math.ceil(seconds * (info.fps or DEFAULT_FPS)))
+
+
+def choose_rows(predictor: Predictor, args: argparse.Namespace) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Return the sub-networks that may run, prepared; and the front that they are shown on.
+
+    Raises:
+        ValueError: nothing fits the budget, there is no table, or no such sub-network.
+    """
+    from mutualnet3d.results.query_table import Row
+
+    if args.milliseconds is not None:
+        points = predictor.points()
+        return points, points
+    config, row = predictor.choose(gflops=args.gflops, config=args.subnet)
+    predictor.prepare([config])
+    # One row that always fits: its time is not looked at.
+    alone = Row(config, gflops=0.0, params=0, milliseconds=1.0, top1=0.0, top5=0.0)
+    return (alone,), () if row is None else predictor.table.pareto("gflops")
+
+
+def summary(trace: Sequence[TracePoint], budget: float | None, backend: str) -> str:
+    """Return the sub-networks that ran, and their times, for people."""
+    from mutualnet3d.results.trace import fraction_within
+
+    if not trace:
+        return "no window was run"
+    times = [point.milliseconds for point in trace]
+    counts = Counter(str(point.config) for point in trace)
+    windows = "1 window" if len(trace) == 1 else f"{len(trace)} windows"
+    text = f"{windows} on {backend}, {statistics.median(times):.1f} ms in the median"
+    if budget is not None:
+        text += f", {100 * fraction_within(trace, budget):.0f} % within {budget:g} ms"
+    return f"{text}; {', '.join(f'{config} {count} x' for config, count in counts.most_common())}"
+
+
+main = Command(
+    __doc__,
+    add_arguments,
+    run,
+    interrupted=lambda args: "interrupted; nothing is written",
+    catches_sigterm=True,
+)

@@ -1,0 +1,172 @@
+"""Train a network as a config says, and test it.
+
+    mutualnet3d train --cfg X3D_M_mutual.yaml DATA.PATH_TO_DATA_DIR data/kinetics OUTPUT_DIR output/x3d_m
+    torchrun --nproc_per_node 8 -m mutualnet3d train --cfg X3D_M_mutual.yaml ...                8 GPUs of one machine
+    sbatch --nodes 2 --gpus-per-node 8 .../slurm/train.sbatch --cfg X3D_M_mutual.yaml ...       16 GPUs under SLURM
+
+`mutualnet3d train` trains and then tests where the config has TEST.ENABLE; `mutualnet3d test` tests alone;
+tools/run_net.py, PySlowFast's name of both, goes by TRAIN.ENABLE and TEST.ENABLE. Words after the options are KEY VALUE
+overrides. SIGTERM and SIGUSR1 end the step, write a checkpoint and leave with status 75; the same command goes on from
+there. Status 76 says that another process of the job was lost, or did not come. SIGUSR2 prints where every thread of a
+process stands. `mutualnet3d info` prints the path of train.sbatch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mutualnet3d.cli.command import EXIT_ERROR, Command, report
+from mutualnet3d.cli.options import add_cfg
+from mutualnet3d.log import logger
+
+if TYPE_CHECKING:
+    from fvcore.common.config import CfgNode
+
+    from mutualnet3d.distributed.launch import Launch
+
+EXIT_LOST_PEER = 76
+# A command's own overrides, before those of its user; "": tools/run_net.py.
+OVERRIDES: dict[str, Sequence[object]] = {
+    "train": ("TRAIN.ENABLE", True),
+    "test": ("TRAIN.ENABLE", False, "TEST.ENABLE", True),
+    "": (),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_cfg(parser)
+    parser.add_argument(
+        "--join_timeout", type=float, default=300.0, metavar="SECONDS", help="for all processes to meet; default 300"
+    )
+    pyslowfast = parser.add_argument_group("PySlowFast's way to start on several machines (this becomes torchrun)")
+    pyslowfast.add_argument(
+        "--init_method", default="tcp://localhost:9999", help="tcp://HOST:PORT of the first machine"
+    )
+    pyslowfast.add_argument("--shard_id", type=int, default=0, help="number of this machine, from 0")
+    pyslowfast.add_argument("--num_shards", type=int, default=1, help="number of machines")
+    parser.add_argument("--opts", action="store_true", help="understood for PySlowFast's sake; overrides need no word")
+    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="override the file's values")
+
+
+def run(args: argparse.Namespace, command: str) -> int:
+    """Train, test or both; the exit status.
+
+    Args:
+        command: name of the command, a key of `OVERRIDES`.
+
+    Raises:
+        ValueError, FileNotFoundError, ModuleNotFoundError, FloatingPointError: the config, the data or the environment
+            is wrong, or a loss is not finite.
+        Interrupted: a signal asked the run to leave.
+    """
+    if sys.__stderr__ is not None:
+        faulthandler.register(signal.SIGUSR2, file=sys.__stderr__)  # loader workers inherit it
+
+    import torch
+
+    from mutualnet3d.config import load_cfg
+    from mutualnet3d.config.changes import hash_of
+    from mutualnet3d.data.bad_videos import TooManyBadVideos
+    from mutualnet3d.data.batch_sampler import AllVideosBad
+    from mutualnet3d.distributed import PreflightError, joined
+    from mutualnet3d.distributed.launch import find_launch
+    from mutualnet3d.engine.preemption import Interrupted
+
+    program = ["-m", "mutualnet3d", command] if command else [sys.argv[0]]
+    try:
+        if args.num_shards > 1:
+            _become_torchrun(args, program)
+        cfg = load_cfg(args.cfg, [*OVERRIDES[command], *(word for word in args.overrides if word != "--opts")])
+        launch = find_launch(os.environ)
+        _warn_of_idle_devices(launch, program)
+        with joined(launch, args.join_timeout, f"torch {torch.__version__}, config {hash_of(cfg.dump())}"):
+            return _run(cfg, launch)
+    except PreflightError as error:
+        report(error)
+        return EXIT_LOST_PEER if error.is_lost else EXIT_ERROR
+    except (TooManyBadVideos, AllVideosBad) as error:
+        return report(error)
+    except Interrupted as left:
+        print(f"stopped by {left}", file=sys.stderr)
+        raise
+
+
+def _become_torchrun(args: argparse.Namespace, program: Sequence[str]) -> None:
+    """Start one process for each GPU of this machine in the place of this one."""
+    import torch
+
+    from mutualnet3d.distributed.launch import torchrun_command
+
+    script = [*program, *_without(args.words, ("--init_method", "--shard_id", "--num_shards"))]
+    processes = max(torch.cuda.device_count(), 1)
+    words = torchrun_command(args.init_method, args.shard_id, args.num_shards, processes, script)
+    print(" ".join(words), file=sys.stderr, flush=True)
+    os.execv(words[0], words)
+
+
+def _without(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return `words` without `options` and their values."""
+    kept, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in options:
+            skip = True
+        elif word.partition("=")[0] not in options:
+            kept.append(word)
+    return kept
+
+
+def _warn_of_idle_devices(launch: Launch, program: Sequence[str]) -> None:
+    import torch
+
+    from mutualnet3d.distributed.launch import forgotten_srun
+
+    tasks = forgotten_srun(os.environ)
+    if tasks:
+        logger.warning("this SLURM job has %d tasks, but this process was not started by srun: it is alone", tasks)
+    gpus = torch.cuda.device_count()
+    if launch.world_size == 1 and gpus > 1:
+        logger.warning(
+            "%d GPUs are here and this process uses one; torchrun --nproc_per_node %d %s ... uses all",
+            gpus,
+            gpus,
+            " ".join(program),
+        )
+
+
+def _run(cfg: CfgNode, launch: Launch) -> int:
+    from mutualnet3d.distributed import is_lost_peer
+    from mutualnet3d.runner import configs_to_test, test, train
+
+    if cfg.TEST.ENABLE:
+        configs_to_test(cfg)  # a mistake in TEST.SUBNETS is reported now, and not after a training of days
+    try:
+        if cfg.TRAIN.ENABLE:
+            train(cfg, launch)
+        if cfg.TEST.ENABLE:
+            test(cfg, launch)
+    except RuntimeError as error:
+        if not is_lost_peer(error):
+            raise
+        logger.debug("lost", exc_info=True)
+        print(f"error: rank {launch.rank} lost another process of the job: {error}", file=sys.stderr)
+        return EXIT_LOST_PEER
+    return 0
+
+
+def make_command(description: str | None, name: str) -> Command:
+    """Return the command `name`, a key of `OVERRIDES`. Other exceptions than a user's keep their traceback."""
+    errors = (ValueError, FileNotFoundError, ModuleNotFoundError, FloatingPointError)
+    return Command(description, add_arguments, partial(run, command=name), errors=errors)
+
+
+main = make_command(__doc__, "train")
+run_net = make_command(__doc__, "")

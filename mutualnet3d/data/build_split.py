@@ -1,0 +1,125 @@
+"""Splits by a config: the videos of train, val and test, names of the classes. One of the places that read `cfg`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from fvcore.common.config import CfgNode
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos
+from mutualnet3d.data.find_videos import find_videos
+from mutualnet3d.data.label_names import read_label_names
+from mutualnet3d.data.lists import Video, read_kinetics_list
+from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
+from mutualnet3d.log import logger
+
+
+@dataclass(frozen=True)
+class Split:
+    """Videos of a list that exist, and the account of those that do not or cannot be used.
+
+    Args:
+        name: train, val or test.
+        videos: the videos that exist.
+        bad: account of the missing and the bad ones.
+        num_in_list: length of the whole list; `TEST.NUM_VIDEOS` may take some of it, which `bad` counts.
+    """
+
+    name: str
+    videos: list[Video]
+    bad: BadVideos
+    num_in_list: int
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that stand for these videos in this order, wherever their folders are: data may be
+        copied to a faster disk in the middle of a training."""
+        names = "\n".join(f"{os.path.basename(video.path)} {video.label}" for video in self.videos)
+        return hashlib.sha256(names.encode("utf-8", errors="backslashreplace")).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        return f"{self.name}: found {len(self.videos)} of {self.bad.num_listed} videos"
+
+
+def read_split(
+    cfg: CfgNode, name: str, bad_videos: BadVideoFile, run_once: Callable[[Callable[[], bytes]], bytes] | None = None
+) -> Split:
+    """Read the list of a split and find its videos; log their number, and write down the missing ones.
+
+    Args:
+        cfg: config of the run.
+        name: train, val or test.
+        bad_videos: file of missing and bad videos.
+        run_once: see `find_videos`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_kinetics_list` and `read_ssv2`.
+        TooManyBadVideos: none exists; of the training list, too few.
+    """
+    if is_ssv2(cfg, name):
+        videos = read_ssv2(cfg.DATA.PATH_TO_DATA_DIR, name, cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_PREFIX)
+    else:
+        videos = read_kinetics_list(
+            os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{name}.csv"),
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            path_prefix=cfg.DATA.PATH_PREFIX,
+            separator=cfg.DATA.PATH_LABEL_SEPARATOR,
+            label_file=cfg.DATA.LABEL_FILE,
+            skip_rows=cfg.DATA.SKIP_ROWS,
+        )
+    num_in_list = len(videos)
+    if name == "test" and 0 < cfg.TEST.NUM_VIDEOS < num_in_list:
+        chosen = np.random.default_rng(cfg.RNG_SEED).permutation(num_in_list)[: cfg.TEST.NUM_VIDEOS]
+        videos = [videos[index] for index in sorted(chosen.tolist())]
+        logger.info("test: %d of the list's %d videos (TEST.NUM_VIDEOS)", len(videos), num_in_list)
+    result = find_videos(videos, run_once)
+    logger.info("%s: %s", name, result)
+    max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
+    bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction)
+    return Split(name, result.existing, bad, num_in_list)
+
+
+def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
+    """Return the steps that the schedule counts as an epoch: the whole batches of the list.
+
+    Raises:
+        ValueError: it does not fill one.
+    """
+    steps = len(split.videos) // cfg.TRAIN.BATCH_SIZE
+    if steps < 1:
+        raise ValueError(
+            f"TRAIN.BATCH_SIZE is {cfg.TRAIN.BATCH_SIZE}, but the training list has only {len(split.videos)} videos"
+        )
+    return steps
+
+
+def read_class_names(cfg: CfgNode) -> list[str]:
+    """Return the names of the classes, for people to read.
+
+    They are read from `DATA.LABEL_FILE`, Something-Something's file, or classes.json or labels.json beside the lists;
+    without any, and for classes that the file lacks, the names are the numbers.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_label_names`.
+    """
+    path = cfg.DATA.LABEL_FILE
+    if not path and is_ssv2(cfg, "test"):
+        path = label_file_of(cfg.DATA.PATH_TO_DATA_DIR)
+    for name in ("classes.json", "labels.json"):  # the names that the tools for demo data and lists write
+        beside = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, name)
+        if not path and g_pathmgr.isfile(beside):
+            path = beside
+    ids = read_label_names(path) if path else {}
+    names = {number: name for name, number in ids.items()}
+    return [names.get(number, str(number)) for number in range(cfg.MODEL.NUM_CLASSES)]
+
+
+def is_ssv2(cfg: CfgNode, split: str) -> bool:
+    """Return whether a split is of Something-Something V2; Kinetics-style lists otherwise."""
+    return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET) == "ssv2")

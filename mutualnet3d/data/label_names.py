@@ -1,0 +1,91 @@
+"""Names of classes: files that map them to ids."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.data.text import parse_json, read_text, unquoted
+
+
+def read_label_names(label_file: str) -> dict[str, int]:
+    """Return the names of classes and their ids.
+
+    JSON: an object {name: id} or {id: name}, or a list of names in the order of their ids. Text, in UTF-8: one name a
+    line in the order of their ids, or `id,name`, `id name`, `name,id` or `name id` on every line, with a header or not.
+    Quotes around names are dropped; pytorchvideo's JSON files have them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no names, a name twice, or ids other than 0, 1, 2 and so on; the message names file and value.
+    """
+    if not g_pathmgr.isfile(label_file):
+        raise FileNotFoundError(f"no file of label names at {label_file}; expected JSON or text with one name a line")
+    text = read_text(label_file).strip()
+    if label_file.lower().endswith(".json") or text.startswith(("{", "[")):
+        pairs = _names_of_json(label_file, parse_json(label_file, text, object_pairs_hook=tuple))
+    else:
+        pairs = _names_of_text(text)
+    if not pairs:
+        raise ValueError(f"{label_file}: no label names; expected JSON or text with one name a line")
+    names: dict[str, int] = {}
+    owners: dict[int, str] = {}
+    for raw, number in pairs:
+        name = unquoted(raw)
+        if not name or name in names:
+            raise ValueError(f"{label_file}: names must differ and not be empty, got {name!r} for the id {number}")
+        if number in owners or not 0 <= number < len(pairs):
+            taken = f", which {owners[number]!r} has" if number in owners else ""
+            raise ValueError(
+                f"{label_file}: ids of {len(pairs)} names must be 0 to {len(pairs) - 1}, each once; "
+                f"got {number} for {name!r}{taken}"
+            )
+        names[name], owners[number] = number, name
+    return names
+
+
+def _names_of_json(label_file: str, data: Any) -> list[tuple[str, int]]:
+    """Return pairs of name and id; `data` has a tuple of pairs for an object, which keeps a name that occurs twice."""
+    if isinstance(data, list):
+        for name in data:
+            if not isinstance(name, str):
+                raise ValueError(f"{label_file}: a list must hold names, got {name!r}")
+        return [(name, number) for number, name in enumerate(data)]
+    if not isinstance(data, tuple):
+        raise ValueError(f"{label_file}: expected an object of names and ids or a list of names, got {data!r}")
+    if data and all(
+        _as_id(key) is not None and isinstance(value, str) and _as_id(value) is None for key, value in data
+    ):
+        return [(value, int(key)) for key, value in data]
+    pairs = []
+    for name, value in data:
+        number = _as_id(value)
+        if number is None:
+            raise ValueError(f"{label_file}: the id of {name!r} must be an integer, got {value!r}")
+        pairs.append((name, number))
+    return pairs
+
+
+def _as_id(value: object) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"-?\d+", value.strip()):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _names_of_text(text: str) -> list[tuple[str, int]]:
+    """Return pairs of name and id; ids are written on a side where all lines, or all but a header, have a number."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    id_first, id_last = r'"?(?P<id>\d+)"?\s*[,;\s]\s*(?P<name>.+)', r'(?P<name>.+?)\s*[,;\s]\s*"?(?P<id>\d+)"?'
+    numbered = []
+    for body in (lines, lines[1:]):
+        for form in (id_first, id_last):
+            matches = [re.fullmatch(form, line) for line in body]
+            pairs = [(match["name"], int(match["id"])) for match in matches if match]
+            if pairs and len(pairs) == len(body):
+                if sorted(number for _, number in pairs) == list(range(len(pairs))):
+                    return pairs
+                if body is lines:
+                    numbered.append(pairs)
+    return numbered[0] if numbered else [(name, number) for number, name in enumerate(lines)]

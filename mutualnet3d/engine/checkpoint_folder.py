@@ -1,0 +1,103 @@
+"""Folder of the checkpoints of one run: their names, the newest usable one, and those that are dropped."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from mutualnet3d.engine.checkpoint import save_checkpoint
+from mutualnet3d.files.atomic import TEMPORARY_SUFFIX, link_atomically
+from mutualnet3d.log import logger
+
+Loaded = TypeVar("Loaded")
+
+
+class CheckpointFolder:
+    """The checkpoints of one run, in `output_dir`/checkpoints: the newest ones, the newest ones of epochs, and
+    `best.pyth`.
+
+    The name contains the step (`checkpoint_epoch_00002_step_00000216.pyth`, `checkpoint_step_00000250.pyth`), so that
+    the newest is found without opening any.
+
+    Args:
+        output_dir: folder of the run.
+        num_kept: number of newest checkpoints that are kept, and of those of epochs.
+    """
+
+    BEST = "best.pyth"
+    _NAME = re.compile(r"checkpoint_(?:epoch_\d+_)?step_(\d+)\.pyth")
+
+    def __init__(self, output_dir: str, num_kept: int = 3):
+        self.folder, self.num_kept = os.path.join(output_dir, "checkpoints"), num_kept
+
+    def newest_first(self) -> list[str]:
+        """Return the paths of all checkpoints by their steps, without the best one, which is or was one of them."""
+        steps = self._steps()
+        return [os.path.join(self.folder, name) for name in sorted(steps, key=lambda name: (-steps[name], name))]
+
+    def newest(self) -> str | None:
+        """Return the path of the checkpoint with the highest step, or None."""
+        return next(iter(self.newest_first()), None)
+
+    def newest_usable(self, load: Callable[[str], Loaded]) -> Loaded | None:
+        """Return `load(path)` of the newest checkpoint that `load` does not refuse by a `ValueError`, with a warning
+        for each newer one that it refuses; None if there are no checkpoints.
+
+        Raises:
+            ValueError: all are refused; the newest one's error.
+        """
+        refused: list[ValueError] = []
+        for path in self.newest_first():
+            try:
+                loaded = load(path)
+            except ValueError as error:
+                refused.append(error)
+                continue
+            for reason in refused:
+                logger.warning("refused: %s", reason)
+            if refused:
+                logger.warning("using the one before: %s", path)
+            return loaded
+        if refused:
+            raise refused[0]
+        return None
+
+    def save(self, content: Mapping[str, Any], step: int, epoch: int | None, is_best: bool = False) -> str:
+        """Write a checkpoint, drop those that it supersedes, and return its path.
+
+        Args:
+            content: see `save_checkpoint`.
+            step: number of steps done.
+            epoch: number of epochs done, if it is one of an epoch's.
+            is_best: True to make it `best.pyth` too.
+        """
+        name = (
+            f"checkpoint_step_{step:08d}.pyth"
+            if epoch is None
+            else f"checkpoint_epoch_{epoch:05d}_step_{step:08d}.pyth"
+        )
+        path = os.path.join(self.folder, name)
+        save_checkpoint(path, content)
+        if is_best:
+            link_atomically(path, os.path.join(self.folder, self.BEST))
+        newest = [os.path.basename(newer) for newer in self.newest_first()]
+        of_epochs = [name for name in newest if "_epoch_" in name]
+        for superseded in set(newest) - set(newest[: self.num_kept]) - set(of_epochs[: self.num_kept]):
+            os.remove(os.path.join(self.folder, superseded))
+        return path
+
+    def remove_unfinished(self) -> None:
+        """Remove the unfinished files of killed processes. To be called while no process writes."""
+        if os.path.isdir(self.folder):
+            for name in os.listdir(self.folder):
+                if name.endswith(TEMPORARY_SUFFIX):
+                    os.remove(os.path.join(self.folder, name))
+
+    def _steps(self) -> dict[str, int]:
+        """Return the step of each checkpoint by its file name."""
+        if not os.path.isdir(self.folder):
+            return {}
+        matches = {name: self._NAME.fullmatch(name) for name in os.listdir(self.folder)}
+        return {name: int(match[1]) for name, match in matches.items() if match}

@@ -1,0 +1,183 @@
+"""Translation of a config to the parts of a training: networks, optimizer, schedule, step, validation and log."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import torch
+from fvcore.common.config import CfgNode
+
+from mutualnet3d import distributed
+from mutualnet3d.data.build_loaders import build_mixup, build_val_loader
+from mutualnet3d.data.build_split import Split, steps_per_epoch
+from mutualnet3d.engine.averaged import AveragedWeights
+from mutualnet3d.engine.hooks import Validation
+from mutualnet3d.engine.optim import build_sgd, cosine, linear_scaling, relative_steps, with_warmup
+from mutualnet3d.engine.optimizer_step import OptimizerStep
+from mutualnet3d.engine.profile import Profile
+from mutualnet3d.engine.tensorboard import TensorBoardRecords
+from mutualnet3d.engine.train_log import TrainLog
+from mutualnet3d.engine.train_loop import Hook
+from mutualnet3d.engine.train_network import TrainNetwork
+from mutualnet3d.engine.train_step import TrainStep
+from mutualnet3d.log import logger
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.mutual import SubnetConfig, SubnetSpace
+from mutualnet3d.runner.session import Session
+
+_AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def single_subnet_of(cfg: CfgNode, space: SubnetSpace) -> SubnetConfig | None:
+    """Return `TRAIN.SUBNET`, the one sub-network that is trained alone; None if it is the full network.
+
+    Raises:
+        ValueError: the space does not have it.
+    """
+    return space.check(SubnetConfig.parse(cfg.TRAIN.SUBNET)) if cfg.TRAIN.SUBNET else None
+
+
+def build_configs_at(cfg: CfgNode, space: SubnetSpace) -> Callable[[int], tuple[SubnetConfig, ...]]:
+    """Return the function of a step's number that says which networks the step trains."""
+    alone = (single_subnet_of(cfg, space) or space.full,)
+    return lambda step: space.at_step(cfg.RNG_SEED, step) if cfg.MUTUAL.ENABLE else alone
+
+
+def build_optimizer_step(cfg: CfgNode, model: torch.nn.Module) -> OptimizerStep:
+    """Return SGD over the model's parameters, with the scaling and clipping of the config."""
+    optimizer = build_sgd(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        momentum=cfg.SOLVER.MOMENTUM,
+        dampening=cfg.SOLVER.DAMPENING,
+        nesterov=cfg.SOLVER.NESTEROV,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+    )
+    return OptimizerStep(
+        optimizer,
+        scale_losses=cfg.TRAIN.MIXED_PRECISION and cfg.TRAIN.MIXED_PRECISION_TYPE == "fp16",
+        clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM or None,
+        clip_value=cfg.SOLVER.CLIP_GRAD_VAL or None,
+    )
+
+
+def build_lr_schedule(cfg: CfgNode) -> Callable[[float], float]:
+    """Return the learning rate by the fractional epoch."""
+    factor = linear_scaling(cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.LR_BATCH_SIZE)
+    base_lr = factor * cfg.SOLVER.BASE_LR
+    if cfg.SOLVER.LR_POLICY == "cosine":
+        schedule = cosine(
+            base_lr=base_lr,
+            end_lr=factor * cfg.SOLVER.COSINE_END_LR,
+            max_epoch=cfg.SOLVER.MAX_EPOCH,
+            start_epoch=cfg.SOLVER.WARMUP_EPOCHS if cfg.SOLVER.COSINE_AFTER_WARMUP else 0.0,
+        )
+    else:
+        schedule = relative_steps(base_lr=base_lr, steps=cfg.SOLVER.STEPS, lrs=cfg.SOLVER.LRS)
+    warmup_start_lr = factor * cfg.SOLVER.WARMUP_START_LR
+    return with_warmup(schedule, warmup_epochs=cfg.SOLVER.WARMUP_EPOCHS, warmup_start_lr=warmup_start_lr)
+
+
+def share_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
+    """Let batch norms see the clips of several processes, if `BN.NORM_TYPE` is sync_batchnorm.
+
+    Raises:
+        ValueError: the processes do not divide into groups of `BN.NUM_SYNC_DEVICES`.
+    """
+    if cfg.BN.NORM_TYPE != "sync_batchnorm" or distributed.world_size() == 1:
+        return
+    size = cfg.BN.NUM_SYNC_DEVICES or distributed.world_size()
+    if distributed.world_size() % size:
+        raise ValueError(
+            f"BN.NUM_SYNC_DEVICES is {size}; the job's {distributed.world_size()} processes are no multiple of it"
+        )
+    group = distributed.group_of(size)
+    for network in networks:
+        for _, norm in network.norms():
+            norm.sync_group = group
+
+
+def build_train_step(
+    session: Session,
+    optimizer_step: OptimizerStep,
+    averaged: AveragedWeights | None,
+    configs_at: Callable[[int], tuple[SubnetConfig, ...]],
+) -> TrainStep:
+    """Return the training step of the session's model, which is put into training mode."""
+    cfg = session.cfg
+    session.model.train()
+    autocast = _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
+    network = TrainNetwork(session.model, autocast)
+    network.fix_order(session.space.smallest, session.blank_clips(session.space.smallest, num_clips=2))
+    mixup = build_mixup(cfg)
+    return TrainStep(
+        network,
+        optimizer_step,
+        configs_at,
+        session.prepare,
+        session.device,
+        mixture_at=(lambda step: mixup.at_step(cfg.RNG_SEED, step)) if mixup else None,
+        num_parts=cfg.TRAIN.ACCUMULATION_STEPS,
+        averaged=averaged,
+        is_teacher=cfg.MUTUAL.TEACHER == "ema",
+        single_subnet=single_subnet_of(cfg, session.space),
+    )
+
+
+def build_log_hooks(
+    session: Session, optimizer: torch.optim.Optimizer, epoch_steps: int, start_step: int
+) -> list[Hook]:
+    """Return the hooks that write log and profile, and open TensorBoard's file; none on other ranks than 0.
+
+    Raises:
+        ModuleNotFoundError: TensorBoard is asked for and not installed.
+    """
+    cfg = session.cfg
+    if not distributed.is_main():
+        return []
+    if cfg.TENSORBOARD.ENABLE:
+        folder = cfg.TENSORBOARD.LOG_DIR or os.path.join(cfg.OUTPUT_DIR, "tensorboard")
+        session.records.sinks.append(TensorBoardRecords(folder, start_step))
+    hooks: list[Hook] = [
+        TrainLog(optimizer, epoch_steps, cfg.LOG_PERIOD, session.records, session.shard.world_size, session.device)
+    ]
+    if cfg.PROFILE_STEPS:
+        hooks.append(Profile(cfg.PROFILE_STEPS, os.path.join(cfg.OUTPUT_DIR, "profile")))
+    return hooks
+
+
+def build_validation(session: Session, model: SlimmableNet, train_split: Split) -> Validation:
+    """Return the hook that tests the full network and, in mutual training, the smallest one on val.csv; its score is
+    the mean of their top-1."""
+    cfg, space = session.cfg, session.space
+    epoch_steps = steps_per_epoch(cfg, train_split)
+    if not cfg.TRAIN.EVAL_PERIOD:
+        return Validation(lambda epoch: 0.0, epoch_steps, period_epochs=0)
+    configs = [space.full, space.smallest] if cfg.MUTUAL.ENABLE else list(build_configs_at(cfg, space)(0))
+    val_split = session.read_split("val")
+
+    def validate(epoch: int) -> float:
+        distributed.broadcast_tensors(model.buffers())  # all processes by the statistics that rank 0 has tracked
+        model.statistics.clear()  # the weights have changed since they were taken
+        missing = session.to_calibrate(model, configs, cfg.BN.USE_PRECISE_STATS)
+        if missing:
+            session.calibrate(model, missing, train_split)
+        loader = build_val_loader(cfg, val_split, session.shapes(configs), session.shard)
+        accuracies = session.evaluate(model, configs, loader, val_split, num_views=1).accuracies
+        for config, accuracy in accuracies.items():
+            logger.info("epoch %d: %s top-1 %.2f %%, top-5 %.2f %%", epoch, config, accuracy.top1, accuracy.top5)
+        record = {
+            "kind": "validation",
+            "epoch": epoch,
+            "step": epoch * epoch_steps,
+            "top1": {str(config): accuracy.top1 for config, accuracy in accuracies.items()},
+            "top5": {str(config): accuracy.top5 for config, accuracy in accuracies.items()},
+            "listed": val_split.bad.num_listed,
+            "found": len(val_split.videos),
+            "bad": val_split.bad.num_bad,
+        }
+        session.records.write(record)
+        return sum(accuracy.top1 for accuracy in accuracies.values()) / len(configs)
+
+    return Validation(validate, epoch_steps, cfg.TRAIN.EVAL_PERIOD)

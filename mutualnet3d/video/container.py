@@ -1,0 +1,195 @@
+"""The one way to open a video file or device: its video stream, its header's frame rates and its packets."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+
+import av
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.frame_rate import believable_rates
+
+# Larger pictures are taken for damaged headers; 8K video has half as many pixels.
+MAX_PIXELS = 1 << 26
+
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+MATROSKA = "matroska,webm"
+
+# Headers of these formats state all that is needed; libav need not decode the first frames to learn it, which takes it
+# as long as a tenth of a clip.
+_STATED = (MP4, MATROSKA)
+_NO_PROBING = {"probesize": "5000", "analyzeduration": "1", "fpsprobesize": "0"}
+
+
+class VideoContainer:
+    """A file or device that is open for reading, and the video stream in it.
+
+    One decoding thread: loaders run many workers, and libav's frame threads can hang on an early stop.
+
+    Args:
+        name: name of the file or device, for messages.
+        location: path of a file of this machine, or of a device.
+        probe: True to let libav decode the first frames, which tells it more. It does so in any case where the format's
+            header does not state all.
+        timeout: seconds that libav may wait for data; None: any time.
+        device_format: libav's name of the kind of device; None: a file.
+        options: libav's options for a device.
+
+    Attributes:
+        stream, codec: the video stream and its decoder.
+        is_probed: libav has decoded the first frames.
+
+    Raises:
+        VideoDecodeError: there is no video stream, or this libav has no decoder for it.
+        av.FFmpegError, OSError: the file or device cannot be opened.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        location: str,
+        *,
+        probe: bool = True,
+        timeout: float | None = None,
+        device_format: str | None = None,
+        options: Mapping[str, str] | None = None,
+    ):
+        self.name, self._location, self._timeout = name, location, timeout
+        self._device_format, self._options = device_format, dict(options or {})
+        self._input: av.container.InputContainer | None = None
+        self.open(probe)
+
+    def open(self, probe: bool) -> None:
+        """Open the file or device anew; see the class."""
+        self.close()
+        try:
+            while not self._open(probe):
+                probe = True
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, probe: bool) -> bool:
+        """Open the file and choose the stream; False: this format's header needs probing."""
+        self.close()
+        self._input = av.open(
+            self._location,
+            mode="r",
+            format=self._device_format,
+            options=self._options if probe else _NO_PROBING,
+            metadata_errors="replace",
+            timeout=self._timeout,
+        )
+        # A "video" stream may be the cover of an audio file.
+        cover = av.stream.Disposition.attached_pic
+        streams = [stream for stream in self._input.streams.video if not stream.disposition & cover]
+        if not probe and (not streams or self.format not in _STATED):
+            return False
+        if not streams:
+            raise VideoDecodeError(f"{self.name}: the file has no video stream")
+        self.stream, self.is_probed = streams[0], probe
+        for other in self._input.streams:
+            if other is not self.stream:
+                other.discard = av.stream.Discard.all  # not even read, where the format allows it
+        self.codec = self.stream.codec_context
+        if self.codec is None:
+            raise VideoDecodeError(f"{self.name}: the video stream is of a codec that this libav does not know")
+        self.codec.thread_count = 1
+        self.codec.options = {"max_pixels": str(MAX_PIXELS)}
+        return True
+
+    def __enter__(self) -> VideoContainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file or device."""
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+
+    @property
+    def format(self) -> str:
+        """libav's name of the container format."""
+        return self._opened.format.name
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file."""
+        return self._opened.size
+
+    @property
+    def has_times(self) -> bool:
+        """True if the timestamps of packets and frames are the file's own.
+
+        AVI knows the order of decoding alone; the timestamps that libav gives there are made up.
+        """
+        return self.format != "avi"
+
+    @property
+    def header_rates(self) -> list[float]:
+        """Believable frame rates of the header, frames per second, the best one first."""
+        return believable_rates((self.stream.average_rate, self.stream.guessed_rate))
+
+    def packets(self) -> Iterator[av.Packet]:
+        """Yield the video stream's packets from where the file stands, without empty ones.
+
+        Raises:
+            av.FFmpegError: nothing can be read; a device breaks.
+        """
+        num_read = 0
+        try:
+            for packet in self._opened.demux(self.stream):
+                num_read += 1
+                if packet.size:
+                    yield packet
+        except av.FFmpegError:
+            # A file may end in the middle of a packet; the packets before it are good.
+            if not num_read or self._device_format is not None:
+                raise
+        except IndexError:
+            # PyAV stumbles at the end of a file in which streams have appeared since it was opened.
+            return
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Yield all frames from the start on, in the order of being shown.
+
+        Raises:
+            av.FFmpegError: the video breaks, wherever it does.
+        """
+        return self._opened.decode(self.stream)
+
+    def seek(self, timestamp: int) -> None:
+        """Go to the last keyframe that is shown at `timestamp` or before, in units of the stream."""
+        self._opened.seek(timestamp, stream=self.stream)
+
+    @property
+    def _opened(self) -> av.container.InputContainer:
+        assert self._input is not None, f"{self.name} is closed"
+        return self._input
+
+
+def open_file(path: str, probe: bool = True, timeout: float | None = None) -> VideoContainer:
+    """Open a video file.
+
+    Args:
+        path: path of the file; any that iopath can open.
+        probe, timeout: see `VideoContainer`.
+
+    Raises:
+        VideoDecodeError, av.FFmpegError, OSError: see `VideoContainer`; `path` is no regular file.
+    """
+    return VideoContainer(path, _regular_file(path), probe=probe, timeout=timeout)
+
+
+def _regular_file(path: str) -> str:
+    """Return the file of this machine at `path`, absolute: libav takes a name such as "12:30.mp4" for a protocol's."""
+    local_path = os.path.abspath(g_pathmgr.get_local_path(path))
+    if not stat.S_ISREG(os.stat(local_path).st_mode):
+        raise VideoDecodeError(f"{path}: is a folder, pipe or device, not a file")
+    return local_path

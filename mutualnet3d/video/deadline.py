@@ -1,0 +1,30 @@
+"""Time that reading one video may take, looked at between packets, so that no signal is needed."""
+
+from __future__ import annotations
+
+import time
+
+from mutualnet3d.video.errors import too_late
+
+
+class Deadline:
+    """End of the time that opening a video and all reading of it may take together; it begins now.
+
+    Args:
+        name: name of the file, for the message.
+        timeout: seconds; None: any time.
+    """
+
+    def __init__(self, name: str, timeout: float | None = None):
+        self._name, self.timeout = name, timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def check(self) -> None:
+        """Do nothing until the time is over.
+
+        Raises:
+            VideoDecodeError: the time is over.
+        """
+        if self._end is not None and time.monotonic() > self._end:
+            assert self.timeout is not None
+            raise too_late(self._name, self.timeout)

@@ -1,0 +1,64 @@
+"""Packets to frames, past whatever is damaged among them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+import av
+
+from mutualnet3d.video.container import VideoContainer
+from mutualnet3d.video.deadline import Deadline
+from mutualnet3d.video.errors import VideoDecodeError
+
+
+class Decoder:
+    """Decoder of a container's video stream. One damaged packet does not end a video: it gives no frame.
+
+    Args:
+        container: the file or device, whose decoder may be another one after it was opened anew.
+        deadline: time that decoding may take; None: any time.
+    """
+
+    def __init__(self, container: VideoContainer, deadline: Deadline | None = None):
+        self._container, self._deadline = container, deadline or Deadline(container.name)
+        self._first_error: av.FFmpegError | None = None
+
+    def run(self, packets: Iterable[av.Packet], timestamps: Collection[int]) -> Iterator[av.VideoFrame]:
+        """Yield the frames that come of `packets`, the first of which is a keyframe. Frames to which none at
+        `timestamps` refers need not come."""
+        codec = self._container.codec
+        codec.flush_buffers()
+        # H.264 says of every frame whether any other refers to it. HEVC says it for frames of the same layer only.
+        may_skip = codec.name == "h264"
+        skips = False
+        for packet in packets:
+            if may_skip and skips is (packet.pts in timestamps):
+                skips = not skips
+                codec.skip_frame = "NONREF" if skips else "DEFAULT"
+            yield from self.decode(packet)
+        # Ends the stream here: the decoder gives the frames that it holds back, without being fed what follows.
+        yield from self.decode(None)
+
+    def all_frames(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
+        """Yield the frames of `packets`, which are all of the video, in the order of being shown."""
+        codec = self._container.codec
+        codec.flush_buffers()
+        codec.skip_frame = "DEFAULT"
+        for packet in packets:
+            yield from self.decode(packet)
+        yield from self.decode(None)
+
+    def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        """Return the frames that a packet brings out; None: the end of the packets."""
+        self._deadline.check()
+        try:
+            return self._container.codec.decode(packet)
+        except av.FFmpegError as error:
+            self._first_error = self._first_error or error
+            return []
+
+    def nothing_decoded(self) -> Exception:
+        """Return the error of a video none of whose packets gave a frame: the first cause, where there is one."""
+        return self._first_error or VideoDecodeError(
+            f"{self._container.name}: the video has no frame that can be decoded"
+        )

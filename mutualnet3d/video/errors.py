@@ -1,0 +1,50 @@
+"""Errors of reading and writing videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+
+# Errors that PyAV raises on damaged files: its own and, out of its bindings, Python's.
+DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, RuntimeError)
+
+
+class VideoDecodeError(RuntimeError):
+    """A video that cannot give the frames that were asked for. The message names the file and the cause.
+
+    Takes the message alone, so that it crosses a loader worker's border unchanged.
+    """
+
+
+class FrameCountCorrected(VideoDecodeError):
+    """The video has fewer frames than its packets promised; the reader's `info` now has their true number. Choose
+    frames among those and ask again."""
+
+
+class VideoEncodeError(RuntimeError):
+    """Pictures that the encoder does not take. The message names the file and the cause."""
+
+
+def too_late(name: str, timeout: float) -> VideoDecodeError:
+    """Return the error of a video that was not decoded within `timeout` seconds."""
+    return VideoDecodeError(f"{name}: not decoded within {timeout:g} s")
+
+
+@contextmanager
+def decoder_errors(name: str, timeout: float | None = None) -> Iterator[None]:
+    """Turn every error of the decoder in the block into a `VideoDecodeError`.
+
+    Args:
+        name: name of the file or device, for the message.
+        timeout: seconds that libav was given to wait for data; None: any time.
+    """
+    try:
+        yield
+    except VideoDecodeError:
+        raise
+    except DECODER_ERRORS as error:
+        if isinstance(error, av.error.ExitError) and timeout is not None:  # libav was told to stop waiting
+            raise too_late(name, timeout) from error
+        raise VideoDecodeError(f"{name}: cannot be decoded: {type(error).__name__}: {error}") from error

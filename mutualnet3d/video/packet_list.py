@@ -1,0 +1,106 @@
+"""All packets of a video, which say what frames there are and when each is shown, whatever the headers claim."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+
+import av
+
+from mutualnet3d.video.container import VideoContainer
+from mutualnet3d.video.deadline import Deadline
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.packet_index import PacketIndex
+
+# Packets of more bytes in all are not kept between reading and decoding but read again.
+_MAX_KEPT_BYTES = 64 << 20
+
+# Packets between two looks at the clock.
+_BATCH = 32
+
+
+class PacketList:
+    """Packets of a video in the order of the file, in memory or to be read once more.
+
+    Args:
+        container: the file; to be read again where the packets are not kept.
+        deadline: time that reading may take.
+        index: times and keyframes of the packets.
+        packets: the packets, None for those that nobody needs; or None: they are read again.
+        timestamps: times of the shown frames, ascending, in units of the stream; None: only decoding from the start
+            says which frame comes when.
+    """
+
+    def __init__(
+        self,
+        container: VideoContainer,
+        deadline: Deadline,
+        index: PacketIndex,
+        packets: Sequence[av.Packet | None] | None,
+        timestamps: list[int] | None,
+    ):
+        self._container, self._deadline = container, deadline
+        self.index, self._packets, self.timestamps = index, packets, timestamps
+
+    @property
+    def num_packets(self) -> int:
+        return len(self.index.pts)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of the packets whose frame is shown."""
+        return len(self.index.pts) - len(self.index.hidden)
+
+    def packets(self, start: int, stop: int) -> Iterator[av.Packet]:
+        """Yield the packets from `start` up to `stop`; the decoder may be a new one afterwards."""
+        if self._packets is not None:
+            return filter(None, self._packets[start:stop])
+        self._container.open(self._container.is_probed)
+        return itertools.islice(itertools.chain.from_iterable(_batches(self._container, self._deadline)), start, stop)
+
+    def runs(self, timestamps: Collection[int]) -> list[tuple[int, int]]:
+        """Return the stretches of packets to decode for the frames at `timestamps`: see `PacketIndex.runs`."""
+        return self.index.runs(timestamps)
+
+
+def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
+    """Read all packets of a file that was just opened.
+
+    Raises:
+        VideoDecodeError: there is no frame; the time is over.
+        av.FFmpegError: the file cannot be read.
+    """
+    kept: list[av.Packet] | None = []
+    kept_bytes = 0
+    pts: list[int | None] = []
+    keyframes: list[int] = []
+    hidden: set[int] = set()
+    is_vp8 = container.codec.name == "vp8"
+    for packets in _batches(container, deadline):
+        keyframes += [len(pts) + place for place, packet in enumerate(packets) if packet.is_keyframe]
+        hidden |= {len(pts) + place for place, packet in enumerate(packets) if packet.is_discard}
+        if is_vp8:
+            hidden |= {len(pts) + place for place, packet in enumerate(packets) if not _vp8_is_shown(packet)}
+        pts += [packet.pts for packet in packets]
+        if kept is not None:
+            kept += packets
+            kept_bytes += sum([packet.size for packet in packets])
+            if kept_bytes > _MAX_KEPT_BYTES:
+                kept = None
+    if len(pts) - len(hidden) < 1:
+        raise VideoDecodeError(f"{container.name}: the video has no frame")
+    index = PacketIndex(pts, keyframes, hidden)
+    return PacketList(container, deadline, index, kept, index.shown if container.has_times else None)
+
+
+def _batches(container: VideoContainer, deadline: Deadline) -> Iterator[list[av.Packet]]:
+    """Yield all packets of a video, some at a time."""
+    packets = container.packets()
+    while batch := list(itertools.islice(packets, _BATCH)):
+        deadline.check()
+        yield batch
+
+
+def _vp8_is_shown(packet: av.Packet) -> bool:
+    """Tell whether a VP8 frame is more than a reference for others (RFC 6386, section 9.1)."""
+    return bool(memoryview(packet)[0] & 0x10)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+
+import pytest
+
+from mutualnet3d.cli.command import USER_ERRORS, Command, log_to_terminal, report
+
+DOC = """Do a thing
+well, e.g. often. More of it.
+
+    details
+"""
+
+
+def make(run, **changes):
+    def add_arguments(parser):
+        parser.add_argument("words_given", nargs="*")
+        parser.add_argument("--fast", action="store_true")
+
+    return Command(DOC, add_arguments, run, **changes)
+
+
+def raiser(error):
+    def run(args):
+        raise error
+
+    return run
+
+
+def test_the_summary_is_the_first_sentence():
+    assert make(int).summary == "Do a thing well, e.g"  # so a summary has no abbreviations
+    assert Command("Do it.", int, int).summary == "Do it"
+    assert Command(None, int, int).summary == ""
+
+
+def test_words_and_status(monkeypatch):
+    seen = []
+    command = make(lambda args: seen.append(args) or 7)
+    assert command(["a", "--fast"]) == 7
+    monkeypatch.setattr(sys, "argv", ["script", "b"])
+    assert command() == 7
+    assert [(args.words_given, args.fast, args.words) for args in seen] == [
+        (["a"], True, ["a", "--fast"]),
+        (["b"], False, ["b"]),
+    ]
+
+
+def test_positional_words_on_both_sides_of_options():
+    words = ["a", "--fast", "b"]
+    assert make(int, is_intermixed=True).parse(words).words_given == ["a", "b"]
+    with pytest.raises(SystemExit):
+        make(int).parse(words)
+
+
+@pytest.mark.parametrize("kind", USER_ERRORS)
+def test_errors_of_users_are_one_line(kind, capsys):
+    assert make(raiser(kind("no such thing")))([]) == 2
+    assert capsys.readouterr() == ("", "error: no such thing\n")
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(KeyError):
+        make(raiser(KeyError("ours")))([])
+    with pytest.raises(RuntimeError):
+        make(raiser(RuntimeError("ours")), errors=(ValueError,))([])
+
+
+def test_the_log_has_the_traceback_of_an_error(caplog):
+    with caplog.at_level(logging.DEBUG, "mutualnet3d"):
+        assert report(ValueError("wrong")) == 2
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info[0]) == ("DEBUG", ValueError)
+
+
+def test_ctrl_c(capsys):
+    assert make(raiser(KeyboardInterrupt()))([]) == 130
+    assert make(raiser(KeyboardInterrupt()), interrupted=lambda args: f"left {args.words}")(["a"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\nleft ['a']\n")
+
+
+def test_sigterm_is_like_ctrl_c_where_files_are_written():
+    before = signal.getsignal(signal.SIGTERM)
+    assert make(lambda args: os.kill(os.getpid(), signal.SIGTERM), catches_sigterm=True)([]) == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_reader_that_leaves(monkeypatch, capsys):
+    """`| head`: what is printed late is noticed too. Where an OSError keeps its traceback, so does a broken pipe."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        assert make(lambda args: print("late") or 0)([]) == 1
+    assert capsys.readouterr().err == ""
+    with pytest.raises(BrokenPipeError):
+        make(raiser(BrokenPipeError()), errors=(ValueError,))([])
+
+
+def test_the_log_goes_to_standard_error(capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    log_to_terminal(with_time=False)
+    logging.getLogger("mutualnet3d").info("at work")
+    assert capsys.readouterr() == ("", "at work\n")
+
+
+def test_usage_has_the_name_it_is_called_by(capsys):
+    assert isinstance(make(int).parser("tool x"), argparse.ArgumentParser)
+    assert make(int).parser("tool x").format_usage().startswith("usage: tool x [-h] [--fast]")

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mutualnet3d.cli.predict import find_videos, main
+from mutualnet3d.deploy import Predictor
+from tests.cli.test_latency import write_tested
+from tests.conftest import numbered_frames, write_video
+
+TOOL = "tools/predict.py"
+CLASSES = ["dark", "very bright"]
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    """A checkpoint, beside it its query table."""
+    with torch.random.fork_rng(devices=[]):
+        return write_tested(tmp_path_factory.mktemp("tested"), class_names=CLASSES)[1]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (30, 48, 64, 3), dtype=np.uint8)
+    write_video(folder / "numbered.mp4", numbered_frames(30))
+    write_video(folder / "some noise.mp4", noise)
+    (folder / "broken.mp4").write_text("no video")
+    return folder
+
+
+@pytest.fixture
+def predict(run_tool, tested):
+    """Runs the tool on PyTorch and one thread, unless told otherwise."""
+
+    def run(*words, backend="pytorch"):
+        return run_tool(TOOL, *words, "--checkpoint", tested, "--threads", 1, "--backend", backend)
+
+    return run
+
+
+def without_times(found):
+    return {name: value for name, value in found.items() if name != "milliseconds"}
+
+
+def test_json_lines_are_what_the_predictor_says(predict, tested, videos):
+    paths = [str(videos / name) for name in ("numbered.mp4", "some noise.mp4")]
+    status, out, err = predict(*paths, "--gflops", 0.6, "--views", "2x3", "--top", 1, "--json")
+    predictor = Predictor.load(tested, backend="pytorch", threads=1)
+    found = [json.loads(line) for line in out.splitlines()]
+    expected = [predictor.predict(path, gflops=0.6, views=(2, 3), top=1).to_json() for path in paths]
+    assert status == 0
+    assert [without_times(each) for each in found] == [without_times(each) for each in expected]
+    assert [(each["source"], each["config"], each["views"]) for each in found] == [
+        (path, "w0.5-s32-t2", 6) for path in paths
+    ]
+    for each in found:
+        times = each["milliseconds"]
+        assert times["total"] == pytest.approx(times["decode"] + times["prepare"] + times["network"])
+    closing = err.splitlines()[-1]
+    assert re.fullmatch(
+        r"2 videos; w0\.5-s32-t2 on pytorch; median ms: decode \d+\.\d, prepare \d+\.\d, network \d+\.\d", closing
+    )
+
+
+def test_the_table(predict, tested, videos):
+    path = str(videos / "some noise.mp4")
+    status, out, err = predict(path)
+    best, second = Predictor.load(tested, backend="pytorch").predict(path).labels
+    header, first, other = out.splitlines()
+    assert status == 0
+    assert " ".join(header.split()) == "video score % label sub-network GFLOPs ms: decode prepare network"
+    shown = re.fullmatch(
+        rf"{re.escape(path)} +(\d+\.\d\d)  (.+?) +w1\.0-s32-t4 +(\d\.\d+) +(\d+\.\d) +(\d+\.\d) +(\d+\.\d)", first
+    )
+    assert shown
+    assert (float(shown[1]), shown[2]) == (pytest.approx(100 * best.score, abs=0.011), best.name)
+    assert other.split(maxsplit=1)[1] == second.name
+    # Columns are below each other.
+    assert header.index("label") == first.index(best.name, len(path)) == other.index(second.name)
+    assert header.index("sub-network") == first.index("w1.0")
+    assert len(header) == len(first)
+    assert err.endswith("\n")
+    assert err.splitlines()[-1].startswith("1 video; w1.0-s32-t4 on pytorch; median ms: ")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_video_that_cannot_be_read_does_not_stop_the_others(predict, videos, as_json):
+    bad, gone, good = (str(videos / name) for name in ("broken.mp4", "gone.mp4", "numbered.mp4"))
+    status, out, err = predict(bad, gone, good, *(["--json"] if as_json else []))
+    assert status == 1
+    reasons = [line for line in err.splitlines() if line.startswith(str(videos))]
+    assert [reason.partition(": ")[0] for reason in reasons] == [bad, gone]
+    assert "3 videos, 2 of them could not be read; w1.0-s32-t4 on pytorch; median ms" in err
+    if as_json:
+        found = [json.loads(line) for line in out.splitlines()]
+        assert found[:2] == [
+            {"source": path, "error": reason} for path, reason in zip((bad, gone), reasons, strict=True)
+        ]
+        assert (found[2]["source"], len(found)) == (good, 3)
+    else:
+        assert [line.split()[0] for line in out.splitlines()[:2]] == ["video", good]
+        assert bad not in out
+
+
+def test_no_video_can_be_read(predict, videos):
+    status, out, err = predict(videos / "broken.mp4")
+    assert (status, out) == (1, "")
+    assert err.splitlines()[-1] == "1 video, 1 of them could not be read"
+
+
+def test_lists_stand_for_their_videos(videos, tmp_path, monkeypatch):
+    (tmp_path / "paths.txt").write_text('a b.mp4\n\n"c.MKV"\n/elsewhere/d.webm\n')
+    (tmp_path / "clip.3gp").write_text("")
+    (tmp_path / "odd.txt").write_text("clip.3gp\nd.mp4\ngone.ogv\n")
+    odd = os.path.join(str(tmp_path), "odd.txt")
+    assert find_videos([odd]) == [f"{tmp_path}/clip.3gp", f"{tmp_path}/d.mp4", f"{tmp_path}/gone.ogv"]
+    (tmp_path / "kinetics.csv").write_text("path label\na.mp4 0\nsub/b c.mp4 7\n")
+    (tmp_path / "named.csv").write_text("a.mp4,very bright\n")
+    (tmp_path / "names.txt").write_text("dark\nvery bright\n")
+    folder = str(tmp_path)
+    paths, kinetics, named = (os.path.join(folder, name) for name in ("paths.txt", "kinetics.csv", "named.csv"))
+    of_paths = [f"{folder}/a b.mp4", f"{folder}/c.MKV", "/elsewhere/d.webm"]
+    of_kinetics = [f"{folder}/a.mp4", f"{folder}/sub/b c.mp4"]
+    assert find_videos([paths]) == of_paths
+    assert find_videos(["x.mp4", kinetics, "y", paths]) == ["x.mp4", *of_kinetics, "y", *of_paths]
+    assert find_videos([named], str(tmp_path / "names.txt")) == [f"{folder}/a.mp4"]
+    monkeypatch.chdir(tmp_path)
+    assert find_videos(["paths.txt"])[0] == "a b.mp4"
+    with pytest.raises(ValueError, match=r"named\.csv:1: label must be .*; names of classes need a label file"):
+        find_videos([named])
+
+
+def test_folders_of_pictures_are_predicted(predict, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            Image.new("RGB", (64, 48), (20 * number,) * 3).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "list.txt").write_text("a\nb\n")
+    status, out, _ = predict(tmp_path / "b", tmp_path / "list.txt", "--subnet", "w0.5-s32-t2", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [each["source"] for each in found] == [str(tmp_path / name) for name in ("b", "a", "b")]
+    assert found[0]["labels"] == found[1]["labels"]
+
+
+def test_a_list_is_predicted(predict, videos, tmp_path):
+    (tmp_path / "list.csv").write_text(f"{videos}/numbered.mp4 1\n{videos}/some noise.mp4 0\n")
+    status, out, _ = predict(tmp_path / "list.csv", "--subnet", "w0.5-s32-t2", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [each["source"] for each in found] == [f"{videos}/numbered.mp4", f"{videos}/some noise.mp4"]
+    assert {each["config"] for each in found} == {"w0.5-s32-t2"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gflops", "0.1"], "no sub-network fits gflops=0.1; the cheapest in gflops is w0.5-s32-t2 with 0.5"),
+        (
+            ["--gflops", "1", "--subnet", "w0.5-s32-t2"],
+            "give a budget (gflops, milliseconds) or a sub-network (config)",
+        ),
+        (["--views", "3y"], "--views 3y: expected clips of a video, as in 10, or clips x crops of each, as in 10x3"),
+        (["--views", "2x2"], "views is (2, 2); allowed: clips over the video"),
+        (["--backend", "fastest"], "unknown back end 'fastest'; allowed: auto, fast, openvino"),
+        (["--checkpoint", "none.pyth"], "no file at none.pyth"),
+        (["none.csv"], "no list of videos at none.csv"),
+    ],
+)
+def test_wrong_arguments_are_one_line(run_tool, tested, videos, words, message):
+    words = [videos / "numbered.mp4", "--checkpoint", tested, "--backend", "pytorch", *words]
+    status, out, err = run_tool(TOOL, *words, "--json")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_is_one_line(predict, videos, monkeypatch):
+    def interrupted(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    assert predict(videos / "numbered.mp4", "--json") == (130, "", "interrupted\n")
+
+
+def test_who_reads_the_output_may_leave(tested, videos, monkeypatch, capsys):
+    """As `| head` does."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [videos / "numbered.mp4", "--checkpoint", tested, "--backend", "pytorch", "--json"]
+    with os.fdopen(write, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        assert main([str(word) for word in words]) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_has_a_bar_on_standard_error(predict, videos, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    status, out, err = predict(videos / "numbered.mp4", videos / "numbered.mp4", "--json")
+    assert status == 0
+    assert [json.loads(line)["source"] for line in out.splitlines()] == [str(videos / "numbered.mp4")] * 2
+    assert re.search(r"videos: +0%.* 0/2 ", err)
+
+
+def test_names_of_files_may_be_any_bytes(predict, videos):
+    odd = os.fsdecode(b"\xff.mp4")
+    status, out, err = predict(odd, videos / "numbered.mp4", "--json")
+    assert status == 1
+    assert [json.loads(line)["source"] for line in out.splitlines()] == [odd, str(videos / "numbered.mp4")]
+    assert err.startswith("\\udcff.mp4: ")
+
+
+def test_another_back_end(predict, videos):
+    for module in ("openvino", "onnx", "onnxscript"):
+        pytest.importorskip(module)
+    words = [videos / "numbered.mp4", "--subnet", "w0.5-s32-t2", "--json"]
+    (of_pytorch,), (of_openvino,) = (
+        [json.loads(line) for line in predict(*words, backend=name)[1].splitlines()] for name in ("pytorch", "openvino")
+    )
+    assert (of_pytorch["backend"], of_openvino["backend"]) == ("pytorch", "openvino")
+    for ours, other in zip(of_pytorch["labels"], of_openvino["labels"], strict=True):
+        assert (ours["name"], ours["score"]) == (other["name"], pytest.approx(other["score"], abs=1e-4))

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+import mutualnet3d as m3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["TRAIN.BATCH_SIZE", 0], r"TRAIN\.BATCH_SIZE is 0; it must be at least 1"),
+        (["TEST.NUM_SPATIAL_CROPS", 2], r"TEST\.NUM_SPATIAL_CROPS is 2; it must be 1 or 3"),
+        (["SOLVER.OPTIMIZING_METHOD", "adam"], r"SOLVER\.OPTIMIZING_METHOD is 'adam'; it must be 'sgd'"),
+        (
+            ["DATA.TRAIN_JITTER_SCALES", [200, 320]],
+            r"SCALES is \[200, 320\]; .*TRAIN_CROP_SIZE, which is 224",
+        ),
+        (
+            ["MUTUAL.SIZES", [192, 160]],
+            r"SIZES is \[192, 160\]; .* with DATA\.TRAIN_CROP_SIZE, which is 224",
+        ),
+        (["SOLVER.WARMUP_EPOCHS", 300], r"WARMUP_EPOCHS is 300\.0; it must be less than SOLVER\.MAX_EPOCH"),
+        (["SLOWFAST.ALPHA", 0], r"SLOWFAST\.ALPHA is 0; it must be at least 1"),
+        (["RESNET.DEPTH", 34], r"RESNET\.DEPTH is 34; it must be 50 or 101 or 152"),
+        (
+            ["MODEL.ARCH", "slowfast", "DATA.NUM_FRAMES", 12],
+            r"NUM_FRAMES is 12; .* multiple of SLOWFAST\.ALPHA, which is 8",
+        ),
+        (
+            ["MODEL.ARCH", "slowfast", "DATA.NUM_FRAMES", 32],
+            r"FRAMES is \[16, .*NUM_FRAMES / SLOWFAST\.ALPHA, which is 4,",
+        ),
+        (
+            ["MUTUAL.WIDTH_RANGE", [0.0, 1.0]],
+            r"WIDTH_RANGE is \[0\.0, 1\.0\]; .* no layer may be left without channels",
+        ),
+        (["MUTUAL.TEST_WIDTHS", [0.5]], r"TEST_WIDTHS is \[0\.5\]; it must be widths of MUTUAL\.WIDTH_RANGE, \[0\.63"),
+        (
+            ["RESNET.NUM_BLOCK_TEMP_KERNEL", [[3]]],
+            r"TEMP_KERNEL is \[\[3\]\]; it must be a list of one number of blocks",
+        ),
+        (["MUTUAL.SORT_CHANNELS", True], r"CHECKPOINT_FILE_PATH is ''; it must be set, with MUTUAL\.SORT_CHANNELS"),
+        (["SOLVER.LR_POLICY", "steps"], r"LR_POLICY is 'steps'; it must be 'cosine' or 'steps_with_relative_lrs'"),
+        (["SOLVER.LR_POLICY", "steps_with_relative_lrs"], r"STEPS is \[\]; it must be ascending epochs"),
+        (
+            ["SOLVER.LR_POLICY", "steps_with_relative_lrs", "SOLVER.STEPS", [0, 5], "SOLVER.LRS", [1]],
+            r"LRS is \[1\]; it must be a value for each of SOLVER\.STEPS, \[0, 5\]",
+        ),
+        (["RNG_SEED", -1], "RNG_SEED is -1; it must be at least 0"),
+        (["TRAIN.DATASET", "charades"], r"TRAIN\.DATASET is 'charades'; it must be 'kinetics' or .* or 'ssv2'"),
+        (["TEST.DATASET", "ava"], r"TEST\.DATASET is 'ava'"),
+        (["TRAIN.DATASET", "ssv2"], r"RANDOM_FLIP is True; it must be False for Something-Something"),
+        (["DATA.MAX_BAD_FRACTION", 1.5], r"MAX_BAD_FRACTION is 1\.5; it must be in \[0, 1\]"),
+        (["DATA.DECODE_TIMEOUT", -1], r"DECODE_TIMEOUT is -1\.0; it must be at least 0"),
+        (["DATA.SKIP_ROWS", -1], r"SKIP_ROWS is -1; it must be at least 0"),
+        (["DATA.TRAIN_JITTER_SCALES_RELATIVE", [0.5, 1.0]], r"ASPECT_RELATIVE is \[\]; it must be two ratios"),
+        (
+            ["DATA.TRAIN_JITTER_ASPECT_RELATIVE", [0.75, 1.33], "DATA.TRAIN_JITTER_SCALES_RELATIVE", [0.5, 1.5]],
+            r"SCALES_RELATIVE is \[0\.5, 1\.5\]; it must be two fractions of the picture",
+        ),
+        (
+            ["MUTUAL.TEACHER", "ema"],
+            r"MUTUAL\.TEACHER is 'ema'; it must be 'full' unless SOLVER\.EMA_DECAY is above 0",
+        ),
+        (["TEST.USE_EMA", True], r"TEST\.USE_EMA is True; it must be False unless SOLVER\.EMA_DECAY"),
+        (["SOLVER.EMA_DECAY", 1.0], r"SOLVER\.EMA_DECAY is 1\.0; it must be in \[0, 1\)"),
+        (["TRAIN.MIXED_PRECISION_TYPE", "fp8"], "it must be 'fp16' or 'bf16'"),
+        (["SOLVER.CLIP_GRAD_L2NORM", -1.0], "CLIP_GRAD_L2NORM is -1.0; it must be at least 0, or PySlowFast's None"),
+        (["TRAIN.ACCUMULATION_STEPS", 0], r"TRAIN\.ACCUMULATION_STEPS is 0; it must be at least 1"),
+    ],
+)
+def test_values_that_no_run_can_have(words, message):
+    with pytest.raises(ValueError, match=message):
+        m3.load_cfg("X3D_M_mutual.yaml", words)

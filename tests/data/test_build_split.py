@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+
+import mutualnet3d as m3
+from mutualnet3d.data.bad_videos import BadVideoFile, TooManyBadVideos
+from mutualnet3d.data.build_split import Split, is_ssv2, read_class_names, read_split, steps_per_epoch
+
+CFG = "X3D_tiny_mutual.yaml"
+
+
+def make_cfg(folder, *words, num_classes=2):
+    settings = ["DATA.PATH_TO_DATA_DIR", str(folder), "MODEL.NUM_CLASSES", num_classes, "DATA.MAX_BAD_FRACTION", 0.2]
+    return m3.load_cfg(CFG, [*settings, *words])
+
+
+@pytest.fixture
+def bad_videos(tmp_path):
+    return BadVideoFile(str(tmp_path / "bad_videos.csv"))
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """Lists of 8 training and 6 test videos, of which the second of each is missing."""
+    for split, count in (("train", 8), ("test", 6)):
+        names = [f"{split}_{index}.mp4" for index in range(count)]
+        (tmp_path / f"{split}.csv").write_text("".join(f"{name} {place % 2}\n" for place, name in enumerate(names)))
+        for place, name in enumerate(names):
+            if place != 1:
+                (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_missing_videos_are_counted_and_written_down(lists, bad_videos):
+    split = read_split(make_cfg(lists), "train", bad_videos)
+    assert (split.name, len(split.videos), split.num_in_list, split.bad.num_missing) == ("train", 7, 8, 1)
+    assert str(split) == "train: found 7 of 8 videos"
+    assert [(entry.path, entry.reason) for entry in bad_videos.entries("train")] == [
+        (str(lists / "train_1.mp4"), "missing")
+    ]
+    with pytest.raises(TooManyBadVideos, match=r"train: of 8 listed videos 1 are missing .* 0\.1, allows"):
+        read_split(make_cfg(lists, "DATA.MAX_BAD_FRACTION", 0.1), "train", bad_videos)
+    cfg = make_cfg(lists, "DATA.MAX_BAD_FRACTION", 0.1)
+    assert len(read_split(cfg, "test", bad_videos).videos) == 5  # the limit is of the training list
+
+
+def test_some_videos_of_the_test_list_are_drawn_by_the_seed(lists, bad_videos):
+    drawn = []
+    for seed in (0, 0, 1):
+        split = read_split(make_cfg(lists, "TEST.NUM_VIDEOS", 4, "RNG_SEED", seed), "test", bad_videos)
+        assert (split.bad.num_listed, split.num_in_list) == (4, 6)
+        drawn.append([video.listed_at for video in split.videos])
+        assert drawn[-1] == sorted(drawn[-1])
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_the_digest_stands_for_names_labels_and_order(lists, bad_videos, tmp_path):
+    split = read_split(make_cfg(lists), "test", bad_videos)
+    moved = tmp_path / "moved"
+    shutil.copytree(lists, moved, ignore=shutil.ignore_patterns("moved"))
+    assert read_split(make_cfg(moved), "test", bad_videos).digest == split.digest
+    assert len(split.digest) == 16
+    turned = Split("test", split.videos[::-1], split.bad, 6)
+    (moved / "test.csv").write_text((moved / "test.csv").read_text().replace("test_2.mp4 0", "test_2.mp4 1"))
+    other = read_split(make_cfg(moved), "test", bad_videos)
+    assert len({split.digest, turned.digest, other.digest}) == 3
+
+
+def test_steps_are_whole_batches(lists, bad_videos):
+    split = read_split(make_cfg(lists), "train", bad_videos)
+    assert [steps_per_epoch(make_cfg(lists, "TRAIN.BATCH_SIZE", size), split) for size in (1, 2, 3, 7)] == [7, 3, 2, 1]
+    with pytest.raises(ValueError, match=r"TRAIN\.BATCH_SIZE is 8, but the training list has only 7 videos"):
+        steps_per_epoch(make_cfg(lists, "TRAIN.BATCH_SIZE", 8), split)
+
+
+def test_splits_may_be_of_different_data_sets(lists):
+    cfg = make_cfg(lists, "TEST.DATASET", "ssv2")
+    assert [is_ssv2(cfg, split) for split in ("train", "val", "test")] == [False, False, True]
+    with pytest.raises(FileNotFoundError, match="no list of the split 'test' in"):
+        read_split(cfg, "test", BadVideoFile(os.path.join(lists, "bad.csv")))
+
+
+def test_class_names_of_something_something_and_of_a_label_file(tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps({"Pushing something": "0", "Pulling something": "1"}))
+    words = ["DATA.PATH_TO_DATA_DIR", str(tmp_path), "MODEL.NUM_CLASSES", 3]
+    ssv2 = m3.load_cfg("SLOW_8x8_R50_ssv2.yaml", words)
+    assert read_class_names(ssv2) == ["Pushing something", "Pulling something", "2"]
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    assert read_class_names(m3.load_cfg(CFG, [*words, "DATA.LABEL_FILE", str(tmp_path / "names.txt")])) == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert read_class_names(m3.load_cfg(CFG, words)) == ["Pushing something", "Pulling something", "2"]
+    (tmp_path / "labels.json").unlink()
+    assert read_class_names(m3.load_cfg(CFG, words)) == ["0", "1", "2"]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mutualnet3d.data.label_names import read_label_names
+
+
+def write(folder: Path, text: str | bytes, name: str = "names.txt") -> str:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("names.json", '{"jump": 1, "air drumming": 0}'),
+        ("names.json", '{"\\"jump\\"": "1", "\\"air drumming\\"": "0"}'),
+        ("names.json", '{"0": "air drumming", "1": "jump"}'),
+        ("names.json", '["air drumming", "jump"]'),
+        ("names", '\ufeff {"air drumming": 0, "jump": 1}'),
+        ("names.txt", "air drumming\njump\n"),
+        ("names.txt", "\n air drumming\r\n\r\n jump"),
+        ("names.txt", "1 jump\n0 air drumming\n"),
+        ("names.csv", "id,name\n0,air drumming\n1,jump\n"),
+        ("names.csv", 'name,id\n"air drumming", 0\njump,1\n'),
+        ("names.csv", "air drumming 0\njump 1\n"),
+        ("names.csv", '"0","air drumming"\n"1","jump"\n'),
+    ],
+)
+def test_label_names(tmp_path, name, text):
+    assert read_label_names(write(tmp_path, text, name)) == {"air drumming": 0, "jump": 1}
+
+
+def test_label_names_with_numbers_and_commas(tmp_path):
+    assert read_label_names(write(tmp_path, "0,slide 1\n1,slide 3, then 4\n")) == {"slide 1": 0, "slide 3, then 4": 1}
+    assert read_label_names(write(tmp_path, "4 guitars\ndrums\n")) == {"4 guitars": 0, "drums": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("names.txt", " \n", r"names\.txt: no label names; expected JSON or text with one name a line"),
+        ("names.json", "{}", r"names\.json: no label names"),
+        ("names.json", "{'a': 0}", r"names\.json:1: the file must be JSON: Expecting property name"),
+        ("names.json", '{"a": 0,\n"b" 1}', r"names\.json:2: the file must be JSON: Expecting ':' delimiter"),
+        ("names.json", "3", r"names\.json: expected an object of names and ids or a list of names, got 3"),
+        ("names.json", '["a", 1]', r"names\.json: a list must hold names, got 1"),
+        ("names.json", '{"a": 0, "b": "x"}', r"names\.json: the id of 'b' must be an integer, got 'x'"),
+        ("names.json", '{"a": true}', r"names\.json: the id of 'a' must be an integer, got True"),
+        ("names.json", '{"a": 0, "a": 1}', r"names\.json: names must differ and not be empty, got 'a' for the id 1"),
+        ("names.json", '["a", " "]', r"names\.json: names must differ and not be empty, got '' for the id 1"),
+        ("names.txt", "a\nb\na\n", r"names\.txt: names must differ and not be empty, got 'a' for the id 2"),
+        ("names.txt", "1 a\n2 b\n", r"names\.txt: ids of 2 names must be 0 to 1, each once; got 2 for 'b'$"),
+        ("names.json", '{"a": -1}', r"names\.json: ids of 1 names must be 0 to 0, each once; got -1 for 'a'$"),
+        ("names.json", '{"a": 0, "b": 0}', r"names\.json: .* got 0 for 'b', which 'a' has$"),
+        ("names.txt", b"a\nb\n\xff\n", r"names\.txt:3: the text must be UTF-8, got the byte 0xff"),
+    ],
+)
+def test_label_names_that_cannot_be(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_label_names(write(tmp_path, text, name))
+
+
+def test_label_names_of_the_demo_data(tmp_path):
+    text = json.dumps(dict(enumerate(["left", "right"])), indent=1)
+    assert read_label_names(write(tmp_path, text, "classes.json")) == {"left": 0, "right": 1}

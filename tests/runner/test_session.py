@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import mutualnet3d as m3
+from mutualnet3d.data.build_loaders import build_val_loader
+from mutualnet3d.distributed import Launch
+from mutualnet3d.mutual import SubnetConfig
+from mutualnet3d.runner.session import Session
+from mutualnet3d.shapes import ClipBatch, ClipShape
+from tests.runner.runs import make_cfg
+
+NARROW = SubnetConfig(0.5, 32, 2)
+
+
+@pytest.fixture
+def make_session(tiny_overrides):
+    return lambda **changes: Session(make_cfg(tiny_overrides(**changes)), Launch())
+
+
+def test_a_session_writes_its_config_and_seeds_its_weights(make_session):
+    first, second, other = make_session(), make_session(), make_session(RNG_SEED=2)
+    assert m3.load_cfg(os.path.join(first.cfg.OUTPUT_DIR, "config.yaml")) == other.cfg  # the last one's
+    states = [session.model.state_dict() for session in (first, second, other)]
+    name = "blocks.1.res_blocks.0.branch2.conv_a.weight"
+    assert torch.equal(states[0][name], states[1][name])
+    assert not torch.equal(states[0][name], states[2][name])
+    assert first.model.full == first.space.full == SubnetConfig(1.0, 32, 4)
+    assert (first.shard.rank, first.shard.world_size, first.device) == (0, 1, torch.device("cpu"))
+
+
+def test_clips_of_a_batch_become_the_networks_input(make_session):
+    session = make_session()
+    assert session.shapes([session.space.full, NARROW]) == (ClipShape(4, 32), ClipShape(2, 32))
+    clip_BTCHW = torch.full((3, 2, 3, 32, 32), 255, dtype=torch.uint8)
+    batch = ClipBatch({ClipShape(2, 32): clip_BTCHW}, torch.zeros(3), torch.zeros(3))
+    (clip_BCTHW,) = session.prepare(batch, NARROW)
+    assert clip_BCTHW.shape == (3, 3, 2, 32, 32)
+    torch.testing.assert_close(clip_BCTHW[0, :, 0, 0, 0], torch.full((3,), (1 - 0.45) / 0.225))
+    (blank_BCTHW,) = session.blank_clips(NARROW, num_clips=2)
+    assert blank_BCTHW.shape == (2, 3, 2, 32, 32)
+    torch.testing.assert_close(blank_BCTHW, torch.full_like(blank_BCTHW, -0.45 / 0.225))
+
+
+@pytest.mark.parametrize(
+    ("num_cores", "num_workers", "num_threads"), [(16, 0, 16), (16, 4, 12), (16, 15, 8), (1, 8, 1), (2, 1, 1)]
+)
+def test_cores_are_shared_with_the_loaders_workers(make_session, monkeypatch, num_cores, num_workers, num_threads):
+    session = make_session(DATA_LOADER__NUM_WORKERS=num_workers)
+    monkeypatch.setattr("mutualnet3d.runner.session.threads_of", lambda launch, environ: num_cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 32)
+    numbers = []
+    monkeypatch.setattr(torch, "set_num_threads", numbers.append)
+    with session.sharing_the_cores():
+        assert numbers == [num_threads]
+    assert numbers == [num_threads, 32]
+
+
+def test_which_subnets_are_calibrated(make_session):
+    session = make_session()
+    full = session.model.full
+    assert session.to_calibrate(session.model, [full, NARROW], precise=False) == [NARROW]
+    assert session.to_calibrate(session.model, [full, NARROW], precise=True) == [full, NARROW]
+    session.model.set_statistics(NARROW, session.model.tracked_statistics())
+    assert session.to_calibrate(session.model, [full, NARROW], precise=True) == [full]
+    single = make_session(MUTUAL__ENABLE=False, TRAIN__SUBNET=str(full))
+    assert single.to_calibrate(single.model, [full], precise=False) == [full]  # trained alone it tracks nothing
+
+
+def test_a_test_says_which_videos_it_is_over(make_session, tiny_data, tmp_path):
+    """One of six videos is missing, one cannot be decoded: bad_videos.csv has both."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in tiny_data.iterdir():
+        if path.name not in ("val_2.mp4", "val_4.mp4"):
+            (data / path.name).symlink_to(path)
+    (data / "val_2.mp4").write_bytes(b"no video")
+    session = make_session(DATA__PATH_TO_DATA_DIR=str(data))
+    split = session.read_split("val")
+    loader = build_val_loader(session.cfg, split, session.shapes([session.space.full]), session.shard)
+    evaluation = session.evaluate(session.model, [session.space.full], loader, split, num_views=1)
+    assert evaluation.video_V.tolist() == [0, 1, 3, 4]  # of the five that are there
+    log = Path(session.cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert "val: the accuracy is over 4 of 6 listed videos: 1 are missing, 1 could not be decoded" in log
+    rows = Path(session.cfg.OUTPUT_DIR, "bad_videos.csv").read_text()
+    assert rows.count("val_4.mp4,") == rows.count("val_2.mp4,") == 1

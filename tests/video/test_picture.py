@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from mutualnet3d.video.picture import RgbConverter, upright_pixel_aspect, upright_yuv420
+
+
+def test_pixels_of_a_picture_that_is_turned_upright():
+    stream, square = SimpleNamespace(sample_aspect_ratio=Fraction(4, 3)), SimpleNamespace(sample_aspect_ratio=None)
+    for rotation, aspect in ((0, Fraction(4, 3)), (90, Fraction(3, 4)), (180, Fraction(4, 3)), (-90, Fraction(3, 4))):
+        frame = SimpleNamespace(rotation=rotation)
+        assert upright_pixel_aspect(stream, frame) == aspect
+        assert upright_pixel_aspect(square, frame) is None
+
+
+def test_planes_are_turned_as_the_picture_is():
+    """A frame's own pixels turned, against its RGB picture turned by numpy."""
+    frame_HWC = np.zeros((32, 48, 3), np.uint8)
+    frame_HWC[:8], frame_HWC[:, :8] = (250, 0, 0), (0, 0, 250)
+    frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24").reformat(format="yuv420p")
+
+    class Turned:
+        def __init__(self, rotation):
+            self.rotation = rotation
+            self.reformat = frame.reformat
+
+    for rotation, turns in ((-90, 3), (90, 1), (180, 2), (-180, 2), (0, 0)):
+        size = (32, 48) if turns % 2 else (48, 32)
+        turned = upright_yuv420(Turned(rotation), size)
+        assert (turned.width, turned.height) == size
+        expected = np.rot90(frame.to_ndarray(format="rgb24"), turns)
+        assert np.abs(turned.to_ndarray(format="rgb24").astype(int) - expected).mean() < 8, rotation
+
+
+def rgb_frame(height, width, level):
+    return av.VideoFrame.from_ndarray(np.full((height, width, 3), level, np.uint8), format="rgb24")
+
+
+def test_pictures_have_the_size_of_the_first():
+    to_rgb = RgbConverter()
+    pictures = [to_rgb(rgb_frame(height, width, 90)) for height, width in ((12, 20), (24, 40), (12, 20))]
+    assert [picture.shape for picture in pictures] == [(12, 20, 3)] * 3
+    assert all((picture == 90).all() for picture in pictures)
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "shrunk"),  # width, height
+    [((20, 12), None, (20, 12)), ((20, 12), 12, (20, 12)), ((20, 12), 6, (10, 6)), ((30, 900), 1, (1, 30))],
+)
+def test_large_pictures_are_shrunk(size, limit, shrunk):
+    to_rgb = RgbConverter(limit)
+    assert to_rgb.shrunk_size(*size) == shrunk
+    assert to_rgb(rgb_frame(*size[::-1], 90)).shape == (*shrunk[::-1], 3)
+    picture = np.full((*size[::-1], 3), 90, np.uint8)
+    small = RgbConverter(limit).shrink(picture)
+    assert small.shape == (*shrunk[::-1], 3)
+    assert (small == 90).all()
+    assert (small is picture) == (size == shrunk)
