@@ -2,7 +2,7 @@
 
 table = QueryTable.load("output/demo/query_table.json")
 table.best(gflops=0.01).config
-table.select(backend="openvino-int8").best(milliseconds=5)
+table.select(backend="openvino").best(milliseconds=5)
 """
 
 from __future__ import annotations

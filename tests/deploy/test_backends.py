@@ -48,9 +48,9 @@ def test_bf16_is_near(networks, monkeypatch):
     monkeypatch.setattr(backends_module, "_cpu_has_bf16", lambda: True)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # see test_train_network.py: oneDNN's bf16 on this CPU
     clips = random_clips(networks.shapes(SMALL), 2)
-    wanted = eager_logits(networks, SMALL, clips)
+    expected = eager_logits(networks, SMALL, clips)
     got = PyTorchBf16(networks, CPU, None).forward(SMALL)(clips)
-    difference = float((got - wanted).abs().max() / wanted.abs().max())
+    difference = float((got - expected).abs().max() / expected.abs().max())
     assert 1e-5 < difference < 0.05
 
 
@@ -61,9 +61,9 @@ def test_openvinos_bf16_is_near_and_its_logits_are_float32(config, networks):
     if problem is not None:
         pytest.skip(problem)
     clips = random_clips(networks.shapes(config), 2)
-    wanted = eager_logits(networks, config, clips)
+    expected = eager_logits(networks, config, clips)
     got = OpenVINOBf16(networks, CPU, 1).forward(config)(clips)
-    difference = float((got - wanted).abs().max() / wanted.abs().max())
+    difference = float((got - expected).abs().max() / expected.abs().max())
     assert 1e-5 < difference < 0.05
     assert not torch.equal(got, got.bfloat16().float())
 
@@ -74,18 +74,18 @@ def test_float32_logits_compute_the_same(networks):
     clips = random_clips(networks.shapes(SMALL), 2)
     in_bf16s_form = OpenVINOBf16(networks, CPU, 1)
     in_bf16s_form._precision = "f32"
-    wanted, got = (each.forward(SMALL)(clips) for each in (OpenVINO(networks, CPU, 1), in_bf16s_form))
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    expected, got = (runner.forward(SMALL)(clips) for runner in (OpenVINO(networks, CPU, 1), in_bf16s_form))
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_back_ends_agree(backend, networks, video):
     pytest.importorskip(backend, reason=f"{backend} is not installed (extra [deploy])")
     eager, compiled = (Predictor(networks, backend=name, threads=1) for name in ("pytorch", backend))
-    wanted, got = (each.predict(video, config=SMALL, views=2) for each in (eager, compiled))
+    expected, got = (runner.predict(video, config=SMALL, views=2) for runner in (eager, compiled))
     assert (got.backend, got.views) == (backend, 2)
-    assert [label.index for label in got.labels] == [label.index for label in wanted.labels]
-    assert [label.score for label in got.labels] == pytest.approx([label.score for label in wanted.labels], rel=1e-4)
+    assert [label.index for label in got.labels] == [label.index for label in expected.labels]
+    assert [label.score for label in got.labels] == pytest.approx([label.score for label in expected.labels], rel=1e-4)
 
 
 def test_openvino_sends_no_statistics(tmp_path):

@@ -243,7 +243,7 @@ def test_it_does_not_oscillate():
     for factor in (1.0, 1.2, 1.35, 1.7, 2.0, 2.6, 4.0):
         windows = run(0, lambda seconds, factor=factor: factor, 200, outliers=0.0)
         settled = [number for seconds, number, _ in windows if seconds > 20]
-        moves = sum(one != other for one, other in itertools.pairwise(settled))
+        moves = sum(first != other for first, other in itertools.pairwise(settled))
         assert moves < 0.15 * len(settled), factor
         assert max(settled) - min(settled) <= 2
 

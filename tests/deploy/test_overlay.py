@@ -151,7 +151,7 @@ def test_turned_pictures_are_drawn_on_too():
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("frame", "message"),
     [
         (np.zeros((4, 4, 3), np.float32), r"float32 \(4, 4, 3\)"),
         (np.zeros((4, 4), np.uint8), r"uint8 \(4, 4\)"),
@@ -159,6 +159,6 @@ def test_turned_pictures_are_drawn_on_too():
         (np.zeros((0, 4, 3), np.uint8), r"uint8 \(0, 4, 3\)"),
     ],
 )
-def test_what_is_no_picture(frame, said):
-    with pytest.raises(ValueError, match=rf"a picture is uint8 \(H, W, 3\), RGB; got {said}"):
+def test_what_is_no_picture(frame, message):
+    with pytest.raises(ValueError, match=rf"a picture is uint8 \(H, W, 3\), RGB; got {message}"):
         draw_overlay(frame, SAID)

@@ -82,7 +82,7 @@ def test_compiled_sub_networks_are_made_once(networks, video):
 
 
 def test_calls_from_several_threads_do_not_meet(predictor, video):
-    wanted = {config: predictor.predict(video, config=config).labels for config in (FULL, SMALL)}
+    expected = {config: predictor.predict(video, config=config).labels for config in (FULL, SMALL)}
     got = []
 
     def run(config):
@@ -94,7 +94,7 @@ def test_calls_from_several_threads_do_not_meet(predictor, video):
     for thread in threads:
         thread.join()
     assert len(got) == 12
-    assert all(labels == wanted[config] for config, labels in got)
+    assert all(labels == expected[config] for config, labels in got)
 
 
 def test_sub_networks_are_prepared_by_their_keys(networks):
@@ -109,8 +109,8 @@ def test_sub_networks_are_prepared_by_their_keys(networks):
 
 def test_a_path_may_be_a_path(tested, video):
     predictor = Predictor.load(tested / "calibrated.pyth", tested / "query_table.json", backend="pytorch")
-    wanted = Predictor.load(str(tested / "calibrated.pyth"), backend="pytorch").predict(video).labels
-    assert predictor.predict(Path(video)).labels == wanted
+    expected = Predictor.load(str(tested / "calibrated.pyth"), backend="pytorch").predict(video).labels
+    assert predictor.predict(Path(video)).labels == expected
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
@@ -126,11 +126,11 @@ def test_a_test_run_can_be_loaded(tested, video):
 def test_a_bundle_predicts_as_its_checkpoint(tested, tmp_path, video):
     checkpoint = str(tested / "calibrated.pyth")
     export(load_checkpoint_networks(checkpoint), str(tmp_path / "bundle"), formats=["pt2", "pytorch"])
-    wanted = Predictor.load(checkpoint, backend="pytorch").predict(video, gflops=0.5)
+    expected = Predictor.load(checkpoint, backend="pytorch").predict(video, gflops=0.5)
     for backend in ("pytorch", "pt2"):
         got = Predictor.load(str(tmp_path / "bundle"), backend=backend).predict(video, gflops=0.5)
-        assert (got.config, got.labels[0].name, got.row) == (wanted.config, wanted.labels[0].name, wanted.row)
-        assert got.labels[0].score == pytest.approx(wanted.labels[0].score, rel=1e-4)
+        assert (got.config, got.labels[0].name, got.row) == (expected.config, expected.labels[0].name, expected.row)
+        assert got.labels[0].score == pytest.approx(expected.labels[0].score, rel=1e-4)
     with pytest.raises(ValueError, match="is a bundle and has a table of its own"):
         Predictor.load(str(tmp_path / "bundle"), table="query_table.json")
     with pytest.raises(ValueError, match=r"back end onnxruntime: .*bundle has no onnx network of w1\.0-s32-t4"):
@@ -180,7 +180,7 @@ def test_a_folder_of_pictures_is_a_video_whose_rate_the_caller_may_know(predicto
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"gflops": 1.0, "config": SMALL}, r"give a budget \(gflops, milliseconds\) or a sub-network \(config\)"),
         ({"config": SubnetConfig(0.7, 64, 4)}, r"has no sub-network w0\.7-s64-t4 .*it has w1\.0-s64-t4, w0\.5-s48-t2"),
@@ -192,8 +192,8 @@ def test_a_folder_of_pictures_is_a_video_whose_rate_the_caller_may_know(predicto
         ({"fps": 24.0}, "fps is of frames and of folders of pictures; a file tells its own"),
     ],
 )
-def test_other_arguments_are_refused(arguments, said, predictor, video):
-    with pytest.raises(ValueError, match=said):
+def test_other_arguments_are_refused(arguments, message, predictor, video):
+    with pytest.raises(ValueError, match=message):
         predictor.predict(video, **arguments)
 
 
@@ -203,7 +203,7 @@ def test_other_frames_are_refused(predictor):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"backend": "tensorflow"}, "unknown back end 'tensorflow'; allowed: auto, fast, openvino"),
         ({"device": "tpu"}, "device is 'tpu'; allowed: cpu, cuda"),
@@ -211,22 +211,22 @@ def test_other_frames_are_refused(predictor):
         ({"backend": "openvino-int8"}, "back end openvino-int8: .*has no openvino-int8 network of w1"),
     ],
 )
-def test_other_settings_are_refused(settings, said, networks):
-    with pytest.raises(ValueError, match=said):
+def test_other_settings_are_refused(settings, message, networks):
+    with pytest.raises(ValueError, match=message):
         Predictor(networks, **settings)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("derived__text_named.mp4", "cannot be decoded"),
         ("exo__full_blocks.mkv", "no video stream"),
         ("derived__garbage.mp4", "cannot be decoded"),
     ],
 )
-def test_broken_videos_are_refused(name, said, predictor):
+def test_broken_videos_are_refused(name, message, predictor):
     path = SHARED / "videos" / "diverse" / name
     if not path.exists():
         pytest.skip(f"no {path}")
-    with pytest.raises(VideoDecodeError, match=f"{name}.*{said}"):
+    with pytest.raises(VideoDecodeError, match=f"{name}.*{message}"):
         predictor.predict(path)

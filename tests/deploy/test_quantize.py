@@ -69,7 +69,7 @@ def with_table(quantized, table):
 
 
 def inputs_of(node):
-    return [each.get_source_output().get_node() for each in node.inputs()]
+    return [port.get_source_output().get_node() for port in node.inputs()]
 
 
 def is_int8(node):
@@ -102,25 +102,27 @@ def test_inputs_keep_their_order():
     inputs = [ops.parameter([-1, frames, 8, 8, 3], np.uint8, name) for frames, name in ((2, "slow"), (4, "fast"))]
     generator = np.random.default_rng(0)
     parts = []
-    for each in inputs:
-        size = int(np.prod(each.get_partial_shape().get_min_shape()[1:]))
-        flat = ops.reshape(ops.convert(each, np.float32), np.array([0, size]), special_zero=True)
+    for clip in inputs:
+        size = int(np.prod(clip.get_partial_shape().get_min_shape()[1:]))
+        flat = ops.reshape(ops.convert(clip, np.float32), np.array([0, size]), special_zero=True)
         parts.append(ops.matmul(flat, generator.standard_normal((size, 5)).astype(np.float32), False, False))
     model = importlib.import_module("openvino").Model([ops.add(*parts)], inputs, "two")
     batches = [[torch.randint(0, 256, (4, frames, 8, 8, 3), dtype=torch.uint8) for frames in (2, 4)] for _ in range(2)]
-    found = quantize(model, batches)
-    run, run_int8 = (openvino_core().compile_model(each, "CPU") for each in (model, found))
-    wanted, got = (next(iter(each([clip.numpy() for clip in batches[0]]).values())) for each in (run, run_int8))
-    assert [is_int8(node) for node in products_of(found)] == [True, True]
-    assert 0 < abs(got - wanted).max() < 0.02 * abs(wanted).max()
+    quantised = quantize(model, batches)
+    run, run_int8 = (openvino_core().compile_model(version, "CPU") for version in (model, quantised))
+    expected, got = (
+        next(iter(compiled([clip.numpy() for clip in batches[0]]).values())) for compiled in (run, run_int8)
+    )
+    assert [is_int8(node) for node in products_of(quantised)] == [True, True]
+    assert 0 < abs(got - expected).max() < 0.02 * abs(expected).max()
 
 
 def test_logits_are_close_and_not_rounded(quantized):
     backend = OpenVINOInt8(quantized, CPU, 1)
     for config in (FULL, SMALL):
         clips = random_clips(quantized.shapes(config), 4, seed=5)
-        got, wanted = backend.forward(config)(clips), eager_logits(quantized, config, clips)
-        assert 0 < (got - wanted).abs().max() < 0.1 * wanted.abs().max()
+        got, expected = backend.forward(config)(clips), eager_logits(quantized, config, clips)
+        assert 0 < (got - expected).abs().max() < 0.1 * expected.abs().max()
         node = quantized.openvino(config, int8=True).get_results()[0]
         while node.get_type_name() != "MatMul":
             node = inputs_of(node)[0]
@@ -131,12 +133,12 @@ def test_clips_that_the_model_does_not_take(plain, quantized):
     model = plain[SMALL]
     with pytest.raises(ValueError, match="no clips to calibrate int8 with; give some training clips"):
         quantize(model, [])
-    wanted = r"the model takes clips uint8 \(B, 2, 48, 48, 3\); got "
-    with pytest.raises(ValueError, match=wanted + r"uint8 \(1, 4, 64, 64, 3\)"):
+    message = r"the model takes clips uint8 \(B, 2, 48, 48, 3\); got "
+    with pytest.raises(ValueError, match=message + r"uint8 \(1, 4, 64, 64, 3\)"):
         quantize(model, [random_clips(quantized.shapes(FULL), 1)])
-    with pytest.raises(ValueError, match=wanted + r"float32 \(1, 2, 48, 48, 3\)"):
+    with pytest.raises(ValueError, match=message + r"float32 \(1, 2, 48, 48, 3\)"):
         quantize(model, [[torch.zeros(1, 2, 48, 48, 3)]])
-    with pytest.raises(ValueError, match=wanted + r"uint8 .*, uint8 "):
+    with pytest.raises(ValueError, match=message + r"uint8 .*, uint8 "):
         quantize(model, [2 * random_clips(quantized.shapes(SMALL), 1)])
 
 
@@ -159,16 +161,16 @@ def test_says_nothing_sends_nothing_and_does_the_same_again(plain, quantized, mo
     assert logging.getLogger("nncf").level == level
     assert not importlib.import_module("rich").get_console().quiet
     sources, clips = (quantized, QuantizedNetworks(quantized, {SMALL: again})), random_clips(quantized.shapes(SMALL), 2)
-    assert torch.equal(*(OpenVINOInt8(each, CPU, 1).forward(SMALL)(clips) for each in sources))
+    assert torch.equal(*(OpenVINOInt8(networks, CPU, 1).forward(SMALL)(clips) for networks in sources))
 
 
 def test_everyones_loggers_stay_what_they_are(monkeypatch):
     class Theirs(logging.Logger): ...
 
-    ours = logging.getLoggerClass()
+    before = logging.getLoggerClass()
     monkeypatch.setattr(quantize_module, "require", lambda name: logging.setLoggerClass(Theirs) or name)
     assert load_nncf() == "nncf"
-    assert logging.getLoggerClass() is ours
+    assert logging.getLoggerClass() is before
 
 
 def test_without_nncf(plain, quantized, monkeypatch):
@@ -256,7 +258,9 @@ def test_a_bundle_has_them_and_their_accuracy(quantized, tmp_path):
         assert bundle.networks[config].files == {"openvino-int8": f"networks/{config}-int8.xml"}
         assert 0 < bundle.networks[config].differences["openvino-int8"] < 0.1
         clips = random_clips(bundle.shapes(config), 2, seed=3)
-        of_bundle, of_source = (OpenVINOInt8(each, CPU, 1).forward(config)(clips) for each in (bundle, quantized))
+        of_bundle, of_source = (
+            OpenVINOInt8(networks, CPU, 1).forward(config)(clips) for networks in (bundle, quantized)
+        )
         assert torch.equal(of_bundle, of_source)
     predictor = Predictor(bundle, backend="openvino-int8", threads=1)
     assert predictor.predict(FRAMES, gflops=quantized.gflops(FULL)).row.top1 == 89.5

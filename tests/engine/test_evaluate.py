@@ -198,5 +198,5 @@ def test_any_number_of_processes_calibrates_and_evaluates_alike(world_size):
         assert of_each == accuracies  # to the last digit
         for config, of_norm in statistics.items():
             for name, pair in of_norm.items():
-                for expected, found in zip(pair, statistics_of_each[config][name], strict=True):
-                    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+                for expected, got in zip(pair, statistics_of_each[config][name], strict=True):
+                    torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-7)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from pytorchvideo.models.slowfast import create_slowfast
 
-from mutualnet3d.engine.evaluate import evaluate
+from mutualnet3d.engine.evaluate import evaluate, evaluation_forward
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.mutual import calibrate, mutual_step
 from mutualnet3d.ops import round_channels
@@ -252,28 +252,39 @@ def test_calibration_runs_fast_once_for_each_of_its_clips(model):
             assert torch.equal(variance, shared[config][name][1])
 
 
+def evaluated(model, configs, batches):
+    settings = {"videos": range(4), "num_videos": 4, "num_views": 1, "num_classes": 7, "keep_scores": True}
+    with evaluation_forward(model) as forward:
+        return evaluate(
+            forward,
+            configs,
+            batches,
+            prepare(model),
+            torch.device("cpu"),
+            batch_context=model.shared_fast_features,
+            **settings,
+        )
+
+
 def test_evaluation_runs_fast_once_where_its_statistics_agree(model):
     configs = [model.full, *SUBNETS]
     batches = batches_for(model, configs, 2)
     calibrate(model, configs, batches, prepare(model))
-    settings = {"videos": range(4), "num_videos": 4, "num_views": 1, "num_classes": 7, "keep_scores": True}
-    evaluating = (prepare(model), torch.device("cpu"))
     with counted(model) as count:
-        together = evaluate(model, configs, batches, *evaluating, **settings)
+        together = evaluated(model, configs, batches)
     assert len(count) == 2
     for config in configs:
-        alone = evaluate(model, [config], batches, *evaluating, **settings)
+        alone = evaluated(model, [config], batches)
         assert torch.equal(alone.scores[config], together.scores[config])
 
 
 def test_the_full_network_by_its_tracked_statistics_shares_with_none(model):
     """They are others than those that its sub-networks were calibrated with."""
-    batches = batches_for(model, [model.full, *SUBNETS], 1)
+    batches = batches_for(model, [model.full, *SUBNETS], 2)
     calibrate(model, SUBNETS, batches, prepare(model))
-    settings = {"videos": range(2), "num_videos": 2, "num_views": 1, "num_classes": 7}
     with counted(model) as count:
-        evaluate(model, [model.full, *SUBNETS], batches, prepare(model), torch.device("cpu"), **settings)
-    assert len(count) == 2
+        evaluated(model, [model.full, *SUBNETS], batches)
+    assert len(count) == 2 * 2  # the full network's own, and one for all others
 
 
 def test_statistics_of_fast_that_differ_are_not_shared(model):

@@ -27,12 +27,12 @@ def test_a_curves_front_is_its_tables(cost, seed):
     keys = [f"w1.0-s{32 + number}-t8" for number in range(30)]  # whole numbers, so that many are equal
     table = QueryTable(tuple(row(key, *map(float, rng.integers(1, 6, 3))) for key in keys), CONTEXT)
     curve = curve_of_table("x", table, cost)
-    assert [point.label for point in curve.front] == [str(each.config) for each in table.pareto(cost)]
+    assert [point.label for point in curve.front] == [str(table_row.config) for table_row in table.pareto(cost)]
     assert len(curve.front) + len(curve.others) == 30
 
 
 def test_points_have_no_front():
-    alone = [QueryTable((each,), CONTEXT) for each in TABLE.rows[:3]]
+    alone = [QueryTable((table_row,), CONTEXT) for table_row in TABLE.rows[:3]]
     curve = curve_of_tables("one by one", alone, "milliseconds", "points")
     assert curve.front == ()
     assert sorted((point.cost, point.top1) for point in curve.others) == [(3.0, 75.0), (5.0, 80.0), (9.0, 90.0)]

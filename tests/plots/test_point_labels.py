@@ -22,7 +22,7 @@ def test_labels_cover_neither_each_other_nor_points_nor_lines(log, with_paper):
     curves = [curve_of_table("mutual", grid_table())]
     if with_paper:
         curves = [
-            Curve(name, tuple(Point(each.gflops, each.top1 - 0.5, str(each.config), 0.3) for each in results.rows))
+            Curve(name, tuple(Point(row.gflops, row.top1 - 0.5, str(row.config), 0.3) for row in results.rows))
             for name, results in paper_results().items()
         ] + curves_of_paper(paper_results()["slow_8x8"])
     figure = draw(curves, "", log=log)
@@ -36,7 +36,7 @@ def test_labels_cover_neither_each_other_nor_points_nor_lines(log, with_paper):
     frame = axes.get_window_extent()
     assert all(frame.containsx(box.x0) and frame.containsx(box.x1) for box in boxes)
     assert all(frame.containsy(box.y0) and frame.containsy(box.y1) for box in boxes)
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert not any(first.overlaps(other) for first, other in itertools.combinations(boxes, 2))
     points = axes.transData.transform([(point.cost, point.top1) for curve in curves for point in curve.points])
     assert not any(box.contains(*point) for box in boxes for point in points)
     for line in axes.lines:

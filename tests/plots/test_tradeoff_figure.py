@@ -99,8 +99,8 @@ def test_the_papers_curves_are_grey_and_behind():
     axes = draw([curve_of_table("ours", TABLE), *paper], "").axes[0]
     drawn = line_of(axes, "#808080", "--")
     assert (len(drawn), drawn[0], drawn[-1]) == (11, (0.348, 66.15), (4.73, 75.1))
-    ours = max(line.get_zorder() for line in axes.lines if line.get_color() == "#0072B2")
-    assert all(line.get_zorder() < ours for line in axes.lines if line.get_color() == "#808080")
+    own_zorder = max(line.get_zorder() for line in axes.lines if line.get_color() == "#0072B2")
+    assert all(line.get_zorder() < own_zorder for line in axes.lines if line.get_color() == "#808080")
     with pytest.raises(ValueError, match="the paper's results have a place over 'gflops' only, got 'milliseconds'"):
         curves_of_paper(paper_results()["x3d_m"], "milliseconds")
 

@@ -12,7 +12,7 @@ SLOWFAST = {"arch": "slowfast", "depth": 50, "alpha": 8, "num_frames": 32, "samp
 
 def test_the_papers_rows():
     results = paper_results()
-    assert {key: (each.network, len(each.rows)) for key, each in results.items()} == {
+    assert {key: (of_network.network, len(of_network.rows)) for key, of_network in results.items()} == {
         "x3d_m": ("x3d_m", 11), "slow_8x8": ("slow_8x8", 9), "slowfast_4x16": ("slowfast_4x16", 10),
     }  # fmt: skip
     x3d_m = results["x3d_m"]
@@ -20,8 +20,8 @@ def test_the_papers_rows():
     assert (x3d_m.rows[0].config, x3d_m.rows[0].gflops, x3d_m.rows[0].top1) == (SubnetConfig(1.0, 224, 16), 4.73, 75.1)
     assert x3d_m.separate == ((4.73, 74.6), (1.96, 72.9), (0.6, 68.6))
     assert results["slow_8x8"].reproduced == ((54.5, 74.2),)
-    for each in results.values():
-        assert [row.gflops for row in each.rows] == sorted((row.gflops for row in each.rows), reverse=True)
+    for of_network in results.values():
+        assert [row.gflops for row in of_network.rows] == sorted((row.gflops for row in of_network.rows), reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def test_the_papers_rows():
     [("x3d_m", X3D_M), ("slow_8x8", SLOW), ("slowfast_4x16", SLOWFAST), ("x3d_m", X3D_M | {"depth": 0})],
 )
 def test_the_results_of_a_network(network, values):
-    found = results_of(**values)
-    assert found is not None
-    assert found == paper_results()[network]
+    results = results_of(**values)
+    assert results is not None
+    assert results == paper_results()[network]
 
 
 @pytest.mark.parametrize(

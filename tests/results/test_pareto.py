@@ -22,7 +22,8 @@ def test_of_equals_the_first_is_on_the_front():
 
 def test_a_front_of_rows():
     fronts = {
-        cost: [str(each.config) for each in front_of_rows(TABLE.rows, cost)] for cost in ("gflops", "milliseconds")
+        cost: [str(candidate.config) for candidate in front_of_rows(TABLE.rows, cost)]
+        for cost in ("gflops", "milliseconds")
     }
     assert fronts == {
         "gflops": ["w0.5-s32-t4", "w0.5-s48-t8", "w1.0-s32-t8", "w1.0-s48-t8"],
@@ -47,17 +48,17 @@ def test_the_front_is_what_budgets_give_and_what_nothing_beats(cost):
         ]
         table = QueryTable(tuple(rows))
         front = table.pareto(cost)
-        lowest = int(min(getattr(each, cost) for each in rows))
+        lowest = int(min(getattr(candidate, cost) for candidate in rows))
         assert set(front) == {table.best(**{cost: bound}) for bound in range(lowest, 5)}
-        for each in rows:
-            spent = getattr(each, cost)
+        for candidate in rows:
+            spent = getattr(candidate, cost)
             beaten = any(
-                other.top1 >= each.top1
+                other.top1 >= candidate.top1
                 and getattr(other, cost) <= spent
-                and (other.top1 > each.top1 or getattr(other, cost) < spent)
+                and (other.top1 > candidate.top1 or getattr(other, cost) < spent)
                 for other in rows
             )
-            if each in front:
+            if candidate in front:
                 assert not beaten
             elif not beaten:  # an equal is there in its place
-                assert (spent, each.top1) in [(getattr(other, cost), other.top1) for other in front]
+                assert (spent, candidate.top1) in [(getattr(other, cost), other.top1) for other in front]

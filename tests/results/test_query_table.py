@@ -82,14 +82,14 @@ def test_no_bound_is_too_large():
 
 
 def test_pareto_front():
-    assert [str(each.config) for each in TABLE.pareto()] == ["w0.5-s32-t4", "w0.5-s48-t8", "w1.0-s32-t8", "w1.0-s48-t8"]
-    assert [str(each.config) for each in TABLE.pareto("milliseconds")] == [
+    assert [str(row.config) for row in TABLE.pareto()] == ["w0.5-s32-t4", "w0.5-s48-t8", "w1.0-s32-t8", "w1.0-s48-t8"]
+    assert [str(row.config) for row in TABLE.pareto("milliseconds")] == [
         "w0.5-s32-t4", "w1.0-s32-t4", "w1.0-s32-t8", "w1.0-s48-t8",
     ]  # fmt: skip
     assert TABLE.fronts() == {
-        cost: frozenset(each.config for each in TABLE.pareto(cost)) for cost in ("gflops", "milliseconds")
+        cost: frozenset(row.config for row in TABLE.pareto(cost)) for cost in ("gflops", "milliseconds")
     }
-    assert [str(config) for config in TABLE.front_configs()] == [str(each.config) for each in TABLE.rows]
+    assert [str(config) for config in TABLE.front_configs()] == [str(row.config) for row in TABLE.rows]
     worse = QueryTable((*TABLE.rows, row("w0.9-s48-t8", 0.9, 8.5, 60.0)), CONTEXT)
     assert worse.front_configs() == TABLE.front_configs()
     with pytest.raises(ValueError, match="cost must be 'gflops' or 'milliseconds', got 'watts'"):
@@ -121,11 +121,11 @@ def test_queries_are_answered_from_the_rows_of_the_test():
 
 def test_the_table_of_another_back_end():
     table = with_int8().select(backend=INT8)
-    assert [(str(each.config), each.milliseconds, each.top1, each.top5, each.backend) for each in table.rows] == [
+    assert [(str(row.config), row.milliseconds, row.top1, row.top5, row.backend) for row in table.rows] == [
         ("w1.0-s48-t8", 1.5, 89.5, 94.25, INT8),
         ("w1.0-s32-t4", 2.0, 76.0, 79.0, INT8),
     ]
-    assert [each.gflops for each in table.rows] == [1.0, 0.7]
+    assert [row.gflops for row in table.rows] == [1.0, 0.7]
     assert str(table.best(milliseconds=4).config) == "w1.0-s48-t8"
     assert table.facts == {"device": "another cpu", "batch_size": 1, "calibration_clips": 160}
     assert table.context == {**CONTEXT, "backend": INT8, "backends": {INT8: dict(table.facts)}}
@@ -138,7 +138,7 @@ def test_the_table_of_another_back_end():
 
 def test_the_table_of_other_views():
     table = with_int8().select(views=Views(1, 3))
-    assert [(each.views, each.top1) for each in table.rows] == [(Views(1, 3), 91.0)]
+    assert [(row.views, row.top1) for row in table.rows] == [(Views(1, 3), 91.0)]
     assert (table.backend, table.views, table.facts) == ("pytorch", Views(1, 3), FACTS)
     assert with_int8().select(views="1 x 3") == table
     with pytest.raises(
@@ -148,7 +148,7 @@ def test_the_table_of_other_views():
 
 
 def test_rows_are_in_order_of_cost_and_the_tests_own_come_first():
-    keys = [(str(each.config), each.backend, str(each.views)) for each in with_int8().rows]
+    keys = [(str(row.config), row.backend, str(row.views)) for row in with_int8().rows]
     assert keys[:5] == [
         ("w1.0-s48-t8", "pytorch", "1 x 1"),
         ("w1.0-s48-t8", INT8, "1 x 1"),
@@ -171,9 +171,9 @@ def test_rows_that_are_added_replace_those_of_their_keys():
 
 
 def test_with_milliseconds():
-    times = {each.config: 2 * each.milliseconds for each in TABLE.rows}
+    times = {row.config: 2 * row.milliseconds for row in TABLE.rows}
     new = TABLE.with_milliseconds({**times, SubnetConfig(0.9, 16, 2): 1.0}, device="another", latency_runs=3)
-    assert new.rows == tuple(replace(each, milliseconds=2 * each.milliseconds) for each in TABLE.rows)
+    assert new.rows == tuple(replace(row, milliseconds=2 * row.milliseconds) for row in TABLE.rows)
     assert new.facts == {**FACTS, "device": "another", "latency_runs": 3}
     assert {name: value for name, value in new.context.items() if name not in ("backend", "backends")} == {
         name: value for name, value in CONTEXT.items() if name != "backends"
@@ -185,10 +185,10 @@ def test_with_milliseconds():
 
 
 def test_milliseconds_are_of_one_back_end_with_any_views():
-    table = with_int8().with_milliseconds({each.config: 7.0 for each in TABLE.rows}, device="another")
-    assert {each.milliseconds for each in table.rows if each.backend == "pytorch"} == {7.0}
+    table = with_int8().with_milliseconds({row.config: 7.0 for row in TABLE.rows}, device="another")
+    assert {row.milliseconds for row in table.rows if row.backend == "pytorch"} == {7.0}
     assert table.select(views=Views(1, 3)).rows[0].milliseconds == 7.0
-    assert [each.milliseconds for each in table.select(backend=INT8).rows] == [1.5, 2.0]
+    assert [row.milliseconds for row in table.select(backend=INT8).rows] == [1.5, 2.0]
     assert table.select(backend=INT8).facts["device"] == "another cpu"
 
 

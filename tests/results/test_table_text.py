@@ -91,7 +91,7 @@ def test_csv():
         "config": "w0.5-s32-t4", "width": "0.5", "size": "32", "frames": "4", "backend": "pytorch", "views": "1 x 1",
         "top1": "50.0", "checkpoint": "abc", "device": "cpu", "threads": "2",
     }  # fmt: skip
-    marks = {each["config"]: (each["pareto_gflops"], each["pareto_milliseconds"]) for each in rows}
+    marks = {row["config"]: (row["pareto_gflops"], row["pareto_milliseconds"]) for row in rows}
     assert marks == {
         "w1.0-s48-t8": ("1", "1"), "w1.0-s32-t4": ("0", "1"), "w1.0-s32-t8": ("1", "1"),
         "w0.5-s48-t8": ("1", "0"), "w0.5-s32-t4": ("1", "1"),
@@ -100,9 +100,9 @@ def test_csv():
 
 def test_csv_has_the_facts_of_each_rows_back_end():
     rows = read_csv(with_int8())
-    assert [(each["backend"], each["views"], each["top1"]) for each in rows[:3]] == [
+    assert [(row["backend"], row["views"], row["top1"]) for row in rows[:3]] == [
         ("pytorch", "1 x 1", "90.0"), ("openvino-int8", "1 x 1", "89.5"), ("pytorch", "1 x 3", "91.0"),
     ]  # fmt: skip
-    assert [(each["device"], each["threads"], each["calibration_clips"]) for each in rows[:2]] == [
+    assert [(row["device"], row["threads"], row["calibration_clips"]) for row in rows[:2]] == [
         ("cpu", "2", ""), ("another cpu", "", "160"),
     ]  # fmt: skip

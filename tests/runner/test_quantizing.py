@@ -127,12 +127,12 @@ def test_the_clips_are_those_of_calibration_up_to_a_number(tested, tiny_data, tm
     split = read_split(cfg, "train", BadVideoFile(str(tmp_path / "bad_videos.csv")))
     shapes = tested.shapes(SMALL)
     clips = [batch.clips[shapes[0]] for batch in build_calibration_loader(cfg, split, shapes, Shard())]
-    wanted = torch.cat(clips).permute(0, 1, 3, 4, 2)
-    assert len(wanted) == 8
+    expected = torch.cat(clips).permute(0, 1, 3, 4, 2)
+    assert len(expected) == 8
     for most, number in ((300, 8), (8, 8), (5, 5), (3, 3)):
         monkeypatch.setattr(quantizing, "_MAX_CLIPS", most)
         (got,) = zip(*quantizing._calibration_clips(cfg, split, shapes), strict=True)
-        assert torch.equal(torch.cat(got), wanted[:number])
+        assert torch.equal(torch.cat(got), expected[:number])
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,14 @@ def test_the_tool_names_what_is_wrong(tested, tmp_path, run_tool, monkeypatch):
         assert (status, out) == (2, "")
         return err.splitlines()[-1]
 
-    there, free = tmp_path / "there", tmp_path / "free"
-    there.mkdir()
+    taken, free = tmp_path / "there", tmp_path / "free"
+    taken.mkdir()
     assert error_of("--output", "") == "error: --output is empty; expected a folder that is not there yet"
-    said = error_of("--output", there, "--int8")
-    assert said == f"error: {there} is there already; a bundle is written to a new folder"
-    said = error_of("--output", free, "--int8", "DATA.PATH_TO_DATA_DIR", tmp_path / "none")
-    assert said.startswith("error: ")
-    assert str(tmp_path / "none") in said
+    message = error_of("--output", taken, "--int8")
+    assert message == f"error: {taken} is there already; a bundle is written to a new folder"
+    message = error_of("--output", free, "--int8", "DATA.PATH_TO_DATA_DIR", tmp_path / "none")
+    assert message.startswith("error: ")
+    assert str(tmp_path / "none") in message
     monkeypatch.setitem(sys.modules, "nncf", None)
     assert error_of("--output", free, "--int8") == "error: nncf is not installed: pip install 'mutualnet3d[deploy]'"
     assert not free.exists()
