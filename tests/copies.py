@@ -35,16 +35,17 @@ class Script:
         environment: more variables.
 
     Attributes:
-        errors: the file of what it prints to standard error.
+        printed: file of its standard output.
+        errors: file of its standard error.
     """
 
     def __init__(self, words: Sequence[object], folder: Path, environment: Mapping[str, str] | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         number = len(list(folder.glob("errors_*")))
-        self._printed, self.errors = folder / f"printed_{number}", folder / f"errors_{number}"
+        self.printed, self.errors = folder / f"printed_{number}", folder / f"errors_{number}"
         self.errors.touch()
         given = {**os.environ, **(environment or {})}
-        arguments = (tuple(map(str, words)), given, str(self._printed), str(self.errors))
+        arguments = (tuple(map(str, words)), given, str(self.printed), str(self.errors))
         self._process = SERVER.Process(target=_run, args=arguments)
         self._process.start()
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -9,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 from mutualnet3d import distributed
 from mutualnet3d.distributed import PreflightError, joined, launch, preflight
 from mutualnet3d.distributed.launch import _SLURM_NEEDS, _TORCHRUN, Launch
+from tests.copies import Script
 
 
 def test_alone_there_is_nobody_to_meet():
@@ -125,7 +125,7 @@ def test_a_store_that_cannot_be_reached_or_opened():
             pass
 
 
-# Real processes, as many checks in each as it can take: torch takes seconds to load.
+# Processes, as many checks in each as it can take.
 
 PREAMBLE = """
 import json, os, signal, sys, time
@@ -209,7 +209,7 @@ preflight._LEAVING_SECONDS = 1.0
 try:
     with joined(place(), 30.0):
         if rank == 1:
-            time.sleep(60)
+            time.sleep(300)
         work = dist.all_reduce(torch.ones(1), async_op=True)
         start = time.monotonic()
         raise KeyError("a bug")
@@ -226,30 +226,23 @@ def results_of(output: str) -> dict[str, Any]:
     return results
 
 
-@contextlib.contextmanager
-def two_processes(tmp_path: Path, body: str) -> Iterator[list[subprocess.Popen[str]]]:
-    """Ranks 0 and 1 run a script; what is left of them at the end is killed."""
+def write_script(tmp_path: Path, body: str) -> list[list[str]]:
+    """Write a script for ranks 0 and 1, and return the words that run it as each of them."""
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\nrank, ports = int(sys.argv[1]), [int(port) for port in sys.argv[2:]]\n" + PREAMBLE + body
     )
     ports = [str(free_port()) for _ in range(body.count("place(),"))]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), *ports],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment(),
-        )
-        for rank in range(2)
-    ]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+    return [[str(script), str(rank), *ports] for rank in range(2)]
+
+
+def run_copies(tmp_path: Path, body: str) -> tuple[list[int], list[dict[str, Any]]]:
+    """Run a script as ranks 0 and 1 to its end; return the exit statuses and results."""
+    scripts = [Script(words, tmp_path / f"rank_{words[1]}") for words in write_script(tmp_path, body)]
+    ends = [script.finish() for script in scripts]
+    assert ends[0][0] == 0, ends[0][1][-4000:]
+    outputs = [script.printed.read_text() for script in scripts]
+    return [status for status, _ in ends], [results_of(output) if output else {} for output in outputs]
 
 
 def environment() -> dict[str, str]:
@@ -259,9 +252,7 @@ def environment() -> dict[str, str]:
 
 
 def test_two_processes_meet_exchange_and_lose_each_other(tmp_path):
-    with two_processes(tmp_path, TOGETHER) as processes:
-        outputs = [process.communicate(timeout=60)[0] for process in processes]
-    results = [results_of(output) for output in outputs]
+    statuses, results = run_copies(tmp_path, TOGETHER)
     for rank in range(2):
         assert results[rank]["place"] == [rank, 2, rank == 0]
         assert results[rank]["gather"] == [{"rank": 0, "text": "a"}, {"rank": 1, "text": "aa"}]
@@ -281,24 +272,35 @@ def test_two_processes_meet_exchange_and_lose_each_other(tmp_path):
     assert "nosuch0" in results[1]["no_network"]
     assert results[0]["killed"][0] is True, results[0]["killed"]
     assert "killed" not in results[1]
-    assert [process.returncode for process in processes] == [0, -signal.SIGKILL]
+    assert statuses == [0, -signal.SIGKILL]
 
 
 def test_a_process_that_dies_during_backward(tmp_path):
-    with two_processes(tmp_path, BACKWARD) as processes:
-        output = processes[0].communicate(timeout=40)[0]
-        assert processes[1].wait(timeout=20) == -signal.SIGKILL
-    results = results_of(output)
+    statuses, (results, _) = run_copies(tmp_path, BACKWARD)
     assert results["killed"][0] is True, results
     assert "gloo" in results["killed"][1]
-    assert processes[0].returncode == 0
+    assert statuses == [0, -signal.SIGKILL]
 
 
 def test_an_error_leaves_without_waiting_for_the_others(tmp_path):
-    with two_processes(tmp_path, ABANDONED) as processes:
-        # Also the end of the process waits for nobody: rank 1 sleeps for a minute.
-        results = results_of(processes[0].communicate(timeout=40)[0])
+    """The end of the process too: no copies, whose ends are shorter. Rank 1 sleeps."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(),
+        )
+        for words in write_script(tmp_path, ABANDONED)
+    ]
+    try:
+        results = results_of(processes[0].communicate(timeout=120)[0])
         assert processes[1].poll() is None
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
     assert results["error"] == "'a bug'"
     assert results["seconds"] < 5.0
     assert processes[0].returncode == 0
@@ -321,7 +323,13 @@ with joined(launch, 30.0):
     port = free_port()
     command = launch.torchrun_command(f"tcp://127.0.0.1:{port}", 0, 1, 2, [str(script)])
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, env=environment(), check=False
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        env=environment(),
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert results_of(done.stdout) == {
