@@ -237,17 +237,18 @@ def test_a_camera(camera):
 def test_a_camera_that_goes_away_is_named(camera, monkeypatch):
     source = open_frame_stream(3)
     packets = list(source._container.packets())[:5]
+    plugged = source._container._input  # closed at the end: its streams decode the packets
 
     class Unplugged:
-        format = source._container._input.format
+        format = plugged.format
 
         def demux(self, stream):
             yield from packets
             raise av.error.OSError(19, "No such device")
 
-        def close(self): ...
+        def close(self):
+            plugged.close()
 
-    source._container._input.close()
     source._container._input = Unplugged()
     shown = []
     with pytest.raises(VideoDecodeError, match=r"camera 3 \(/dev/video3\): cannot be decoded: .*No such device"):
