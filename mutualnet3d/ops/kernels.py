@@ -30,14 +30,13 @@ def conv3d(
         stride, padding, dilation, groups: settings of `torch.nn.functional.conv3d`.
         training: True for a layer in training mode.
     """
-    settings = (stride, padding, dilation, groups)
     if torch.compiler.is_compiling():
-        return F.conv3d(x, weight, bias, *settings)
+        return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
     if x.device.type == "cpu":
-        return cpu_kernels.conv3d(x, weight, bias, *settings, training)
+        return cpu_kernels.conv3d(x, weight, bias, stride, padding, dilation, groups, training)
     if x.is_cuda and weight.shape[1] == 1 < groups and x.stride(1) == 1 < x.shape[1]:
-        return depthwise_by_contiguous(x, weight, bias, *settings)
-    return F.conv3d(x, weight, bias, *settings)
+        return depthwise_by_contiguous(x, weight, bias, stride, padding, dilation, groups)
+    return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
 
 
 def depthwise_by_contiguous(
