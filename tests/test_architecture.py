@@ -103,7 +103,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
 def section(page: str, title: str) -> str:
     """Return the text of a section of a Markdown page, up to the next of its level."""
     found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL)
-    assert found, f"docs/architecture.md has no section {title!r}"
+    assert found, f"no section {title!r}"
     return found[1]
 
 
@@ -184,6 +184,21 @@ def test_a_tree_with_mistakes_is_seen(make_tree):
     assert mistakes_in_tree(whole, tree) == ["mutualnet3d/ops/conv.py has two lines"]
     with pytest.raises(AssertionError, match=r"not a name and its description: '  log.py'"):
         described_paths(page.replace("log.py        text", "log.py"))
+
+
+def folders_left_out(page: str, tree: PackageTree) -> set[str]:
+    """Return the folders of the package that a page's section "What is where" does not name."""
+    folders = {path.parts[0] for path in tree.paths.values() if len(path.parts) > 1}
+    return folders - set(re.findall(r"`(\w+)`", section(page, "What is where")))
+
+
+def test_the_readme_names_every_part():
+    assert folders_left_out((ROOT / "README.md").read_text(encoding="utf-8"), TREE) == set()
+
+
+def test_a_part_that_the_readme_leaves_out_is_seen(make_tree):
+    tree = make_tree({"ops/__init__.py": "", "data/__init__.py": "", "log.py": ""})
+    assert folders_left_out("## What is where\n\n`ops` layers\n\n## Next\n\n`data`\n", tree) == {"data"}
 
 
 def absent_paths(page: str, tree: PackageTree) -> list[str]:
