@@ -400,14 +400,22 @@ def test_an_import_of_pyav_is_seen(make_tree):
     assert importers_of_pyav(tree) == {"data", "demo"}
 
 
+def loaded_with(modules: list[str], heavy: set[str]) -> list[str]:
+    """Return those of the `heavy` modules that a new process has after it imported `modules`."""
+    script = f"import sys, {', '.join(modules)}; print(*sorted({heavy!r} & set(sys.modules)))"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_what_reads_videos_alone_loads_no_torch():
     """Every process that the data tools start would take seconds more."""
     names = ["data.check_videos", "data.prepare_videos", "data.make_lists", "demo", "process_pool"]
     names += [f"video.{path.stem}" for path in TREE.paths.values() if path.parts[0] == "video" and path.stem[0] != "_"]
-    modules = [f"mutualnet3d.{name}" for name in names]
-    script = f"import sys, mutualnet3d, {', '.join(modules)}; print(*({{'torch', 'torchvision'}} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "\n"
+    modules = ["mutualnet3d", *(f"mutualnet3d.{name}" for name in names)]
+    assert loaded_with(modules, {"torch", "torchvision"}) == []
+
+
+def test_a_module_that_loads_another_is_seen():
+    assert loaded_with(["csv"], {"_csv", "torch"}) == ["_csv"]
 
 
 def test_public_names_are_there_when_they_are_asked_for():
