@@ -56,7 +56,7 @@ def export(
         configs: sub-networks; None: those on the table's Pareto fronts.
         formats: some of `FORMATS`; "pytorch" is the model file itself.
         int8: quantised OpenVINO models, of some or all.
-        table: the bundle's table, where it has more than `networks.table` (accuracies of `int8`).
+        table: the bundle's table, where it has more than those of the model file (accuracies of `int8`).
         progress: function that the sub-networks are iterated by.
 
     Raises:
