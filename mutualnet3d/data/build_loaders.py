@@ -111,8 +111,8 @@ def build_calibration_loader(
 
 def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard) -> TestLoader:
     """Build the loader of validation: one clip of each video, from its middle, the centre crop of training's size."""
-    crop_sampler = UniformCrops(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
-    dataset = _dataset(cfg, split, _uniform_frames(cfg, split, num_spans=1), crop_sampler)
+    crops = UniformCrops(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
+    dataset = _dataset(cfg, split, _uniform_frames(cfg, split, num_spans=1), crops)
     batch_sampler = TestBatchSampler(len(split.videos), 1, _test_batch_size(cfg, shard), shapes, shard)
     return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report)
 
