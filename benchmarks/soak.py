@@ -40,7 +40,8 @@ from mutualnet3d.data.clip_order import ClipOrder
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
 from mutualnet3d.data.dataset import Failure, VideoDataset
 from mutualnet3d.data.lists import Video, read_kinetics_list
-from mutualnet3d.data.loader import TrainLoader, Workers
+from mutualnet3d.data.loader import TrainLoader
+from mutualnet3d.data.workers import Workers
 from mutualnet3d.shapes import ClipShape, union_of_shapes
 
 SPACE = m3.SubnetSpace(width_range=(0.63, 1.0), sizes=(224, 192, 160, 128), frames=(16, 13, 10, 6))

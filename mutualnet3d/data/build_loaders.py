@@ -24,9 +24,10 @@ from mutualnet3d.data.clip_samplers import (
     UniformSpans,
 )
 from mutualnet3d.data.dataset import VideoDataset
-from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
+from mutualnet3d.data.loader import TestLoader, TrainLoader
 from mutualnet3d.data.mixup import MixUpCutMix
 from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.data.workers import Workers
 from mutualnet3d.shapes import ClipShape, Shard
 
 ShapesAtStep = Callable[[int], tuple[ClipShape, ...]]

@@ -1,71 +1,16 @@
-"""Loaders of batches by torch's DataLoader: for training without gaps where videos are bad, for testing with a list of
-those that failed."""
+"""Loaders of batches: for training without gaps where videos are bad, for testing with a list of those that failed."""
 
 from __future__ import annotations
 
-import gc
-import signal
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
-from torch.utils.data import DataLoader
 
-from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, ClipRequest, TestBatchSampler, TrainBatchSampler
-from mutualnet3d.data.dataset import Failure, Loaded, VideoDataset, collate
+from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, TestBatchSampler, TrainBatchSampler
+from mutualnet3d.data.dataset import Failure, Loaded, VideoDataset
+from mutualnet3d.data.workers import Workers
 from mutualnet3d.shapes import ClipBatch
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Loader workers.
-
-    Args:
-        number: number of processes; 0: this process loads.
-        pin_memory: True to load into pinned memory.
-    """
-
-    number: int = 0
-    pin_memory: bool = False
-
-    def load(self, dataset: VideoDataset, batch_sampler: Iterable[list[ClipRequest]]) -> Iterator[Loaded]:
-        """Yield the clips of `dataset` for each list of requests, in order.
-
-        Raises:
-            RuntimeError: a worker process died.
-        """
-        loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_sampler=batch_sampler,
-            num_workers=self.number,
-            collate_fn=collate,
-            # Without a generator of its own a loader draws from the global one, and a resumed run would differ.
-            generator=torch.Generator(),
-            pin_memory=self.pin_memory,
-            worker_init_fn=_start_worker,
-        )
-        if self.number:
-            # Garbage is destroyed in this process, once: a worker is a copy of it without its threads, and an object
-            # that ends with one of them would wait for it for ever.
-            gc.collect()
-        try:
-            yield from loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise RuntimeError(
-                f"{error}\nIf there was memory enough, a video crashed the decoder; `mutualnet3d check-videos` "
-                "finds it."
-            ) from error
-
-
-def _start_worker(number: int) -> None:
-    # A cluster signals all processes of a job; the training decides what to do, and it needs its workers.
-    for ignored in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-        signal.signal(ignored, signal.SIG_IGN)
-    # The objects of the start are never collected: packets and frames make the collector run often.
-    gc.freeze()
 
 
 class TrainLoader:

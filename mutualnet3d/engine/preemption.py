@@ -13,18 +13,21 @@ from mutualnet3d.log import logger
 
 # The status that tools/slurm/train.sbatch starts again after: sysexits.h's EX_TEMPFAIL, "try again later".
 EXIT_AGAIN = 75
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+# A shell's status for a program that Ctrl-C ended: nothing starts it again.
+EXIT_CTRL_C = 130
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Interrupted(SystemExit):
-    """A signal asked the run to leave, and its state is on disk; the process ends with `EXIT_AGAIN`.
+    """A signal asked the run to leave, and its state is on disk; the process ends with `EXIT_AGAIN` or `EXIT_CTRL_C`.
 
     Args:
         reason: text for people: the signal and the step.
+        signal_name: name of the signal; "" in a process that got none.
     """
 
-    def __init__(self, reason: str):
-        super().__init__(EXIT_AGAIN)
+    def __init__(self, reason: str, signal_name: str = ""):
+        super().__init__(EXIT_CTRL_C if signal_name == signal.SIGINT.name else EXIT_AGAIN)
         self.reason = reason
 
     def __str__(self) -> str:
@@ -32,10 +35,11 @@ class Interrupted(SystemExit):
 
 
 class Signals:
-    """Context in which SIGTERM and SIGUSR1 do not kill the process.
+    """Context in which SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) do not kill the process.
 
     While `patient` is True (in a training loop) a signal is only noted, for `PreemptionHook`; otherwise it raises
-    `Interrupted` at once. After an `Interrupted` signals are ignored, so that the process ends with its own status.
+    `Interrupted` at once. A second Ctrl-C does not wait for the step. After an `Interrupted` signals are ignored, so
+    that the process ends with its own status.
     Only the main thread can catch signals; in another thread the context does nothing.
 
     Attributes:
@@ -60,9 +64,12 @@ class Signals:
             signal.signal(number, signal.SIG_IGN if isinstance(error, Interrupted) else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        is_second = number == signal.SIGINT and self.name == signal.SIGINT.name
         self.name = signal.Signals(number).name
+        if is_second:
+            raise KeyboardInterrupt
         if not self.patient:
-            raise Interrupted(f"{self.name}: stopped outside of training, where there is nothing to save")
+            raise Interrupted(f"{self.name}: stopped outside of training, where there is nothing to save", self.name)
 
 
 class PreemptionHook(Hook):
@@ -94,9 +101,10 @@ class PreemptionHook(Hook):
         self.finish_checkpoint()
         name, done = self.signals.name or "a signal to another process", loop.step + 1
         logger.info("%s: %d steps are done and saved; the same command goes on from there", name, done)
-        raise Interrupted(f"{name} after step {done}")
+        raise Interrupted(f"{name} after step {done}", self.signals.name)
 
     def after_train(self, loop: TrainLoop) -> None:
         self.signals.patient = False
         if self.signals.name:  # it came in the last step, or while the last checkpoint was written
-            raise Interrupted(f"{self.signals.name} after step {loop.step + 1}, the last one")
+            reason = f"{self.signals.name} after step {loop.step + 1}, the last one"
+            raise Interrupted(reason, self.signals.name)

@@ -13,7 +13,8 @@ from mutualnet3d.data.clip_order import ClipOrder
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
 from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.lists import Video, read_kinetics_list
-from mutualnet3d.data.loader import TestLoader, TrainLoader, Workers
+from mutualnet3d.data.loader import TestLoader, TrainLoader
+from mutualnet3d.data.workers import Workers
 from mutualnet3d.shapes import ClipShape
 
 FULL = ClipShape(4, 32)

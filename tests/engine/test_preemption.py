@@ -43,10 +43,20 @@ def test_a_signal_ends_the_step_writes_and_leaves(number):
     saved, signals = SavedCalls(), Signals()
     with pytest.raises(Interrupted, match=f"{number.name} after step 4") as left, signals:
         run_loop([Send(number, 2), *hooks_of(signals, saved)], steps=20)
-    assert left.value.code == EXIT_AGAIN == 75
+    assert left.value.code == (130 if number == signal.SIGINT else EXIT_AGAIN)
+    assert EXIT_AGAIN == 75
     assert saved.steps == [(4, None)]
     assert saved.num_waits == 1  # it is on disk when the process leaves
     assert signal.getsignal(number) is signal.SIG_IGN  # a second signal does not change the status
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step():
+    with Signals() as signals:
+        signals.patient = True
+        signal.raise_signal(signal.SIGINT)
+        assert signals.name == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_signal_in_the_last_step_leaves_after_the_last_checkpoint():
