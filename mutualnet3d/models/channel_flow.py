@@ -46,7 +46,7 @@ class ChannelFlow:
     Attributes:
         reads: runs that make up the layer's input, in order.
         gives: run of its output; a batch norm and a depthwise convolution give the run that they read.
-        norm_of: for a convolution whose output one batch norm alone reads, that batch norm's name.
+        norm_of: name of the batch norm that alone reads a convolution's output, by the convolution's name.
     """
 
     reads: dict[str, Runs] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mutualnet3d.data import prepare_videos as prepare
-from mutualnet3d.data.prepare_videos import Summary, prepare_videos
+from mutualnet3d.data.prepare_videos import PreparationSummary, prepare_videos
 from mutualnet3d.files.atomic import temporary_path
 from mutualnet3d.video.errors import VideoEncodeError
 from mutualnet3d.video.reader import VideoReader
@@ -44,7 +44,7 @@ def test_a_data_set_is_prepared_and_gone_on_with(tmp_path, data):
     out = tmp_path / "out"
     lists = [str(data / "train.csv")]
     summary = prepare_videos(str(data), str(out), SMALL, lists=lists, workers=2)
-    assert summary == Summary(encoded=2, present=0, failed=1)
+    assert summary == PreparationSummary(encoded=2, present=0, failed=1)
     assert str(summary) == "3 videos: 2 encoded, 0 there already, 1 failed"
     assert files_below(out) == ["a class/one.mp4", "b/two.mp4", "failed.csv", "train.csv"]
     assert [frame.shape for frame in decoded(out / "a class" / "one.mp4")] == [(32, 42, 3)] * 6
@@ -56,11 +56,11 @@ def test_a_data_set_is_prepared_and_gone_on_with(tmp_path, data):
     before = (out / "b" / "two.mp4").stat().st_mtime_ns
     (out / "a class" / "one.mp4").unlink()
     write_video(data / "b" / "bad.avi", numbered_frames(6), codec="libx264")  # mended
-    assert prepare_videos(str(data), str(out), SMALL, lists=lists) == Summary(encoded=2, present=1, failed=0)
+    assert prepare_videos(str(data), str(out), SMALL, lists=lists) == PreparationSummary(encoded=2, present=1, failed=0)
     assert (out / "b" / "two.mp4").stat().st_mtime_ns == before
     assert (out / "failed.csv").read_text() == "path,reason\n"
     assert (out / "train.csv").read_text() == 'b/two.mp4 1\n"a class/one.mp4" 0\nb/bad.mp4 1\n'
-    assert prepare_videos(str(data), str(out), SMALL) == Summary(encoded=0, present=3, failed=0)
+    assert prepare_videos(str(data), str(out), SMALL) == PreparationSummary(encoded=0, present=3, failed=0)
 
 
 def die_in_the_middle(job, encoding):

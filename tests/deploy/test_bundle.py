@@ -30,7 +30,7 @@ def test_what_a_killed_export_left_does_not_hinder_the_next(tmp_path, monkeypatc
     monkeypatch.setattr(atomic.shutil, "rmtree", lambda *args, **kwargs: None)  # as if it was killed
     with pytest.raises(KeyError):
         write_bundle(str(path), {}, None, lambda folder: {}["no networks"])
-    assert [each.name[:8] for each in path.parent.iterdir()] == [".bundle."]
+    assert [entry.name[:8] for entry in path.parent.iterdir()] == [".bundle."]
     monkeypatch.undo()
     bundle = export(source, str(path), [SMALL], ["pytorch"])
     assert bundle.configs == (SMALL,)

@@ -73,7 +73,7 @@ def inputs_of(node):
 
 
 def is_int8(node):
-    """Whether both sides of a product are quantised; weights are int8, or (depthwise) rounded as they are used."""
+    """Return True if both sides of a product are quantised: weights are int8, or (depthwise) rounded in use."""
     value, weights = inputs_of(node)
     while value.get_type_name() in ("Transpose", "Reshape"):
         value = inputs_of(value)[0]
@@ -90,7 +90,7 @@ def products_of(model):
 def test_products_are_in_int8(plain, quantized):
     products = products_of(quantized.openvino(SMALL, int8=True))
     outside = [node for node in products if not is_int8(node)]
-    # Those of squeeze and excitation: one behind a mean, one behind that one's ReLU.
+    # Those of squeeze and excitation: one after a mean, one after its ReLU.
     assert sorted(inputs_of(node)[0].get_type_name() for node in outside) == 4 * ["ReduceMean"] + 4 * ["Relu"]
     assert len(products) == len(products_of(plain[SMALL])) == 29
     assert not any(node.get_type_name() == "FakeQuantize" for node in plain[SMALL].get_ops())  # it stays as it is

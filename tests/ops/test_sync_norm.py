@@ -107,7 +107,7 @@ def train(case: Case, rank: int) -> dict[str, object]:
     return results
 
 
-def train_behind_convolution(rank: int) -> torch.Tensor:
+def train_after_convolution(rank: int) -> torch.Tensor:
     """A convolution's weight gradient, averaged over the processes as DistributedDataParallel does."""
     layer = slim_layer(Case())
     layer.sync_group = dist.group.WORLD
@@ -135,7 +135,7 @@ def frozen_input(rank: int) -> dict[str, torch.Tensor]:
 
 
 def alone(rank: int) -> dict[str, torch.Tensor]:
-    """What one process may call while the other does not: a collective would wait until its time limit."""
+    """Run forwards of one process alone: a collective would wait for the other until its time limit."""
     groups = [dist.new_group([member]) for member in range(PROCESSES)]
     if rank != 0:
         dist.barrier()
@@ -165,7 +165,7 @@ def work() -> dict[str, object]:
     """In each of the processes."""
     rank = dist.get_rank()
     results: dict[str, object] = {name: train(case, rank) for name, case in CASES.items()}
-    results["behind a convolution"] = train_behind_convolution(rank)
+    results["after a convolution"] = train_after_convolution(rank)
     results["frozen input"] = frozen_input(rank)
     results["alone"] = alone(rank)
     return results
@@ -204,7 +204,7 @@ def reference(case: Case) -> dict[str, object]:
 
 
 def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest difference, as a part of the largest value expected."""
+    """Return the largest difference, as a fraction of the largest value expected."""
     assert got.shape == expected.shape
     return float((got.double() - expected).abs().max() / expected.abs().max())
 
@@ -301,7 +301,7 @@ def test_averaged_gradients_behind_the_norm_are_the_joined_batchs(results):
     x, weights = Case().batch(0)
     (layer(convolution(x)) * weights).mean().backward()
     for of_process in results:
-        assert relative_error(of_process["behind a convolution"], convolution.weight.grad) < 1e-12
+        assert relative_error(of_process["after a convolution"], convolution.weight.grad) < 1e-12
 
 
 def test_an_input_that_needs_no_gradient(results):

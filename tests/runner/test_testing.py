@@ -282,7 +282,7 @@ def test_foreign_weights_are_tested(tiny_overrides, tmp_path):
 
 
 def test_foreign_weights_of_the_full_network_need_no_training_clips(tiny_overrides, tiny_data, tmp_path):
-    """As a user tests a model zoo's file: BN.USE_PRECISE_STATS is on in the recipe, and only test.csv is there."""
+    """Test of a model zoo's file by a user: BN.USE_PRECISE_STATS is on in the recipe, and only test.csv is there."""
     cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))
     torch.save({"model_state": load_checkpoint(run_train(cfg))["model_state"]}, tmp_path / "zoo.pyth")
     (tmp_path / "data").mkdir()
