@@ -34,7 +34,7 @@ def _server_of_copies() -> None:
 
 
 @contextmanager
-def generators_as_found() -> Iterator[None]:
+def restored_generators() -> Iterator[None]:
     """Start the block from the same seeds, whatever came before; restore the global generators after it."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one is the point
     torch.manual_seed(0)
@@ -49,20 +49,20 @@ def generators_as_found() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _generators_as_found_by_modules() -> Iterator[None]:
+def _restored_generators_of_modules() -> Iterator[None]:
     """Make a module's fixtures independent of the tests before it."""
-    with generators_as_found():
+    with restored_generators():
         yield
 
 
 @pytest.fixture(autouse=True)
-def _generators_as_found() -> Iterator[None]:
-    with generators_as_found():
+def _restored_generators() -> Iterator[None]:
+    with restored_generators():
         yield
 
 
 @contextmanager
-def log_as_found() -> Iterator[None]:
+def restored_log() -> Iterator[None]:
     """Restore the project's log after the block: a run sends it to its own folder."""
     logger = logging.getLogger("mutualnet3d")
     before = logger.propagate, logger.level, list(logger.handlers)
@@ -73,8 +73,8 @@ def log_as_found() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _log_as_found() -> Iterator[None]:
-    with log_as_found():
+def _restored_log() -> Iterator[None]:
+    with restored_log():
         yield
 
 

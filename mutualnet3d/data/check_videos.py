@@ -129,12 +129,12 @@ def check_videos(
     """
     if min_frames < 1:
         raise ValueError(f"min_frames is {min_frames}; allowed: 1 or more")
-    outcomes = map_in_processes(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
+    results = map_in_processes(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
     # They come as they are done; early ones wait for their turn.
     early: dict[int, Result] = {}
     turn = 0
-    for index, outcome in progress(outcomes, total=len(paths), what="videos checked"):
-        early[index] = Result(paths[index], BAD, outcome.reason) if isinstance(outcome, LostItem) else outcome
+    for index, result in progress(results, total=len(paths), what="videos checked"):
+        early[index] = Result(paths[index], BAD, result.reason) if isinstance(result, LostItem) else result
         while turn in early:
             yield early.pop(turn)
             turn += 1

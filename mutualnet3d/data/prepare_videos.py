@@ -93,15 +93,15 @@ def prepare_videos(
         os.makedirs(folder, exist_ok=True)
     reasons = {}
     encoded = map_in_processes(partial(_encode, encoding=encoding), to_do, workers=workers, timeout=timeout)
-    for index, outcome in progress(encoded, total=len(to_do), what="videos encoded"):
+    for index, result in progress(encoded, total=len(to_do), what="videos encoded"):
         source, target = to_do[index]
-        if isinstance(outcome, LostItem):
+        if isinstance(result, LostItem):
             with contextlib.suppress(FileNotFoundError):
-                os.remove(temporary_path(target, outcome.pid))  # it had no time to do so itself
-        if isinstance(outcome, _NoOutput):
-            raise OSError(outcome.reason)
-        if outcome is not None:
-            reasons[source] = outcome.reason
+                os.remove(temporary_path(target, result.pid))  # it had no time to do so itself
+        if isinstance(result, _NoOutput):
+            raise OSError(result.reason)
+        if result is not None:
+            reasons[source] = result.reason
 
     text = io.StringIO()
     failed = [(source, reasons[source]) for source, _ in to_do if source in reasons]

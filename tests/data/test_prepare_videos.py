@@ -84,9 +84,9 @@ def test_a_process_that_dies_leaves_no_half_file(tmp_path, data, monkeypatch):
 def test_trouble_with_one_video_and_with_all(tmp_path, monkeypatch, numbered_video):
     (tmp_path / "file").touch()
     job = str(numbered_video), str(tmp_path / "file" / "out.mp4")
-    outcome = prepare._encode(job, SMALL)
-    assert isinstance(outcome, prepare._NoOutput)
-    assert outcome.reason.startswith(f"{tmp_path / 'file' / 'out.mp4'}: FileExistsError: ")
+    result = prepare._encode(job, SMALL)
+    assert isinstance(result, prepare._NoOutput)
+    assert result.reason.startswith(f"{tmp_path / 'file' / 'out.mp4'}: FileExistsError: ")
 
     error = ValueError("width not divisible")
 
@@ -94,13 +94,13 @@ def test_trouble_with_one_video_and_with_all(tmp_path, monkeypatch, numbered_vid
         raise error
 
     monkeypatch.setattr(prepare, "transcode", refuse)
-    outcome = prepare._encode(job, SMALL)
-    assert isinstance(outcome, prepare._Failed)
-    assert outcome.reason == f"{numbered_video}: cannot be encoded: ValueError: width not divisible"
+    result = prepare._encode(job, SMALL)
+    assert isinstance(result, prepare._Failed)
+    assert result.reason == f"{numbered_video}: cannot be encoded: ValueError: width not divisible"
     error = VideoEncodeError("out.mp4: cannot be encoded: ExternalError: x264")
-    outcome = prepare._encode(job, SMALL)
-    assert isinstance(outcome, prepare._Failed)
-    assert outcome.reason == f"{numbered_video}: out.mp4: cannot be encoded: ExternalError: x264"
+    result = prepare._encode(job, SMALL)
+    assert isinstance(result, prepare._Failed)
+    assert result.reason == f"{numbered_video}: out.mp4: cannot be encoded: ExternalError: x264"
 
 
 def test_output_that_cannot_be_written_stops_the_run(tmp_path, data):

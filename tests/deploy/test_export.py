@@ -91,7 +91,7 @@ def test_what_is_there_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("configs", "formats", "said"),
+    ("configs", "formats", "message"),
     [
         ([SMALL], ["tflite"], r"formats are \['tflite'\]; allowed: one or more of onnx, openvino, pt2, pytorch"),
         (
@@ -101,8 +101,8 @@ def test_what_is_there_is_not_overwritten(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_exported_is_refused(configs, formats, said, tmp_path):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_exported_is_refused(configs, formats, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         export(source_of("x3d", tmp_path), str(tmp_path / "bundle"), configs, formats)
 
 

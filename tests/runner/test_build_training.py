@@ -56,9 +56,9 @@ def test_the_networks_of_a_step(tiny_overrides):
 def test_the_optimizers_settings(tiny_overrides):
     model = torch.nn.Linear(2, 2)
     cfg = make_cfg(tiny_overrides(SOLVER__CLIP_GRAD_L2NORM=2.0, SOLVER__WEIGHT_DECAY=0.5, SOLVER__MOMENTUM=0.8))
-    plain = build_optimizer_step(cfg, model)
-    assert (plain.clip_norm, plain.clip_value, plain.scaler) == (2.0, None, None)
-    groups = plain.optimizer.param_groups
+    optimizer_step = build_optimizer_step(cfg, model)
+    assert (optimizer_step.clip_norm, optimizer_step.clip_value, optimizer_step.scaler) == (2.0, None, None)
+    groups = optimizer_step.optimizer.param_groups
     assert [(group["weight_decay"], group["momentum"], group["nesterov"]) for group in groups] == [
         (0.5, 0.8, True),
         (0.0, 0.8, True),
@@ -83,10 +83,10 @@ def test_the_learning_rates_schedule(tiny_overrides):
 
 
 def test_the_training_steps_settings(make_session):
-    plain = make_step(make_session())
-    assert plain.network.model.training
-    assert (plain.network.autocast, plain.num_parts, plain.teacher, plain.mixture_at) == (None, 1, None, None)
-    assert plain.single_subnet is None
+    step = make_step(make_session())
+    assert step.network.model.training
+    assert (step.network.autocast, step.num_parts, step.teacher, step.mixture_at) == (None, 1, None, None)
+    assert step.single_subnet is None
     session = make_session(
         TRAIN__MIXED_PRECISION=True,
         TRAIN__MIXED_PRECISION_TYPE="bf16",

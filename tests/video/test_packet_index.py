@@ -61,8 +61,8 @@ def test_shown(pts, keyframes, hidden, shown):
         (list(range(12)), [0, 4, 8], {1, 11}, [(0, 2), (8, 12)]),
     ],
 )
-def test_runs(pts, keyframes, wanted, runs):
-    assert PacketIndex(pts, keyframes).runs(wanted) == runs
+def test_runs(pts, keyframes, times, runs):
+    assert PacketIndex(pts, keyframes).runs(times) == runs
 
 
 def test_a_run_may_start_at_a_hidden_keyframe():
