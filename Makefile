@@ -1,5 +1,6 @@
 # make demo: data, training, evaluation and the cost-accuracy table of a small network, in minutes on two cores.
 # make test: formatting, lint, types and tests. Both install what they need into .venv first.
+# make test-slow: the tests that take long: whole trainings, the tutorial, the wheel, the GPU report on a CPU.
 # make test-page: the web page in a headless Chromium, where there is one.
 # make test-slurm: training on a SLURM cluster of two nodes that is started on this machine, where it can be.
 
@@ -8,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-page test-slurm lint clean
+.PHONY: install demo test test-slow test-page test-slurm lint clean
 
 install: $(INSTALLED)
 
@@ -28,7 +29,10 @@ lint: $(INSTALLED)
 
 # One process per core, one thread each: the tests' networks are too small for more.
 test: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slurm and not browser"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slow and not slurm and not browser"
+
+test-slow: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "slow and not slurm and not browser"
 
 test-page: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/cli/web/test_page.py

@@ -46,6 +46,7 @@ def run(words):
         assert main(words) == 0, words
 
 
+@pytest.mark.slow
 def test_the_tutorial_from_first_to_last(users_folder, monkeypatch, capsys):
     pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [deploy])")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mutualnet3d.ops.cpu_kernels import conv3d
+from mutualnet3d.ops.kernels import conv3d
 from mutualnet3d.ops.width import check_parts, select_columns
 
 

@@ -28,21 +28,20 @@ def conv3d(
     groups: int,
     training: bool,
 ) -> torch.Tensor:
-    """Return `torch.nn.functional.conv3d` of the same arguments, by the fastest kernel for where and how `x` lies.
+    """Return `torch.nn.functional.conv3d` of the same arguments on the CPU.
 
-    Torch's own off the CPU, for `x` in another format than channels_last_3d, and where a compiler or an exporter looks
-    on. In evaluation without gradients the result may differ from torch's by rounding, otherwise it has its bits.
+    For `x` in another format than channels_last_3d, and for half precision, it is torch's own. In evaluation without
+    gradients the result may differ from torch's by rounding, otherwise it has its bits.
 
     Args:
-        x, weight, bias, stride, padding, dilation, groups: as of `torch.nn.functional.conv3d`.
+        x, weight, bias, stride, padding, dilation, groups: arguments of `torch.nn.functional.conv3d`.
         training: True for a layer in training mode.
     """
-    if x.device.type == "cpu" and not torch.compiler.is_compiling():
-        if torch.is_grad_enabled():
-            if groups > 1 and dilation == (1, 1, 1) and is_depthwise_training(x, weight, bias, padding):
-                return depthwise_conv3d(x, weight, stride, padding)  # type: ignore[arg-type]
-        elif not training and x.stride(1) == 1:
-            return _infer(x, weight, bias, stride, padding, dilation, groups)
+    if torch.is_grad_enabled():
+        if groups > 1 and dilation == (1, 1, 1) and is_depthwise_training(x, weight, bias, padding):
+            return depthwise_conv3d(x, weight, stride, padding)  # type: ignore[arg-type]
+    elif not training and x.stride(1) == 1:
+        return _infer(x, weight, bias, stride, padding, dilation, groups)
     return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
 
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from mutualnet3d.ops import SlimConv3d
-from mutualnet3d.ops.cpu_kernels import conv3d, depthwise_conv3d, is_depthwise_training
+from mutualnet3d.ops.cpu_kernels import depthwise_conv3d, is_depthwise_training
+from mutualnet3d.ops.kernels import conv3d
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])

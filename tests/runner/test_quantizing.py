@@ -98,6 +98,7 @@ def top1_by_hand(model, source, config, data):
     return 100.0 * sum(right) / len(right)
 
 
+@pytest.mark.slow
 def test_the_tool_writes_a_bundle_with_the_accuracy_of_int8(tested, data, tmp_path, run_tool):
     output = tmp_path / "bundle"
     words = ["--checkpoint", tested.path, "--output", output, "--formats", "pytorch", "--subnet", FULL, SMALL]

@@ -144,6 +144,7 @@ def test_the_best_checkpoint_is_kept(tiny_overrides, monkeypatch):
     assert len(os.listdir(os.path.join(cfg.OUTPUT_DIR, "checkpoints"))) == 2
 
 
+@pytest.mark.slow
 def test_parts_clipping_averages_and_scaled_rates_train_and_test(tiny_overrides):
     cfg = make_cfg(
         tiny_overrides(
