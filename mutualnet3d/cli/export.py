@@ -56,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
     from mutualnet3d.shapes import SubnetConfig
 
     configs = [SubnetConfig.parse(key) for key in args.subnet] if args.subnet else None
-    source = load_checkpoint_networks(args.checkpoint, args.table)
+    networks = load_checkpoint_networks(args.checkpoint, args.table)
     quantized: Quantized | None = None
     if args.int8 is not None:
-        configs = configs or front_of(source)
-        quantized = quantize_tested(source, configs, args.int8)
+        configs = configs or front_of(networks)
+        quantized = quantize_tested(networks, configs, args.int8)
     bundle = export(
-        source,
+        networks,
         args.output,
         configs,
         args.formats,

@@ -37,7 +37,7 @@ class ParityError(ValueError):
 
 
 def export(
-    source: CheckpointNetworks,
+    networks: CheckpointNetworks,
     path: str,
     configs: Sequence[SubnetConfig] | None = None,
     formats: Iterable[str] = tuple(FORMATS),
@@ -51,12 +51,12 @@ def export(
     is read again and run on two clips at once and on one. int8 is judged by its accuracy: it only has to run.
 
     Args:
-        source: a trained model with its query table.
+        networks: a trained model with its query table.
         path: the bundle's folder, which does not exist yet.
         configs: sub-networks; None: those on the table's Pareto fronts.
         formats: some of `FORMATS`; "pytorch" is the model file itself.
         int8: quantised OpenVINO models, of some or all.
-        table: the bundle's table, where it has more than the source's (accuracies of `int8`).
+        table: the bundle's table, where it has more than those of the model file (accuracies of `int8`).
         progress: function that the sub-networks are iterated by.
 
     Raises:
@@ -69,27 +69,27 @@ def export(
     formats = list(dict.fromkeys(formats))
     if not formats or set(formats) - set(FORMATS):
         raise ValueError(f"formats are {formats}; allowed: one or more of {', '.join(FORMATS)}")
-    table = table or source.table
-    chosen = front_of(source) if configs is None else list(dict.fromkeys(configs))
+    table = table or networks.table
+    chosen = front_of(networks) if configs is None else list(dict.fromkeys(configs))
     for config in chosen:
-        if not source.formats(config):
-            allowed = ", ".join(map(str, source.configs))
-            raise ValueError(f"{source.path}: {config} has no batch-norm statistics; it has those of {allowed}")
+        if not networks.formats(config):
+            allowed = ", ".join(map(str, networks.configs))
+            raise ValueError(f"{networks.path}: {config} has no batch-norm statistics; it has those of {allowed}")
     for name in formats:
         if module := BACKENDS[FORMATS[name]].module:
             require(module)
     rows = [row for row in table.rows if row.config in chosen] if table else []
     content = {
-        "about": {"checkpoint": file_hash(source.path), "versions": versions_of(*_PACKAGES)},
-        "class_names": list(source.class_names),
-        "preprocessing": source.preprocessing.to_json(),
+        "about": {"checkpoint": file_hash(networks.path), "versions": versions_of(*_PACKAGES)},
+        "class_names": list(networks.class_names),
+        "preprocessing": networks.preprocessing.to_json(),
     }
 
     def fill(folder: str) -> dict[SubnetConfig, BundledNetwork]:
         if "pytorch" in formats:
-            shutil.copyfile(source.path, os.path.join(folder, CHECKPOINT))
+            shutil.copyfile(networks.path, os.path.join(folder, CHECKPOINT))
         return {
-            config: _write_network(source, config, folder, formats, (int8 or {}).get(config))
+            config: _write_network(networks, config, folder, formats, (int8 or {}).get(config))
             for config in progress(chosen)
         }
 
@@ -97,31 +97,31 @@ def export(
     return Bundle.load(path)
 
 
-def front_of(source: CheckpointNetworks) -> list[SubnetConfig]:
+def front_of(networks: CheckpointNetworks) -> list[SubnetConfig]:
     """Return the sub-networks on the Pareto fronts of the query table, which are exported unless others are named.
 
     Raises:
         ValueError: there is no table.
     """
-    if source.table is None:
+    if networks.table is None:
         raise ValueError(
-            f"{source.path}: no query table beside it, so there is no Pareto front to export; give it (table=...) or "
+            f"{networks.path}: no query table beside it, so there is no Pareto front to export; give it (table=...) or "
             "name sub-networks"
         )
-    return list(source.table.front_configs())
+    return list(networks.table.front_configs())
 
 
 def _write_network(
-    source: CheckpointNetworks, config: SubnetConfig, folder: str, formats: Sequence[str], int8: Any
+    networks: CheckpointNetworks, config: SubnetConfig, folder: str, formats: Sequence[str], int8: Any
 ) -> BundledNetwork:
     """Write a sub-network's files; return it with the difference of each from the eager one."""
     files = {name: f"networks/{config}{_SUFFIX[name]}" for name in formats if name in _SUFFIX}
     paths = {name: os.path.join(folder, file) for name, file in files.items()}
-    program: Any = source.program(config) if files else None
+    program: Any = networks.program(config) if files else None
     if "pt2" in files:
         torch.export.save(program, paths["pt2"])
     if "onnx" in files or "openvino" in files:
-        onnx = to_onnx(program, source.num_pathways)
+        onnx = to_onnx(program, networks.num_pathways)
         if "onnx" in files:
             require("onnx").checker.check_model(onnx, full_check=True)
             write_atomically(paths["onnx"], lambda file: file.write(onnx))
@@ -130,9 +130,9 @@ def _write_network(
     if int8 is not None:
         files["openvino-int8"] = f"networks/{config}{_SUFFIX['openvino-int8']}"
         _save_openvino(int8, os.path.join(folder, files["openvino-int8"]))
-    operations, params = costs(source.network(), config)
-    written = BundledNetwork(operations / 1e9, params, source.shapes(config), files)
-    differences = _differences(source, config, folder, written, formats)
+    operations, params = costs(networks.network(), config)
+    written = BundledNetwork(operations / 1e9, params, networks.shapes(config), files)
+    differences = _differences(networks, config, folder, written, formats)
     return BundledNetwork(written.gflops, params, written.inputs, files, differences)
 
 
@@ -141,7 +141,7 @@ def _save_openvino(model: Any, path: str) -> None:
 
 
 def _differences(
-    source: CheckpointNetworks, config: SubnetConfig, folder: str, written: BundledNetwork, formats: Sequence[str]
+    networks: CheckpointNetworks, config: SubnetConfig, folder: str, written: BundledNetwork, formats: Sequence[str]
 ) -> dict[str, float]:
     """Return, for every format but the model file's own, the largest difference of logits from the eager
     sub-network's.
@@ -150,7 +150,7 @@ def _differences(
         ParityError: it is more than `MAX_DIFFERENCE`; of int8, no number.
     """
     as_bundle = Bundle(
-        folder, {config: written}, source.preprocessing, source.class_names, None, has_checkpoint=False, about={}
+        folder, {config: written}, networks.preprocessing, networks.class_names, None, has_checkpoint=False, about={}
     )
     largest: dict[str, float] = {}
     names = [*formats, "openvino-int8"]
@@ -160,7 +160,7 @@ def _differences(
         largest[name] = 0.0
         for seed, batch in enumerate((2, 1)):
             clips = random_clips(written.inputs, batch, seed)
-            expected, logits = eager_logits(source, config, clips), run(clips)
+            expected, logits = eager_logits(networks, config, clips), run(clips)
             difference = None
             if logits.shape == expected.shape:
                 difference = float((logits - expected).abs().max() / expected.abs().max())
@@ -175,11 +175,11 @@ def _differences(
 
 
 @torch.no_grad()
-def eager_logits(source: CheckpointNetworks, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+def eager_logits(networks: CheckpointNetworks, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return logits (B, K) of the slimmable network for uint8 clips (B, T, S, S, 3): the reference of all exports."""
-    model = source.network()
+    model = networks.network()
     device = next(model.parameters()).device
-    normalize = normalize_of(source.preprocessing, torch.contiguous_format).to(device)
+    normalize = normalize_of(networks.preprocessing, torch.contiguous_format).to(device)
     with model.active(config):
         inputs = [normalize(clip.permute(0, 1, 4, 2, 3).to(device)) for clip in clips]
         return model(inputs).float().cpu()

@@ -42,13 +42,12 @@ def build_network_of(model_file: ModelFile, path: str) -> SlimmableNet:
         raise ValueError(f"{path}: {error}") from error
 
 
-def load_checkpoint_networks(path: str, table: str | None = None, find_table: bool = True) -> CheckpointNetworks:
+def load_checkpoint_networks(path: str, table: str | None = None) -> CheckpointNetworks:
     """Return the sub-networks of a trained model.
 
     Args:
         path: calibrated.pyth.
-        table: path of its query table; None: query_table.json beside it, if there is one and `find_table` is True.
-        find_table: False to have no table unless one is named.
+        table: path of its query table; None: query_table.json beside it, if there is one.
 
     Raises:
         FileNotFoundError: one of the two files does not exist.
@@ -56,7 +55,7 @@ def load_checkpoint_networks(path: str, table: str | None = None, find_table: bo
     """
     model_file = load_model_file(path)
     beside = os.path.join(os.path.dirname(path), "query_table.json")
-    if table is None and find_table and g_pathmgr.isfile(beside):
+    if table is None and g_pathmgr.isfile(beside):
         table = beside
     rows = None
     if table is not None:

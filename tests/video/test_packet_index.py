@@ -39,7 +39,7 @@ def test_shown(pts, keyframes, hidden, shown):
 
 
 @pytest.mark.parametrize(
-    ("pts", "keyframes", "wanted", "runs"),
+    ("pts", "keyframes", "times", "runs"),
     [
         ([0, 1, 2, 3], [0], {0}, [(0, 1)]),
         ([0, 1, 2, 3], [0], {3}, [(0, 4)]),
