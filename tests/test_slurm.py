@@ -48,7 +48,7 @@ class Job:
     output: Path
 
     def fields(self) -> dict[str, str]:
-        return dict(re.findall(r"(\w+)=(\S+)", self.cluster.ask("scontrol", "show", "job", "-o", self.number)))
+        return dict(re.findall(r"(\w+)=(\S+)", self.cluster.query("scontrol", "show", "job", "-o", self.number)))
 
     def log(self) -> str:
         return self.output.read_text(errors="replace") if self.output.exists() else "(no output)"
@@ -58,9 +58,9 @@ class Job:
         deadline = time.monotonic() + seconds
         while not is_so():
             if time.monotonic() > deadline:
-                nodes = self.cluster.ask("sinfo", "--Node", "--long")
+                nodes = self.cluster.query("sinfo", "--Node", "--long")
                 if self.fields()["JobState"] == "RUNNING":
-                    self.cluster.ask("scancel", "--signal=USR2", self.number)  # the log shows where its threads stand
+                    self.cluster.query("scancel", "--signal=USR2", self.number)  # the log shows where its threads stand
                     time.sleep(5)
                 pytest.fail(f"not {what} within {seconds:g} s: {self.fields()}\n{nodes}\n{self.log()[-20000:]}")
             time.sleep(0.2)
@@ -91,7 +91,7 @@ class Cluster:
         command = ["bash", str(START_SLURM), *words]
         return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=seconds, check=False)
 
-    def ask(self, *command: str, cwd: Path | None = None, **environ: str) -> str:
+    def query(self, *command: str, cwd: Path | None = None, **environ: str) -> str:
         """Return the output of a client of SLURM."""
         done = subprocess.run(
             command, env=self.environ | environ, cwd=cwd, capture_output=True, text=True, timeout=30, check=False
@@ -104,7 +104,7 @@ class Cluster:
     ) -> Job:
         """Submit train.sbatch with the options and the words, from `folder`."""
         command = ["sbatch", "--parsable", "--output=%j.out", *options, str(script), *map(str, words)]
-        number = self.ask(*command, cwd=folder, **environ).strip()
+        number = self.query(*command, cwd=folder, **environ).strip()
         return Job(self, number, folder / f"{number}.out")
 
 
@@ -219,7 +219,7 @@ def test_restarts_have_a_limit(cluster, python_is, tmp_path):
 def test_what_scancel_ends_does_not_come_back(cluster, python_is, tmp_path):
     job = cluster.submit(tmp_path, TWO_BY_TWO, ["--cfg", "x"], PYTHON=python_is(PATIENT))
     job.wait("started", lambda: job.log().count("ready") == 4, seconds=30)
-    cluster.ask("scancel", job.number)
+    cluster.query("scancel", job.number)
     job.expect("CANCELLED", "0:15", 0, seconds=30)
 
 
@@ -321,9 +321,9 @@ def test_a_run_that_is_asked_to_leave_comes_back(cluster, uninterrupted, tiny_da
     """By a signal, and then by a job that is more urgent."""
     run = Run(cluster, tmp_path, tiny_data, ONE_EACH, **LONG)
     run.wait_for_step(4)
-    cluster.ask("scancel", "--signal=USR1", run.job.number)
+    cluster.query("scancel", "--signal=USR1", run.job.number)
     run.wait_for_step(10, starts=2)
-    urgent = cluster.ask(
+    urgent = cluster.query(
         "sbatch", "--parsable", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
     ).strip()
     run.job.expect("COMPLETED", "0:0", 2, seconds=180)
