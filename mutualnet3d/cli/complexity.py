@@ -50,14 +50,14 @@ def _grid_table(cfg: CfgNode, model: SlimmableNet) -> str:
     return "\n".join(lines)
 
 
-def _paper_table(cfg: CfgNode, model: SlimmableNet, source: str) -> str:
+def _paper_table(cfg: CfgNode, model: SlimmableNet, origin: str) -> str:
     from mutualnet3d.results.paper import paper_results
     from mutualnet3d.runner import paper_results_of
 
     paper = paper_results_of(cfg)
     if paper is None:
         networks = ", ".join(paper_results())
-        raise ValueError(f"{source}: the paper has no results of this network; it has them of {networks}")
+        raise ValueError(f"{origin}: the paper has no results of this network; it has them of {networks}")
     lines = [
         _input(cfg, model),
         f"paper: MutualNet, TPAMI 2022, arXiv 2105.07085, read off its figures; {paper.views}",

@@ -165,7 +165,7 @@ def _counted(done: int, total: int) -> str:
     return videos if done == total else f"{videos}, {total - done} of them could not be read"
 
 
-def _times(timings: Sequence[Timing], runner: str) -> str:
+def _times(timings: Sequence[Timing], network: str) -> str:
     """Return the end of the closing line; "" if nothing ran."""
     if not timings:
         return ""
@@ -173,7 +173,7 @@ def _times(timings: Sequence[Timing], runner: str) -> str:
         f"{part} {statistics.median(getattr(timing, part) for timing in timings):.1f}"
         for part in ("decode", "prepare", "network")
     )
-    return f"; {runner}; median ms: {', '.join(medians)}"
+    return f"; {network}; median ms: {', '.join(medians)}"
 
 
 def _write(text: str, file: TextIO) -> None:

@@ -111,10 +111,10 @@ def build_calibration_loader(
 
 def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard) -> TestLoader:
     """Build the loader of validation: one clip of each video, from its middle, the centre crop of training's size."""
-    crops = UniformCrops(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
+    crop_sampler = UniformCrops(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
     is_segmented = is_ssv2(cfg, split.name)
-    frames = UniformSegments(cfg.DATA.NUM_FRAMES, 1) if is_segmented else UniformSpans(_clip_span(cfg), 1)
-    dataset = _dataset(cfg, split, frames, crops)
+    frame_sampler = UniformSegments(cfg.DATA.NUM_FRAMES, 1) if is_segmented else UniformSpans(_clip_span(cfg), 1)
+    dataset = _dataset(cfg, split, frame_sampler, crop_sampler)
     batch_sampler = TestBatchSampler(len(split.videos), 1, _test_batch_size(cfg, shard), shapes, shard)
     return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report)
 
@@ -123,8 +123,8 @@ def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...],
     """Build the loader of testing: `TEST.NUM_ENSEMBLE_VIEWS` spans x `TEST.NUM_SPATIAL_CROPS` crops of each video."""
     num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
     num_views, preprocessing = num_spans * num_crops, build_preprocessing(cfg)
-    frames, crops = preprocessing.frame_sampler(num_spans), preprocessing.crop_sampler(num_crops)
-    dataset = _dataset(cfg, split, frames, crops, num_crops=num_crops)
+    frame_sampler, crop_sampler = preprocessing.frame_sampler(num_spans), preprocessing.crop_sampler(num_crops)
+    dataset = _dataset(cfg, split, frame_sampler, crop_sampler, num_crops=num_crops)
     batch_sampler = TestBatchSampler(len(split.videos), num_views, _test_batch_size(cfg, shard), shapes, shard)
     return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report)
 
@@ -175,23 +175,24 @@ def _among_full(cfg: CfgNode) -> bool:
 
 
 def _train_dataset(cfg: CfgNode, split: Split, crop_scale: float = 1.0) -> VideoDataset:
-    segments = is_ssv2(cfg, split.name)
-    frames: FrameSampler = RandomSegments(cfg.DATA.NUM_FRAMES) if segments else RandomSpans(_clip_span(cfg))
-    crops: CropSampler
+    frame_sampler: FrameSampler = RandomSpans(_clip_span(cfg))
+    if is_ssv2(cfg, split.name):
+        frame_sampler = RandomSegments(cfg.DATA.NUM_FRAMES)
+    crop_sampler: CropSampler
     if cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE:
-        crops = RandomResizedCrops(
+        crop_sampler = RandomResizedCrops(
             scale=tuple(cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE),
             aspect=tuple(cfg.DATA.TRAIN_JITTER_ASPECT_RELATIVE),
             flip=cfg.DATA.RANDOM_FLIP,
         )
     else:
-        crops = RandomCrops(
+        crop_sampler = RandomCrops(
             jitter_scales=tuple(cfg.DATA.TRAIN_JITTER_SCALES),
             crop_size=round(cfg.DATA.TRAIN_CROP_SIZE * crop_scale),
             flip=cfg.DATA.RANDOM_FLIP,
             inverse_uniform=cfg.DATA.INV_UNIFORM_SAMPLE,
         )
-    return _dataset(cfg, split, frames, crops, augment=_augment(cfg))
+    return _dataset(cfg, split, frame_sampler, crop_sampler, augment=_augment(cfg))
 
 
 def _augment(cfg: CfgNode) -> Augment:
@@ -213,15 +214,15 @@ def _augment(cfg: CfgNode) -> Augment:
 def _dataset(
     cfg: CfgNode,
     split: Split,
-    frames: FrameSampler,
-    crops: CropSampler,
+    frame_sampler: FrameSampler,
+    crop_sampler: CropSampler,
     num_crops: int = 1,
     augment: Augment | None = None,
 ) -> VideoDataset:
     return VideoDataset(
         split.videos,
-        frames,
-        crops,
+        frame_sampler,
+        crop_sampler,
         num_crops=num_crops,
         augment=augment,
         seed=cfg.RNG_SEED,

@@ -30,7 +30,8 @@ from mutualnet3d.video.paths import is_folder, picture_paths, video_exists
 if TYPE_CHECKING:
     import numpy as np
 
-    from mutualnet3d.deploy import Prediction, Predictor
+    from mutualnet3d.deploy.prediction import Prediction
+    from mutualnet3d.deploy.predictor import Predictor
     from mutualnet3d.results.query_table import Row
 
 
@@ -186,7 +187,7 @@ def open_demo(
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: see `Predictor.load`, `Predictor.points`, `find_clips`.
     """
-    from mutualnet3d.deploy import Predictor
+    from mutualnet3d.deploy.predictor import Predictor
 
     predictor = Predictor.load(checkpoint, table=table, backend=backend, threads=threads)
     return Demo(predictor, find_clips(clips, predictor.class_names, label_file) if clips else ())

@@ -149,9 +149,9 @@ class VideoReader:
         self.info = self._info_of(self._packets)
         return self._packets
 
-    def _info_of(self, frames: Mp4Index | PacketList) -> VideoInfo:
+    def _info_of(self, index: Mp4Index | PacketList) -> VideoInfo:
         rates, time_base = self._container.header_rates, self._container.stream.time_base
-        return VideoInfo(frames.num_frames, choose_frame_rate(rates, frames.timestamps, time_base))
+        return VideoInfo(index.num_frames, choose_frame_rate(rates, index.timestamps, time_base))
 
     # ---- decoding ----------------------------------------------------------------------------------------------------
 
