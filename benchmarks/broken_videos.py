@@ -55,7 +55,7 @@ CONTAINERS = {  # name: encoder, its options, the container's options
 
 @dataclass(frozen=True)
 class Damage:
-    """What to do: damage `video`, perhaps with parts of `other`, as `seed` says."""
+    """Damage to be done to `video`, perhaps with parts of `other`; `seed` fixes its kind and its places."""
 
     video: str
     other: str
@@ -64,7 +64,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one damaged video."""
+    """Result of reading one damaged video."""
 
     outcome: str
     message: str
@@ -72,7 +72,7 @@ class Verdict:
 
 
 def make_videos(folder: Path, num_frames: int = 48) -> list[str]:
-    """One short video per container and codec, 64 x 48, with moving content."""
+    """Write one short video per container and codec, 64 x 48, with moving content; return the paths."""
     rng = np.random.default_rng(0)
     picture_HWC = rng.integers(0, 256, (48 + num_frames, 64 + num_frames, 3), dtype=np.uint8)
     for name, (codec, options, container_options) in CONTAINERS.items():
@@ -91,7 +91,7 @@ def make_videos(folder: Path, num_frames: int = 48) -> list[str]:
 
 
 def damaged(damage: Damage) -> bytes:
-    """The bytes of the damaged video."""
+    """Return the bytes of the damaged video."""
     rng = np.random.default_rng(damage.seed)
     data, other = (np.fromfile(path, np.uint8) for path in (damage.video, damage.other))
     kind = WAYS[rng.integers(len(WAYS))]
@@ -111,7 +111,7 @@ def _flip_in_tail(data: np.ndarray, other: np.ndarray, rng: np.random.Generator)
 
 
 def _flip_between(data: np.ndarray, rng: np.random.Generator, start: int, stop: int, most: int) -> np.ndarray:
-    """From one bit to `most`, as often few as many."""
+    """Flip 1 to `most` bits; the logarithm of their number is uniform."""
     count = int(np.exp(rng.uniform(0, np.log(most))))
     places = rng.integers(max(start, 0), min(stop, len(data)), count)
     np.bitwise_xor.at(data, places, (1 << rng.integers(0, 8, count)).astype(np.uint8))
@@ -217,7 +217,7 @@ def _decode_spread(video: VideoReader) -> int:
 
 
 def run(videos: list[str], count: int, seed: int, workers: int, keep: str) -> bool:
-    """Whether all of `count` damaged videos behaved; prints what they did."""
+    """Return True if each of `count` damaged videos was decoded or refused; print the counts."""
     rng = np.random.default_rng(seed)
     damages = [
         Damage(*(videos[place] for place in rng.integers(len(videos), size=2)), seed=int(rng.integers(1 << 31)))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How many training batches calibration needs, and what statistics interpolated over width cost.
+"""Number of training batches that calibration needs, and accuracy that statistics interpolated over width lose.
 
     make demo
     python benchmarks/calibration.py --checkpoint output/demo/calibrated.pyth
@@ -37,12 +37,12 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        how_many(args, folder)
-        how_interpolated(args, folder)
+        print_batches(args, folder)
+        print_interpolated(args, folder)
 
 
 def session_of(args: argparse.Namespace, folder: str, draw: int, num_batches: int) -> Session:
-    """A session with the checkpoint's weights, whose calibration has clips of its own draw."""
+    """Return a session with the checkpoint's weights, whose calibration has clips of its own draw."""
     overrides = ["RNG_SEED", draw, "BN.NUM_BATCHES_PRECISE", num_batches, "OUTPUT_DIR", os.path.join(folder, "output")]
     session = Session(m3.load_cfg(args.cfg, [*args.overrides, *overrides]), Launch())
     m3.load_weights(session.model, args.checkpoint)
@@ -57,8 +57,8 @@ def top1_of(session: Session, configs: Sequence[SubnetConfig]) -> dict[SubnetCon
     return {config: accuracy.top1 for config, accuracy in result.accuracies.items()}
 
 
-def how_many(args: argparse.Namespace, folder: str) -> None:
-    """Accuracy and error of the statistics over the number of batches."""
+def print_batches(args: argparse.Namespace, folder: str) -> None:
+    """Print accuracy and error of the statistics over the number of batches."""
     rows: dict[int, list[tuple[dict[SubnetConfig, float], float]]] = {}
     configs: tuple[SubnetConfig, ...] = ()
     for draw in range(DRAWS):
@@ -79,18 +79,18 @@ def how_many(args: argparse.Namespace, folder: str) -> None:
     )
     for number in NUMBERS:
         cells = [[top1[config] for top1, _ in rows[number]] for config in configs]
-        error = statistics.mean(each for _, each in rows[number])
-        said = (f"{statistics.mean(cell):.2f} +- {statistics.stdev(cell):.2f}" for cell in cells)
-        print(f"{number:7}  " + "  ".join(f"{cell:16}" for cell in said) + f"  {error:.2%}")
+        error = statistics.mean(deviation for _, deviation in rows[number])
+        texts = (f"{statistics.mean(cell):.2f} +- {statistics.stdev(cell):.2f}" for cell in cells)
+        print(f"{number:7}  " + "  ".join(f"{text:16}" for text in texts) + f"  {error:.2%}")
 
 
 def deviations_of(session: Session, config: SubnetConfig) -> torch.Tensor:
-    """Standard deviations of all channels of all batch norms."""
+    """Return the standard deviations of all channels of all batch norms."""
     return torch.cat([variance.sqrt() for _, variance in session.model.statistics[config].values()])
 
 
-def how_interpolated(args: argparse.Namespace, folder: str) -> None:
-    """Accuracy that interpolated statistics cost, by the distance of the widths that they lie between."""
+def print_interpolated(args: argparse.Namespace, folder: str) -> None:
+    """Print the accuracy that interpolated statistics lose, by the distance of the widths that they lie between."""
     session = session_of(args, folder, 0, max(NUMBERS))
     model, space = session.model, session.space
     low, high = space.width_range
@@ -111,9 +111,9 @@ def how_interpolated(args: argparse.Namespace, folder: str) -> None:
                     with statistics.replaced({end: calibrated[end] for end in ends}):
                         statistics.set(config, interpolated(model, config), interpolated=True)
                         losses[config] = top1_of(session, [config])[config] - exact[config]
-        apart = (high - low) * gap / (NUM_WIDTHS - 1)
-        said = ", ".join(f"{config} {loss:+.2f}" for config, loss in losses.items())
-        print(f"  between widths {apart:.3f} apart: {said}")
+        width_gap = (high - low) * gap / (NUM_WIDTHS - 1)
+        texts = ", ".join(f"{config} {loss:+.2f}" for config, loss in losses.items())
+        print(f"  between widths {width_gap:.3f} apart: {texts}")
 
 
 if __name__ == "__main__":

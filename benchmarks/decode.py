@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What reading a training clip costs: ours against torchcodec, decord, plain PyAV and libav's own decoding.
+"""Time of reading a training clip: ours against torchcodec, decord, plain PyAV and libav's own decoding.
 
     pip install torchcodec decord
     python benchmarks/decode.py
@@ -54,7 +54,7 @@ from iopath.common.file_io import g_pathmgr
 import mutualnet3d as m3
 from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans
-from mutualnet3d.data.dataset import Clip, VideoDataset
+from mutualnet3d.data.dataset import ClipSample, VideoDataset
 from mutualnet3d.data.lists import Video
 from mutualnet3d.data.video_files import find_video_files
 from mutualnet3d.shapes import ClipShape, union_of_shapes
@@ -92,7 +92,7 @@ class Measured:
 
 
 class X264Defaults(Encoding):
-    """What x264 does when it is told nothing: keyframes at cuts and after 250 frames, three B-frames, open pictures."""
+    """Encoding by x264 without options: keyframes at cuts and after 250 frames, three B-frames, open pictures."""
 
     def options(self) -> dict[str, str]:
         return {"crf": str(self.crf), "preset": self.preset}
@@ -120,15 +120,15 @@ def _run(args: argparse.Namespace) -> int:
     readers = _readers()
     clock = time.perf_counter if args.wall else time.process_time
     with tempfile.TemporaryDirectory() as folder:
-        found = [
+        files = [
             (os.path.splitext(os.path.basename(path))[0], path) for given in args.videos for path in _videos(given)
         ]
-        if not found:
+        if not files:
             print(f"no video to read in {' '.join(args.videos)}: nothing is measured")
             return 0
-        videos = [Measured("as they are", name, path) for name, path in found]
+        videos = [Measured("as they are", name, path) for name, path in files]
         if not args.as_they_are:
-            videos += _encoded(found, folder)
+            videos += _encoded(files, folder)
         print(
             f"torch {torch.__version__}, {_libraries()}; one thread, {'wall' if args.wall else 'CPU'} time, "
             f"{args.spans} places a video, {args.rounds} rounds"
@@ -148,7 +148,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _compare(readers: dict[str, Reader], videos: Sequence[Measured], spans: Sequence[list[list[int]]]) -> bool:
-    """Print how far the readers' pictures are from ours; whether plain PyAV's are the same."""
+    """Print the differences of the readers' pictures from ours; return True if plain PyAV's are the same."""
     others = [name for name in readers if name not in (OURS, RAW_NEEDED, RAW_ALL)]
     print("\nlargest difference of a pixel from ours; 0: the same bits")
     print(_row("", others))
@@ -156,9 +156,9 @@ def _compare(readers: dict[str, Reader], videos: Sequence[Measured], spans: Sequ
     for video, places in zip(videos, spans, strict=True):
         differences = dict.fromkeys(others, 0)
         for indices in places:
-            ours = readers[OURS](video.path, indices)
+            own = readers[OURS](video.path, indices)
             for name in others:
-                differences[name] = max(differences[name], _difference(ours, readers[name](video.path, indices)))
+                differences[name] = max(differences[name], _difference(own, readers[name](video.path, indices)))
         same &= not differences[PYAV]
         print(_row(f"{video.group}: {video.name}", [str(value) for value in differences.values()]), flush=True)
     return same
@@ -227,12 +227,16 @@ def _compare_shapes(videos: Sequence[Measured], num_spans: int, rounds: int, clo
 
 
 def _full(clip: object) -> torch.Tensor:
-    assert isinstance(clip, Clip), clip
+    assert isinstance(clip, ClipSample), clip
     return clip.clips[FULL]
 
 
 def _take_turns(runs: Sequence[dict[str, Callable[[], object]]], rounds: int, clock: Callable[[], float]) -> Seconds:
-    """Seconds of each function, (places, rounds): `runs` has for each place what is to be timed there, by name."""
+    """Return seconds of each function by name, (places, rounds).
+
+    Args:
+        runs: functions to be timed at each place, by name.
+    """
     names = list(runs[0])
     seconds = {name: np.empty((len(runs), rounds)) for name in names}
     for turn in range(-1, rounds):  # the first is for warming up
@@ -249,7 +253,7 @@ def _take_turns(runs: Sequence[dict[str, Callable[[], object]]], rounds: int, cl
 
 
 def _print_means(videos: Sequence[Measured], ratios: np.ndarray, digits: int = 2) -> np.ndarray:
-    """Geometric means by group and over all; returns the last."""
+    """Print geometric means by group and over all; return the last."""
     groups = list(dict.fromkeys(video.group for video in videos))
     for group in [*groups, None]:
         rows = [number for number, video in enumerate(videos) if group in (video.group, None)]
@@ -264,19 +268,19 @@ def _row(title: str, figures: Sequence[str]) -> str:
     return f"{title:56}" + "".join(f"{figure:>14}" for figure in figures)
 
 
-def _difference(ours: np.ndarray | None, theirs: np.ndarray | None) -> int:
-    assert ours is not None
-    assert theirs is not None
-    if np.array_equal(ours, theirs):
+def _difference(first: np.ndarray | None, second: np.ndarray | None) -> int:
+    assert first is not None
+    assert second is not None
+    if np.array_equal(first, second):
         return 0
-    return int(np.abs(ours.astype(np.int16) - theirs).max()) if ours.shape == theirs.shape else 255
+    return int(np.abs(first.astype(np.int16) - second).max()) if first.shape == second.shape else 255
 
 
 # ---- the readers -----------------------------------------------------------------------------------------------------
 
 
 def _readers() -> dict[str, Reader]:
-    """All that are installed, ours first."""
+    """Return all readers that are installed, by name, ours first."""
     readers: dict[str, Reader] = {OURS: _read_ours}
     try:
         from torchcodec.decoders import VideoDecoder
@@ -315,13 +319,13 @@ def _read_decord(reader: Callable[..., object], path: str, indices: list[int]) -
 
 
 def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
-    wanted, last = set(indices), indices[-1]
+    needed, last = set(indices), indices[-1]
     frames = []
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for number, frame in enumerate(container.decode(stream)):
-            if number in wanted:
+            if number in needed:
                 frames.append(frame.to_ndarray(format="rgb24"))
             if number == last:
                 break
@@ -341,8 +345,8 @@ def _decode_all(path: str, indices: list[int]) -> None:
         codec.thread_count = 1
         packets = [packet for packet in container.demux(stream) if packet.size]
         shown = sorted(packet.pts for packet in packets if not packet.is_discard)
-        wanted = {shown[index] for index in indices}
-        places = [place for place, packet in enumerate(packets) if packet.pts in wanted]
+        times = {shown[index] for index in indices}
+        places = [place for place, packet in enumerate(packets) if packet.pts in times]
         before = [place for place, packet in enumerate(packets[: places[0] + 1]) if packet.is_keyframe]
         start = max((place for place in before if packets[place].pts <= shown[indices[0]]), default=0)
         for packet in packets[start : places[-1] + 1]:
@@ -353,10 +357,10 @@ def _decode_all(path: str, indices: list[int]) -> None:
 # ---- the videos ------------------------------------------------------------------------------------------------------
 
 
-def _videos(given: str) -> Iterator[str]:
-    """Local paths of the videos that a file or folder stands for; says which file cannot be used."""
-    if g_pathmgr.isdir(given):
-        folder = g_pathmgr.get_local_path(given)
+def _videos(place: str) -> Iterator[str]:
+    """Yield local paths of the videos of a file or folder; print a line for a file that cannot be used."""
+    if g_pathmgr.isdir(place):
+        folder = g_pathmgr.get_local_path(place)
         for name in find_video_files(folder):
             path = os.path.join(folder, name)
             try:
@@ -367,37 +371,37 @@ def _videos(given: str) -> Iterator[str]:
                     yield path
             except VideoDecodeError:
                 continue
-    elif g_pathmgr.isfile(given):
-        path = g_pathmgr.get_local_path(given)
+    elif g_pathmgr.isfile(place):
+        path = g_pathmgr.get_local_path(place)
         try:
             with VideoReader(path) as video:
                 has_times = _has_times(video)
             if has_times:
                 yield path
             else:
-                print(f"{given} is left out: it has no timestamps to choose frames by")
+                print(f"{place} is left out: it has no timestamps to choose frames by")
         except VideoDecodeError as error:
-            print(f"{given} is left out: {error}")
+            print(f"{place} is left out: {error}")
     else:
-        print(f"{given} is left out: there is no such file or folder")
+        print(f"{place} is left out: there is no such file or folder")
 
 
 def _has_times(video: VideoReader) -> bool:
-    """Tell whether frames can be chosen by their timestamps."""
+    """Return True if frames can be chosen by their timestamps."""
     frames = video._mp4_index or video._packets
     return frames is not None and frames.timestamps is not None
 
 
-def _encoded(found: Sequence[tuple[str, str]], folder: str) -> Iterator[Measured]:
+def _encoded(files: Sequence[tuple[str, str]], folder: str) -> Iterator[Measured]:
     for group, encoding in (("x264's defaults", X264Defaults()), ("prepare_videos", Encoding())):
-        for number, (name, path) in enumerate(found):
+        for number, (name, path) in enumerate(files):
             target = os.path.join(folder, f"{number}_{type(encoding).__name__}.mp4")
             transcode(path, target, encoding)
             yield Measured(group, name, target)
 
 
 def _spans(video: Measured, count: int) -> list[list[int]]:
-    """The frames of `count` random clips, each once, as readers want them."""
+    """Return the frame indices of `count` random clips, ascending, each index once."""
     with VideoReader(video.path) as file:
         info = file.info
     rng = np.random.default_rng(SEED)

@@ -31,8 +31,8 @@ LAYERS = [  # channels, frames, side of the input, kernel, stride
 ]
 
 
-def compare(ours: Callable[[], None], torchs: Callable[[], None], num_runs: int = 7) -> tuple[float, float]:
-    """Median seconds of both, taking turns."""
+def compare(ours: Callable[[], None], torchs: Callable[[], None], num_runs: int = 7) -> float:
+    """Return torch's time over ours: medians of runs in turns."""
     seconds: dict[Callable[[], None], list[float]] = {ours: [], torchs: []}
     for run in range(-1, num_runs):
         for function, times in seconds.items():
@@ -40,25 +40,24 @@ def compare(ours: Callable[[], None], torchs: Callable[[], None], num_runs: int 
             function()
             if run >= 0:
                 times.append(time.perf_counter() - started)
-    return statistics.median(seconds[ours]), statistics.median(seconds[torchs])
+    return statistics.median(seconds[torchs]) / statistics.median(seconds[ours])
 
 
 def layer(channels: int, frames: int, side: int, kernel: tuple[int, ...], stride: tuple[int, ...]) -> float:
-    """How many times as fast as torch's forward and backward ours is, on two clips."""
+    """Return torch's time of a layer's forward and backward over ours, on two clips."""
     padding = tuple(k // 2 for k in kernel)
     x = torch.randn(2, channels, frames, side, side).to(memory_format=torch.channels_last_3d).requires_grad_()
     weight = torch.randn(channels, 1, *kernel, requires_grad=True)
     y = F.conv3d(x, weight, None, stride, padding, 1, channels)
     grad = torch.randn(y.shape).to(memory_format=torch.channels_last_3d)
-    ours, torchs = compare(
+    return compare(
         lambda: depthwise_conv3d(x, weight, stride, padding).backward(grad),
         lambda: F.conv3d(x, weight, None, stride, padding, 1, channels).backward(grad),
     )
-    return torchs / ours
 
 
 def training_step(model: SlimmableNet, clip: torch.Tensor) -> float:
-    """How many times as fast a forward and backward of the whole network is."""
+    """Return the whole network's time of a forward and backward with torch's kernels over that with ours."""
 
     def step() -> None:
         model([clip]).logsumexp(1).sum().backward()
@@ -70,8 +69,7 @@ def training_step(model: SlimmableNet, clip: torch.Tensor) -> float:
         finally:
             cpu_kernels.is_depthwise_training = is_depthwise_training
 
-    ours, theirs = compare(step, torchs, num_runs=5)
-    return theirs / ours
+    return compare(step, torchs, num_runs=5)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How far exported sub-networks are from the eager ones: every row of the paper's results, in every format.
+"""Difference of exported sub-networks from the eager ones: every row of the paper's results, in every format.
 
     pip install onnx onnxscript onnxruntime openvino
     python benchmarks/export_parity.py --list ../shared/videos/surv_fight/val.csv
@@ -71,43 +71,43 @@ def main() -> None:
     print(f"{device_name(CPU)}, {args.threads} threads, {versions()}", flush=True)
     worst = []
     for family in args.families:
-        found = dict(measure(family, videos, args))
-        rows = [[str(config), *(f"{each[name]:.1e}" for name in COLUMNS)] for config, each in found.items()]
+        measured = dict(measure(family, videos, args))
+        rows = [[str(config), *(f"{worst_of[name]:.1e}" for name in COLUMNS)] for config, worst_of in measured.items()]
         print(f"\n{FAMILIES[family]}\n\n" + markdown(("sub-network", *COLUMNS), rows), flush=True)
-        largest = {name: max(of_format[name] for of_format in found.values()) for name in COLUMNS}
-        worst.append((family, len(found), largest))
-    rows = [[family, str(number), *(f"{each:.1e}" for each in largest.values())] for family, number, largest in worst]
+        largest = {name: max(of_format[name] for of_format in measured.values()) for name in COLUMNS}
+        worst.append((family, len(measured), largest))
+    rows = [[family, str(count), *(f"{value:.1e}" for value in largest.values())] for family, count, largest in worst]
     print(f"\nThe largest of all sub-networks; at most {MAX_DIFFERENCE:g} is asked for.\n")
     print(markdown(("family", "sub-networks", *COLUMNS), rows))
-    exported = [each for _, _, largest in worst for name, each in largest.items() if name not in (NOISE, FLOAT64)]
-    sys.exit(0 if all(each <= MAX_DIFFERENCE for each in exported) else 1)
+    exported = [value for _, _, largest in worst for name, value in largest.items() if name not in (NOISE, FLOAT64)]
+    sys.exit(0 if max(exported) <= MAX_DIFFERENCE else 1)
 
 
 def measure(
     family: str, videos: Sequence[str], args: argparse.Namespace
 ) -> Iterator[tuple[SubnetConfig, dict[str, float]]]:
-    """The largest difference of each format, for each sub-network."""
+    """Yield the largest difference of each format, for each sub-network."""
     configs = [row.config for row in paper_results()[family].rows]
     if args.first:
         configs = configs[-args.first :]
     source = random_source(FAMILIES[family], configs, videos[args.clips : args.clips + args.calibrate])
     read = read_clips(source.preprocessing, union_of_shapes(map(source.shapes, configs)), videos[: args.clips])
     for config in configs:
-        clips = [torch.cat([each[shape] for each in read]) for shape in source.shapes(config)]
+        clips = [torch.cat([clips_of[shape] for clips_of in read]) for shape in source.shapes(config)]
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             bundle = exported(source, config, folder)
             seconds = time.perf_counter() - started
             differences = compare(source, bundle, config, clips)
         differences[NOISE] = max(bundle.networks[config].differences.values())
-        said = ", ".join(f"{name} {differences[name]:.1e}" for name in COLUMNS)
-        print(f"{family} {config}: {said}; exported and read in {seconds:.0f} s", flush=True)
+        text = ", ".join(f"{name} {differences[name]:.1e}" for name in COLUMNS)
+        print(f"{family} {config}: {text}; exported and read in {seconds:.0f} s", flush=True)
         yield config, differences
 
 
 def exported(source: CheckpointNetworks, config: SubnetConfig, folder: str) -> Bundle:
-    """A bundle of the one sub-network. `export` would refuse what is too far off on clips of noise; here it goes on, so
-    that everything is measured."""
+    """Return a bundle of the one sub-network. `export` would refuse a large difference on clips of noise; here it goes
+    on, so that everything is measured."""
     # A bundle says the hash of the checkpoint's file.
     source.path = os.path.join(folder, "weights.pyth")
     torch.save(source.network().state_dict(), source.path)
@@ -118,27 +118,27 @@ def exported(source: CheckpointNetworks, config: SubnetConfig, folder: str) -> B
 def compare(
     source: CheckpointNetworks, bundle: Bundle, config: SubnetConfig, clips: Sequence[torch.Tensor]
 ) -> dict[str, float]:
-    """The largest difference of each format over all batches of `clips`."""
+    """Return the largest difference of each format over all batches of `clips`."""
     runs: dict[str, Run] = {
         PT2: BACKENDS["pt2"](bundle, CPU, None).forward(config),
         ONNX: BACKENDS["onnxruntime"](bundle, CPU, None).forward(config),
         OPENVINO: _any_batch(bundle.openvino(config)),
         ONE_CLIP: BACKENDS["openvino"](bundle, CPU, None).forward(config),
     }
-    found = dict.fromkeys(COLUMNS, 0.0)
+    largest = dict.fromkeys(COLUMNS, 0.0)
     for batch in BATCHES:
         for start in range(0, len(clips[0]) - batch + 1, batch):
-            given = [clip[start : start + batch] for clip in clips]
-            wanted = eager_logits(source, config, given)
+            batch_clips = [clip[start : start + batch] for clip in clips]
+            eager = eager_logits(source, config, batch_clips)
             for name, run in runs.items():
-                found[name] = max(found[name], relative_difference(run(given), wanted))
-            exact = in_float64(source, config, given)
-            found[FLOAT64] = max(found[FLOAT64], relative_difference(wanted.double(), exact))
-    return found
+                largest[name] = max(largest[name], relative_difference(run(batch_clips), eager))
+            exact = in_float64(source, config, batch_clips)
+            largest[FLOAT64] = max(largest[FLOAT64], relative_difference(eager.double(), exact))
+    return largest
 
 
 def _any_batch(model: Any) -> Run:
-    """An OpenVINO model as it lies in the file, its batch free."""
+    """Return the run of an OpenVINO model as it is in the file, for any batch size."""
     request = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
 
     def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:

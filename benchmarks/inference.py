@@ -97,12 +97,14 @@ CASES = {
 
 @dataclass
 class Contender:
-    """What is measured.
+    """Network in one form, which is timed.
 
     Args:
-        run: one clip to logits.
-        prepare: what is done to the uint8 clips (1, T, S, S, 3) before the time is taken.
-        has_our_weights: whether its logits are to be compared.
+        name: name in the tables.
+        run: function from one clip to its logits.
+        prepare: function from uint8 clips (1, T, S, S, 3) to the input of `run`; it is not timed.
+        has_our_weights: True if its logits can be compared with the others'.
+        milliseconds: time of each round.
     """
 
     name: str
@@ -127,9 +129,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     videos = list_videos(args.list)
-    wanted = max(args.clips, 1) + args.calibrate
-    if len(videos) < wanted:
-        raise SystemExit(f"{args.list} has {len(videos)} videos; {wanted} are needed (--clips, --calibrate)")
+    num_needed = max(args.clips, 1) + args.calibrate
+    if len(videos) < num_needed:
+        raise SystemExit(f"{args.list} has {len(videos)} videos; {num_needed} are needed (--clips, --calibrate)")
     print(f"{device_name(CPU)}, {args.threads} threads, {args.rounds} rounds, {versions()}", flush=True)
     speeds, classes = [], []
     for name in args.networks:
@@ -180,41 +182,41 @@ def random_source(cfg_name: str, configs: Sequence[SubnetConfig], videos: Sequen
 def read_clips(
     preprocessing: Preprocessing, shapes: Sequence[ClipShape], videos: Sequence[str]
 ) -> list[dict[ClipShape, torch.Tensor]]:
-    """The middle clip of each video in all `shapes`, uint8 (1, T, S, S, 3)."""
+    """Return the middle clip of each video in all `shapes`, uint8 (1, T, S, S, 3)."""
     reader = ClipReader(preprocessing)
     return [reader.read(path, shapes).clips for path in videos]
 
 
 def _batch(clips: Sequence[dict[ClipShape, torch.Tensor]]) -> ClipBatch:
-    """Clips of several videos as a loader gives them."""
-    joined = {shape: torch.cat([each[shape] for each in clips]).permute(0, 1, 4, 2, 3) for shape in clips[0]}
+    """Return clips of several videos as a loader gives them."""
+    joined = {shape: torch.cat([of_video[shape] for of_video in clips]).permute(0, 1, 4, 2, 3) for shape in clips[0]}
     return ClipBatch(joined, torch.zeros(len(clips), dtype=torch.int64), torch.arange(len(clips)))
 
 
 def pytorchvideo_twin(source: CheckpointNetworks, config: SubnetConfig) -> nn.Module:
-    """pytorchvideo's own network, with layers of the sub-network's shapes and its weights."""
-    plain = source.network().extract(config)
-    network = _builder(plain, config)()
-    wanted = dict(plain.named_modules())
+    """Return pytorchvideo's own network, with layers of the sub-network's shapes and its weights."""
+    extracted = source.network().extract(config)
+    network = _builder(extracted, config)()
+    layers = dict(extracted.named_modules())
     for name, layer in list(network.named_modules()):
-        like = wanted.get(name)
+        like = layers.get(name)
         if isinstance(layer, nn.Conv3d):
             network.set_submodule(name, _conv(layer, like))
         elif isinstance(layer, nn.BatchNorm3d):
             network.set_submodule(name, nn.BatchNorm3d(like.num_features, layer.eps))  # type: ignore[union-attr]
         elif isinstance(layer, nn.Linear):
             network.set_submodule(name, nn.Linear(like.in_features, like.out_features))  # type: ignore[union-attr]
-    network.load_state_dict(plain.state_dict())
+    network.load_state_dict(extracted.state_dict())
     return network.eval()
 
 
-def _builder(plain: nn.Module, config: SubnetConfig) -> Callable[[], nn.Module]:
-    """What makes the network in pytorchvideo, with the pooling of the sub-network's clip. Class scores are logits: its
-    X3D would put a softmax behind them."""
+def _builder(extracted: nn.Module, config: SubnetConfig) -> Callable[[], nn.Module]:
+    """Return a function that builds the network in pytorchvideo, with the pooling of the sub-network's clip. Class
+    scores are logits: its X3D would put a softmax after them."""
     side = -(-config.size // 32)
-    if hasattr(plain.blocks[-1].pool, "pre_conv"):
+    if hasattr(extracted.blocks[-1].pool, "pre_conv"):
         return lambda: create_x3d(input_clip_length=config.frames, input_crop_size=config.size, head_activation=None)
-    if plain.num_pathways == 1:
+    if extracted.num_pathways == 1:
         return lambda: create_resnet(
             model_depth=50, stem_conv_kernel_size=(1, 7, 7), head_pool_kernel_size=(config.frames, side, side)
         )
@@ -247,12 +249,12 @@ def _conv(layer: nn.Conv3d, like: nn.Module | None) -> nn.Conv3d:
 def prepared(
     case: Case, videos: Sequence[str], args: argparse.Namespace
 ) -> tuple[list[Contender], list[list[torch.Tensor]]]:
-    """All that take part, and the clips (of each pathway) that are compared; the first is for timing."""
+    """Return all that take part, and the clips (of each pathway) that are compared; the first is for timing."""
     number = max(args.clips, 1)
     source = random_source(case.cfg, [case.config], videos[number : number + args.calibrate])
     shapes = source.shapes(case.config)
     read = read_clips(source.preprocessing, shapes, videos[:number])
-    clips = [[each[shape] for shape in shapes] for each in read]
+    clips = [[of_video[shape] for shape in shapes] for of_video in read]
     contenders = [*_peers(source, case.config, clips[0], args), *_ours(source, case.config, args)]
     return contenders, clips
 
@@ -260,25 +262,25 @@ def prepared(
 def _peers(
     source: CheckpointNetworks, config: SubnetConfig, clips: list[torch.Tensor], args: argparse.Namespace
 ) -> list[Contender]:
-    how = source.preprocessing
-    contiguous = Normalize(how.mean, how.std, torch.contiguous_format)
-    last = Normalize(how.mean, how.std, torch.channels_last_3d)
+    preprocessing = source.preprocessing
+    contiguous = Normalize(preprocessing.mean, preprocessing.std, torch.contiguous_format)
+    last = Normalize(preprocessing.mean, preprocessing.std, torch.channels_last_3d)
 
     def normalized(normalize: Normalize) -> Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]:
         return lambda clips: [normalize(clip.permute(0, 1, 4, 2, 3)) for clip in clips]
 
     before, example = normalized(contiguous), normalized(contiguous)(clips)
-    found = [Contender(EAGER, _call(pytorchvideo_twin(source, config)), before)]
+    peers = [Contender(EAGER, _call(pytorchvideo_twin(source, config)), before)]
     if LAST not in args.without:
         network = pytorchvideo_twin(source, config).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        found.append(Contender(LAST, _call(network), normalized(last)))
+        peers.append(Contender(LAST, _call(network), normalized(last)))
     if COMPILED not in args.without:
-        found.append(Contender(COMPILED, _compiled(pytorchvideo_twin(source, config), example), before))
+        peers.append(Contender(COMPILED, _compiled(pytorchvideo_twin(source, config), example), before))
     if ORT not in args.without:
-        found.append(Contender(ORT, _in_onnx_runtime(pytorchvideo_twin(source, config), example, args.threads), before))
+        peers.append(Contender(ORT, _in_onnx_runtime(pytorchvideo_twin(source, config), example, args.threads), before))
     if ACCELERATOR not in args.without and hasattr(source.network().blocks[-1].pool, "pre_conv"):
-        found.append(Contender(ACCELERATOR, _accelerator(example), before, has_our_weights=False))
-    return found
+        peers.append(Contender(ACCELERATOR, _accelerator(example), before, has_our_weights=False))
+    return peers
 
 
 def _call(network: nn.Module) -> Run:
@@ -300,10 +302,10 @@ def _compiled(network: nn.Module, example: Sequence[torch.Tensor]) -> Run:
 def _in_onnx_runtime(network: nn.Module, example: Sequence[torch.Tensor], threads: int) -> Run:
     import onnxruntime
 
-    given = example[0] if len(example) == 1 else list(example)
+    network_input = example[0] if len(example) == 1 else list(example)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exported = torch.onnx.export(network, (given,), dynamo=True, verbose=False, optimize=True)
+        exported = torch.onnx.export(network, (network_input,), dynamo=True, verbose=False, optimize=True)
     assert exported is not None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -311,7 +313,7 @@ def _in_onnx_runtime(network: nn.Module, example: Sequence[torch.Tensor], thread
     session = onnxruntime.InferenceSession(
         exported.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    names = [each.name for each in session.get_inputs()]
+    names = [port.name for port in session.get_inputs()]
 
     def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
         feed = {name: clip.numpy() for name, clip in zip(names, clips, strict=True)}
@@ -322,7 +324,7 @@ def _in_onnx_runtime(network: nn.Module, example: Sequence[torch.Tensor], thread
 
 @torch.no_grad()
 def _accelerator(example: Sequence[torch.Tensor]) -> Run:
-    """The fastest form of pytorchvideo's X3D for mobile CPUs; says what was tried, and why what failed did."""
+    """Return the fastest form of pytorchvideo's X3D for mobile CPUs; print the forms' times, and errors."""
     from pytorchvideo.accelerator.deployment.mobile_cpu.utils.model_conversion import convert_to_deployable_form
     from pytorchvideo.models.accelerator.mobile_cpu.efficient_x3d import EfficientX3d
 
@@ -354,14 +356,14 @@ def _accelerator(example: Sequence[torch.Tensor]) -> Run:
             run([clip])
             milliseconds[name] = 1e3 * (time.perf_counter() - started)
     best = min(milliseconds, key=lambda name: milliseconds[name])
-    print(f"accelerator: {_said(milliseconds)}; '{best}' takes part", flush=True)
+    print(f"accelerator: {_times_text(milliseconds)}; '{best}' takes part", flush=True)
     return forms[best]
 
 
 def _ours(source: CheckpointNetworks, config: SubnetConfig, args: argparse.Namespace) -> list[Contender]:
     predictor = Predictor(source, "auto", device="cpu", threads=args.threads)
     predictor.prepare([config])
-    print(f"default: back end {predictor.backend}; the trial: {_said(predictor.trials)}", flush=True)
+    print(f"default: back end {predictor.backend}; the trial: {_times_text(predictor.trials)}", flush=True)
     for name, reason in predictor.rejected.items():
         print(f"default: {name} is left out: {reason}")
     names = {DEFAULT: predictor.backend}
@@ -376,8 +378,8 @@ def _ours(source: CheckpointNetworks, config: SubnetConfig, args: argparse.Names
     ]
 
 
-def _said(milliseconds: dict[str, float]) -> str:
-    return ", ".join(f"{name} {each:.1f} ms" for name, each in milliseconds.items())
+def _times_text(milliseconds: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.1f} ms" for name, value in milliseconds.items())
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
@@ -385,39 +387,42 @@ def _said(milliseconds: dict[str, float]) -> str:
 
 def take_turns(contenders: Sequence[Contender], clips: Sequence[torch.Tensor], rounds: int) -> None:
     """Time each, in another order every round; the first round warms up."""
-    inputs = {each.name: each.prepare(clips) for each in contenders}
+    inputs = {contender.name: contender.prepare(clips) for contender in contenders}
     for number in range(-1, rounds):
-        for each in random.Random(number).sample(list(contenders), len(contenders)):
-            given = inputs[each.name]
-            each.run(given)
+        for contender in random.Random(number).sample(list(contenders), len(contenders)):
+            contender.run(inputs[contender.name])
             started = time.perf_counter()
-            each.run(given)
+            contender.run(inputs[contender.name])
             if number >= 0:
-                each.milliseconds.append(1e3 * (time.perf_counter() - started))
+                contender.milliseconds.append(1e3 * (time.perf_counter() - started))
 
 
 def speed_rows(case: Case, contenders: Sequence[Contender], clips: Sequence[torch.Tensor]) -> list[list[str]]:
-    by_name = {each.name: each for each in contenders}
+    by_name = {contender.name: contender for contender in contenders}
     eager = by_name[EAGER]
-    wanted = eager.logits(clips)
+    eager_logits = eager.logits(clips)
     rows = []
-    for each in contenders:
-        low, middle, high = quartiles(eager, each)
-        differ = f"{relative_difference(each.logits(clips), wanted):.1e}" if each.has_our_weights else "its own weights"
-        is_wide = each.name == ACCELERATOR and case.config.width < 1
+    for contender in contenders:
+        low, middle, high = quartiles(eager, contender)
+        differ = (
+            f"{relative_difference(contender.logits(clips), eager_logits):.1e}"
+            if contender.has_our_weights
+            else "its own weights"
+        )
+        is_wide = contender.name == ACCELERATOR and case.config.width < 1
         row = [
-            each.name + ", width 1.0" * is_wide,
-            f"{statistics.median(each.milliseconds):.1f}",
+            contender.name + ", width 1.0" * is_wide,
+            f"{statistics.median(contender.milliseconds):.1f}",
             f"{middle:.2f}",
-            "" if each is eager else f"{low:.2f} to {high:.2f}",
-            "" if each is eager else differ,
+            "" if contender is eager else f"{low:.2f} to {high:.2f}",
+            "" if contender is eager else differ,
         ]
         rows.append([case.title, str(case.config), *row])
     return rows
 
 
 def class_rows(case: Case, contenders: Sequence[Contender], clips: Sequence[Sequence[torch.Tensor]]) -> list[list[str]]:
-    by_name = {each.name: each for each in contenders}
+    by_name = {contender.name: contender for contender in contenders}
     eager = torch.cat([by_name[EAGER].logits(clip) for clip in clips])
     best_five = eager.topk(5).indices
     sets = {tuple(sorted(row)) for row in best_five.tolist()}
@@ -429,15 +434,15 @@ def class_rows(case: Case, contenders: Sequence[Contender], clips: Sequence[Sequ
             own = logits.topk(5).indices
             same = int((own.sort().values == best_five.sort().values).all(dim=1).sum())
             in_order = int((own == best_five).all(dim=1).sum())
-            worst = max(relative_difference(one, other) for one, other in zip(logits, eager, strict=True))
+            worst = max(relative_difference(a, b) for a, b in zip(logits, eager, strict=True))
             counts = [f"{same} of {len(clips)}", f"{in_order} of {len(clips)}", f"{worst:.1e}"]
             rows.append([case.title, str(case.config), name, *counts])
     return rows
 
 
 def verdicts(case: Case, contenders: Sequence[Contender]) -> list[str]:
-    """Lines: what was asked for, and what was found."""
-    by_name = {each.name: each for each in contenders}
+    """Return lines of the measured ratios, contender with its target."""
+    by_name = {contender.name: contender for contender in contenders}
     lines = []
     for other, target in ((EAGER, case.target), (ORT, 1.0)):
         if other in by_name and target is not None:
@@ -450,17 +455,17 @@ def verdicts(case: Case, contenders: Sequence[Contender]) -> list[str]:
 
 
 def quartiles(slow: Contender, fast: Contender) -> tuple[float, float, float]:
-    """Of the ratios of the milliseconds of each round."""
-    ratios = [one / two for one, two in zip(slow.milliseconds, fast.milliseconds, strict=True)]
+    """Return the quartiles of the ratios of milliseconds, round by round."""
+    ratios = [a / b for a, b in zip(slow.milliseconds, fast.milliseconds, strict=True)]
     if len(ratios) < 2:
         return ratios[0], ratios[0], ratios[0]
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return low, middle, high
 
 
-def relative_difference(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    """The largest difference, relative to the largest of `wanted`."""
-    return float((got - wanted).abs().max() / wanted.abs().max())
+def relative_difference(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest difference, relative to the largest of `expected`."""
+    return float((got - expected).abs().max() / expected.abs().max())
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

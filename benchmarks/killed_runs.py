@@ -53,12 +53,12 @@ def start(folder: Path, output: Path, processes: int) -> subprocess.Popen[str]:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, "-W", "ignore", *(torchrun if processes > 1 else []), *script]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    with open(folder / "said.txt", "a") as said:
-        return subprocess.Popen(command, env=environment, stdout=said, stderr=said, text=True)
+    with open(folder / "output.txt", "a") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True)
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:
-    """SIGKILL to the process and all that it has started, as the end of a node does (torchrun's outlive torchrun)."""
+    """Send SIGKILL to a process and all its descendants, as the end of a node does (torchrun's outlive torchrun)."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -80,7 +80,7 @@ def steps_logged(output: Path) -> int:
 
 
 def read_all(output: Path) -> int:
-    """Read every checkpoint that is there; how many."""
+    """Read every checkpoint of a run; return their number."""
     paths = sorted((output / "checkpoints").glob("*.pyth"))
     for path in paths:
         load_checkpoint(str(path))
@@ -88,7 +88,7 @@ def read_all(output: Path) -> int:
 
 
 def read_newest(output: Path) -> int:
-    """Read the newest one, while others are written and dropped; 1 if there was one."""
+    """Read the newest checkpoint, while others are written and dropped; return 1 if there was one, else 0."""
     paths = sorted((output / "checkpoints").glob("checkpoint_*.pyth"), key=lambda path: path.name[-13:])
     try:
         return bool(paths and load_checkpoint(str(paths[-1])))
@@ -97,14 +97,14 @@ def read_newest(output: Path) -> int:
 
 
 def differences(first: Any, second: Any, name: str = "") -> list[str]:
-    """Where two contents differ."""
+    """Return the names of the values in which two contents differ."""
     if isinstance(first, torch.Tensor):
         return [] if torch.equal(first, second) else [name]
     if isinstance(first, dict):
-        return [each for key in first for each in differences(first[key], second[key], f"{name}/{key}")]
+        return [path for key in first for path in differences(first[key], second[key], f"{name}/{key}")]
     if isinstance(first, list | tuple):
         pairs = enumerate(zip(first, second, strict=True))
-        return [each for index, (one, two) in pairs for each in differences(one, two, f"{name}/{index}")]
+        return [path for index, (a, b) in pairs for path in differences(a, b, f"{name}/{index}")]
     return [] if first == second else [name]
 
 
@@ -126,7 +126,7 @@ def main() -> int:
         subprocess.run([*make, "--train", "32", "--val", "8"], check=True, stdout=subprocess.DEVNULL)
         whole, killed = folder / "whole", folder / "killed"
         if start(folder, whole, args.processes).wait():
-            print((folder / "said.txt").read_text()[-4000:], file=sys.stderr)
+            print((folder / "output.txt").read_text()[-4000:], file=sys.stderr)
             return 1
         total = steps_logged(whole)
         num_read = 0
@@ -138,12 +138,12 @@ def main() -> int:
                 num_read += read_newest(killed)
             time.sleep(rng.random() * 0.2)
             if process.poll() is not None:
-                print((folder / "said.txt").read_text()[-4000:], file=sys.stderr)
+                print((folder / "output.txt").read_text()[-4000:], file=sys.stderr)
                 return 1
             kill_all(process)
             num_read += read_all(killed)
         if start(folder, killed, args.processes).wait():
-            print((folder / "said.txt").read_text()[-4000:], file=sys.stderr)
+            print((folder / "output.txt").read_text()[-4000:], file=sys.stderr)
             return 1
         resumed = [record["step"] for record in _records(killed) if record["kind"] == "resumed"]
         different = differences(final(whole), final(killed))

@@ -54,7 +54,7 @@ Overrides = dict[str, object]
 
 
 def runs() -> dict[str, Overrides]:
-    """What is trained with each seed, the longest first."""
+    """Return the overrides of each training run of a seed by its name, the longest first."""
     named: dict[str, Overrides] = {
         "booster": {"MUTUAL.WIDTH_RANGE": [0.9, 1.0], "MUTUAL.TEST_WIDTHS": [1.0]},
         "mutual": {},
@@ -138,7 +138,7 @@ def records_of(folder: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Test every run, and print what all of them say together."""
+    """Test every run, and print the results over all seeds."""
     tables = {(seed, name): table_of(args, seed, name) for seed in range(args.seeds) for name in runs()}
     top1: dict[str, dict[str, list[float]]] = {}  # run ("separate" for all of those) -> sub-network -> by seed
     gflops = {}
@@ -151,8 +151,8 @@ def report(args: argparse.Namespace) -> None:
     print("sub-network   GFLOPs  one by one      mutual          mutual - one    width only      booster")
     for key in SEPARATE:
         alone = top1["separate"][key]
-        better = [ours - theirs for ours, theirs in zip(top1["mutual"][key], alone, strict=True)]
-        cells = [spread(alone), spread(top1["mutual"][key]), spread(better, "+.2f")]
+        gains = [mutual - separate for mutual, separate in zip(top1["mutual"][key], alone, strict=True)]
+        cells = [spread(alone), spread(top1["mutual"][key]), spread(gains, "+.2f")]
         cells += [spread(top1[name].get(key, [])) for name in ("width", "booster")]
         print(f"{key:12} {gflops[key]:7.4f}  " + "  ".join(f"{cell:14}" for cell in cells))
     print_times(args)
@@ -170,7 +170,7 @@ def report(args: argparse.Namespace) -> None:
 
 
 def table_of(args: argparse.Namespace, seed: int, name: str) -> m3.QueryTable:
-    """The run's query table, of a test that is made if it was not."""
+    """Return the run's query table; test the run first if there is none."""
     path = os.path.join(folder_of(args, seed, name), "query_table.json")
     if not os.path.exists(path):
         subnets = ["TEST.SUBNETS", tested(name), "TEST.LATENCY_RUNS", 1, "TEST.SAVE_RESULTS_PATH", ""]
@@ -179,7 +179,7 @@ def table_of(args: argparse.Namespace, seed: int, name: str) -> m3.QueryTable:
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """`mean +- deviation`."""
+    """Return the text `mean +- deviation`."""
     if not values:
         return "-"
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -187,24 +187,24 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
 
 
 def print_times(args: argparse.Namespace) -> None:
-    """Time of training by run, over the mutual one's: medians of the logged steps of all seeds, all runs having as many
-    steps, since what else the machine did in these hours falls on some of them."""
+    """Print the time of training by run, over the mutual one's: medians of the logged steps of all seeds. All runs have
+    as many steps; other load of the machine falls on some of them."""
     seconds = {}
     for name in runs():
-        records = [each for seed in range(args.seeds) for each in records_of(folder_of(args, seed, name))["train"]]
-        seconds[name] = statistics.median(each["data_seconds"] + each["compute_seconds"] for each in records)
-    alone = {name: each for name, each in seconds.items() if name.startswith("separate/")}
+        records = [record for seed in range(args.seeds) for record in records_of(folder_of(args, seed, name))["train"]]
+        seconds[name] = statistics.median(record["data_seconds"] + record["compute_seconds"] for record in records)
+    alone = {name: value for name, value in seconds.items() if name.startswith("separate/")}
     print("training time over the mutual network's:")
     ratios = {f"all {len(alone)} one by one": sum(alone.values()), "the full one alone": alone[f"separate/{FULL}"]}
     ratios |= {name: seconds[name] for name in ("width", "booster")}
-    print("  " + ", ".join(f"{name} {each / seconds['mutual']:.2f}" for name, each in ratios.items()))
+    print("  " + ", ".join(f"{name} {value / seconds['mutual']:.2f}" for name, value in ratios.items()))
 
 
 def points_of(top1: Mapping[str, Sequence[float]], gflops: Mapping[str, float]) -> list[Point]:
-    """A point for each sub-network, at its mean."""
+    """Return a point for each sub-network, at its mean."""
     return [
-        Point(gflops[key], statistics.mean(each), key, statistics.stdev(each) if len(each) > 1 else None)
-        for key, each in top1.items()
+        Point(gflops[key], statistics.mean(values), key, statistics.stdev(values) if len(values) > 1 else None)
+        for key, values in top1.items()
     ]
 
 

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""What bfloat16 or int8 does to the labels of a trained network: the front of a checkpoint or bundle on a list of
-labelled videos, beside float32.
+"""Accuracy in bfloat16 and int8: the front of a checkpoint or bundle on a list of labelled videos, beside float32.
 
     pip install 'mutualnet3d[deploy]'
     python benchmarks/precision.py --model output/demo/calibrated.pyth --list data/moving_shapes/test.csv
@@ -52,7 +51,9 @@ def main() -> None:
             if problem is not None:
                 raise SystemExit(f"{name}: {problem}")
             run = BACKENDS[name](source, CPU, args.threads).forward(config)
-            logits_NK[name] = torch.cat([run([each[shape] for shape in source.shapes(config)]) for each in clips])
+            logits_NK[name] = torch.cat(
+                [run([of_video[shape] for shape in source.shapes(config)]) for of_video in clips]
+            )
         for name in args.backends:
             rows.append([str(config), name, *compared(logits_NK[EXACT], logits_NK[name], labels_N)])
     print(f"{len(videos)} clips, {len(source.class_names)} classes")
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def compared(exact_NK: torch.Tensor, other_NK: torch.Tensor, labels_N: torch.Tensor) -> list[str]:
-    """A row's cells: of logits in float32 and in another precision."""
+    """Return a row's cells: of logits in float32 and in another precision."""
 
     def best(logits_NK: torch.Tensor, number: int) -> torch.Tensor:
         return logits_NK.topk(number, dim=1).indices.sort(dim=1).values  # of equal logits any: bfloat16 has some

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""From a video's file to its labels at three budgets: where the time goes, beside what is usually done; what a change
-of the budget takes; and how much memory every further sub-network needs.
+"""Prediction of a video's labels at three budgets: time of its parts, beside the usual way; time of a change of the
+budget; and memory of every further sub-network.
 
     pip install onnx onnxscript onnxruntime openvino
     python benchmarks/prediction.py --list ../shared/videos/surv_fight/val.csv
@@ -18,7 +18,7 @@ decodes the whole file and makes RGB of every frame (its EncodedVideo; these vid
 mode runs on them. Its pixels are not quite ours, so labels are not compared. Its normalisation counts as preparing,
 ours as the network's.
 
-*Change of the budget*: `choose` alone, over many calls; and the network's time in the first call behind a change over
+*Change of the budget*: `choose` alone, over many calls; and the network's time in the first call after a change over
 that in the next call.
 
 *Memory*: in processes of their own, resident megabytes after the checkpoint is loaded, after a first sub-network was
@@ -97,7 +97,7 @@ def main() -> None:
         raise SystemExit(f"{args.list} has {len(videos)} videos; {args.videos + args.calibrate} are needed")
     clips, others = videos[: args.videos], videos[args.videos : args.videos + args.calibrate]
     print(f"{device_name(CPU)}, {args.threads} threads, {args.rounds} rounds over {len(clips)} videos, {versions()}")
-    source = random_source(CFG, [each.config for each in paper_results()["x3d_m"].rows], others)
+    source = random_source(CFG, [row.config for row in paper_results()["x3d_m"].rows], others)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = os.path.join(folder, "calibrated.pyth")
         write(source, checkpoint)
@@ -110,11 +110,11 @@ def main() -> None:
         with mock.patch.object(exporting, "MAX_DIFFERENCE", math.inf):
             exporting.export(load_checkpoint_networks(checkpoint), bundle, [*CHOSEN, FIRST], formats=("openvino",))
         rows += memory_rows("openvino", bundle, args)
-    print("\n" + markdown(("back end", "behind", "resident MB", "more than before", "its weights, MB"), rows))
+    print("\n" + markdown(("back end", "after", "resident MB", "more than before", "its weights, MB"), rows))
 
 
 def write(source: CheckpointNetworks, path: str) -> None:
-    """The checkpoint and its query table, as a test run leaves them."""
+    """Write the checkpoint and its query table, as a test run leaves them."""
     model = source.network()
     cfg = m3.load_cfg(CFG, OVERRIDES)
     model_file = ModelFile.of(
@@ -129,7 +129,7 @@ def write(source: CheckpointNetworks, path: str) -> None:
     top1 = {row.config: row.top1 for row in paper_results()["x3d_m"].rows}
 
     def blank(config: SubnetConfig) -> list[torch.Tensor]:
-        return [torch.zeros(1, 3, each.frames, each.size, each.size) for each in source.shapes(config)]
+        return [torch.zeros(1, 3, shape.frames, shape.size, shape.size) for shape in source.shapes(config)]
 
     with evaluation_forward(model) as forward:
         milliseconds = measure_latencies(forward, list(top1), blank, CPU, num_rounds=1).milliseconds
@@ -142,11 +142,11 @@ def write(source: CheckpointNetworks, path: str) -> None:
 
 
 def budgets(predictor: Predictor) -> dict[SubnetConfig, float]:
-    """GFLOPs for which the predictor takes each of the three."""
-    found = {row.config: row.gflops for row in predictor.table.rows if row.config in CHOSEN}
-    for config, gflops in found.items():
+    """Return the GFLOPs for which the predictor takes each of the three."""
+    of_config = {row.config: row.gflops for row in predictor.table.rows if row.config in CHOSEN}
+    for config, gflops in of_config.items():
         assert predictor.choose(gflops=gflops)[0] == config
-    return found
+    return of_config
 
 
 # ---- file to label ---------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def file_to_label(source: CheckpointNetworks, checkpoint: str, videos: Sequence[
         f"{config}, {gflops:.2f} GFLOPs": lambda path, gflops=gflops: predictor.predict(path, gflops=gflops).timing
         for config, gflops in budgets(predictor).items()
     }
-    ours = list(works)
+    own = list(works)
     works[PEER] = lambda path: peer(path, source.preprocessing, network)
     timings: dict[str, dict[str, list[Timing]]] = {name: {path: [] for path in videos} for name in works}
     for number in range(-1, args.rounds):
@@ -176,41 +176,42 @@ def file_to_label(source: CheckpointNetworks, checkpoint: str, videos: Sequence[
         f"{args.rounds} runs\n"
     )
     rows = [
-        [name, *(f"{each:.1f}" for each in means[name]), f"{means[PEER][-1] / means[name][-1]:.1f}"] for name in works
+        [name, *(f"{mean:.1f}" for mean in means[name]), f"{means[PEER][-1] / means[name][-1]:.1f}"] for name in works
     ]
     columns = ("what", "decoding", "preparing", "network", "all", "times as fast as the peer")
     print(markdown(columns, rows))
-    sums = [means[name][-1] for name in ours]
+    sums = [means[name][-1] for name in own]
     falls = "falls" if all(more > less for more, less in itertools.pairwise(sums)) else "DOES NOT FALL"
-    print(f"\nthe sum {falls} with the budget: {', '.join(f'{each:.1f}' for each in sums)}", flush=True)
+    print(f"\nthe sum {falls} with the budget: {', '.join(f'{total:.1f}' for total in sums)}", flush=True)
 
 
 def mean_of_middle_runs(timings: Sequence[Sequence[Timing]]) -> list[float]:
-    """Decoding, preparing, network and all, milliseconds: the mean over videos of the run whose total is the median of
-    the video's runs, so that the parts add up to the whole."""
-    middle = [sorted(of_video, key=lambda each: each.total)[len(of_video) // 2] for of_video in timings]
+    """Return milliseconds of decoding, preparing, network and all: the mean over videos of the run whose total is the
+    median of the video's runs, so that the parts add up to the whole."""
+    middle = [sorted(of_video, key=lambda timing: timing.total)[len(of_video) // 2] for of_video in timings]
     return [
-        statistics.mean(getattr(each, part) for each in middle) for part in ("decode", "prepare", "network", "total")
+        statistics.mean(getattr(timing, part) for timing in middle)
+        for part in ("decode", "prepare", "network", "total")
     ]
 
 
 @torch.no_grad()
-def peer(path: str, how: Preprocessing, network: torch.nn.Module) -> Timing:
-    """What pytorchvideo's EncodedVideo and transforms do; kinder in two things: there is no audio, and frames become
-    floats when they have been chosen, not before."""
+def peer(path: str, preprocessing: Preprocessing, network: torch.nn.Module) -> Timing:
+    """Time a prediction in the way of pytorchvideo's EncodedVideo and transforms, with less work in two things: there
+    is no audio, and frames become floats after they have been chosen."""
     times = [time.perf_counter()]
     with av.open(path) as container:
         frames = [torch.from_numpy(frame.to_rgb().to_ndarray()) for frame in container.decode(video=0)]
     times.append(time.perf_counter())
-    indices = torch.linspace(0, len(frames) - 1, how.num_frames).long().tolist()
+    indices = torch.linspace(0, len(frames) - 1, preprocessing.num_frames).long().tolist()
     clip_CTHW = torch.stack([frames[index] for index in indices]).permute(3, 0, 1, 2).float()
     height, width = clip_CTHW.shape[2:]
-    scale = how.scale / min(height, width)
+    scale = preprocessing.scale / min(height, width)
     sides = (round(height * scale), round(width * scale))
     clip_CTHW = F.interpolate(clip_CTHW, size=sides, mode="bilinear", align_corners=False)
-    top, left = ((side - how.crop_size) // 2 for side in sides)
-    clip_CTHW = clip_CTHW[:, :, top : top + how.crop_size, left : left + how.crop_size]
-    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (how.mean, how.std))
+    top, left = ((side - preprocessing.crop_size) // 2 for side in sides)
+    clip_CTHW = clip_CTHW[:, :, top : top + preprocessing.crop_size, left : left + preprocessing.crop_size]
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     clip_BCTHW = ((clip_CTHW / 255 - mean) / std)[None].contiguous()
     times.append(time.perf_counter())
     network(clip_BCTHW).softmax(dim=1).topk(5)
@@ -222,7 +223,7 @@ def peer(path: str, how: Preprocessing, network: torch.nn.Module) -> Timing:
 
 
 def change_of_budget(backend: str, checkpoint: str, videos: Sequence[str], args: argparse.Namespace) -> None:
-    """Print what a change of the budget takes."""
+    """Print the time of a change of the budget."""
     predictor = Predictor.load(checkpoint, backend=backend, device="cpu", threads=args.threads)
     predictor.prepare(CHOSEN)
     of_config = budgets(predictor)
@@ -234,41 +235,40 @@ def change_of_budget(backend: str, checkpoint: str, videos: Sequence[str], args:
     milliseconds: dict[tuple[SubnetConfig, str], list[float]] = defaultdict(list)
     for number in range(-1, args.rounds):
         for path in videos[:4]:
-            # Each comes behind another one, the last of the time before included.
+            # Each comes after another one, the last of the round before included.
             for config in CHOSEN[number % 3 :] + CHOSEN[: number % 3]:
-                for which in ("changed", "same"):
+                for call in ("changed", "same"):
                     prediction = predictor.predict(path, gflops=of_config[config])
                     if number >= 0:
-                        milliseconds[config, which].append(prediction.timing.network)
-    said = []
+                        milliseconds[config, call].append(prediction.timing.network)
+    texts = []
     for config in CHOSEN:
-        changed, same = (milliseconds[config, which] for which in ("changed", "same"))
-        ratio = statistics.median(one / two for one, two in zip(changed, same, strict=True))
-        said.append(f"{config} {statistics.median(same):.1f} ms, first call behind a change x {ratio:.2f}")
-    print(f"\nback end {backend}: choose takes {microseconds:.0f} microseconds; {'; '.join(said)}", flush=True)
+        changed, same = (milliseconds[config, call] for call in ("changed", "same"))
+        ratio = statistics.median(a / b for a, b in zip(changed, same, strict=True))
+        texts.append(f"{config} {statistics.median(same):.1f} ms, first call after a change x {ratio:.2f}")
+    print(f"\nback end {backend}: choose takes {microseconds:.0f} microseconds; {'; '.join(texts)}", flush=True)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
 def memory(backend: str, path: str, threads: int) -> list[tuple[str, float, float]]:
-    """(what was done, resident megabytes behind it, megabytes of the sub-network's weights), of a checkpoint or
-    bundle."""
+    """Return (step, resident megabytes after it, megabytes of the sub-network's weights) of a checkpoint or bundle."""
     predictor = Predictor.load(path, backend=backend, device="cpu", threads=threads)
     params = {row.config: row.params for row in predictor.table.rows}
-    found = [(f"loading the {'bundle' if os.path.isdir(path) else 'checkpoint'}", _resident(), 0.0)]
+    measured = [(f"loading the {'bundle' if os.path.isdir(path) else 'checkpoint'}", _resident(), 0.0)]
     for config in (FIRST, *reversed(CHOSEN)):
         predictor.prepare([config])
         (shape,) = predictor._networks.shapes(config)
         (clip,) = random_clips((shape,), 1)
         for _ in range(2):
             predictor.predict(clip[0], config=config)
-        said = f"{config}, and the libraries" if config == FIRST else str(config)
-        found.append((said, _resident(), 4e-6 * params[config]))
+        step = f"{config}, and the libraries" if config == FIRST else str(config)
+        measured.append((step, _resident(), 4e-6 * params[config]))
     for config in CHOSEN:
         predictor.prepare([config])
-    found.append(("all three once more", _resident(), 0.0))
-    return found
+    measured.append(("all three once more", _resident(), 0.0))
+    return measured
 
 
 def _resident() -> float:
@@ -281,11 +281,11 @@ def _resident() -> float:
 def memory_rows(backend: str, path: str, args: argparse.Namespace) -> list[list[str]]:
     command = [sys.executable, __file__, "--list", args.list, "--threads", str(args.threads)]
     done = subprocess.run([*command, "--memory-of", backend, path], check=True, stdout=subprocess.PIPE, text=True)
-    found = json.loads(done.stdout.splitlines()[-1])
+    measured = json.loads(done.stdout.splitlines()[-1])
     rows = []
-    for number, (said, resident, weights) in enumerate(found):
-        more = f"{resident - found[number - 1][1]:+.0f}" if number else ""
-        rows.append([backend, said, f"{resident:.0f}", more, f"{weights:.1f}" if weights else ""])
+    for number, (step, resident, weights) in enumerate(measured):
+        more = f"{resident - measured[number - 1][1]:+.0f}" if number else ""
+        rows.append([backend, step, f"{resident:.0f}", more, f"{weights:.1f}" if weights else ""])
     return rows
 
 

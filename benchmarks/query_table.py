@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a test of many sub-networks takes: against decoding once and running each of them, and against the largest one.
+"""Time and memory of a test of many sub-networks: against decoding once and running each, and the largest.
 
     python benchmarks/query_table.py --cfg X3D_S_mutual.yaml --list ../shared/videos/surv_fight/val.csv --videos 24
 
 Each round decodes the clips once in all shapes, runs each of 16 sub-networks over them, and then does what a test does,
 both at once; the order of the three changes from round to round. Memory is measured in processes of their own: the
-largest resident size above the one behind the start, testing the full network alone and all sixteen.
+largest resident size above that after the start, testing the full network alone and all sixteen.
 """
 
 import argparse
@@ -72,12 +72,12 @@ def main() -> None:
         f"test / (decoding once + sum of the forwards): {statistics.median(ratios):.3f} "
         f"(from {min(ratios):.3f} to {max(ratios):.3f}; at most {TARGET_TIME})"
     )
-    of_full, of_all = (memory_of(args, which) for which in ("full", "all"))
+    of_full, of_all = (memory_of(args, subnets) for subnets in ("full", "all"))
     print(f"peak memory, 16 sub-networks / the largest: {of_all / of_full:.3f} (at most {TARGET_MEMORY})")
 
 
 def prepared(args: argparse.Namespace, folder: str) -> tuple[Session, Split, Sequence[SubnetConfig]]:
-    """A session whose network has statistics of 16 sub-networks, and the videos."""
+    """Return a session whose network has statistics of 16 sub-networks, and the videos."""
     lines = [line for line in Path(args.list).read_text(encoding="utf-8").splitlines() if line.strip()][: args.videos]
     with open(os.path.join(folder, "test.csv"), "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
@@ -96,27 +96,27 @@ def prepared(args: argparse.Namespace, folder: str) -> tuple[Session, Split, Seq
     low, high = space.width_range
     widths = [high, high - (high - low) / 3, high - 2 * (high - low) / 3, low]
     ends = [(max(values), min(values)) for values in (space.sizes, space.frames)]
-    configs = [SubnetConfig(*each) for each in itertools.product(widths, *ends)]
+    configs = [SubnetConfig(*values) for values in itertools.product(widths, *ends)]
     assert len(configs) == 16
     calibrate(session.model, configs, [noise(session.shapes(configs))], session.prepare)
     return session, session.read_split("test"), configs
 
 
 def noise(shapes: Sequence[ClipShape]) -> ClipBatch:
-    """One batch for calibration: what the statistics are does not matter here."""
+    """Return a batch of noise for calibration: the values of the statistics do not matter here."""
     sizes = {shape: (2, shape.frames, 3, shape.size, shape.size) for shape in shapes}
     clips = {shape: torch.randint(0, 256, size, dtype=torch.uint8) for shape, size in sizes.items()}
     return ClipBatch(clips, torch.zeros(2, dtype=torch.int64), torch.arange(2))
 
 
 def loader_of(session: Session, split: Split, configs: Sequence[SubnetConfig]) -> TestLoader:
-    """The clips of a test in all shapes that `configs` need."""
+    """Return the clips of a test in all shapes that `configs` need."""
     return build_test_loader(session.cfg, split, session.shapes(configs), session.shard)
 
 
 @torch.no_grad()
 def forwards(session: Session, configs: Sequence[SubnetConfig], batches: Sequence[ClipBatch]) -> None:
-    """Each sub-network over all clips, one after the other."""
+    """Run each sub-network over all clips, one after the other."""
     session.model.eval()
     for config in configs:
         with session.model.active(config):
@@ -125,16 +125,16 @@ def forwards(session: Session, configs: Sequence[SubnetConfig], batches: Sequenc
 
 
 def memory(session: Session, split: Split, configs: Sequence[SubnetConfig]) -> int:
-    """Kilobytes that a test of `configs` adds to what the process has."""
+    """Return the kilobytes that a test of `configs` adds to the process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     before = pages * resource.getpagesize() // 1024
     session.evaluate(session.model, configs, loader_of(session, split, configs), split, 1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 
 
-def memory_of(args: argparse.Namespace, which: str) -> int:
-    """What `memory` says in a process of its own: each needs a fresh peak."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", which]
+def memory_of(args: argparse.Namespace, subnets: str) -> int:
+    """Return the result of `memory` in a process of its own, as each measurement needs a fresh peak."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", subnets]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(done.stdout.splitlines()[-1])
 

@@ -202,7 +202,7 @@ class Report:
                     break
                 kind, *content = receiver.recv()
                 current = content[0] if kind == "start" else None if kind in ("done", "failed") else current
-                self._take(results, kind, content)
+                self._record(results, kind, content)
                 if kind in ("done", "failed") or time.monotonic() - self._written > 2.0:
                     self.write()
         except EOFError:
@@ -219,7 +219,7 @@ class Report:
             results.failures.setdefault(PLAN, reason)
         receiver.close()
 
-    def _take(self, results: Results, kind: str, content: list[Any]) -> None:
+    def _record(self, results: Results, kind: str, content: list[Any]) -> None:
         if kind == "plan":
             results.planned = content[0]
         elif kind == "done":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How a mutual training step grows with processes, clips and sub-networks, on one machine's CPU.
+"""Growth of a mutual training step with processes, clips and sub-networks, on one machine's CPU.
 
     python benchmarks/scale.py
     python benchmarks/scale.py --videos data/kinetics/train
@@ -59,7 +59,11 @@ class Step:
     """A mutual step of X3D-M on clips that do not change.
 
     Args:
-        num_subnets: of the step's three.
+        size: side of the full network's clip, pixels.
+        frames: frames of the full network's clip.
+        num_clips: number of clips.
+        num_subnets: number of sub-networks beside the full one, 0 to 3.
+        sync: True for batch norm over all processes.
     """
 
     def __init__(self, size: int, frames: int, num_clips: int, num_subnets: int = 3, sync: bool = False):
@@ -69,7 +73,7 @@ class Step:
             for _, norm in self.model.norms():
                 norm.sync_group = dist.group.WORLD
         space = m3.SubnetSpace((0.63, 1.0), (size, size * 3 // 4), (frames, frames * 3 // 4))
-        every = [SubnetConfig(1.0, each, count) for each in space.sizes for count in space.frames]
+        every = [SubnetConfig(1.0, side, count) for side in space.sizes for count in space.frames]
         shapes = union_of_shapes(self.model.input_shapes(config) for config in every)
         clips = {shape: torch.randint(0, 256, (num_clips, *_thwc(shape)), dtype=torch.uint8) for shape in shapes}
         clips = {shape: clip.permute(0, 1, 4, 2, 3) for shape, clip in clips.items()}
@@ -83,13 +87,13 @@ class Step:
             self.prepare,
             torch.device("cpu"),
         )
-        self.multiply_adds = num_clips * sum(m3.multiply_adds(self.model, each) for each in self.configs[0])
+        self.multiply_adds = num_clips * sum(m3.multiply_adds(self.model, config) for config in self.configs[0])
 
     def prepare(self, batch: ClipBatch, config: SubnetConfig) -> list[torch.Tensor]:
         return [NORMALIZE(batch.clips[shape]) for shape in self.model.input_shapes(config)]
 
     def cpu_seconds(self, num_steps: int) -> float:
-        """The median CPU time of the same step, after one to warm up."""
+        """Return the median CPU time of the same step, after one to warm up."""
         seconds = []
         for _ in range(num_steps + 1):
             started = time.process_time()
@@ -107,7 +111,7 @@ def sent_over_loopback() -> int:
 
 
 def of_processes(world_size: int, sync: bool, args: argparse.Namespace) -> dict[str, float]:
-    """Means over the processes of a job."""
+    """Return means over the processes of a job."""
     with tempfile.TemporaryDirectory() as folder:
         queue = multiprocessing.get_context("spawn").SimpleQueue()
         multiprocessing.spawn(_process, args=(world_size, sync, folder, queue, args), nprocs=world_size)
@@ -129,7 +133,7 @@ def _process(rank: int, world_size: int, sync: bool, folder: str, queue: Any, ar
             step.run_step(0, step.batch)
         dist.barrier()
         sent = (sent_over_loopback() - before) / args.steps / world_size
-    gradients = sum(each.numel() * each.element_size() for each in step.model.parameters())
+    gradients = sum(weight.numel() * weight.element_size() for weight in step.model.parameters())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     queue.put({"seconds": seconds, "sent": sent, "gradients": gradients, "memory": memory})
     if world_size > 1:
@@ -138,11 +142,11 @@ def _process(rank: int, world_size: int, sync: bool, folder: str, queue: Any, ar
 
 
 def checkpoint_costs(args: argparse.Namespace) -> tuple[float, float, float]:
-    """What a step waits for a checkpoint, what writing it takes, and what a step takes, seconds on the clock."""
+    """Return seconds on the clock: a step's wait for a checkpoint, its writing, and a step."""
     step = Step(args.size, args.frames, args.batch)
     started = time.perf_counter()
-    for _ in range(args.steps + 1):
-        if _ == 1:
+    for number in range(args.steps + 1):
+        if number == 1:
             started = time.perf_counter()
         step.run_step(0, step.batch)
     of_step = (time.perf_counter() - started) / args.steps
@@ -162,7 +166,7 @@ def checkpoint_costs(args: argparse.Namespace) -> tuple[float, float, float]:
 
 
 def decoding_milliseconds(paths: list[Path], num_clips: int) -> float:
-    """CPU milliseconds of a clip, in all shapes of a mutual step."""
+    """Return the CPU milliseconds of a clip, in all shapes of a mutual step."""
     space = m3.SubnetSpace((0.63, 1.0), (224, 192, 160, 128), (16, 13, 10, 6))
     videos = [Video(str(path), 0, str(path)) for path in paths]
     crops = RandomCrops((256, 320), 224, flip=True)
@@ -189,13 +193,13 @@ def main() -> int:
         f"X3D-M on {args.batch} clips of {args.frames} x {args.size} x {args.size} a process, torch {torch.__version__}"
     )
     print("processes  batch norm  CPU time of a step  peak memory  sent / gradients  2 (W - 1) / W")
-    one: dict[str, float] = {}
+    single: dict[str, float] = {}
     for world_size, sync in ((1, False), (2, False), (4, False), (2, True), (4, True)):
         result = of_processes(world_size, sync, args)
-        one = one or result
+        single = single or result
         print(
-            f"{world_size:9}  {'sync' if sync else 'own':>10}  {result['seconds'] / one['seconds']:18.2f}  "
-            f"{result['memory'] / one['memory']:11.2f}  {result['sent'] / result['gradients']:16.3f}  "
+            f"{world_size:9}  {'sync' if sync else 'own':>10}  {result['seconds'] / single['seconds']:18.2f}  "
+            f"{result['memory'] / single['memory']:11.2f}  {result['sent'] / result['gradients']:16.3f}  "
             f"{2 * (world_size - 1) / world_size:13.3f}",
             flush=True,
         )
@@ -222,9 +226,10 @@ def main() -> int:
 def table(what: str, steps: list[tuple[int, Step]], num_steps: int) -> None:
     print(f"{what:>12}  CPU time of a step  multiply-adds")
     seconds = [step.cpu_seconds(num_steps) for _, step in steps]
-    for (count, step), each in zip(steps, seconds, strict=True):
+    for (count, step), cpu_seconds in zip(steps, seconds, strict=True):
         print(
-            f"{count:12}  {each / seconds[0]:18.2f}  {step.multiply_adds / steps[0][1].multiply_adds:13.2f}", flush=True
+            f"{count:12}  {cpu_seconds / seconds[0]:18.2f}  {step.multiply_adds / steps[0][1].multiply_adds:13.2f}",
+            flush=True,
         )
 
 

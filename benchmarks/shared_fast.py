@@ -56,9 +56,7 @@ def main() -> None:
             if step:  # the first warms up
                 seconds[shared].append(time.perf_counter() - started)
             gradients[shared] = [parameter.grad.clone() for parameter in model.parameters()]
-    worst = max(
-        ((one - two).abs().max() / two.abs().max()).item() for one, two in zip(*gradients.values(), strict=True)
-    )
+    worst = max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*gradients.values(), strict=True))
     ratio = statistics.median(a / b for a, b in zip(seconds[False], seconds[True], strict=True))
     print(f"{args.model}, batch {args.batch}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"step with Fast in every network / step with Fast shared: {ratio:.2f} (median of {args.runs} pairs)")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whether loading leaks: the memory of the training loader's processes over some thousand clips.
+"""Test of loading for leaks: the memory of the training loader's processes over some thousand clips.
 
     python benchmarks/soak.py
     python benchmarks/soak.py --lists data/kinetics/train.csv --more --clips 20000 --workers 8 --batch-size 8
@@ -135,19 +135,19 @@ def _judge(samples: Sequence[Sample], allowed_mb: float) -> int:
 
 
 def _growth(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float:
-    """By how much the straight line through all samples rises from the first to the last."""
+    """Return the rise of the straight line through all samples, from the first to the last."""
     clips = [sample.clips for sample in samples]
     return statistics.linear_regression(clips, [value(sample) for sample in samples]).slope * (clips[-1] - clips[0])
 
 
 def _row(samples: Sequence[Sample], failures: int) -> str:
-    """The means of some samples."""
-    each = [statistics.mean(sizes) / 1e6 for sizes in zip(*(sample.private for sample in samples), strict=True)]
+    """Return a row of the table: the means of some samples."""
+    private = [statistics.mean(sizes) / 1e6 for sizes in zip(*(sample.private for sample in samples), strict=True)]
     shared = statistics.mean(sum(sample.shared) for sample in samples) / 1e6
     files = statistics.mean(sample.open_files for sample in samples)
     return (
-        f"{samples[-1].clips:7} {' '.join(f'{size:.1f}' for size in each):>30} {sum(each):7.1f} {shared:7.1f} "
-        f"{sum(each) + shared:7.1f} {files:6.0f} {failures:9}"
+        f"{samples[-1].clips:7} {' '.join(f'{size:.1f}' for size in private):>30} {sum(private):7.1f} {shared:7.1f} "
+        f"{sum(private) + shared:7.1f} {files:6.0f} {failures:9}"
     )
 
 

@@ -237,8 +237,9 @@ def _uint8_clip(num_clips: int, shape: ClipShape) -> torch.Tensor:
     return clip.permute(0, 1, 4, 2, 3)  # B, T, C, H, W with the channels last in memory, as the loader has it
 
 
-def plain_loop(bench: Bench, name: str) -> Callable[[int], Any]:
-    """pytorchvideo's network in a loop as anyone writes it; checked to have our losses. A step gives its loss."""
+def pytorchvideo_loop(bench: Bench, name: str) -> Callable[[int], Any]:
+    """Return a step of pytorchvideo's network in an ordinary training loop, which gives its loss; its losses are
+    checked to be ours."""
     network = pytorchvideos_network(name, bench.space.full.clip_shape).to(bench.device).train()
     network.load_state_dict(bench.model.state_dict())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, nesterov=True, weight_decay=1e-4)
@@ -413,7 +414,9 @@ def compare(args: argparse.Namespace) -> None:
         of_parts.append(sum(parts(step)))
 
     of_mutual, of_static, _ = take_turns(device, [mutual, static, parts_of], steps, args.rounds)
-    sums = [each for index, each in enumerate(of_parts) if index % (args.rounds + 1)]  # without those that warm up
+    sums = [
+        seconds for index, seconds in enumerate(of_parts) if index % (args.rounds + 1)
+    ]  # without those that warm up
     print(f"mutual step / sum of its parts alone: {ratio(of_mutual, sums)}; target: at most 1.05")
     adds = [
         sum(m3.multiply_adds(bench.model, config) for config in bench.space.at_step(SEED, step))
@@ -423,7 +426,7 @@ def compare(args: argparse.Namespace) -> None:
     print(
         f"mutual step / full network's own: {ratio(of_mutual, of_static)}; multiply-adds: {statistics.mean(adds):.3f}"
     )
-    loop = plain_loop(bench, args.model)
+    loop = pytorchvideo_loop(bench, args.model)
     of_static, of_loop = take_turns(device, [static, loop], [0], 2 * args.rounds)
     print(f"static training, clips/s: ours / pytorchvideo's in a loop: {ratio(of_loop, of_static)}; CPU target: 1.8")
     if args.device == "cuda":
@@ -452,8 +455,8 @@ def compare(args: argparse.Namespace) -> None:
 
             return run
 
-        plain, compiled = take_turns(device, [train(whole), train(torch.compile(whole))], [0], 2 * args.rounds)
-        print(f"torch.compile / eager, full network forward and backward: {ratio(compiled, plain)}")
+        eager, compiled = take_turns(device, [train(whole), train(torch.compile(whole))], [0], 2 * args.rounds)
+        print(f"torch.compile / eager, full network forward and backward: {ratio(compiled, eager)}")
 
 
 if __name__ == "__main__":

@@ -120,13 +120,13 @@ def random_network(cfg_name: str, num_configs: int) -> CheckpointNetworks:
 
     calibrate(model, configs, [batch], prepare)
     ranked = sorted(configs, key=gflops.__getitem__)
-    rows = [Row(each, gflops[each], 0, gflops[each], 50.0 + rank, 90.0) for rank, each in enumerate(ranked)]
+    rows = [Row(config, gflops[config], 0, gflops[config], 50.0 + rank, 90.0) for rank, config in enumerate(ranked)]
     classes = tuple(map(str, range(cfg.MODEL.NUM_CLASSES)))
     return CheckpointNetworks(cfg_name, model, build_preprocessing(cfg), classes, QueryTable(tuple(rows)))
 
 
 def pictures_of(video: str | None, scale: int) -> list[np.ndarray]:
-    """What the camera shows, over and over."""
+    """Return the pictures of the camera, which it shows over and over."""
     if video is None:
         height, width = scale, scale * 4 // 3
         return list(np.random.default_rng(0).integers(0, 256, (60, height, width, 3), dtype=np.uint8))
@@ -205,13 +205,13 @@ def report(trace: Sequence[TracePoint], budget: float, rows: Sequence[Row], seco
         times: Counter[SubnetConfig] = Counter()
         for point in points:
             times[point.config] += point.milliseconds  # type: ignore[assignment]
-        used = ", ".join(f"{config} {each / times.total():.0%}" for config, each in times.most_common(4))
+        used = ", ".join(f"{config} {spent / times.total():.0%}" for config, spent in times.most_common(4))
         within = fraction_within(points, TOLERANCE * budget)
         print(f"{'loaded' if has_load else 'idle':8} {len(points):7} {within:22.1%}   {used}")
         if number and not has_load:
             back = [point.seconds - number * seconds for point in points if point.config == full]
-            said = f"{back[0]:.1f} s behind its end" if back else "not in the phase behind it"
-            print(f"{'':8} the full network is back {said}")
+            when = f"{back[0]:.1f} s after its end" if back else "not in the phase after it"
+            print(f"{'':8} the full network is back {when}")
     print(f"{'all':8} {len(trace):7} {fraction_within(trace, TOLERANCE * budget):22.1%}   (at least {TARGET:.0%})")
 
 

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""What switching costs: a sub-network inside `active`, the same extracted, and an ordinary network of its shapes.
+"""Cost of switching: a sub-network inside `active`, the same extracted, and an ordinary network of its shapes.
 
     python benchmarks/switched_inference.py
 
 One clip, evaluation mode, channels_last_3d, the three interleaved in one run; printed are medians of the ratios of
-neighbouring runs. The
-ordinary network is pytorchvideo's, its layers replaced by new ones of the sub-network's shapes with nn.Conv3d,
-nn.BatchNorm3d, nn.Linear and nn.SiLU.
+neighbouring runs. The ordinary network is pytorchvideo's, its layers replaced by new ones of the sub-network's shapes:
+nn.Conv3d, nn.BatchNorm3d, nn.Linear and nn.SiLU.
 """
 
 import argparse
@@ -49,13 +48,14 @@ def main() -> None:
 
 
 def _ratio(seconds: list[float], others: list[float]) -> float:
-    return statistics.median(one / two for one, two in zip(seconds, others, strict=True))
+    return statistics.median(a / b for a, b in zip(seconds, others, strict=True))
 
 
 def _measure(model: m3.models.SlimmableNet, config: m3.SubnetConfig, runs: int) -> list[list[float]]:
     shapes = model.input_shapes(config)
     clips = [
-        torch.randn(1, 3, each.frames, each.size, each.size).to(memory_format=torch.channels_last_3d) for each in shapes
+        torch.randn(1, 3, shape.frames, shape.size, shape.size).to(memory_format=torch.channels_last_3d)
+        for shape in shapes
     ]
     batch = ClipBatch({}, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
     calibrate(model, [config], [batch], lambda batch, config: clips)

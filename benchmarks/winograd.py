@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whether Winograd's algorithm would bring Slow-8x8 to its target on the CPU: its 3 x 3 layers in OpenVINO, our default
+"""Estimate of Slow-8x8's time on the CPU with Winograd's algorithm: its 3 x 3 layers in OpenVINO, our default
 back end, and in ncnn, which has the algorithm.
 
     pip install onnx onnxscript openvino ncnn
@@ -66,20 +66,22 @@ def main() -> None:
         weight = rng.standard_normal((channels, channels, 3, 3), np.float32) / np.sqrt(9 * channels, dtype=np.float32)
         frames = np.abs(rng.standard_normal((shape.frames, channels, side, side), np.float32))
         for length in (1, 3):
-            ours = runs[channels, side, length, OPENVINO] = in_openvino(weight, frames, length, args.threads)
+            reference = runs[channels, side, length, OPENVINO] = in_openvino(weight, frames, length, args.threads)
             for name, tile in TILES.items():
                 run = runs[channels, side, length, name] = in_ncnn(weight, frames, length, tile, args.threads)
-                wanted = np.asarray(ours())
-                difference = np.abs(np.asarray(run()) - wanted).max() / wanted.max()
+                expected = np.asarray(reference())
+                difference = np.abs(np.asarray(run()) - expected).max() / expected.max()
                 assert difference < 1e-4, (channels, side, length, name, difference)
     ms = take_turns(runs, args.rounds)
 
     rows, spared = [], 0.0
     for (channels, side), number in layers.items():
-        each = {name: (ms[channels, side, 3, name] - ms[channels, side, 1, name]) / 2 for name in (OPENVINO, *TILES)}
-        spared += number * (each[OPENVINO] - min(each.values()))
-        ratios = [f"{each[name] / each[OPENVINO]:.2f}" for name in TILES]
-        rows.append([str(channels), str(side), str(number), f"{each[OPENVINO]:.1f}", *ratios])
+        layer_ms = {
+            name: (ms[channels, side, 3, name] - ms[channels, side, 1, name]) / 2 for name in (OPENVINO, *TILES)
+        }
+        spared += number * (layer_ms[OPENVINO] - min(layer_ms.values()))
+        ratios = [f"{layer_ms[name] / layer_ms[OPENVINO]:.2f}" for name in TILES]
+        rows.append([str(channels), str(side), str(number), f"{layer_ms[OPENVINO]:.1f}", *ratios])
     whole = ms["network",]
     print(f"{device_name(CPU)}, {args.threads} threads, {args.rounds} rounds, {versions()}, ncnn {ncnn.__version__}")
     print(f"Slow-8x8 in OpenVINO: {whole:.0f} ms; its 3 x 3 layers of stride 1, ncnn's time of OpenVINO's:\n")
@@ -161,23 +163,23 @@ def in_ncnn(weight: np.ndarray, frames: np.ndarray, length: int, tile: int, thre
         binary.write_bytes(length * (bytes(4) + weight.tobytes() + np.zeros(channels, np.float32).tobytes()))
         assert net.load_param(str(text)) == 0
         assert net.load_model(str(binary)) == 0
-    given = [ncnn.Mat(frame) for frame in frames]
+    inputs = [ncnn.Mat(frame) for frame in frames]
 
     def run() -> list[Any]:
-        found = []
-        for frame in given:
+        outputs = []
+        for frame in inputs:
             extractor = net.create_extractor()
             extractor.input("0", frame)
             status, output = extractor.extract(str(length))
             assert status == 0
-            found.append(output)
-        return found
+            outputs.append(output)
+        return outputs
 
     return run
 
 
 def take_turns(runs: dict[tuple[Any, ...], Run], rounds: int) -> dict[tuple[Any, ...], float]:
-    """Median milliseconds: every turn is a pass that is not timed and one that is."""
+    """Return median milliseconds: every turn is a pass that is not timed and one that is."""
     ms: dict[tuple[Any, ...], list[float]] = {key: [] for key in runs}
     for _ in range(rounds):
         for key, run in runs.items():
@@ -185,7 +187,7 @@ def take_turns(runs: dict[tuple[Any, ...], Run], rounds: int) -> dict[tuple[Any,
             started = time.perf_counter()
             run()
             ms[key].append(1e3 * (time.perf_counter() - started))
-    return {key: statistics.median(each) for key, each in ms.items()}
+    return {key: statistics.median(times) for key, times in ms.items()}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
+Result = TypeVar("Result")
 
 _TERM_SECONDS = 2.0  # from SIGTERM to SIGKILL: time to remove half-written files
 _ORPHAN_SECONDS = 10.0  # after the time of an item: then its process ends by itself
@@ -35,16 +35,16 @@ def num_cores() -> int:
 
 @dataclass(frozen=True)
 class LostItem:
-    """Outcome of an item whose process (`pid`) died, or was ended because the item took too long."""
+    """Result of an item whose process (`pid`) died, or was ended because the item took too long."""
 
     reason: str
     pid: int
 
 
 def map_in_processes(
-    function: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int, timeout: float
-) -> Generator[tuple[int, Outcome | LostItem]]:
-    """Yield (index, outcome) of `function` for every item, in the order in which they are done.
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, timeout: float
+) -> Generator[tuple[int, Result | LostItem]]:
+    """Yield (index, result) of `function` for every item, in the order in which they are done.
 
     A process that dies, or has had one item for `timeout` seconds, loses that item alone: another takes its place.
     Processes end with the generator. SIGTERM raises `SystemExit` in them, so that `finally` removes half-written files.
@@ -70,10 +70,10 @@ def map_in_processes(
 
 
 def _map_in_processes(
-    function: Callable[[Item], Outcome], items: list[Item], workers: int, timeout: float
-) -> Generator[tuple[int, Outcome | LostItem]]:
+    function: Callable[[Item], Result], items: list[Item], workers: int, timeout: float
+) -> Generator[tuple[int, Result | LostItem]]:
     todo = deque(enumerate(items))
-    pool: dict[Connection, _Worker[Item, Outcome]] = {}
+    pool: dict[Connection, _Worker[Item, Result]] = {}
 
     def start() -> None:
         worker = _Worker(function, timeout)
@@ -87,16 +87,16 @@ def _map_in_processes(
             wait(list(pool), None if soonest == math.inf else max(soonest - time.monotonic(), 0.0))
             for worker in list(pool.values()):
                 if worker.connection.poll():
-                    outcome = worker.receive()
+                    result = worker.receive()
                 elif time.monotonic() >= worker.deadline:
                     worker.end()
-                    outcome = LostItem(f"took longer than {timeout:g} seconds", worker.pid)
+                    result = LostItem(f"took longer than {timeout:g} seconds", worker.pid)
                 else:
                     continue
                 index = worker.index
-                if isinstance(outcome, LostItem):
+                if isinstance(result, LostItem):
                     if index is None:
-                        raise RuntimeError(f"a process ended before it took an item: {outcome.reason}")
+                        raise RuntimeError(f"a process ended before it took an item: {result.reason}")
                     del pool[worker.connection]
                     if todo:
                         start()
@@ -106,16 +106,16 @@ def _map_in_processes(
                     worker.end()
                     del pool[worker.connection]
                 if index is not None:
-                    yield index, outcome
+                    yield index, result
     finally:
         for worker in pool.values():
             worker.end()
 
 
-class _Worker(Generic[Item, Outcome]):
+class _Worker(Generic[Item, Result]):
     """Process that works on one item at a time: `index`, or None before its first, until `deadline`."""
 
-    def __init__(self, function: Callable[[Item], Outcome], timeout: float):
+    def __init__(self, function: Callable[[Item], Result], timeout: float):
         self.index: int | None = None
         self.deadline = math.inf
         self._timeout = timeout
@@ -134,7 +134,7 @@ class _Worker(Generic[Item, Outcome]):
             self.connection.send(item)
 
     def receive(self) -> Any:
-        """Return the next message: None (the process is ready), an outcome, or `LostItem`."""
+        """Return the next message: None (the process is ready), a result, or `LostItem`."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -170,10 +170,10 @@ def _serve(connection: Connection, function: Callable[[Any], Any], alarm_seconds
             return
         # SIGALRM kills this process, also inside libav, if nobody is left to do it.
         signal.setitimer(signal.ITIMER_REAL, alarm_seconds)
-        outcome = function(item)
+        result = function(item)
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         with contextlib.suppress(OSError):
-            connection.send(outcome)
+            connection.send(result)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -87,7 +87,7 @@ class SubnetConfig:
 
 @dataclass(frozen=True)
 class Shard:
-    """Which part of a job's work a process does: the `rank`-th of `world_size` equal ones.
+    """Part of a job's work that a process does: the `rank`-th (from 0) of `world_size` equal parts.
 
     Raises:
         ValueError: there is no such part.
@@ -106,10 +106,10 @@ class ClipBatch:
     """Clips of the same videos in several shapes, with their labels.
 
     Args:
-        clips: for each shape a uint8 tensor (B, T, C, H, W); row b shows the same span and crop of one video in all.
+        clips: uint8 tensor (B, T, C, H, W) of each shape; row b shows the same span and crop of one video in all.
         label_B: class of each clip, int64.
         video_B: position of each clip's video in its list, int64.
-        next_position: of training batches: where in the stream of training clips the next one begins.
+        next_position: position of the next batch in the stream of training clips; 0 in a test.
     """
 
     clips: dict[ClipShape, torch.Tensor]

@@ -1,6 +1,6 @@
-"""Protocol of a network that runs at many costs: the demands of training, calibration and evaluation on it.
+"""Protocols of a slimmable model: the methods that training, calibration and evaluation call.
 
-`models.slimmable_net.SlimmableNet` fulfils it. The method (`mutual`) and the loops (`engine`) know only this.
+`models.slimmable_net.SlimmableNet` fulfils them. `mutual` and `engine` know nothing else of a model.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d
 from mutualnet3d.shapes import SubnetConfig
 
 
-class SwitchableModel(Protocol):
-    """Network that becomes one of its sub-networks inside `active`."""
+class SlimmableForward(Protocol):
+    """Forward passes of a slimmable model: of the full network, or inside `active` of a sub-network."""
 
     def __call__(self, clips: Sequence[torch.Tensor]) -> torch.Tensor: ...
 
@@ -26,13 +26,13 @@ class SwitchableModel(Protocol):
 
 
 class StatisticsStore(Protocol):
-    """Home of the batch-norm statistics that sub-networks are evaluated with."""
+    """Batch-norm statistics that sub-networks are evaluated with."""
 
     def set(self, config: SubnetConfig, statistics: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None: ...
 
 
-class SlimmableModel(SwitchableModel, Protocol):
-    """Switchable network whose sub-networks can be calibrated and evaluated."""
+class SlimmableModel(SlimmableForward, Protocol):
+    """Slimmable model whose sub-networks can be calibrated and evaluated."""
 
     training: bool
 

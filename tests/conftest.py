@@ -34,8 +34,8 @@ def _server_of_copies() -> None:
 
 
 @contextmanager
-def generators_as_found() -> Iterator[None]:
-    """The block starts from the same seeds whatever came before; behind it the global generators are as they were."""
+def restored_generators() -> Iterator[None]:
+    """Start the block from the same seeds, whatever came before; restore the global generators after it."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one is the point
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
@@ -49,32 +49,32 @@ def generators_as_found() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _generators_as_found_by_modules() -> Iterator[None]:
-    """What a module's fixtures make does not depend on the tests before it."""
-    with generators_as_found():
+def _restored_generators_of_modules() -> Iterator[None]:
+    """Make a module's fixtures independent of the tests before it."""
+    with restored_generators():
         yield
 
 
 @pytest.fixture(autouse=True)
-def _generators_as_found() -> Iterator[None]:
-    with generators_as_found():
+def _restored_generators() -> Iterator[None]:
+    with restored_generators():
         yield
 
 
 @contextmanager
-def log_as_found() -> Iterator[None]:
-    """A run sends the project's log to its own folder; behind the block it is as it was."""
+def restored_log() -> Iterator[None]:
+    """Restore the project's log after the block: a run sends it to its own folder."""
     logger = logging.getLogger("mutualnet3d")
-    found = logger.propagate, logger.level, list(logger.handlers)
+    before = logger.propagate, logger.level, list(logger.handlers)
     try:
         yield
     finally:
-        logger.propagate, logger.level, logger.handlers = found
+        logger.propagate, logger.level, logger.handlers = before
 
 
 @pytest.fixture(autouse=True)
-def _log_as_found() -> Iterator[None]:
-    with log_as_found():
+def _restored_log() -> Iterator[None]:
+    with restored_log():
         yield
 
 

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def start_server() -> None:
-    """Start what is copied, and do not wait for it. Before anything else of this process starts a lighter one."""
+    """Start the server that is copied, and do not wait for it; before anything else of this process starts a lighter
+    one."""
     SERVER.set_forkserver_preload(["tests.copies", "tests.gloo", "mutualnet3d.runner"])
     forkserver.ensure_running()
 
@@ -30,9 +31,9 @@ class Script:
     """A script of the project, run as the command line does.
 
     Args:
-        words: its path in the repository, and its arguments.
-        folder: what it prints is written here.
-        environment: more variables.
+        words: path of the script in the repository, and its arguments.
+        folder: place of the files with its output.
+        environment: additional environment variables; None: none.
 
     Attributes:
         printed: file of its standard output.
@@ -44,13 +45,13 @@ class Script:
         number = len(list(folder.glob("errors_*")))
         self.printed, self.errors = folder / f"printed_{number}", folder / f"errors_{number}"
         self.errors.touch()
-        given = {**os.environ, **(environment or {})}
-        arguments = (tuple(map(str, words)), given, str(self.printed), str(self.errors))
+        variables = {**os.environ, **(environment or {})}
+        arguments = (tuple(map(str, words)), variables, str(self.printed), str(self.errors))
         self._process = SERVER.Process(target=_run, args=arguments)
         self._process.start()
 
     def poll(self) -> int | None:
-        """The exit status; None: it runs."""
+        """Return the exit status; None while it runs."""
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
@@ -58,7 +59,7 @@ class Script:
         os.kill(self._process.pid, number)
 
     def finish(self, timeout: float = 120.0) -> tuple[int, str]:
-        """Wait, and kill it when it takes longer: the exit status, and what it printed to standard error."""
+        """Wait for the end, kill it after `timeout` seconds; return the exit status and the text of standard error."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             self.send_signal(signal.SIGKILL)
@@ -80,7 +81,7 @@ def run_script(words: Sequence[object], folder: Path, num_processes: int = 1) ->
             meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
         worlds = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(num_processes))
         variables = [{**meeting, **worlds, "RANK": str(n), "LOCAL_RANK": str(n)} for n in range(num_processes)]
-    scripts = [Script(words, folder / f"rank_{rank}", each) for rank, each in enumerate(variables)]
+    scripts = [Script(words, folder / f"rank_{rank}", environment) for rank, environment in enumerate(variables)]
     deadline = time.monotonic() + 120.0
     for script in scripts:
         status, errors = script.finish(max(deadline - time.monotonic(), 0.0))

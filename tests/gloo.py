@@ -19,7 +19,7 @@ from tests.copies import SERVER
 
 
 def in_processes(module: str, name: str, world_size: int = 2, timeout: float = 120.0) -> list[Any]:
-    """What the function `name` of `module`, which takes nothing, returns in each of `world_size` processes."""
+    """Return the results of the function `name` of `module`, which takes nothing, in each of `world_size` processes."""
     with tempfile.TemporaryDirectory() as folder:
         processes = [
             SERVER.Process(target=_run, args=(folder, module, name, rank, world_size)) for rank in range(world_size)
@@ -32,7 +32,7 @@ def in_processes(module: str, name: str, world_size: int = 2, timeout: float = 1
         for process in processes:
             process.kill()
         failed = sorted(Path(folder).glob("failed_*"), key=os.path.getmtime)
-        assert not failed, "\n".join(each.read_text() for each in failed)
+        assert not failed, "\n".join(path.read_text() for path in failed)
         results = [Path(folder, f"result_{rank}") for rank in range(world_size)]
         assert all(result.exists() for result in results), f"{module}.{name}: not done within {timeout:g} s"
         return [pickle.loads(result.read_bytes()) for result in results]

@@ -25,24 +25,24 @@ def trouble(item):
 
 
 def test_outcomes_know_their_item():
-    outcomes = map_in_processes(trouble, ["a", "b", "c", "d", "e"], workers=2, timeout=60.0)
-    assert sorted(outcomes) == [(index, f"{name} done") for index, name in enumerate("abcde")]
+    results = map_in_processes(trouble, ["a", "b", "c", "d", "e"], workers=2, timeout=60.0)
+    assert sorted(results) == [(index, f"{name} done") for index, name in enumerate("abcde")]
     assert list(map_in_processes(trouble, [], workers=2, timeout=60.0)) == []
 
 
 def test_a_process_that_dies_or_hangs_costs_its_item_alone():
     items = ["a", "die", "hang", "b", "leave", "c"]
     start = time.monotonic()
-    outcomes = dict(map_in_processes(trouble, items, workers=2, timeout=1.5))
+    results = dict(map_in_processes(trouble, items, workers=2, timeout=1.5))
     assert time.monotonic() - start < 30
-    assert [outcomes[index] for index in (0, 3, 5)] == ["a done", "b done", "c done"]
-    lost = [outcomes[index] for index in (1, 2, 4)]
-    assert [outcome.reason for outcome in lost] == [
+    assert [results[index] for index in (0, 3, 5)] == ["a done", "b done", "c done"]
+    lost = [results[index] for index in (1, 2, 4)]
+    assert [result.reason for result in lost] == [
         "the process that worked on it died (SIGKILL)",
         "took longer than 1.5 seconds",
         "the process that worked on it died (exit status 3)",
     ]
-    assert len({outcome.pid for outcome in lost}) == 3
+    assert len({result.pid for result in lost}) == 3
 
 
 def note_the_end(item, folder):
@@ -55,11 +55,11 @@ def note_the_end(item, folder):
 
 
 def test_processes_end_with_the_iterator_and_clean_up(tmp_path):
-    outcomes = map_in_processes(partial(note_the_end, folder=tmp_path), [0, 1], workers=2, timeout=60.0)
-    assert next(outcomes) == (0, 0)
+    results = map_in_processes(partial(note_the_end, folder=tmp_path), [0, 1], workers=2, timeout=60.0)
+    assert next(results) == (0, 0)
     while not (tmp_path / "1.started").exists():
         time.sleep(0.01)
-    outcomes.close()
+    results.close()
     assert (tmp_path / "1.ended").exists()
 
 
@@ -110,9 +110,9 @@ class EndsItsReader:
 
 
 def test_processes_that_cannot_start_are_an_error():
-    outcomes = map_in_processes(EndsItsReader(), ["a"], workers=1, timeout=60.0)
+    results = map_in_processes(EndsItsReader(), ["a"], workers=1, timeout=60.0)
     with pytest.raises(RuntimeError, match=r"ended before it took an item: the process .* died \(exit status 4\)"):
-        next(outcomes)
+        next(results)
 
 
 def test_numbers_out_of_range():

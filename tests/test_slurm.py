@@ -48,7 +48,7 @@ class Job:
     output: Path
 
     def fields(self) -> dict[str, str]:
-        return dict(re.findall(r"(\w+)=(\S+)", self.cluster.ask("scontrol", "show", "job", "-o", self.number)))
+        return dict(re.findall(r"(\w+)=(\S+)", self.cluster.query("scontrol", "show", "job", "-o", self.number)))
 
     def log(self) -> str:
         return self.output.read_text(errors="replace") if self.output.exists() else "(no output)"
@@ -58,9 +58,9 @@ class Job:
         deadline = time.monotonic() + seconds
         while not is_so():
             if time.monotonic() > deadline:
-                nodes = self.cluster.ask("sinfo", "--Node", "--long")
+                nodes = self.cluster.query("sinfo", "--Node", "--long")
                 if self.fields()["JobState"] == "RUNNING":
-                    self.cluster.ask("scancel", "--signal=USR2", self.number)  # the log shows where its threads stand
+                    self.cluster.query("scancel", "--signal=USR2", self.number)  # the log shows where its threads stand
                     time.sleep(5)
                 pytest.fail(f"not {what} within {seconds:g} s: {self.fields()}\n{nodes}\n{self.log()[-20000:]}")
             time.sleep(0.2)
@@ -91,8 +91,8 @@ class Cluster:
         command = ["bash", str(START_SLURM), *words]
         return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=seconds, check=False)
 
-    def ask(self, *command: str, cwd: Path | None = None, **environ: str) -> str:
-        """What a client of SLURM prints."""
+    def query(self, *command: str, cwd: Path | None = None, **environ: str) -> str:
+        """Return the output of a client of SLURM."""
         done = subprocess.run(
             command, env=self.environ | environ, cwd=cwd, capture_output=True, text=True, timeout=30, check=False
         )
@@ -102,9 +102,9 @@ class Cluster:
     def submit(
         self, folder: Path, options: tuple[str, ...], words: list[object], script: Path = SCRIPT, **environ: str
     ) -> Job:
-        """`sbatch` in `folder`, of train.sbatch with the options and, behind it, the words."""
+        """Submit train.sbatch with the options and the words, from `folder`."""
         command = ["sbatch", "--parsable", "--output=%j.out", *options, str(script), *map(str, words)]
-        number = self.ask(*command, cwd=folder, **environ).strip()
+        number = self.query(*command, cwd=folder, **environ).strip()
         return Job(self, number, folder / f"{number}.out")
 
 
@@ -171,12 +171,12 @@ def test_one_process_for_each_gpu(cluster, python_is, tmp_path):
     words = ["--cfg", "a name.yaml", "MUTUAL.SIZES", "[32, 48]"]
     job = cluster.submit(folder, ("--nodes=2", "--gpus-per-node=2", "--cpus-per-gpu=2"), words, PYTHON=python)
     few_cpus = cluster.submit(folder, ("--nodes=2", "--gpus-per-node=2"), words, PYTHON=python)
-    for each in (job, few_cpus):
-        each.expect("COMPLETED", "0:0", 0, seconds=30)
-        ranks = sorted(re.findall(r"rank \d of 4, \d of node\d", each.log()))
+    for submitted in (job, few_cpus):
+        submitted.expect("COMPLETED", "0:0", 0, seconds=30)
+        ranks = sorted(re.findall(r"rank \d of 4, \d of node\d", submitted.log()))
         assert ranks == [f"rank {rank} of 4, {rank % 2} of node{rank // 2 + 1}" for rank in range(4)]
         words_printed = f"<-m><mutualnet3d><train><--cfg><a name.yaml><MUTUAL.SIZES><[32, 48]><{folder}>"
-        assert words_printed in each.log()
+        assert words_printed in submitted.log()
     assert "warning" not in job.log()
     assert "warning: 1 CPUs for 2 processes on node1; ask for more: --cpus-per-gpu" in few_cpus.log()
 
@@ -206,7 +206,7 @@ def test_a_step_that_cannot_start_ends_the_job(cluster, python_is, tmp_path):
 
 
 def test_restarts_have_a_limit(cluster, python_is, tmp_path):
-    """As a lost process (76) is: others that do not leave in time are killed (137)."""
+    """A lost process (76) restarts the job; others that do not leave in time are killed (137)."""
     python = python_is(
         f"case $SLURM_PROCID in 2) sleep 1; exit 76;; 3) {PATIENT.replace('75', '137')};; *) {PATIENT};; esac"
     )
@@ -219,7 +219,7 @@ def test_restarts_have_a_limit(cluster, python_is, tmp_path):
 def test_what_scancel_ends_does_not_come_back(cluster, python_is, tmp_path):
     job = cluster.submit(tmp_path, TWO_BY_TWO, ["--cfg", "x"], PYTHON=python_is(PATIENT))
     job.wait("started", lambda: job.log().count("ready") == 4, seconds=30)
-    cluster.ask("scancel", job.number)
+    cluster.query("scancel", job.number)
     job.expect("CANCELLED", "0:15", 0, seconds=30)
 
 
@@ -251,16 +251,16 @@ class Run:
         self.job.wait(f"at step {step} after {starts} starts", is_done, seconds)
 
     def resumed_after(self) -> list[tuple[int, int]]:
-        """For each time that it went on: the last step done before, and the one that it went on behind. Between them
-        the steps follow each other."""
-        found, last = [], 0
+        """Return, for each resumption, the last step done before and the step of its checkpoint; check that the steps
+        between resumptions are consecutive."""
+        resumptions, last = [], 0
         for record in self.records("train", "resumed"):
             if record["kind"] == "resumed":
-                found.append((last, record["step"]))
+                resumptions.append((last, record["step"]))
             else:
                 assert record["step"] == last + 1, self.job.log()
             last = record["step"]
-        return found
+        return resumptions
 
     def checkpoint(self) -> dict[str, Any]:
         paths = (self.folder / "checkpoints").iterdir()
@@ -268,13 +268,13 @@ class Run:
 
 
 def assert_same_result(run: Run, expected: Run) -> None:
-    """To the last bit."""
-    one, other = run.checkpoint(), expected.checkpoint()
-    assert one["step"] == other["step"]
+    """Compare steps, weights and momentum, to the last bit."""
+    content, other = run.checkpoint(), expected.checkpoint()
+    assert content["step"] == other["step"]
     for name, value in other["model_state"].items():
-        assert torch.equal(one["model_state"][name], value), name
+        assert torch.equal(content["model_state"][name], value), name
     for index, state in other["optimizer_state"]["state"].items():
-        assert torch.equal(one["optimizer_state"]["state"][index]["momentum_buffer"], state["momentum_buffer"])
+        assert torch.equal(content["optimizer_state"]["state"][index]["momentum_buffer"], state["momentum_buffer"])
 
 
 def test_two_nodes_train_as_one_process_does(cluster, tiny_data, tmp_path):
@@ -300,8 +300,8 @@ def test_two_nodes_train_as_one_process_does(cluster, tiny_data, tmp_path):
     alone = [json.loads(line) for line in (tmp_path / "alone" / "log.jsonl").read_text().splitlines()]
     alone = [record for record in alone if record["kind"] == "train"]
     assert [record["step"] for record in alone] == list(range(1, 21))
-    for one, job in zip(alone, run.records("train"), strict=True):
-        assert job["losses"] == pytest.approx(one["losses"], rel=1e-3, abs=1e-6), job["step"]
+    for expected, record in zip(alone, run.records("train"), strict=True):
+        assert record["losses"] == pytest.approx(expected["losses"], rel=1e-3, abs=1e-6), record["step"]
 
 
 # Two processes: of more, the sums of a run that goes on are rounded in another order than before, since
@@ -321,9 +321,9 @@ def test_a_run_that_is_asked_to_leave_comes_back(cluster, uninterrupted, tiny_da
     """By a signal, and then by a job that is more urgent."""
     run = Run(cluster, tmp_path, tiny_data, ONE_EACH, **LONG)
     run.wait_for_step(4)
-    cluster.ask("scancel", "--signal=USR1", run.job.number)
+    cluster.query("scancel", "--signal=USR1", run.job.number)
     run.wait_for_step(10, starts=2)
-    urgent = cluster.ask(
+    urgent = cluster.query(
         "sbatch", "--parsable", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
     ).strip()
     run.job.expect("COMPLETED", "0:0", 2, seconds=180)

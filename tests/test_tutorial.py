@@ -14,7 +14,7 @@ import torch
 import mutualnet3d as m3
 from mutualnet3d.cli.main import main
 from mutualnet3d.models import build_model
-from tests.conftest import TINY, as_overrides, log_as_found, write_video
+from tests.conftest import TINY, as_overrides, restored_log, write_video
 from tests.test_docs import SMALLER_X3D_M
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def users_folder(tmp_path, monkeypatch):
 
 
 def run(words):
-    with log_as_found():
+    with restored_log():
         assert main(words) == 0, words
 
 

@@ -219,8 +219,8 @@ def inference_summary(tables: Mapping[str, Sequence[Row]]) -> dict[str, list[Row
     for title, measured in timed_tables.items():
         for precision, num_clips in dict.fromkeys((row["precision"], row["clips a pass"]) for row in measured):
             of_pass = [row for row in measured if (row["precision"], row["clips a pass"]) == (precision, num_clips)]
-            plain = next((row for row in of_pass if row["network"] == TWIN), None)
-            if plain is None:
+            pytorchvideo = next((row for row in of_pass if row["network"] == TWIN), None)
+            if pytorchvideo is None:
                 continue
             for config in dict.fromkeys(row["sub-network"] for row in of_pass):
                 others = [row for row in of_pass if row["network"] != TWIN and row["sub-network"] == config]
@@ -235,8 +235,8 @@ def inference_summary(tables: Mapping[str, Sequence[Row]]) -> dict[str, list[Row
                         "sub-network": config,
                         "fastest": f"{best['network']}, {best['format']}",
                         "ms per clip": best["ms per clip"],
-                        "pytorchvideo's full network, ms per clip": plain["ms per clip"],
-                        "times as fast": ratio(plain["ms per clip"], best["ms per clip"]),
+                        "pytorchvideo's full network, ms per clip": pytorchvideo["ms per clip"],
+                        "times as fast": ratio(pytorchvideo["ms per clip"], best["ms per clip"]),
                     }
                 )
     return {f"Inference, the fastest of the rows below, on {device_in(next(iter(timed_tables)))}": rows} if rows else {}

@@ -14,7 +14,7 @@ from step import (
     SEED,
     Bench,
     arithmetic,
-    plain_loop,
+    pytorchvideo_loop,
 )
 
 import mutualnet3d as m3
@@ -33,7 +33,7 @@ from gpu_parts.common import (
     workload,
 )
 
-PLAIN, STATIC, MUTUAL = "full network, pytorchvideo in a plain loop", "full network", "mutual step"
+PYTORCHVIDEO, STATIC, MUTUAL = "full network, pytorchvideo in a plain loop", "full network", "mutual step"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def training_steps(setting: Setting) -> dict[str, Measurement]:
     if setting.is_tiny:
         order = [("x3d_m", ("fp32",)), ("slowfast_4x16_r50", ("bf16",))]
     ways = (
-        (PLAIN, "contiguous"),
+        (PYTORCHVIDEO, "contiguous"),
         (STATIC, "channels last"),
         (MUTUAL, "channels last"),
         (STATIC, "contiguous"),
@@ -108,7 +108,11 @@ def _time_case(setting: Setting, bench_of: Callable[[str], tuple[Bench, float]],
     bench.model.zero_grad(set_to_none=True)
     last: list[Any] = []
     with arithmetic(case.precision), cudnn_search(case.searches):
-        run = plain_loop(bench, case.name) if case.trained == PLAIN else bench.step(mutual=case.trained == MUTUAL)
+        run = (
+            pytorchvideo_loop(bench, case.name)
+            if case.trained == PYTORCHVIDEO
+            else bench.step(mutual=case.trained == MUTUAL)
+        )
 
         def step() -> None:
             last[:] = [run(load.draw)]
@@ -164,16 +168,18 @@ def training_summary(tables: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]
                 for row in measured
                 if (row["precision"], row["cudnn.benchmark"]) == (precision, search)
             }
-            plain = by_kind.get((PLAIN, "contiguous"), {})
+            pytorchvideo = by_kind.get((PYTORCHVIDEO, "contiguous"), {})
             row: Row = {
                 "network": title.rpartition(", on ")[0].replace(": training steps of ", ", "),
                 "precision": precision,
                 "cudnn.benchmark": search,
-                "pytorchvideo, clips/s": plain.get("clips/s"),
+                "pytorchvideo, clips/s": pytorchvideo.get("clips/s"),
             }
             for name in FORMATS:
                 static = by_kind.get((STATIC, name), {})
-                row[f"static / pytorchvideo, clips/s, {name}"] = ratio(static.get("clips/s"), plain.get("clips/s"))
+                row[f"static / pytorchvideo, clips/s, {name}"] = ratio(
+                    static.get("clips/s"), pytorchvideo.get("clips/s")
+                )
             for name in FORMATS:
                 static, mutual = (by_kind.get((trained, name), {}) for trained in (STATIC, MUTUAL))
                 row[f"mutual / static, time, {name}"] = ratio(mutual.get("ms per step"), static.get("ms per step"))
@@ -181,6 +187,6 @@ def training_summary(tables: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]
                 own["multiply-adds / full network's"] for (trained, _), own in by_kind.items() if trained == MUTUAL
             ]
             row["mutual / static, multiply-adds"] = costs[0] if costs else None
-            if plain or costs:
+            if pytorchvideo or costs:
                 rows.append(row)
     return {f"Training steps, ratios of the rows below, on {device_in(next(iter(tables)))}": rows} if rows else {}

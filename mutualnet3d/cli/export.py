@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_checkpoint(parser, takes_bundle=False)
+    options.add_checkpoint(parser, allows_bundle=False)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="the bundle; must not be there yet")
     parser.add_argument("--subnet", nargs="+", metavar="KEY", help="such as w0.63-s160-t10; default: the fronts")
     options.add_renamed(parser, "--subnets", "--subnet")

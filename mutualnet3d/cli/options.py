@@ -13,14 +13,14 @@ def add_cfg(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", required=True, help="a YAML file: its path, or its name under configs/")
 
 
-def add_checkpoint(parser: argparse.ArgumentParser, takes_bundle: bool = True) -> None:
+def add_checkpoint(parser: argparse.ArgumentParser, allows_bundle: bool = True) -> None:
     """Add --checkpoint and --table."""
     what = "calibrated.pyth of a test run"
     parser.add_argument(
         "--checkpoint",
         required=True,
-        metavar="PATH" if takes_bundle else "FILE",
-        help=f"{what}, or a bundle" if takes_bundle else what,
+        metavar="PATH" if allows_bundle else "FILE",
+        help=f"{what}, or a bundle" if allows_bundle else what,
     )
     parser.add_argument("--table", metavar="FILE", help="query_table.json of the same run; default: the one beside it")
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """
     log_to_terminal()
     views = parse_views(args.views)
-    videos = find_videos(args.videos, args.label_file)
+    videos = expand_lists(args.videos, args.label_file)
 
     import simplejson
 
@@ -100,7 +100,7 @@ def parse_views(text: str) -> int | tuple[int, int]:
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
-def find_videos(words: Sequence[str], label_file: str = "") -> list[str]:
+def expand_lists(words: Sequence[str], label_file: str = "") -> list[str]:
     """Return the paths of a command line's videos, those of its lists in their place.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Telling two configs apart."""
+"""Differences of configs: a hash and the changed keys."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def hash_of(dump: str) -> str:
     return hashlib.sha256(dump.encode("utf-8")).hexdigest()[:8]
 
 
-def changed_keys(then: str, now: str, free: Sequence[str] = ()) -> list[str]:
+def changed_keys(then: str, now: str, ignored: Sequence[str] = ()) -> list[str]:
     """Return the differences between two configs, given as YAML, as `KEY: old -> new`; without keys that begin like one
-    of `free`."""
+    of `ignored`."""
     before, after = dict(_flat(yaml.safe_load(then))), dict(_flat(yaml.safe_load(now)))
     return [
         f"{key}: {before.get(key, 'not there')!r} -> {after.get(key, 'not there')!r}"
         for key in sorted({*before, *after})
-        if before.get(key, "not there") != after.get(key, "not there") and not key.startswith(tuple(free))
+        if before.get(key, "not there") != after.get(key, "not there") and not key.startswith(tuple(ignored))
     ]
 
 

@@ -1,4 +1,4 @@
-"""From a YAML file and overrides to a frozen config."""
+"""Reading of a YAML file and overrides to a frozen config."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def parse_stored_cfg(text: str, source: str, overrides: Sequence[Any] = ()) -> C
     Args:
         text: the YAML text.
         source: origin of the text, for messages.
-        overrides: as of `load_cfg`; their keys have to be known.
+        overrides: keys and values in turn, as `load_cfg` takes them; every key must exist.
 
     Raises:
-        ValueError: as `load_cfg`, but for unknown keys of the text.
+        ValueError: an error of `load_cfg`; unknown keys of the text are none.
     """
     try:
         values = yaml.safe_load(text)
@@ -82,7 +82,7 @@ def _finished(cfg: CfgNode, without_effect: list[str], source: str, overrides: S
     if len(overrides) % 2:
         raise ValueError(f"overrides are pairs KEY VALUE, got {len(overrides)} words: {' '.join(map(str, overrides))}")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        if not _is_ours(cfg, str(key)) and pyslowfast.accept(str(key), value, "override"):
+        if not _has_key(cfg, str(key)) and pyslowfast.accept(str(key), value, "override"):
             without_effect.append(str(key))
         else:
             _check_key(cfg, str(key), "override")
@@ -120,7 +120,7 @@ def _merge(
 
     Args:
         cfg: config to change.
-        values: by key; sections are mappings.
+        values: mapping from keys to values; sections are mappings.
         source: origin of the values, for errors.
         prefix: section of the values, with a dot at its end.
         unknown: list that unknown keys are added to; None: they are refused.
@@ -130,11 +130,11 @@ def _merge(
         full_key = f"{prefix}{key}"
         if full_key == BASE_KEY:
             continue
-        if isinstance(value, dict) and (_is_ours(cfg, full_key) or pyslowfast.is_section(full_key)):
+        if isinstance(value, dict) and (_has_key(cfg, full_key) or pyslowfast.is_section(full_key)):
             without_effect += _merge(cfg, value, source, f"{full_key}.", unknown)
-        elif not _is_ours(cfg, full_key) and pyslowfast.accept(full_key, value, source):
+        elif not _has_key(cfg, full_key) and pyslowfast.accept(full_key, value, source):
             without_effect.append(full_key)
-        elif unknown is not None and not _is_ours(cfg, full_key):
+        elif unknown is not None and not _has_key(cfg, full_key):
             unknown.append(full_key)
         else:
             _check_key(cfg, full_key, source)
@@ -142,7 +142,7 @@ def _merge(
     return without_effect
 
 
-def _is_ours(cfg: CfgNode, key: str) -> bool:
+def _has_key(cfg: CfgNode, key: str) -> bool:
     node: Any = cfg
     for part in key.split("."):
         if not isinstance(node, CfgNode) or part not in node:

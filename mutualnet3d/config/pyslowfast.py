@@ -81,7 +81,7 @@ def _stages(*per_stage: int) -> tuple[Callable[[Any], bool], str]:
 
 
 # Keys that would change a network, its training or its testing, and the values that agree with this project.
-_ONE_VALUE: dict[str, tuple[Callable[[Any], bool], str]] = {
+_FIXED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "AUG.NUM_SAMPLE": _is(1),
     "AUG.RE_SPLIT": _is(False),
     "BN.WEIGHT_DECAY": _is(0.0),
@@ -122,7 +122,7 @@ _ONE_VALUE: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 _KEYS = {
     (f"{section}.{name}" if section else name) for section, names in _WITHOUT_EFFECT.items() for name in names.split()
-} | set(_ONE_VALUE)
+} | set(_FIXED_VALUES)
 _SECTIONS = {key[:end] for key in _KEYS for end, letter in enumerate(key) if letter == "."}
 
 
@@ -146,8 +146,8 @@ def accept(key: str, value: Any, source: str) -> bool:
     """
     if key not in _KEYS:
         return False
-    if key in _ONE_VALUE:
-        fits, allowed = _ONE_VALUE[key]
+    if key in _FIXED_VALUES:
+        fits, allowed = _FIXED_VALUES[key]
         if isinstance(value, str):  # PySlowFast evaluates them: "None", "()", "[3]", or a word
             with contextlib.suppress(ValueError, SyntaxError):
                 value = ast.literal_eval(value)

@@ -165,7 +165,7 @@ class BadVideos:
             position: in training, the position in the stream of clips.
 
         Raises:
-            TooManyBadVideos: with this one they are too many.
+            TooManyBadVideos: this video is one more than the limit allows.
         """
         video = self.videos[failure.request.index]
         if video.path in self._bad:

@@ -112,8 +112,10 @@ def build_calibration_loader(
 
 def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard) -> TestLoader:
     """Build the loader of validation: one clip of each video, from its middle, the centre crop of training's size."""
-    crops = UniformCrops(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
-    dataset = _dataset(cfg, split, _uniform_frames(cfg, split, num_spans=1), crops)
+    crop_sampler = UniformCrops(scale=cfg.DATA.TRAIN_JITTER_SCALES[0], crop_size=cfg.DATA.TRAIN_CROP_SIZE)
+    is_segmented = is_ssv2(cfg, split.name)
+    frame_sampler = UniformSegments(cfg.DATA.NUM_FRAMES, 1) if is_segmented else UniformSpans(_clip_span(cfg), 1)
+    dataset = _dataset(cfg, split, frame_sampler, crop_sampler)
     batch_sampler = TestBatchSampler(len(split.videos), 1, _test_batch_size(cfg, shard), shapes, shard)
     return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report)
 
@@ -171,12 +173,6 @@ def _clip_span(cfg: CfgNode) -> ClipSpan:
 def _among_full(cfg: CfgNode) -> bool:
     """Return whether Slow's frames are some of Fast's, as in PySlowFast."""
     return bool(cfg.MODEL.ARCH == "slowfast")
-
-
-def _uniform_frames(cfg: CfgNode, split: Split, num_spans: int) -> FrameSampler:
-    if is_ssv2(cfg, split.name):
-        return UniformSegments(cfg.DATA.NUM_FRAMES, num_spans)
-    return UniformSpans(_clip_span(cfg), num_spans)
 
 
 def _train_dataset(cfg: CfgNode, split: Split, crop_scale: float = 1.0) -> VideoDataset:

@@ -34,7 +34,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Summary:
+class CheckSummary:
     """Number of videos of each status."""
 
     ok: int
@@ -62,7 +62,7 @@ def check_list(
     min_frames: int = 1,
     workers: int = 1,
     timeout: float = 300.0,
-) -> Summary:
+) -> CheckSummary:
     """Check every video of a list; write a report and, if asked, the list of the good ones. Both are whole or absent.
 
     Args:
@@ -98,7 +98,7 @@ def check_list(
             clean_list, [(_path_to_write(video, list_path, clean_list, path_prefix), video.label) for video in good]
         )
     count = Counter(results[video.path].status for video in videos)
-    return Summary(ok=count[OK], missing=count[MISSING], bad=count[BAD], short=count[SHORT])
+    return CheckSummary(ok=count[OK], missing=count[MISSING], bad=count[BAD], short=count[SHORT])
 
 
 def _path_to_write(video: Video, list_path: str, clean_list: str, path_prefix: str) -> str:
@@ -129,12 +129,12 @@ def check_videos(
     """
     if min_frames < 1:
         raise ValueError(f"min_frames is {min_frames}; allowed: 1 or more")
-    outcomes = map_in_processes(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
+    results = map_in_processes(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
     # They come as they are done; early ones wait for their turn.
     early: dict[int, Result] = {}
     turn = 0
-    for index, outcome in progress(outcomes, total=len(paths), what="videos checked"):
-        early[index] = Result(paths[index], BAD, outcome.reason) if isinstance(outcome, LostItem) else outcome
+    for index, result in progress(results, total=len(paths), what="videos checked"):
+        early[index] = Result(paths[index], BAD, result.reason) if isinstance(result, LostItem) else result
         while turn in early:
             yield early.pop(turn)
             turn += 1

@@ -20,13 +20,13 @@ from mutualnet3d.video.info import ReadableVideo
 
 
 @dataclass(frozen=True)
-class Views:
-    """Clips to make of one video: one for each span and, within it, for each crop.
+class ViewSampler:
+    """Choice of a video's views: a clip for each span and, within it, for each crop.
 
     Args:
         frame_sampler: choice of the frames, by the number of the span.
         crop_sampler: choice of the part of the picture, by the number of the crop.
-        spans, crops: numbers of those that are needed.
+        spans, crops: numbers of the spans and crops that are needed.
     """
 
     frame_sampler: FrameSampler
@@ -43,7 +43,7 @@ class ClipAssembler:
         self._choice_buffer = FrameBuffer()
 
     def assemble(
-        self, video: ReadableVideo, shapes: Sequence[ClipShape], views: Views, rng: np.random.Generator
+        self, video: ReadableVideo, shapes: Sequence[ClipShape], view_sampler: ViewSampler, rng: np.random.Generator
     ) -> dict[ClipShape, list[torch.Tensor]]:
         """Return the views in each shape, uint8 (T, S, S, C).
 
@@ -57,22 +57,22 @@ class ClipAssembler:
         """
         state = rng.bit_generator.state
         try:
-            return self._assemble(video, shapes, views, rng)
+            return self._assemble(video, shapes, view_sampler, rng)
         except FrameCountCorrected:
             rng.bit_generator.state = state
-            return self._assemble(video, shapes, views, rng)
+            return self._assemble(video, shapes, view_sampler, rng)
 
     def _assemble(
-        self, video: ReadableVideo, shapes: Sequence[ClipShape], views: Views, rng: np.random.Generator
+        self, video: ReadableVideo, shapes: Sequence[ClipShape], view_sampler: ViewSampler, rng: np.random.Generator
     ) -> dict[ClipShape, list[torch.Tensor]]:
-        choices = [views.frame_sampler.sample(rng, span, video.info) for span in views.spans]
+        choices = [view_sampler.frame_sampler.sample(rng, span, video.info) for span in view_sampler.spans]
         # All shapes of as many frames show the same ones.
         counts = {shape.frames for shape in shapes}
         indices_of = {count: [choice.frame_indices(count) for choice in choices] for count in counts}
         needed = np.unique(np.concatenate([indices for of_spans in indices_of.values() for indices in of_spans]))
         frames = iter(video.read(needed.tolist()))
         first = next(frames)
-        boxes = [views.crop_sampler.box(rng, crop, *first.shape[:2]) for crop in views.crops]
+        boxes = [view_sampler.crop_sampler.box(rng, crop, *first.shape[:2]) for crop in view_sampler.crops]
         self._crop_buffers += [FrameBuffer() for _ in range(len(boxes) - len(self._crop_buffers))]
         cut_NTHWC = crop_frames(itertools.chain([first], frames), len(needed), boxes, self._crop_buffers)
         clips: dict[ClipShape, list[torch.Tensor]] = {shape: [] for shape in shapes}

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from mutualnet3d.data.clip_assembly import ClipAssembler, Views
+from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.frames_in_memory import FramesInMemory
@@ -73,14 +73,14 @@ class ClipReader:
         )
         with opened as video:
             timed = _TimedVideo(video, time.perf_counter() - started)
-            views = Views(
+            view_sampler = ViewSampler(
                 self.preprocessing.frame_sampler(num_spans),
                 self.preprocessing.crop_sampler(num_crops),
                 range(num_spans),
                 range(num_crops),
             )
             rng = np.random.default_rng(0)  # uniform samplers draw nothing
-            assembled = self._assembler.assemble(timed, shapes, views, rng)
+            assembled = self._assembler.assemble(timed, shapes, view_sampler, rng)
             clips = {shape: made[0][None] if len(made) == 1 else torch.stack(made) for shape, made in assembled.items()}
             closing = time.perf_counter()
         ended = time.perf_counter()

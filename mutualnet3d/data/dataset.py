@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.data import default_collate
 
 from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.batch_sampler import ClipRequest
-from mutualnet3d.data.clip_assembly import ClipAssembler, Views
+from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
 from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
 from mutualnet3d.data.lists import Video
 from mutualnet3d.shapes import ClipBatch, ClipShape
@@ -25,8 +26,8 @@ _CLIPS_A_TRIM = 32
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One clip in several shapes, uint8 (T, H, W, C) each, and its request."""
+class ClipSample:
+    """Clip of a video in several shapes, uint8 (T, H, W, C) each, its request and its label."""
 
     request: ClipRequest
     clips: dict[ClipShape, torch.Tensor]
@@ -35,13 +36,13 @@ class Clip:
 
 @dataclass(frozen=True)
 class Failure:
-    """A clip that its video could not give, and the reason."""
+    """Clip that its video could not give, and the reason."""
 
     request: ClipRequest
     reason: str
 
 
-class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
+class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
     """Clips of a list of videos, by request.
 
     The content of a clip depends on (seed, epoch, index, view) alone: not on the worker, the order or the other shapes.
@@ -75,21 +76,22 @@ class VideoDataset(torch.utils.data.Dataset["Clip | Failure"]):
     def __len__(self) -> int:
         return len(self.videos)
 
-    def __getitem__(self, request: ClipRequest) -> Clip | Failure:
+    def __getitem__(self, request: ClipRequest) -> ClipSample | Failure:
         """Return the clip; a `Failure` if the video cannot give it."""
         self._num_made += 1
         if self._num_made % _CLIPS_A_TRIM == 0 and torch.utils.data.get_worker_info() is not None:
             _give_memory_back()
         video = self.videos[request.index]
         span, crop = divmod(request.view, self.num_crops)
-        views = Views(self.frame_sampler, self.crop_sampler, (span,), (crop,))
+        view_sampler = ViewSampler(self.frame_sampler, self.crop_sampler, (span,), (crop,))
         rng = np.random.default_rng((self.seed, request.epoch, request.index))
         try:
             with open_video(video.path, self.timeout, video.picture_paths) as opened:
-                assembled = self._assembler.assemble(opened, request.shapes, views, rng)
+                assembled = self._assembler.assemble(opened, request.shapes, view_sampler, rng)
         except VideoDecodeError as error:
             return Failure(request, str(error))
-        return Clip(request, self._augmented({shape: clip for shape, (clip,) in assembled.items()}, rng), video.label)
+        clips = self._augmented({shape: clip for shape, (clip,) in assembled.items()}, rng)
+        return ClipSample(request, clips, video.label)
 
     def _augmented(
         self, clips: dict[ClipShape, torch.Tensor], rng: np.random.Generator
@@ -125,19 +127,19 @@ class Loaded:
         return Loaded(self.batch and self.batch.pin_memory(), self.requests, self.failures)
 
 
-def collate(items: Sequence[Clip | Failure]) -> Loaded:
+def collate(items: Sequence[ClipSample | Failure]) -> Loaded:
     """Stack clips (T, H, W, C) to (B, T, C, H, W) for every shape; in memory the channels stay last."""
-    clips = [item for item in items if isinstance(item, Clip)]
+    samples = [item for item in items if isinstance(item, ClipSample)]
     failures = [item for item in items if isinstance(item, Failure)]
     batch = None
-    if clips:
+    if samples:
         batch = ClipBatch(
             # default_collate stacks straight into the memory that a worker shares.
             {
-                shape: torch.utils.data.default_collate([clip.clips[shape] for clip in clips]).permute(0, 1, 4, 2, 3)
-                for shape in clips[0].clips
+                shape: default_collate([sample.clips[shape] for sample in samples]).permute(0, 1, 4, 2, 3)
+                for shape in samples[0].clips
             },
-            torch.tensor([clip.label for clip in clips]),
-            torch.tensor([clip.request.index for clip in clips]),
+            torch.tensor([sample.label for sample in samples]),
+            torch.tensor([sample.request.index for sample in samples]),
         )
-    return Loaded(batch, [clip.request for clip in clips], failures)
+    return Loaded(batch, [sample.request for sample in samples], failures)

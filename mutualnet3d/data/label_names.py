@@ -37,10 +37,10 @@ def read_label_names(label_file: str) -> dict[str, int]:
         if not name or name in names:
             raise ValueError(f"{label_file}: names must differ and not be empty, got {name!r} for the id {number}")
         if number in owners or not 0 <= number < len(pairs):
-            taken = f", which {owners[number]!r} has" if number in owners else ""
+            owner = f", which {owners[number]!r} has" if number in owners else ""
             raise ValueError(
                 f"{label_file}: ids of {len(pairs)} names must be 0 to {len(pairs) - 1}, each once; "
-                f"got {number} for {name!r}{taken}"
+                f"got {number} for {name!r}{owner}"
             )
         names[name], owners[number] = number, name
     return names

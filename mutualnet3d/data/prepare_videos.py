@@ -26,7 +26,7 @@ from mutualnet3d.video.transcode import Encoding, transcode
 
 
 @dataclass(frozen=True)
-class Summary:
+class PreparationSummary:
     """Number of a data set's videos that were encoded, were there already, or failed."""
 
     encoded: int
@@ -49,7 +49,7 @@ def prepare_videos(
     label_file: str = "",
     workers: int = 1,
     timeout: float = 3600.0,
-) -> Summary:
+) -> PreparationSummary:
     """Encode every video below `root` anew to the same place below `output`, with the extension .mp4; see `transcode`.
 
     Files that are there already are left, whatever they were encoded with. Videos that cannot be encoded are left out;
@@ -93,15 +93,15 @@ def prepare_videos(
         os.makedirs(folder, exist_ok=True)
     reasons = {}
     encoded = map_in_processes(partial(_encode, encoding=encoding), to_do, workers=workers, timeout=timeout)
-    for index, outcome in progress(encoded, total=len(to_do), what="videos encoded"):
+    for index, result in progress(encoded, total=len(to_do), what="videos encoded"):
         source, target = to_do[index]
-        if isinstance(outcome, LostItem):
+        if isinstance(result, LostItem):
             with contextlib.suppress(FileNotFoundError):
-                os.remove(temporary_path(target, outcome.pid))  # it had no time to do so itself
-        if isinstance(outcome, _NoOutput):
-            raise OSError(outcome.reason)
-        if outcome is not None:
-            reasons[source] = outcome.reason
+                os.remove(temporary_path(target, result.pid))  # it had no time to do so itself
+        if isinstance(result, _NoOutput):
+            raise OSError(result.reason)
+        if result is not None:
+            reasons[source] = result.reason
 
     text = io.StringIO()
     failed = [(source, reasons[source]) for source, _ in to_do if source in reasons]
@@ -111,7 +111,7 @@ def prepare_videos(
         present = [(target, label) for target, label in entries if os.path.isfile(target)]
         write_list(path, [(path_in_list(target, output), label) for target, label in present])
         logger.info("%s: %d of %d videos", path, len(present), len(entries))
-    return Summary(encoded=len(to_do) - len(failed), present=len(jobs) - len(to_do), failed=len(failed))
+    return PreparationSummary(encoded=len(to_do) - len(failed), present=len(jobs) - len(to_do), failed=len(failed))
 
 
 @dataclass(frozen=True)

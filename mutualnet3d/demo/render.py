@@ -20,7 +20,7 @@ from mutualnet3d.demo.motion import (
     draw_main_path,
     draw_smooth_noise,
 )
-from mutualnet3d.demo.style import DEFAULT_STYLE, MovingShapesStyle, require
+from mutualnet3d.demo.style import DEFAULT_STYLE, MovingShapesStyle, check_allowed
 
 _SUBPIXELS = 3  # background positions per pixel
 _REACH = 1.1  # a patch's half side, in shape radii
@@ -29,8 +29,8 @@ _REACH = 1.1  # a patch's half side, in shape radii
 def check_frame_size(num_frames: int, height: int, width: int, fps: int) -> None:
     """Raise a `ValueError` for frames that no clip can have."""
     for name, value, lowest in (("num_frames", num_frames, 1), ("height", height, 16), ("fps", fps, 1)):
-        require(value >= lowest, name, value, f"{lowest} or more")
-    require(width >= height, "width", width, f"the height ({height}) or more")
+        check_allowed(value >= lowest, name, value, f"{lowest} or more")
+    check_allowed(width >= height, "width", width, f"the height ({height}) or more")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def render_clip(
         height: pixels, 16 or more.
         width: pixels, the height or more.
         fps: frames per second.
-        style: looks and difficulty.
+        style: appearance and difficulty.
 
     Returns:
         uint8 frames (T, H, W, 3); they depend on the arguments and on the state of rng alone.
@@ -154,7 +154,7 @@ def render_clip(
     Raises:
         ValueError: there is no such label or frame size.
     """
-    require(0 <= label < len(CLASS_NAMES), "label", label, f"0 to {len(CLASS_NAMES) - 1}")
+    check_allowed(0 <= label < len(CLASS_NAMES), "label", label, f"0 to {len(CLASS_NAMES) - 1}")
     check_frame_size(num_frames, height, width, fps)
     aspect = width / height
     main = draw_main_path(label, rng, num_frames, aspect, fps, style)

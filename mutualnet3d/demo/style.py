@@ -1,4 +1,4 @@
-"""Style of the demo clips: looks and difficulty."""
+"""Style of the demo clips: appearance and difficulty."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 Range = tuple[float, float]
 
 
-def require(holds: bool, name: str, value: object, allowed: str) -> None:
+def check_allowed(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raise a `ValueError` that names the value and the allowed ones, unless `holds`."""
     if not holds:
         raise ValueError(f"{name} is {value}; allowed: {allowed}")
@@ -16,7 +16,7 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
 
 @dataclass(frozen=True)
 class MovingShapesStyle:
-    """Looks and difficulty of the clips; pairs are (lowest, highest) of a uniform draw per clip.
+    """Appearance and difficulty of the clips; pairs are (lowest, highest) of a uniform draw per clip.
 
     Raises:
         ValueError: a value is negative, a pair falls, or a growth is below 1.
@@ -48,7 +48,9 @@ class MovingShapesStyle:
             value = getattr(self, item.name)
             lowest = 1 if "growth" in item.name else 0
             low, high = value if isinstance(value, tuple) else (value, value)
-            require(lowest <= low <= high < math.inf, f"style.{item.name}", value, f"{lowest} or more, rising, finite")
+            check_allowed(
+                lowest <= low <= high < math.inf, f"style.{item.name}", value, f"{lowest} or more, rising, finite"
+            )
 
 
 DEFAULT_STYLE = MovingShapesStyle()

@@ -15,7 +15,7 @@ import numpy as np
 
 from mutualnet3d.demo.motion import CLASS_NAMES, DEFAULT_CLASSES
 from mutualnet3d.demo.render import check_frame_size, render_clip
-from mutualnet3d.demo.style import DEFAULT_STYLE, MovingShapesStyle, Range, require
+from mutualnet3d.demo.style import DEFAULT_STYLE, MovingShapesStyle, Range, check_allowed
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.process_pool import LostItem, map_in_processes
 from mutualnet3d.video.writer import open_video_writer
@@ -60,7 +60,7 @@ def make_data_set(
         height: pixels, even, 16 or more.
         width: pixels, even, the height or more.
         clip_seconds: shortest and longest clip.
-        style: looks and difficulty.
+        style: appearance and difficulty.
         classes: two or more of `CLASS_NAMES`; labels are positions in them.
         overwrite: True to replace another set in the folder.
         progress: called after each clip with (clips done, clips in all).
@@ -73,7 +73,7 @@ def make_data_set(
         OSError: a clip cannot be written.
     """
     plan = _SetPlan(num_train, num_val, seed, fps, height, width, clip_seconds, style, tuple(classes))
-    require(num_workers >= 1, "num_workers", num_workers, "1 or more")
+    check_allowed(num_workers >= 1, "num_workers", num_workers, "1 or more")
     folder, jobs = Path(folder), plan.jobs()
     if _check_folder(folder, plan.manifest(), overwrite) and all((folder / _clip_name(*job)).exists() for job in jobs):
         return False
@@ -101,7 +101,7 @@ def write_clip(path: str | os.PathLike[str], frames_THWC: np.ndarray, fps: int) 
     """
     dtype, shape = frames_THWC.dtype, frames_THWC.shape
     fits = dtype == np.uint8 and len(shape) == 4 and shape[0] > 0 and shape[3] == 3
-    require(fits, "frames_THWC", f"{dtype} {shape}", "uint8 (T, H, W, 3), T 1 or more")
+    check_allowed(fits, "frames_THWC", f"{dtype} {shape}", "uint8 (T, H, W, 3), T 1 or more")
     _check_even(*shape[1:3])
     # Without mbtree: with it, x264 writes other bytes from run to run where a side is no multiple of 16.
     # crf 23 without mbtree looks like 20 with it. A keyframe per second: readers can start within the clip.
@@ -113,7 +113,7 @@ def write_clip(path: str | os.PathLike[str], frames_THWC: np.ndarray, fps: int) 
 
 def _check_even(height: int, width: int) -> None:
     for name, value in (("height", height), ("width", width)):
-        require(value % 2 == 0, name, value, "even numbers (yuv420p halves the colour planes)")
+        check_allowed(value % 2 == 0, name, value, "even numbers (yuv420p halves the colour planes)")
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,13 @@ class _SetPlan:
 
     def __post_init__(self) -> None:
         for name, lowest in {"num_train": 1, "num_val": 1, "seed": 0}.items():
-            require(getattr(self, name) >= lowest, name, getattr(self, name), f"{lowest} or more")
+            check_allowed(getattr(self, name) >= lowest, name, getattr(self, name), f"{lowest} or more")
         are_classes = set(self.classes) <= set(CLASS_NAMES) and len(set(self.classes)) == len(self.classes) >= 2
-        require(are_classes, "classes", list(self.classes), f"two or more, each once, of {', '.join(CLASS_NAMES)}")
+        check_allowed(
+            are_classes, "classes", list(self.classes), f"two or more, each once, of {', '.join(CLASS_NAMES)}"
+        )
         shortest, longest = self.clip_seconds
-        require(0 < shortest <= longest < math.inf, "clip_seconds", self.clip_seconds, "0 < shortest <= longest")
+        check_allowed(0 < shortest <= longest < math.inf, "clip_seconds", self.clip_seconds, "0 < shortest <= longest")
         check_frame_size(1, self.height, self.width, self.fps)
         _check_even(self.height, self.width)
 

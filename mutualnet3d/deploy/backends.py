@@ -103,7 +103,7 @@ class PyTorch(Backend):
 
         def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
             inputs = [normalize(clip.permute(0, 1, 4, 2, 3).to(self.device)) for clip in clips]
-            with torch.no_grad(), _threads(self.threads), model.active(config), self._autocast():
+            with torch.no_grad(), torch_threads(self.threads), model.active(config), self._autocast():
                 return model(inputs).float().cpu()
 
         return run
@@ -133,7 +133,7 @@ class ExportedProgram(Backend):
         module = self.networks.program(config).module()
 
         def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-            with torch.no_grad(), _threads(self.threads):
+            with torch.no_grad(), torch_threads(self.threads):
                 return module(*clips).float()
 
         return run
@@ -259,7 +259,7 @@ def _cpu_has_bf16() -> bool:
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def torch_threads(number: int | None) -> Iterator[None]:
     """Give PyTorch `number` threads inside the block; None: leave it as it is."""
     before = torch.get_num_threads()
     if number is None or number == before:

@@ -170,10 +170,10 @@ class BudgetController:
         if not (is_steady and 1 / _MAX_SURPRISE <= surprise <= _MAX_SURPRISE):
             return
         runs_of_left, runs = (1 + sum(spell.index == index for spell in self._spells) for index in (left, self._index))
-        share = runs_of_left / (runs_of_left + runs)
+        fraction = runs_of_left / (runs_of_left + runs)
         # Half of it, as some of it is noise.
-        self._correct(self._index, surprise ** (share / 2))
-        self._correct(left, surprise ** ((share - 1) / 2))
+        self._correct(self._index, surprise ** (fraction / 2))
+        self._correct(left, surprise ** ((fraction - 1) / 2))
 
     def _correct(self, index: int, factor: float) -> None:
         corrected = self._corrections[index] * factor

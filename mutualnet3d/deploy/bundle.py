@@ -41,7 +41,7 @@ class BundledNetwork:
         params: number of parameters.
         inputs: clip shape of each pathway.
         files: path in the bundle by format, "onnx", "openvino", "openvino-int8", "pt2".
-        differences: by format, the largest difference of logits from the eager network's, relative to the largest.
+        differences: largest difference of logits from the eager network's by format, relative to the largest logit.
     """
 
     gflops: float

@@ -1,4 +1,4 @@
-"""From the file of a trained model to networks that can be deployed."""
+"""Loading of a trained model's file: networks that can be deployed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy.networks import CheckpointNetworks
-from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT, upgrade
+from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT, upgrade_model_file
 from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.files.torch_file import CHECKPOINT, format_of, read_torch_file
 from mutualnet3d.models import SlimmableNet
@@ -26,7 +26,7 @@ def load_model_file(path: str) -> ModelFile:
     """
     content = read_torch_file(path, "a model file")
     if format_of(content, path) == CHECKPOINT:
-        return upgrade(content, path)
+        return upgrade_model_file(content, path)
     return model_file_of(content, path)
 
 
@@ -42,21 +42,20 @@ def build_network_of(model_file: ModelFile, path: str) -> SlimmableNet:
         raise ValueError(f"{path}: {error}") from error
 
 
-def load_checkpoint_networks(path: str, table: str | None = None, find_table: bool = True) -> CheckpointNetworks:
+def load_checkpoint_networks(path: str, table: str | None = None) -> CheckpointNetworks:
     """Return the sub-networks of a trained model.
 
     Args:
         path: calibrated.pyth.
-        table: path of its query table; None: query_table.json beside it, if there is one and `find_table` is True.
-        find_table: False to have no table unless one is named.
+        table: path of its query table; None: query_table.json beside it, if there is one.
 
     Raises:
         FileNotFoundError: one of the two files does not exist.
-        ValueError: as `load_model_file`; the table is none, or of another model file.
+        ValueError: an error of `load_model_file`; the table is none, or of another model file.
     """
     model_file = load_model_file(path)
     beside = os.path.join(os.path.dirname(path), "query_table.json")
-    if table is None and find_table and g_pathmgr.isfile(beside):
+    if table is None and g_pathmgr.isfile(beside):
         table = beside
     rows = None
     if table is not None:

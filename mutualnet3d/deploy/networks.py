@@ -150,7 +150,8 @@ def to_onnx(program: Any, num_pathways: int) -> bytes:
     """
     for module in CONVERTERS:
         require(module)
-    with _quiet():
+    quiet = quiet_loggers("torch.onnx", "onnxscript", "onnx_ir")  # nothing in what the exporter logs is for its users
+    with quiet, warnings.catch_warnings(action="ignore"):
         names = input_names(num_pathways)
         exported = torch.onnx.export(
             program, dynamo=True, input_names=names, output_names=["logits"], verbose=False, optimize=True
@@ -163,16 +164,14 @@ def to_onnx(program: Any, num_pathways: int) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what the exporter logs: nothing in it is for its users."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Context in which the loggers `names` log errors alone."""
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

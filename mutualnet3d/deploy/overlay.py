@@ -55,12 +55,12 @@ def draw_overlay(
         raise ValueError(f"a picture is uint8 (H, W, 3), RGB; got {frame_HWC.dtype} {frame_HWC.shape}")
     image = Image.fromarray(np.array(frame_HWC, order="C"))
     pen = _Pen(image)
-    taken = prediction.timing.total if milliseconds is None else milliseconds
-    is_over = budget is not None and taken > budget
+    total = prediction.timing.total if milliseconds is None else milliseconds
+    is_over = budget is not None and total > budget
     facts = [
         (str(prediction.config), _WHITE),
         (f"{prediction.gflops:.3g} GFLOPs", _WHITE),
-        (_time_text(taken, budget), _ORANGE if is_over else _WHITE),
+        (_time_text(total, budget), _ORANGE if is_over else _WHITE),
     ]
     top = pen.facts(facts, [row.config for row in front], prediction.config)
     pen.labels([(label.name, label.score) for label in prediction.labels[:NUM_LABELS]], top)
@@ -130,8 +130,8 @@ class _Pen:
         self._shade(left, top, width + 2 * self.gap, len(labels) * row + 2 * self.gap)
         left, y = left + self.gap, top + self.gap
         for name, (_, score) in zip(names, labels, strict=True):
-            share = min(max(score, 0.0), 1.0)
-            end = left + round(share * (width - 1))
+            fraction = min(max(score, 0.0), 1.0)
+            end = left + round(fraction * (width - 1))
             self.draw.rectangle((left, y, end, y + self.line - 1), fill=_BLUE)
             self.draw.text((left + self.gap, y), name, fill=_WHITE, font=self.font)
             percent = f"{100 * score:.0f} %"

@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.deploy.networks import CheckpointNetworks
+from mutualnet3d.deploy.networks import CheckpointNetworks, quiet_loggers
 from mutualnet3d.extras import require
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import SubnetConfig
@@ -168,14 +168,10 @@ def _quiet() -> Iterator[None]:
     """Keep NNCF from sending usage statistics (it may have been imported before), progress bars and log lines."""
     decorator: Any = importlib.import_module("nncf.telemetry.decorator")
     console: Any = importlib.import_module("rich").get_console()
-    loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
-    before = decorator.telemetry, console.quiet, [logger.level for logger in loggers]
+    before = decorator.telemetry, console.quiet
     decorator.telemetry, console.quiet = _NoStatistics(), True
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
-        yield
+        with quiet_loggers("nncf", "torch.utils.cpp_extension"):
+            yield
     finally:
-        decorator.telemetry, console.quiet, levels = before
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        decorator.telemetry, console.quiet = before

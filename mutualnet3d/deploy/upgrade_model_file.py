@@ -12,12 +12,12 @@ from mutualnet3d.config import parse_stored_cfg
 from mutualnet3d.data.build_loaders import build_preprocessing
 from mutualnet3d.log import logger
 from mutualnet3d.models.build import recipe_of, space_of
-from mutualnet3d.models.model_file import ModelFile, plain, trained_network
+from mutualnet3d.models.model_file import ModelFile, to_builtins, trained_network
 
 MODEL_FILE_HINT = "give the calibrated.pyth that a test run wrote beside its query table"
 
 
-def upgrade(content: Mapping[str, Any], path: str) -> ModelFile:
+def upgrade_model_file(content: Mapping[str, Any], path: str) -> ModelFile:
     """Return a model file of the content of a checkpoint that a test run of a first release wrote.
 
     Args:
@@ -39,10 +39,10 @@ def upgrade(content: Mapping[str, Any], path: str) -> ModelFile:
     return ModelFile(
         network=trained_network(content),
         builder=builder,
-        arguments=plain(arguments),
+        arguments=to_builtins(arguments),
         class_names=tuple(class_names),
         preprocessing=build_preprocessing(cfg).to_json(),
-        space=plain(space_of(cfg)),
+        space=to_builtins(space_of(cfg)),
         channels_last=cfg.MODEL.CHANNELS_LAST,
         config=text,
         versions={},

@@ -63,7 +63,7 @@ class Clip:
 
     @property
     def is_folder(self) -> bool:
-        """Whether the clip is a folder of pictures."""
+        """True for a folder of pictures."""
         return self.upload is None and is_folder(self.path)
 
     def read(self) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.slimmable_model import SwitchableModel
+from mutualnet3d.slimmable_model import SlimmableForward
 
 
 class AveragedWeights:
@@ -60,7 +60,7 @@ class AveragedWeights:
         for module in self.model.modules():
             if isinstance(module, torch.nn.modules.dropout._DropoutNd):
                 module.eval()
-        network: SwitchableModel = self.model  # type: ignore[assignment]
+        network: SlimmableForward = self.model  # type: ignore[assignment]
         with network.active(self.model.full):  # type: ignore[arg-type]
             return network(clips)
 

@@ -74,7 +74,7 @@ def evaluate(
 ) -> Evaluation:
     """Test `configs` in one pass: every clip is loaded once, in the shapes that they need, and run by all of them.
 
-    The accuracies are the same on all processes of a job, each of which has a share of the videos, and do not depend on
+    The accuracies are the same on all processes of a job, each of which has a shard of the videos, and do not depend on
     the number of processes: all views of a video are one process's, and counts are added up.
 
     Args:
@@ -83,11 +83,11 @@ def evaluate(
         batches: every view of every one of `videos` once, in all shapes that the configs need.
         prepare: (batch on the device, sub-network) -> clips that `forward` takes.
         device: device that batches are moved to.
-        videos: this process's share, positions in the list.
+        videos: this process's shard, positions in the list.
         num_videos: number of videos in the whole list.
         num_views: number of views of each video.
         num_classes: number of classes of the network.
-        failed_videos: videos of the share of which a view is missing, which do not count; read after the last batch.
+        failed_videos: videos of the shard of which a view is missing, which do not count; read after the last batch.
         ensemble: way of putting a video's views together: see `ViewScores`.
         keep_scores: True to have the scores in the result, on this process.
         batch_context: context of the forward passes of one batch, such as SlowFast's `shared_fast_features`.

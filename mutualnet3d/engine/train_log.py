@@ -45,7 +45,7 @@ class TrainLog(Hook):
         self.period, self.records, self.num_processes = period, records, num_processes
         self.device = device or torch.device("cpu")
         self.bar: tqdm | None = None
-        self.can_ask_gpu = self.device.type == "cuda"
+        self.has_gpu_utilization = self.device.type == "cuda"
 
     def before_train(self, loop: TrainLoop) -> None:
         self.total_data = self.total_compute = 0.0
@@ -115,11 +115,11 @@ class TrainLog(Hook):
         if self.device.type != "cuda":
             return {"memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
         numbers = {"memory_gib": torch.cuda.max_memory_allocated(self.device) / 2**30}
-        if self.can_ask_gpu:
+        if self.has_gpu_utilization:
             try:
                 numbers["gpu_percent"] = float(torch.cuda.utilization(self.device))
             except (ModuleNotFoundError, RuntimeError) as error:
-                self.can_ask_gpu = False
+                self.has_gpu_utilization = False
                 logger.info("the log is without the GPU's utilisation: %s", error)
         return numbers
 

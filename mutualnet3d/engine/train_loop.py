@@ -87,8 +87,8 @@ class TrainLoop:
             self._call_hooks(Hook.after_step)
         self._call_hooks(Hook.after_train)
 
-    def _call_hooks(self, moment: Callable[[Hook, TrainLoop], None]) -> None:
+    def _call_hooks(self, method: Callable[[Hook, TrainLoop], None]) -> None:
         for hook in self.hooks:
             started = time.perf_counter()
-            getattr(hook, moment.__name__)(self)
+            getattr(hook, method.__name__)(self)
             self.hook_seconds[hook.name] = self.hook_seconds.get(hook.name, 0.0) + time.perf_counter() - started

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mutualnet3d import distributed
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.slimmable_model import SwitchableModel
+from mutualnet3d.slimmable_model import SlimmableForward
 
 
 class TrainNetwork:
@@ -50,11 +50,11 @@ class TrainNetwork:
 
     def active(self, config: SubnetConfig) -> AbstractContextManager[object]:
         """Context in which the network is a sub-network."""
-        return self._switchable.active(config)
+        return self._slimmable.active(config)
 
     def shared_fast_features(self) -> AbstractContextManager[None]:
         """Context in which the networks of a step compute their common part once."""
-        return self._switchable.shared_fast_features()
+        return self._slimmable.shared_fast_features()
 
     def no_sync(self) -> AbstractContextManager[Any]:
         """Context whose forward and backward passes leave their gradients on this process."""
@@ -79,5 +79,5 @@ class TrainNetwork:
         self.model.zero_grad(set_to_none=True)
 
     @property
-    def _switchable(self) -> SwitchableModel:
+    def _slimmable(self) -> SlimmableForward:
         return self.model  # type: ignore[return-value]

@@ -32,7 +32,7 @@ def atomic_file(path: str, sync: bool = True) -> Iterator[str]:
 
     Args:
         path: final place of the file.
-        sync: whether to wait for the disk; False for many small files that can be made again.
+        sync: True to wait for the disk; False for many small files that can be made again.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     temporary = temporary_path(path)

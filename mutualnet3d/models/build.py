@@ -1,4 +1,4 @@
-"""From a name or a config to a network. One of the places that read `cfg`."""
+"""Building of networks by name or by config. One of the places that read `cfg`."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def build_model(cfg: CfgNode) -> SlimmableNet:
     """Return the network that `cfg` describes, with fresh weights.
 
     Raises:
-        ValueError: as `recipe_of`, or values that no network can have.
+        ValueError: an error of `recipe_of`, or values that no network can have.
     """
     return build_network(*recipe_of(cfg))
 

@@ -46,7 +46,7 @@ class ChannelFlow:
     Attributes:
         reads: runs that make up the layer's input, in order.
         gives: run of its output; a batch norm and a depthwise convolution give the run that they read.
-        norm_of: for a convolution whose output one batch norm alone reads, that batch norm's name.
+        norm_of: name of the batch norm that alone reads a convolution's output, by the convolution's name.
     """
 
     reads: dict[str, Runs] = field(default_factory=dict)
@@ -75,8 +75,8 @@ _MEET = {operator.add, operator.iadd, operator.mul, torch.add, torch.mul, torch.
 _SHAPES = {getattr}
 
 
-def channel_flow(network: VideoNet, input_channels: int = 3) -> ChannelFlow:
-    """Return the flow of channels through `network`.
+def channel_flow(network: VideoNet) -> ChannelFlow:
+    """Return the flow of channels through `network`, from the three colours of its clips on.
 
     Raises:
         ValueError: a layer or an operation without a rule for channels; it is named.
@@ -94,7 +94,7 @@ def channel_flow(network: VideoNet, input_channels: int = 3) -> ChannelFlow:
         elif node.op == "call_function" and node.target is operator.getitem:
             source, index = node.args[0], node.args[1]
             if isinstance(source, fx.Node) and source.op == "placeholder":
-                runs[node] = inputs.setdefault(index, (Channels(input_channels),))
+                runs[node] = inputs.setdefault(index, (Channels(3),))
         elif (node.op == "call_function" and node.target in _SHAPES) or node.op in ("placeholder", "output"):
             continue
         elif node.op == "call_function" and node.target is torch.cat:

@@ -18,7 +18,7 @@ from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 
 
 @dataclass
-class _Sharers:
+class _ChannelGroup:
     """Layers that share a run of channels.
 
     Attributes:
@@ -45,12 +45,12 @@ def sort_channels(model: SlimmableNet) -> int:
     cleared.
     """
     groups = _groups(model)
-    for sharers in groups:
-        order = torch.argsort(_importance(sharers), descending=True, stable=True)
-        for layer in sharers.rows:
+    for group in groups:
+        order = torch.argsort(_importance(group), descending=True, stable=True)
+        for layer in group.rows:
             for tensor in _per_channel(layer):
                 tensor.copy_(tensor[order])
-        for layer, start in sharers.columns:
+        for layer, start in group.columns:
             assert isinstance(layer, nn.Conv3d | nn.Linear)
             columns = layer.weight[:, start : start + len(order)]
             columns.copy_(columns[:, order])
@@ -58,32 +58,32 @@ def sort_channels(model: SlimmableNet) -> int:
     return len(groups)
 
 
-def _groups(model: SlimmableNet) -> list[_Sharers]:
+def _groups(model: SlimmableNet) -> list[_ChannelGroup]:
     """Return the runs of channels that may be reordered, with the layers that share each."""
     flow = channel_flow(model.extracted_class(model.blocks))
-    sharers: dict[Channels, _Sharers] = {}
+    group_of: dict[Channels, _ChannelGroup] = {}
     for name, runs in flow.reads.items():
         layer = model.get_submodule(name)
         if isinstance(layer, SlimBatchNorm3d) or is_depthwise(layer):
             if len(runs) > 1:
                 for run in runs:
-                    sharers.setdefault(run.root(), _Sharers(run.size)).fixed = True
+                    group_of.setdefault(run.root(), _ChannelGroup(run.size)).fixed = True
             else:
-                sharers.setdefault(runs[0].root(), _Sharers(runs[0].size)).rows.append(layer)
+                group_of.setdefault(runs[0].root(), _ChannelGroup(runs[0].size)).rows.append(layer)
             continue
         start = 0
         for run in runs:
-            group = sharers.setdefault(run.root(), _Sharers(run.size))
+            group = group_of.setdefault(run.root(), _ChannelGroup(run.size))
             group.columns.append((layer, start))
             group.fixed |= _is_grouped(layer)
             start += run.size
         (output,) = flow.gives[name]
-        made = sharers.setdefault(output.root(), _Sharers(output.size))
+        made = group_of.setdefault(output.root(), _ChannelGroup(output.size))
         made.rows.append(layer)
         made.fixed |= _is_grouped(layer) or not getattr(layer, "slim_output", False)
     # A run that no layer makes is the clip's own colours.
     made_by_layers = {run.root() for name, runs in flow.gives.items() for run in runs if _makes(model, name)}
-    return [group for run, group in sharers.items() if run in made_by_layers and not group.fixed]
+    return [group for run, group in group_of.items() if run in made_by_layers and not group.fixed]
 
 
 def _makes(model: SlimmableNet, name: str) -> bool:
@@ -101,13 +101,13 @@ def _per_channel(layer: nn.Module) -> list[torch.Tensor]:
     return [tensor for tensor in candidates if isinstance(tensor, torch.Tensor)]
 
 
-def _importance(sharers: _Sharers) -> torch.Tensor:
+def _importance(group: _ChannelGroup) -> torch.Tensor:
     importance = torch.zeros(())
-    for layer, start in sharers.columns:
+    for layer, start in group.columns:
         assert isinstance(layer, nn.Conv3d | nn.Linear)
-        columns = layer.weight[:, start : start + sharers.size].double()  # sums must not depend on the order
+        columns = layer.weight[:, start : start + group.size].double()  # sums must not depend on the order
         importance = importance + columns.abs().transpose(0, 1).flatten(1).sum(1)
-    norms = [layer for layer in sharers.rows if isinstance(layer, SlimBatchNorm3d) and layer.affine]
+    norms = [layer for layer in group.rows if isinstance(layer, SlimBatchNorm3d) and layer.affine]
     if norms:
         importance = importance * torch.stack([norm.weight.abs() + norm.bias.abs() for norm in norms]).sum(0)
     return importance

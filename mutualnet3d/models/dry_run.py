@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from mutualnet3d.models.switchable_net import SwitchableNet
+from mutualnet3d.models.slimmable_base import SlimmableBase
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 from mutualnet3d.shapes import SubnetConfig
 
@@ -24,7 +24,7 @@ class LayerRun(NamedTuple):
     output_shape: tuple[int, ...]
 
 
-def dry_run(model: SwitchableNet, config: SubnetConfig) -> list[LayerRun]:
+def dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
     """Return every layer with channels, in the order in which `config` runs them.
 
     On torch's meta device: no statistics are needed and none are written.

@@ -11,13 +11,13 @@ from torch import nn
 from mutualnet3d.models.channel_flow import channel_flow
 from mutualnet3d.models.dry_run import dry_run
 from mutualnet3d.models.network import VideoNet
-from mutualnet3d.models.switchable_net import SwitchableNet
+from mutualnet3d.models.slimmable_base import SlimmableBase
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, SlimSqueezeExcitation
 from mutualnet3d.shapes import SubnetConfig
 
 
 @torch.no_grad()
-def extract(model: SwitchableNet, config: SubnetConfig, fold_norms: bool = False) -> VideoNet:
+def extract(model: SlimmableBase, config: SubnetConfig, fold_norms: bool = False) -> VideoNet:
     """Return the sub-network `config` of `model` as an ordinary network, in evaluation mode.
 
     It is called with a list of clips, like the model, has layers of `torch.nn` alone (and pytorchvideo's blocks around

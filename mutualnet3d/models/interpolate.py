@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from mutualnet3d.models.dry_run import dry_run
+from mutualnet3d.models.slimmable_base import SlimmableBase
 from mutualnet3d.models.statistics import NormStatistics
-from mutualnet3d.models.switchable_net import SwitchableNet
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, round_channels
 from mutualnet3d.shapes import SubnetConfig
 
 
-def interpolate(model: SwitchableNet, configs: Sequence[SubnetConfig], max_loss: float = 0.5) -> None:
+def interpolate(model: SlimmableBase, configs: Sequence[SubnetConfig], max_loss: float = 0.5) -> None:
     """Give `configs` statistics without data, all of them or none.
 
     Args:
@@ -46,7 +46,7 @@ def neighbours(config: SubnetConfig, calibrated: Iterable[SubnetConfig]) -> tupl
     return None if narrower is None or wider is None else (narrower, wider)
 
 
-def interpolated(model: SwitchableNet, config: SubnetConfig) -> NormStatistics:
+def interpolated(model: SlimmableBase, config: SubnetConfig) -> NormStatistics:
     """Return statistics of `config`, between its `neighbours`' as the input channels of each layer are (where these do
     not change, as its width is). A channel that the narrower one does not have has the wider one's, changed as much as
     the others are on average.
@@ -63,7 +63,7 @@ def interpolated(model: SwitchableNet, config: SubnetConfig) -> NormStatistics:
             f"{config.size} and {config.frames} frames; calibrated widths: {', '.join(map(str, widths)) or 'none'}"
         )
     narrower, wider = pair
-    share_of_width = (config.width - narrower.width) / (wider.width - narrower.width)
+    weight_of_width = (config.width - narrower.width) / (wider.width - narrower.width)
     inputs = [inputs_of_norms(model, subnet) for subnet in (narrower, config, wider)]
     statistics = {}
     for name, norm in model.norms():
@@ -71,13 +71,13 @@ def interpolated(model: SwitchableNet, config: SubnetConfig) -> NormStatistics:
         is_slimmed = len(low[0]) < len(high[0])
         channels = round_channels(config.width, norm.num_features) if is_slimmed else len(high[0])
         few, some, many = (counts[name] for counts in inputs)
-        share = (some - few) / (many - few) if many > few else share_of_width
-        mean, variance = (_between(a, b, share, channels) for a, b in zip(low, high, strict=True))
+        weight = (some - few) / (many - few) if many > few else weight_of_width
+        mean, variance = (_between(a, b, weight, channels) for a, b in zip(low, high, strict=True))
         statistics[name] = mean, variance
     return statistics
 
 
-def inputs_of_norms(model: SwitchableNet, config: SubnetConfig) -> dict[str, int]:
+def inputs_of_norms(model: SlimmableBase, config: SubnetConfig) -> dict[str, int]:
     """Return, by batch norm, the number of channels that its convolution adds up; 1 after a depthwise one."""
     inputs, last = {}, 1
     for run in dry_run(model, config):
@@ -88,11 +88,11 @@ def inputs_of_norms(model: SwitchableNet, config: SubnetConfig) -> dict[str, int
     return inputs
 
 
-def _between(low_C: torch.Tensor, high_C: torch.Tensor, share: float, channels: int) -> torch.Tensor:
-    """Return `channels` values: `share` of the way from `low_C` to `high_C` where both have them; of the others the
+def _between(low_C: torch.Tensor, high_C: torch.Tensor, weight: float, channels: int) -> torch.Tensor:
+    """Return `channels` values: `weight` of the way from `low_C` to `high_C` where both have them; of the others the
     wider one's, changed as much as those have changed on average."""
     values_C = high_C[:channels].clone()
     common = min(len(low_C), channels)
-    values_C[:common] = torch.lerp(low_C[:common], high_C[:common], share)
+    values_C[:common] = torch.lerp(low_C[:common], high_C[:common], weight)
     values_C[common:] *= values_C[:common].abs().sum() / high_C[:common].abs().sum().clamp(min=1e-12)
     return values_C

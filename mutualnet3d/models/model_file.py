@@ -34,8 +34,8 @@ class TrainedNetwork:
     """Tensors of a network in a file of this project.
 
     Args:
-        weights: by pytorchvideo's names.
-        statistics: of sub-networks, as `SubnetStatistics.state_dict` gives them.
+        weights: tensors by pytorchvideo's names.
+        statistics: statistics of sub-networks, the result of `SubnetStatistics.state_dict`.
         step: training steps that the weights have seen.
     """
 
@@ -104,10 +104,10 @@ class ModelFile:
         return cls(
             network=TrainedNetwork(model.state_dict(), model.statistics.state_dict(), step),
             builder=model.builder,
-            arguments=plain(model.arguments),
+            arguments=to_builtins(model.arguments),
             class_names=class_names,
-            preprocessing=plain(preprocessing),
-            space=plain(space),
+            preprocessing=to_builtins(preprocessing),
+            space=to_builtins(space),
             channels_last=channels_last,
             config=config,
             versions=versions_of("mutualnet3d", "torch"),
@@ -188,10 +188,10 @@ def model_file_of(content: Any, path: str) -> ModelFile:
     return ModelFile(network=trained_network(content), **description)
 
 
-def plain(value: Any) -> Any:
+def to_builtins(value: Any) -> Any:
     """Return `value` in mappings, lists, numbers and strings; a clip shape is a mapping of frames and size."""
     if isinstance(value, ClipShape):
         return asdict(value)
     if isinstance(value, Mapping):
-        return {name: plain(part) for name, part in value.items()}
-    return list(map(plain, value)) if isinstance(value, list | tuple) else value
+        return {name: to_builtins(part) for name, part in value.items()}
+    return list(map(to_builtins, value)) if isinstance(value, list | tuple) else value

@@ -104,7 +104,7 @@ def _in_pathway(block: str, pathway: str, inside: str, several: bool) -> str:
 
 
 def fold_shortcut_norms(state: dict[str, torch.Tensor], model: SlimmableNet) -> None:
-    """Where `state` has a batch norm on a shortcut and the model has none, put its effect in evaluation elsewhere.
+    """Fold the batch norms on shortcuts that `state` has and the model has not into other layers, for evaluation.
 
     PySlowFast's X3D has one in its first stage, where the shortcut's convolution keeps the number of channels;
     pytorchvideo's has the convolution alone. Its scale goes into that convolution, its shift into the batch norm at the

@@ -1,4 +1,4 @@
-"""The network that runs at many costs, as its users have it: switched, cut out, given statistics without data."""
+"""Slimmable network, for users: its sub-networks switched to, extracted, or given interpolated statistics."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from mutualnet3d.models.extract import extract
 from mutualnet3d.models.interpolate import interpolate
 from mutualnet3d.models.network import VideoNet
-from mutualnet3d.models.switchable_net import SwitchableNet
+from mutualnet3d.models.slimmable_base import SlimmableBase
 from mutualnet3d.shapes import SubnetConfig
 
 
-class SlimmableNet(SwitchableNet):
+class SlimmableNet(SlimmableBase):
     """Network of pytorchvideo's blocks with slimmable layers.
 
     Its state dict has pytorchvideo's names. Called outside `active` it is the full network with its tracked statistics,
     like any network; inside `active` it is a sub-network. It returns logits in training and in evaluation alike.
 
-    Args, attributes and shape are those of `SwitchableNet`; and
+    Args, attributes and shape are those of `SlimmableBase`; and
 
     Attributes:
         builder: name of the function that built it, in `models.build.BUILDERS`; "" for any other.
-        arguments: that function's arguments, for a file to build it again.
+        arguments: values that the function was called with, by name, for a file to build the network again.
     """
 
     builder: str = ""

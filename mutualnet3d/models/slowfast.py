@@ -45,7 +45,7 @@ class _EvaluatedFeatures:
         features: laterals and pooled features.
         clip_shape: shape of Fast's clip tensor.
         collecting: True in calibration, where batch norms take the batch's statistics.
-        statistics: those that Fast's batch norms had otherwise.
+        statistics: mean and variance of each of Fast's batch norms; empty in calibration.
     """
 
     features: list[torch.Tensor]
@@ -200,8 +200,7 @@ def build_slowfast(
         beta_inv: Slow's channels over Fast's.
         fusion_conv_channel_ratio: a lateral's channels over Fast's.
         fusion_kernel_size: temporal kernel of the laterals, frames.
-        num_block_temp_kernel: for Slow and for Fast, the number of blocks of each stage that have temporal kernels.
-            Default: all.
+        num_block_temp_kernel: number of blocks with temporal kernels in each stage, of Slow and of Fast; None: all.
         zero_init_final_bn: True to start every block as its shortcut alone (the scale of its last batch norm is 0).
 
     Raises:

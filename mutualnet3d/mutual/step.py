@@ -16,7 +16,7 @@ import torch
 
 from mutualnet3d.mutual.losses import distillation_loss, label_loss
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.slimmable_model import SwitchableModel
+from mutualnet3d.slimmable_model import SlimmableForward
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class StepResult:
 
 
 def mutual_step(
-    model: SwitchableModel,
+    model: SlimmableForward,
     clips_for: Callable[[SubnetConfig], Sequence[torch.Tensor]],
     labels: torch.Tensor,
     full: SubnetConfig,

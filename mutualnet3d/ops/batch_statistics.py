@@ -62,6 +62,6 @@ def local_statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         shifted = torch.sub(piece, near_C, out=buffer[: len(piece)])
         statistics.append(torch.ops.aten.batch_norm_update_stats(shifted, None, None, 0.0))
     means, variances = (torch.stack(column) for column in zip(*statistics, strict=True))
-    share_K1 = means.new_tensor([len(piece) / len(rows_NC) for piece in pieces])[:, None]
-    mean = (means * share_K1).sum(0)
-    return near_C + mean, ((variances + (means - mean).square()) * share_K1).sum(0)
+    weight_K1 = means.new_tensor([len(piece) / len(rows_NC) for piece in pieces])[:, None]
+    mean = (means * weight_K1).sum(0)
+    return near_C + mean, ((variances + (means - mean).square()) * weight_K1).sum(0)

@@ -82,6 +82,6 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         # A tensor: BatchNorm3d makes it a number, and the GPU's host has to wait for that.
-        share = self.num_batches_tracked.to(mean_C.dtype).reciprocal() if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean_C, share)
-        self.running_var.lerp_(variance_C * (count / (count - 1)), share)
+        factor = self.num_batches_tracked.to(mean_C.dtype).reciprocal() if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean_C, factor)
+        self.running_var.lerp_(variance_C * (count / (count - 1)), factor)

@@ -1,4 +1,4 @@
-"""From the bytes of decoded clips to a network's input."""
+"""Normalisation of decoded clips: uint8 to a network's input."""
 
 from __future__ import annotations
 

@@ -29,20 +29,20 @@ def save_confusion_plot(confusion_KK: torch.Tensor, names: Sequence[str], path: 
     """
     figures, colors = require("matplotlib.figure", "plot"), require("matplotlib.colors", "plot")
     num_classes = len(names)
-    share_KK = confusion_KK.double() / confusion_KK.sum(dim=1, keepdim=True).clamp(min=1)
+    fraction_KK = confusion_KK.double() / confusion_KK.sum(dim=1, keepdim=True).clamp(min=1)
     side = min(4.0 + 0.28 * num_classes, 14.0)
     figure = figures.Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     # Of many classes each is confused with several by a little: the root of the fraction makes that visible.
     norm = colors.PowerNorm(0.5 if num_classes > _MAX_NUMBERS else 1.0, vmin=0, vmax=1)
-    image = axes.imshow(share_KK.numpy(), cmap="Blues", norm=norm, interpolation="nearest")
+    image = axes.imshow(fraction_KK.numpy(), cmap="Blues", norm=norm, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the class's videos")
     if num_classes <= _MAX_NAMES:
         axes.set_xticks(range(num_classes), names, rotation=90, fontsize=8)
         axes.set_yticks(range(num_classes), names, fontsize=8)
     if num_classes <= _MAX_NUMBERS:
         for row, column in (confusion_KK > 0).nonzero().tolist():
-            shade = "white" if share_KK[row, column] > 0.5 else "black"
+            shade = "white" if fraction_KK[row, column] > 0.5 else "black"
             number = int(confusion_KK[row, column])
             axes.text(column, row, str(number), ha="center", va="center", fontsize=8, color=shade)
     axes.set_xlabel("taken for")

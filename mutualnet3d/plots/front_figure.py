@@ -59,12 +59,12 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     }
     accuracies = [row.top1 for row in (*points, *others)]
     lowest, highest = min(accuracies), max(accuracies)
-    room = 0.25 * (highest - lowest) or 1.0
+    margin = 0.25 * (highest - lowest) or 1.0
     return go.Figure(
         [pale, line, mark],
         layout={
             "xaxis": {"title": {"text": "milliseconds per clip, measured here"}},
-            "yaxis": {"title": {"text": "top-1 accuracy, %"}, "range": [lowest - room, highest + room]},
+            "yaxis": {"title": {"text": "top-1 accuracy, %"}, "range": [lowest - margin, highest + margin]},
             "annotations": [name],
             "showlegend": False,
             "height": 460,

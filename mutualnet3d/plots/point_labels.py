@@ -23,18 +23,20 @@ _PLACES = (
 )
 
 
-def place_labels(axes: Axes, labels: Iterable[tuple[float, float, str, dict[str, Any]]], taken: Sequence[Bbox]) -> None:
+def place_labels(
+    axes: Axes, labels: Iterable[tuple[float, float, str, dict[str, Any]]], occupied: Sequence[Bbox]
+) -> None:
     """Put labels beside their points, the first ones first; one that finds no free place is left out.
 
-    No label covers another, a line of `axes` or the pixels `taken`, and none leaves the frame. Call it after everything
-    else has its place: places are computed in pixels.
+    No label covers another, a line of `axes` or the pixels `occupied`, and none leaves the frame. Call it after
+    everything else has its place: places are computed in pixels.
 
     Args:
         axes: axes of the picture.
         labels: x, y (data), text, and its style (keywords of `axes.annotate`).
-        taken: pixels that markers and error bars cover.
+        occupied: pixels that markers and error bars cover.
     """
-    taken = list(taken)
+    occupied = list(occupied)
     frame = axes.get_window_extent()
     drawn = [line for line in axes.lines if line.get_linestyle() != "None"]
     lines = [line.get_transform().transform_path(line.get_path()) for line in drawn]
@@ -44,8 +46,12 @@ def place_labels(axes: Axes, labels: Iterable[tuple[float, float, str, dict[str,
             label.set(position=(right, up), ha=ha, va=va)
             box = label.get_window_extent().padded(2)  # neighbours without a gap read as one word
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            if inside and not box.count_overlaps(taken) and not any(path.intersects_bbox(box, False) for path in lines):
-                taken.append(box)
+            if (
+                inside
+                and not box.count_overlaps(occupied)
+                and not any(path.intersects_bbox(box, False) for path in lines)
+            ):
+                occupied.append(box)
                 break
         else:
             label.remove()

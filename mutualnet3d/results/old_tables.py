@@ -25,7 +25,7 @@ _INT8_BACKEND = "openvino-int8"
 _INT8_FACTS = {"int8_device": "device", "int8_clips": "calibration_clips"}
 
 
-def upgrade(entries: Sequence[Any], context: Mapping[str, Any], path: str) -> tuple[list[Row], dict[str, Any]]:
+def upgrade_table(entries: Sequence[Any], context: Mapping[str, Any], path: str) -> tuple[list[Row], dict[str, Any]]:
     """Return the rows and the context of today from those of an old file.
 
     A row of single views or of int8 needs all its numbers; where one is not known there is none, as before.

@@ -243,15 +243,15 @@ def checked_bounds(gflops: float | None, milliseconds: float | None) -> dict[str
 
 
 def _nothing_within(rows: Sequence[Row], bounds: Mapping[str, float]) -> str:
-    asked = " and ".join(f"{cost}={bound:g}" for cost, bound in bounds.items())
+    budget = " and ".join(f"{cost}={bound:g}" for cost, bound in bounds.items())
     cheapest = {cost: min(rows, key=lambda row: getattr(row, cost)) for cost in bounds}
     if any(getattr(row, cost) > bounds[cost] for cost, row in cheapest.items()):
         costs = [
             f"the cheapest in {cost} is {row.config} with {getattr(row, cost):.4g}" for cost, row in cheapest.items()
         ]
-        return f"no sub-network fits {asked}; {'; '.join(costs)}"
+        return f"no sub-network fits {budget}; {'; '.join(costs)}"
     costs = [
         f"the cheapest in {cost} is {row.config} with gflops {row.gflops:.4g} and milliseconds {row.milliseconds:.4g}"
         for cost, row in cheapest.items()
     ]
-    return f"no sub-network fits {asked} together, though each alone can be met; {'; '.join(costs)}"
+    return f"no sub-network fits {budget} together, though each alone can be met; {'; '.join(costs)}"

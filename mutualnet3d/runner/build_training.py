@@ -79,7 +79,7 @@ def build_lr_schedule(cfg: CfgNode) -> Callable[[float], float]:
     return with_warmup(schedule, warmup_epochs=cfg.SOLVER.WARMUP_EPOCHS, warmup_start_lr=warmup_start_lr)
 
 
-def share_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
+def sync_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
     """Let batch norms see the clips of several processes, if `BN.NORM_TYPE` is sync_batchnorm.
 
     Raises:

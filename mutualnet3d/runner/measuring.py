@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import torch
 
 from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.deploy.backends import torch_threads
 from mutualnet3d.deploy.clip_network import normalize_of
 from mutualnet3d.deploy.load import build_network_of, check_same, load_model_file
 from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT
@@ -61,7 +60,7 @@ def measure_latency(
     preprocessing = Preprocessing.from_json(model_file.preprocessing, checkpoint)
     normalize = normalize_of(preprocessing, model_file.memory_format).to(device)
     make_clips = partial(blank_clips, model, normalize, device, num_clips=batch_size)
-    with _threads(threads), evaluation_forward(model) as forward:
+    with torch_threads(threads), evaluation_forward(model) as forward:
         latencies = measure_latencies(forward, configs, make_clips, device, num_rounds=num_runs)
         return table.with_milliseconds(
             latencies.milliseconds,
@@ -71,15 +70,3 @@ def measure_latency(
             latency_runs=num_runs,
             milliseconds_of="one forward pass of the whole batch",
         )
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Give PyTorch `number` threads inside the block; None: leave it as it is."""
-    before = torch.get_num_threads()
-    if number is not None:
-        torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

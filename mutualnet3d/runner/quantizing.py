@@ -66,7 +66,7 @@ def quantize_tested(
     Raises:
         ModuleNotFoundError: nncf is not installed.
         FileNotFoundError: a list of videos is not there.
-        TooManyBadVideos: of the training list, or all of the test's.
+        TooManyBadVideos: too many videos of the training list are bad, or all of the test's.
         ValueError: there is no table, or no row of one of `configs`; overrides that change the network or its clips;
             videos, views or the ensemble of these are not those of the table's test.
     """
@@ -121,11 +121,9 @@ def _config(networks: CheckpointNetworks, overrides: Sequence[Any]) -> CfgNode:
     if not text:
         raise ValueError(f"{networks.path}: no config in it, so it is not known where its data are; {MODEL_FILE_HINT}")
     cfg = parse_stored_cfg(text, f"{networks.path}: its config", overrides)
-    asked, stored = build_preprocessing(cfg).to_json(), networks.preprocessing.to_json()
+    new, stored = build_preprocessing(cfg).to_json(), networks.preprocessing.to_json()
     changed = [
-        f"{name} {asked[name]!r}, not {stored[name]!r}"
-        for name in asked
-        if name != "timeout" and asked[name] != stored[name]
+        f"{name} {new[name]!r}, not {stored[name]!r}" for name in new if name != "timeout" and new[name] != stored[name]
     ]
     if changed:
         raise ValueError(f"overrides change what {networks.path} is given: {'; '.join(changed)}")

@@ -21,7 +21,7 @@ from mutualnet3d.log import logger
 from mutualnet3d.runner.session import Session
 
 # Settings that do not change the trained weights; a resumed run may have others without a warning.
-_KEYS_FREE_TO_CHANGE = (
+_KEYS_WITHOUT_EFFECT = (
     "OUTPUT_DIR",
     "LOG_PERIOD",
     "PROFILE_STEPS",
@@ -158,7 +158,7 @@ class TrainState:
         step, processes = int(content["step"]), content["processes"]
         self.session.records.write({"kind": "resumed", "step": step, "checkpoint": path})
         logger.info("resumed from %s, %d steps done (config %s)", path, step, content["cfg_hash"])
-        changed = changed_keys(content["cfg"], self.session.cfg.dump(), _KEYS_FREE_TO_CHANGE)
+        changed = changed_keys(content["cfg"], self.session.cfg.dump(), _KEYS_WITHOUT_EFFECT)
         if changed:
             logger.warning("the config is another one than the checkpoint's: %s", "; ".join(changed))
         shard = self.session.shard

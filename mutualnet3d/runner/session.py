@@ -61,7 +61,7 @@ class Session:
         self.device = device_of(launch)
         self.normalize = build_normalize(cfg).to(self.device)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
-        self.model = build_model(cfg).to(self.device, memory_format=memory_format_of(cfg))  # type: ignore[call-overload]
+        self.model = build_model(cfg).to(self.device, memory_format=configured_memory_format(cfg))  # type: ignore[call-overload]
         if self.shard.rank:  # each process drops other features
             torch.manual_seed(int(np.random.SeedSequence((cfg.RNG_SEED, self.shard.rank)).generate_state(1)[0]))
 
@@ -72,8 +72,8 @@ class Session:
         before = torch.get_num_threads()
         if self.device.type == "cpu":
             cores = threads_of(self.launch, os.environ)
-            free = max(cores - self.cfg.DATA_LOADER.NUM_WORKERS, cores // 2, 1)
-            torch.set_num_threads(min(before, free))
+            remaining = max(cores - self.cfg.DATA_LOADER.NUM_WORKERS, cores // 2, 1)
+            torch.set_num_threads(min(before, remaining))
         try:
             yield
         finally:
@@ -171,14 +171,14 @@ def on_main(make: Callable[[], bytes]) -> bytes:
     return distributed.broadcast(make() if distributed.is_main() else None)
 
 
-def memory_format_of(cfg: CfgNode) -> torch.memory_format:
+def configured_memory_format(cfg: CfgNode) -> torch.memory_format:
     """Return the memory format of clips and weights."""
     return torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
 
 
 def build_normalize(cfg: CfgNode) -> Normalize:
     """Return the step from a loader's clips to a network's input."""
-    return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, memory_format_of(cfg), cfg.DATA.REVERSE_INPUT_CHANNEL)
+    return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, configured_memory_format(cfg), cfg.DATA.REVERSE_INPUT_CHANNEL)
 
 
 def blank_clips(

@@ -29,7 +29,7 @@ from mutualnet3d.runner.build_training import (
     build_optimizer_step,
     build_train_step,
     build_validation,
-    share_norms,
+    sync_norms,
 )
 from mutualnet3d.runner.resume import TrainState
 from mutualnet3d.runner.session import Session
@@ -62,7 +62,7 @@ def _train(session: Session, signals: Signals) -> str:
     networks: list[SlimmableNet] = [session.model]
     if averaged is not None:
         networks.append(averaged.model)  # type: ignore[arg-type]
-    share_norms(cfg, networks)
+    sync_norms(cfg, networks)
     optimizer_step = build_optimizer_step(cfg, session.model)
     validation = build_validation(session, networks[-1] if cfg.TEST.USE_EMA else session.model, split)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
 import numpy as np
 from iopath.common.file_io import g_pathmgr
@@ -33,9 +32,7 @@ class FrameFolder:
     def __enter__(self) -> FrameFolder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the frames at `indices`, RGB, uint8 (H, W, 3); all have the size of the first, to which others are

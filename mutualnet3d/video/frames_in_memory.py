@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,9 +53,7 @@ class FramesInMemory:
     def __enter__(self) -> FramesInMemory:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Return the frames at `indices`, uint8 (H, W, 3)."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import Protocol, Self
 
 import numpy as np
-
-Self = TypeVar("Self", bound="OpenVideo")
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,6 @@ class ReadableVideo(Protocol):
 class OpenVideo(ReadableVideo, Protocol):
     """A readable video that is a context manager, which closes it."""
 
-    def __enter__(self: Self) -> Self: ...
+    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...

@@ -24,12 +24,13 @@ CONFIGS = (SubnetConfig(1.0, 32, 4), SubnetConfig(0.5, 32, 2))
 
 
 def write_tested(folder, class_names=("0", "1"), statistics=None):
-    """What a test run leaves of two sub-networks: the network, the model file's path, the table and its path.
+    """Write the files of a test run of two sub-networks; return the network, the model file's path, the table and its
+    path.
 
     Args:
         folder: place of the files.
         class_names: names of the classes.
-        statistics: those of the model file; None: the network's own.
+        statistics: statistics in the model file; None: the network's own.
     """
     cfg = m3.load_cfg("X3D_tiny_mutual.yaml", as_overrides({**TINY, "OUTPUT_DIR": "1"}))
     model = build_model(cfg)
@@ -77,7 +78,7 @@ def test_writes_the_table_with_times_of_here(tested, tmp_path, run_tool):
 
     new = QueryTable.load(str(output))
     assert new.rows == tuple(
-        replace(row, milliseconds=each.milliseconds) for row, each in zip(table.rows, new.rows, strict=True)
+        replace(row, milliseconds=new_row.milliseconds) for row, new_row in zip(table.rows, new.rows, strict=True)
     )
     assert all(0 < row.milliseconds != 10.0 for row in new.rows)
     facts = {

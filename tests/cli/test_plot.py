@@ -25,14 +25,14 @@ def save(tmp_path):
 
 
 def test_all_formats(run_tool, save, tmp_path):
-    ours, one, other = save("ours"), save("one", TABLE.rows[:1]), save("other", TABLE.rows[1:2])
+    mutual_table, first_table, second_table = save("ours"), save("one", TABLE.rows[:1]), save("other", TABLE.rows[1:2])
     words = [
         "--output",
         tmp_path / "t",
         "--tables",
-        f"mutual={ours}",
+        f"mutual={mutual_table}",
         "--separate",
-        f"alone={one},{other}",
+        f"alone={first_table},{second_table}",
         "--paper",
         "x3d_m",
     ]
@@ -69,11 +69,11 @@ def test_the_paper_alone(run_tool, tmp_path):
 
 
 def test_devices_that_differ(run_tool, save, tmp_path):
-    here, there = save("here"), save("there", device="NVIDIA H100", threads=1)
-    words = ["--output", tmp_path / "t", "--tables", f"a={here}", f"b={there}"]
+    of_cpu, of_gpu = save("here"), save("there", device="NVIDIA H100", threads=1)
+    words = ["--output", tmp_path / "t", "--tables", f"a={of_cpu}", f"b={of_gpu}"]
     message = (
-        f"times on different devices do not compare: {here} has milliseconds per clip, cpu, 2 threads; "
-        f"{there} has milliseconds per clip, NVIDIA H100, 1 thread\n"
+        f"times on different devices do not compare: {of_cpu} has milliseconds per clip, cpu, 2 threads; "
+        f"{of_gpu} has milliseconds per clip, NVIDIA H100, 1 thread\n"
     )
     status, out, err = run_tool(TOOL, *words, "--cost", "milliseconds")
     assert (status, out, err) == (2, "", f"error: {message}")
@@ -84,12 +84,13 @@ def test_devices_that_differ(run_tool, save, tmp_path):
 
 
 def test_views_that_differ_are_worth_a_warning(run_tool, save, tmp_path):
-    one, ten = save("one"), save("ten", views=Views(10, 3))
-    words = ["--output", tmp_path / "t", "--tables", f"a={one}", f"b={ten}", "--formats", "png"]
+    one_view, thirty_views = save("one"), save("ten", views=Views(10, 3))
+    words = ["--output", tmp_path / "t", "--tables", f"a={one_view}", f"b={thirty_views}", "--formats", "png"]
     status, _, err = run_tool(TOOL, *words)
     assert status == 0
     assert err == (
-        f"warning: accuracies over different views do not compare: {one}: 1 x 1 views; {ten}: 10 x 3 views\n"
+        f"warning: accuracies over different views do not compare: {one_view}: 1 x 1 views; "
+        f"{thirty_views}: 10 x 3 views\n"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mutualnet3d.cli.predict import find_videos, main
+from mutualnet3d.cli.predict import expand_lists, main
 from mutualnet3d.deploy import Predictor
 from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
@@ -47,23 +47,23 @@ def predict(run_tool, tested):
     return run
 
 
-def without_times(found):
-    return {name: value for name, value in found.items() if name != "milliseconds"}
+def without_times(line):
+    return {name: value for name, value in line.items() if name != "milliseconds"}
 
 
 def test_json_lines_are_what_the_predictor_says(predict, tested, videos):
     paths = [str(videos / name) for name in ("numbered.mp4", "some noise.mp4")]
     status, out, err = predict(*paths, "--gflops", 0.6, "--views", "2x3", "--top", 1, "--json")
     predictor = Predictor.load(tested, backend="pytorch", threads=1)
-    found = [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
     expected = [predictor.predict(path, gflops=0.6, views=(2, 3), top=1).to_json() for path in paths]
     assert status == 0
-    assert [without_times(each) for each in found] == [without_times(each) for each in expected]
-    assert [(each["source"], each["config"], each["views"]) for each in found] == [
+    assert [*map(without_times, lines)] == [*map(without_times, expected)]
+    assert [(line["source"], line["config"], line["views"]) for line in lines] == [
         (path, "w0.5-s32-t2", 6) for path in paths
     ]
-    for each in found:
-        times = each["milliseconds"]
+    for line in lines:
+        times = line["milliseconds"]
         assert times["total"] == pytest.approx(times["decode"] + times["prepare"] + times["network"])
     closing = err.splitlines()[-1]
     assert re.fullmatch(
@@ -101,11 +101,11 @@ def test_a_video_that_cannot_be_read_does_not_stop_the_others(predict, videos, a
     assert [reason.partition(": ")[0] for reason in reasons] == [bad, gone]
     assert "3 videos, 2 of them could not be read; w1.0-s32-t4 on pytorch; median ms" in err
     if as_json:
-        found = [json.loads(line) for line in out.splitlines()]
-        assert found[:2] == [
+        lines = [json.loads(line) for line in out.splitlines()]
+        assert lines[:2] == [
             {"source": path, "error": reason} for path, reason in zip((bad, gone), reasons, strict=True)
         ]
-        assert (found[2]["source"], len(found)) == (good, 3)
+        assert (lines[2]["source"], len(lines)) == (good, 3)
     else:
         assert [line.split()[0] for line in out.splitlines()[:2]] == ["video", good]
         assert bad not in out
@@ -122,7 +122,7 @@ def test_lists_stand_for_their_videos(videos, tmp_path, monkeypatch):
     (tmp_path / "clip.3gp").write_text("")
     (tmp_path / "odd.txt").write_text("clip.3gp\nd.mp4\ngone.ogv\n")
     odd = os.path.join(str(tmp_path), "odd.txt")
-    assert find_videos([odd]) == [f"{tmp_path}/clip.3gp", f"{tmp_path}/d.mp4", f"{tmp_path}/gone.ogv"]
+    assert expand_lists([odd]) == [f"{tmp_path}/clip.3gp", f"{tmp_path}/d.mp4", f"{tmp_path}/gone.ogv"]
     (tmp_path / "kinetics.csv").write_text("path label\na.mp4 0\nsub/b c.mp4 7\n")
     (tmp_path / "named.csv").write_text("a.mp4,very bright\n")
     (tmp_path / "names.txt").write_text("dark\nvery bright\n")
@@ -130,13 +130,13 @@ def test_lists_stand_for_their_videos(videos, tmp_path, monkeypatch):
     paths, kinetics, named = (os.path.join(folder, name) for name in ("paths.txt", "kinetics.csv", "named.csv"))
     of_paths = [f"{folder}/a b.mp4", f"{folder}/c.MKV", "/elsewhere/d.webm"]
     of_kinetics = [f"{folder}/a.mp4", f"{folder}/sub/b c.mp4"]
-    assert find_videos([paths]) == of_paths
-    assert find_videos(["x.mp4", kinetics, "y", paths]) == ["x.mp4", *of_kinetics, "y", *of_paths]
-    assert find_videos([named], str(tmp_path / "names.txt")) == [f"{folder}/a.mp4"]
+    assert expand_lists([paths]) == of_paths
+    assert expand_lists(["x.mp4", kinetics, "y", paths]) == ["x.mp4", *of_kinetics, "y", *of_paths]
+    assert expand_lists([named], str(tmp_path / "names.txt")) == [f"{folder}/a.mp4"]
     monkeypatch.chdir(tmp_path)
-    assert find_videos(["paths.txt"])[0] == "a b.mp4"
+    assert expand_lists(["paths.txt"])[0] == "a b.mp4"
     with pytest.raises(ValueError, match=r"named\.csv:1: label must be .*; names of classes need a label file"):
-        find_videos([named])
+        expand_lists([named])
 
 
 def test_folders_of_pictures_are_predicted(predict, tmp_path):
@@ -146,19 +146,19 @@ def test_folders_of_pictures_are_predicted(predict, tmp_path):
             Image.new("RGB", (64, 48), (20 * number,) * 3).save(tmp_path / name / f"{number}.png")
     (tmp_path / "list.txt").write_text("a\nb\n")
     status, out, _ = predict(tmp_path / "b", tmp_path / "list.txt", "--subnet", "w0.5-s32-t2", "--json")
-    found = [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
     assert status == 0
-    assert [each["source"] for each in found] == [str(tmp_path / name) for name in ("b", "a", "b")]
-    assert found[0]["labels"] == found[1]["labels"]
+    assert [line["source"] for line in lines] == [str(tmp_path / name) for name in ("b", "a", "b")]
+    assert lines[0]["labels"] == lines[1]["labels"]
 
 
 def test_a_list_is_predicted(predict, videos, tmp_path):
     (tmp_path / "list.csv").write_text(f"{videos}/numbered.mp4 1\n{videos}/some noise.mp4 0\n")
     status, out, _ = predict(tmp_path / "list.csv", "--subnet", "w0.5-s32-t2", "--json")
-    found = [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
     assert status == 0
-    assert [each["source"] for each in found] == [f"{videos}/numbered.mp4", f"{videos}/some noise.mp4"]
-    assert {each["config"] for each in found} == {"w0.5-s32-t2"}
+    assert [line["source"] for line in lines] == [f"{videos}/numbered.mp4", f"{videos}/some noise.mp4"]
+    assert {line["config"] for line in lines} == {"w0.5-s32-t2"}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_ctrl_c_is_one_line(predict, videos, monkeypatch):
 
 
 def test_who_reads_the_output_may_leave(tested, videos, monkeypatch, capsys):
-    """As `| head` does."""
+    """A reader that closes the pipe, such as `| head`."""
     read, write = os.pipe()
     os.close(read)
     words = [videos / "numbered.mp4", "--checkpoint", tested, "--backend", "pytorch", "--json"]
@@ -227,5 +227,5 @@ def test_another_back_end(predict, videos):
         [json.loads(line) for line in predict(*words, backend=name)[1].splitlines()] for name in ("pytorch", "openvino")
     )
     assert (of_pytorch["backend"], of_openvino["backend"]) == ("pytorch", "openvino")
-    for ours, other in zip(of_pytorch["labels"], of_openvino["labels"], strict=True):
-        assert (ours["name"], ours["score"]) == (other["name"], pytest.approx(other["score"], abs=1e-4))
+    for label, other in zip(of_pytorch["labels"], of_openvino["labels"], strict=True):
+        assert (label["name"], label["score"]) == (other["name"], pytest.approx(other["score"], abs=1e-4))

@@ -107,15 +107,15 @@ def test_a_time_that_is_held_and_its_trace(demo, output, tmp_path):
     status, out, _ = demo(video, "--milliseconds", 1e5, "--seconds", 1.5, "--stride", 0.25, "--trace-plot", trace)
     assert status == 0
     # Windows of 0.67 s, the last one ends after 1.67 s. One sub-network ran all the time.
-    found = r": 36 frames; 5 windows on pytorch, \d+\.\d ms in the median, 100 % within 100000 ms; w\S+ 5 x\n"
-    assert re.search(found, out)
+    pattern = r": 36 frames; 5 windows on pytorch, \d+\.\d ms in the median, 100 % within 100000 ms; w\S+ 5 x\n"
+    assert re.search(pattern, out)
     assert len(decoded(output)[0]) == 36
     with Image.open(trace) as picture:
         assert picture.format == "PNG"
 
 
 def test_the_budget_and_the_front_are_drawn(demo, output, tmp_path, monkeypatch):
-    """What `draw_overlay` is given, for each frame."""
+    """Arguments of `draw_overlay`, for each frame."""
     given = []
 
     def draw(frame_HWC, prediction, **settings):
@@ -193,9 +193,9 @@ def test_ctrl_c_ends_a_recording_and_keeps_it(camera, demo, output, monkeypatch)
     interrupt_the_third_window(monkeypatch)
     status, out, _ = demo(7)
     assert status == 0
-    found = re.search(r"drawn\.mp4: (\d+) frames; 2 windows on pytorch", out)
-    assert found
-    assert len(decoded(output)[0]) == int(found[1])
+    closing = re.search(r"drawn\.mp4: (\d+) frames; 2 windows on pytorch", out)
+    assert closing
+    assert len(decoded(output)[0]) == int(closing[1])
     assert files(output) == ["drawn.mp4"]
     assert FakeCamera.num_closed >= 1
 

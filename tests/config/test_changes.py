@@ -10,7 +10,7 @@ def dump(*overrides):
 
 def test_what_differs_is_told_by_key():
     then, now = dump(), dump("SOLVER.BASE_LR", 0.5, "MUTUAL.SIZES", [48], "TEST.BATCH_SIZE", 1)
-    assert changed_keys(then, now, free=["TEST"]) == [
+    assert changed_keys(then, now, ignored=["TEST"]) == [
         "MUTUAL.SIZES: [48, 40, 32] -> [48]",
         "SOLVER.BASE_LR: 0.05 -> 0.5",
     ]

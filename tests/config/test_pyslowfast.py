@@ -116,15 +116,15 @@ def test_what_would_be_another_run_or_is_no_key_is_refused(load, section, values
 
 
 def test_no_key_is_in_two_tables():
-    ours = set(_keys(default_cfg()))
-    theirs = [
+    own_keys = set(_keys(default_cfg()))
+    foreign_keys = [
         f"{section}.{name}" if section else name
         for section, names in pyslowfast._WITHOUT_EFFECT.items()
         for name in names.split()
-    ] + list(pyslowfast._ONE_VALUE)
-    assert len(theirs) == len(set(theirs))
-    assert not ours & set(theirs)
-    assert all(re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", key) for key in theirs)
+    ] + list(pyslowfast._FIXED_VALUES)
+    assert len(foreign_keys) == len(set(foreign_keys))
+    assert not own_keys & set(foreign_keys)
+    assert all(re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", key) for key in foreign_keys)
 
 
 def _keys(node, prefix=""):

@@ -25,7 +25,7 @@ def smooth_clips():
     }
 
 
-def plain_clips(level=0):
+def grey_clips(level=0):
     return {shape: torch.full((shape.frames, 3, shape.size, shape.size), level).byte() for shape in (LARGE, SMALL)}
 
 
@@ -91,8 +91,8 @@ def test_gpus_are_not_seeded(monkeypatch):
 def test_memory_formats_give_the_same(augment):
     clips = smooth_clips()
     channels_last = {shape: clip.contiguous(memory_format=torch.channels_last) for shape, clip in clips.items()}
-    for plain, last in zip(draws(augment, clips, 4), draws(augment, channels_last, 4), strict=True):
-        assert all(torch.equal(plain[shape], last[shape]) for shape in clips)
+    for contiguous, last in zip(draws(augment, clips, 4), draws(augment, channels_last, 4), strict=True):
+        assert all(torch.equal(contiguous[shape], last[shape]) for shape in clips)
 
 
 @pytest.mark.parametrize("kind", ["rand_augment", "color_jitter", "gray"])
@@ -133,7 +133,7 @@ def test_nothing_asked_for_changes_nothing():
 
 def test_colour_jitters_range():
     """Contrast and saturation leave a plain grey as it is: what is left is the brightness, 0.6 to 1.4 times 100."""
-    clip = {SMALL: plain_clips(100)[SMALL][:1, :, :4, :4]}
+    clip = {SMALL: grey_clips(100)[SMALL][:1, :, :4, :4]}
     levels = [result[SMALL].unique().tolist() for result in draws(Augment(color_jitter=0.4), clip, 400)]
     assert all(len(level) == 1 for level in levels)
     assert (min(levels)[0], max(levels)[0]) == (60, 139)  # rounded down
@@ -232,7 +232,7 @@ def test_turned_pictures_are_filled_with_the_mean_colour():
     augment = Augment(rand_augment="rand-m9-n2", mean=(0.2, 0.4, 0.6))
     colours = {
         tuple(result[SMALL][0, :, y, x].tolist())
-        for result in draws(augment, plain_clips(0), 40)
+        for result in draws(augment, grey_clips(0), 40)
         for y in (0, 47)
         for x in (0, 47)
     }
@@ -260,7 +260,7 @@ def erased_box(clip_TCHW, level=0):
 @pytest.mark.parametrize("mode", ["const", "rand", "pixel"])
 def test_the_same_box_is_erased_everywhere(mode):
     augment = Augment(erase_probability=1.0, erase_mode=mode, mean=(0.9,) * 3, std=(0.05,) * 3)
-    for result in draws(augment, plain_clips(0), 20):
+    for result in draws(augment, grey_clips(0), 20):
         large, small = (erased_box(result[shape]) for shape in (LARGE, SMALL))
         np.testing.assert_allclose(large, small, atol=0.5 / 96 + 0.5 / 48 + 1e-9)
         for clip_TCHW in result.values():
@@ -269,7 +269,7 @@ def test_the_same_box_is_erased_everywhere(mode):
 
 
 def test_constant_boxes_are_0_after_normalising():
-    clip_TCHW = Augment(erase_probability=1.0, erase_mode="const")(plain_clips(9), np.random.default_rng(0))[LARGE]
+    clip_TCHW = Augment(erase_probability=1.0, erase_mode="const")(grey_clips(9), np.random.default_rng(0))[LARGE]
     colours = clip_TCHW.unique().tolist()
     assert colours == [9, 115]
     normalised = (115 / 255 - 0.45) / 0.225
@@ -281,7 +281,7 @@ def test_constant_boxes_are_0_after_normalising():
 def test_random_boxes_have_one_colour_in_all_shapes():
     augment = Augment(erase_probability=1.0, erase_mode="rand", mean=(0.3, 0.5, 0.7), std=(0.05, 0.1, 0.05))
     colours = []
-    for result in draws(augment, plain_clips(255), 300):
+    for result in draws(augment, grey_clips(255), 300):
         inside = {}
         for shape, clip_TCHW in result.items():
             top, left, bottom, right = (erased_box(clip_TCHW, 255) * shape.size).round().astype(int)
@@ -296,7 +296,7 @@ def test_random_boxes_have_one_colour_in_all_shapes():
 
 def test_noise_is_new_for_every_pixel_and_frame():
     augment = Augment(erase_probability=1.0, mean=(0.5,) * 3, std=(0.1,) * 3)
-    clip_TCHW = augment(plain_clips(0), np.random.default_rng(0))[LARGE]
+    clip_TCHW = augment(grey_clips(0), np.random.default_rng(0))[LARGE]
     top, left, bottom, right = (erased_box(clip_TCHW) * 96).round().astype(int)
     noise = clip_TCHW[..., top:bottom, left:right].float() / 255
     assert noise.mean().item() == pytest.approx(0.5, abs=0.01)
@@ -325,7 +325,7 @@ def test_areas_aspects_and_places_of_boxes():
 
 def test_several_boxes_share_the_area():
     augment = Augment(erase_probability=1.0, erase_mode="const", erase_count=3)
-    clip = {SMALL: plain_clips(0)[SMALL][:1]}
+    clip = {SMALL: grey_clips(0)[SMALL][:1]}
     shares = [(result[SMALL] != 0).float().mean().item() for result in draws(augment, clip, 300)]
     assert max(shares) < 0.35
     # The mean area, less what overlaps; three boxes of full size would cover over 40 %.

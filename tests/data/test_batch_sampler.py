@@ -200,10 +200,10 @@ def test_a_bad_video_moves_the_shard_that_met_it_alone():
             sampler.finish_step()
         return steps, sampler
 
-    plain = [batches(rank)[0] for rank in range(2)]
-    (bad,) = set(plain[0][0]) - set(plain[0][1]) - {plain[0][0][1]}
+    without_bad = [batches(rank)[0] for rank in range(2)]
+    (bad,) = set(without_bad[0][0]) - set(without_bad[0][1]) - {without_bad[0][0][1]}
     moved, sampler = batches(0, {bad})
-    assert moved[0] == [plain[0][0][1], plain[0][1][0]]
+    assert moved[0] == [without_bad[0][0][1], without_bad[0][1][0]]
     assert sampler.bad_before(1) == {bad: 0}
     assert sampler.bad_before(0) == {}
 

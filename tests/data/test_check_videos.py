@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from mutualnet3d.data import check_videos as check
-from mutualnet3d.data.check_videos import Result, Summary, check_list, check_video, check_videos
+from mutualnet3d.data.check_videos import CheckSummary, Result, check_list, check_video, check_videos
 from tests.conftest import numbered_frames, write_video
 
 
 def die(path, min_frames):
-    """What a decoder may do to its process."""
+    """Kill the process, as a decoder may; a stand-in for `check_video`."""
     if "broken" in path:
         os.kill(os.getpid(), signal.SIGKILL)
     return f"{path} done"
@@ -106,7 +106,7 @@ def test_report_and_clean_list(mixed_list):
     )
     assert str(summary) == "6 videos: 3 ok, 1 missing, 1 bad, 1 short"
     assert not summary.all_ok
-    assert Summary(ok=2, missing=0, bad=0, short=0).all_ok
+    assert CheckSummary(ok=2, missing=0, bad=0, short=0).all_ok
     header, bad, missing, short = output.read_text().splitlines()
     assert header == "path,status,reason"
     assert bad.startswith(f"{mixed_list / 'bad.mp4'},bad,")

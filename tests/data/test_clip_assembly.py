@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from mutualnet3d.data.clip_assembly import ClipAssembler, Views
+from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.errors import FrameCountCorrected
@@ -45,7 +45,7 @@ def naive(frames, shape, choice, box):
 def test_each_shape_is_the_clip_that_is_made_for_it_alone(frames, seed):
     spans, crops = RandomSpans(SPAN), RandomCrops((40, 48), 32, flip=True)
     video = Recorded(frames, 24.0)
-    clips = ClipAssembler().assemble(video, SHAPES, Views(spans, crops), np.random.default_rng(seed))
+    clips = ClipAssembler().assemble(video, SHAPES, ViewSampler(spans, crops), np.random.default_rng(seed))
     rng = np.random.default_rng(seed)
     choice = spans.sample(rng, 0, video.info)
     box = crops.box(rng, 0, 48, 64)
@@ -62,7 +62,9 @@ def test_views_are_crops_within_spans(frames):
     spans, crops = UniformSpans(SPAN, 3), UniformCrops(48, 40, 3)
     video, assembler = Recorded(frames, 24.0), ClipAssembler()
     for _ in range(2):  # in the same memory
-        clips = assembler.assemble(video, SHAPES, Views(spans, crops, range(3), range(3)), np.random.default_rng(0))
+        clips = assembler.assemble(
+            video, SHAPES, ViewSampler(spans, crops, range(3), range(3)), np.random.default_rng(0)
+        )
         for shape in SHAPES:
             expected = [
                 naive(frames, shape, spans.sample(None, span, video.info), crops.box(None, crop, 48, 64))
@@ -70,14 +72,14 @@ def test_views_are_crops_within_spans(frames):
                 for crop in range(3)
             ]
             assert torch.equal(torch.stack(clips[shape]), torch.stack(expected))
-    some = assembler.assemble(video, SHAPES, Views(spans, crops, (2,), (1,)), np.random.default_rng(0))
+    some = assembler.assemble(video, SHAPES, ViewSampler(spans, crops, (2,), (1,)), np.random.default_rng(0))
     assert all(torch.equal(some[shape][0], clips[shape][7]) for shape in SHAPES)
     assert len(video.asked) == 3
 
 
 def test_clips_outlive_the_next(frames):
     assembler = ClipAssembler()
-    settings = SHAPES, Views(RandomSpans(SPAN), RandomCrops((40, 48), 32, flip=False))
+    settings = SHAPES, ViewSampler(RandomSpans(SPAN), RandomCrops((40, 48), 32, flip=False))
     first = assembler.assemble(FramesInMemory(frames), *settings, np.random.default_rng(0))
     copies = {shape: clip.clone() for shape, (clip,) in first.items()}
     assembler.assemble(FramesInMemory(255 - frames), *settings, np.random.default_rng(1))
@@ -94,7 +96,7 @@ def test_after_a_corrected_count_the_draws_are_the_same(frames):
 
     promising = Promising(frames, 24.0)
     promising.info = VideoInfo(100, 24.0)
-    settings = SHAPES, Views(RandomSpans(SPAN), RandomCrops((40, 48), 32, flip=True))
+    settings = SHAPES, ViewSampler(RandomSpans(SPAN), RandomCrops((40, 48), 32, flip=True))
     generators = np.random.default_rng(7), np.random.default_rng(7)
     corrected = ClipAssembler().assemble(promising, *settings, generators[0])
     right = ClipAssembler().assemble(FramesInMemory(frames, 24.0), *settings, generators[1])

@@ -73,8 +73,8 @@ def test_frames_without_a_rate_are_of_the_rate_that_the_network_is_for():
     default, same, slower = (reader.read(frames, SHAPES[:1], fps=fps).clips[SHAPES[0]] for fps in (None, 24.0, 12.0))
     assert torch.equal(default, same)
     # 8 frames, every 4th of 24 per second: 32 frames from frame 14 on, ends included; at 12 per second 16 from 22 on.
-    assert [int(each) // 2 for each in default[0, [0, -1], 0, 0, 0]] == [14, 45]
-    assert [int(each) // 2 for each in slower[0, [0, -1], 0, 0, 0]] == [22, 37]
+    assert [int(grey) // 2 for grey in default[0, [0, -1], 0, 0, 0]] == [14, 45]
+    assert [int(grey) // 2 for grey in slower[0, [0, -1], 0, 0, 0]] == [22, 37]
 
 
 def test_a_folder_of_pictures_gives_the_clips_of_its_frames(noisy_frames, tmp_path):

@@ -49,7 +49,7 @@ def test_fewer_frames_are_spread_evenly_or_are_some_of_the_full_clips(among_full
 def test_uniform_spans_ignore_the_generator():
     sampler = UniformSpans(ClipSpan(4, 2, 24.0), num_spans=3)
     spans = [sampler.sample(rng(seed), span, VideoInfo(32, 24.0)) for seed, span in enumerate([0, 1, 2])]
-    assert [each.frame_indices(4).tolist() for each in spans] == [[0, 2, 4, 7], [8, 10, 12, 15], [16, 18, 20, 23]]
+    assert [span.frame_indices(4).tolist() for span in spans] == [[0, 2, 4, 7], [8, 10, 12, 15], [16, 18, 20, 23]]
 
 
 def test_random_segments_draw_from_borders_that_neighbours_share():

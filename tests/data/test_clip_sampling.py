@@ -135,7 +135,7 @@ def test_some_of(among, count, expected):
 )
 def test_segments(num_frames, count, first, last):
     made = segments(num_frames, count)
-    assert [each.tolist() for each in made] == [first, last]
+    assert [bounds.tolist() for bounds in made] == [first, last]
     for place in range(count):  # PySlowFast's formula, by its words
         assert made[0][place] == int(np.round((num_frames - 1) / count * place))
         assert made[1][place] == int(np.round((num_frames - 1) / count * (place + 1)))

@@ -8,7 +8,7 @@ from PIL import Image
 from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
-from mutualnet3d.data.dataset import Clip, Failure, VideoDataset, collate
+from mutualnet3d.data.dataset import ClipSample, Failure, VideoDataset, collate
 from mutualnet3d.data.lists import Video
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.errors import FrameCountCorrected
@@ -177,7 +177,7 @@ def test_a_folder_of_pictures_is_a_video(tmp_path):
 def test_collate_stacks_what_is_there_and_keeps_the_order(numbered_video, tmp_path):
     dataset = dataset_of(numbered_video, tmp_path / "none.mp4")
     items = [dataset[ClipRequest(index, SHAPES[:2], epoch)] for epoch, index in enumerate([0, 1, 0, 0])]
-    assert [isinstance(item, Clip) for item in items] == [True, False, True, True]
+    assert [isinstance(item, ClipSample) for item in items] == [True, False, True, True]
     loaded = collate(items)
     assert loaded.batch.clips[SHAPES[1]].shape == (3, 8, 3, 24, 24)
     assert torch.equal(loaded.batch.clips[SHAPES[0]][2], items[3].clips[SHAPES[0]].permute(0, 3, 1, 2))

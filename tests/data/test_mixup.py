@@ -36,9 +36,9 @@ def test_mixup_commutes_with_normalising():
     clip_BTCHW = torch.randint(0, 256, (4, 2, 3, 6, 6), dtype=torch.uint8)
     normalize = Normalize([0.4, 0.45, 0.5], [0.2, 0.225, 0.25])
     mixture = Mixture(0.3, None, 0.0, 5)
-    plain_BCTHW = Normalize([0.0] * 3, [1.0 / 255.0] * 3)(clip_BTCHW)
+    unnormalized_BCTHW = Normalize([0.0] * 3, [1.0 / 255.0] * 3)(clip_BTCHW)
     mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1, 1) for v in ([0.4, 0.45, 0.5], [0.2, 0.225, 0.25]))
-    expected = (mixture.clips(plain_BCTHW) - mean) / std
+    expected = (mixture.clips(unnormalized_BCTHW) - mean) / std
     torch.testing.assert_close(mixture.clips(normalize(clip_BTCHW)), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mutualnet3d.data import prepare_videos as prepare
-from mutualnet3d.data.prepare_videos import Summary, prepare_videos
+from mutualnet3d.data.prepare_videos import PreparationSummary, prepare_videos
 from mutualnet3d.files.atomic import temporary_path
 from mutualnet3d.video.errors import VideoEncodeError
 from mutualnet3d.video.reader import VideoReader
@@ -44,7 +44,7 @@ def test_a_data_set_is_prepared_and_gone_on_with(tmp_path, data):
     out = tmp_path / "out"
     lists = [str(data / "train.csv")]
     summary = prepare_videos(str(data), str(out), SMALL, lists=lists, workers=2)
-    assert summary == Summary(encoded=2, present=0, failed=1)
+    assert summary == PreparationSummary(encoded=2, present=0, failed=1)
     assert str(summary) == "3 videos: 2 encoded, 0 there already, 1 failed"
     assert files_below(out) == ["a class/one.mp4", "b/two.mp4", "failed.csv", "train.csv"]
     assert [frame.shape for frame in decoded(out / "a class" / "one.mp4")] == [(32, 42, 3)] * 6
@@ -56,11 +56,11 @@ def test_a_data_set_is_prepared_and_gone_on_with(tmp_path, data):
     before = (out / "b" / "two.mp4").stat().st_mtime_ns
     (out / "a class" / "one.mp4").unlink()
     write_video(data / "b" / "bad.avi", numbered_frames(6), codec="libx264")  # mended
-    assert prepare_videos(str(data), str(out), SMALL, lists=lists) == Summary(encoded=2, present=1, failed=0)
+    assert prepare_videos(str(data), str(out), SMALL, lists=lists) == PreparationSummary(encoded=2, present=1, failed=0)
     assert (out / "b" / "two.mp4").stat().st_mtime_ns == before
     assert (out / "failed.csv").read_text() == "path,reason\n"
     assert (out / "train.csv").read_text() == 'b/two.mp4 1\n"a class/one.mp4" 0\nb/bad.mp4 1\n'
-    assert prepare_videos(str(data), str(out), SMALL) == Summary(encoded=0, present=3, failed=0)
+    assert prepare_videos(str(data), str(out), SMALL) == PreparationSummary(encoded=0, present=3, failed=0)
 
 
 def die_in_the_middle(job, encoding):
@@ -84,9 +84,9 @@ def test_a_process_that_dies_leaves_no_half_file(tmp_path, data, monkeypatch):
 def test_trouble_with_one_video_and_with_all(tmp_path, monkeypatch, numbered_video):
     (tmp_path / "file").touch()
     job = str(numbered_video), str(tmp_path / "file" / "out.mp4")
-    outcome = prepare._encode(job, SMALL)
-    assert isinstance(outcome, prepare._NoOutput)
-    assert outcome.reason.startswith(f"{tmp_path / 'file' / 'out.mp4'}: FileExistsError: ")
+    result = prepare._encode(job, SMALL)
+    assert isinstance(result, prepare._NoOutput)
+    assert result.reason.startswith(f"{tmp_path / 'file' / 'out.mp4'}: FileExistsError: ")
 
     error = ValueError("width not divisible")
 
@@ -94,13 +94,13 @@ def test_trouble_with_one_video_and_with_all(tmp_path, monkeypatch, numbered_vid
         raise error
 
     monkeypatch.setattr(prepare, "transcode", refuse)
-    outcome = prepare._encode(job, SMALL)
-    assert isinstance(outcome, prepare._Failed)
-    assert outcome.reason == f"{numbered_video}: cannot be encoded: ValueError: width not divisible"
+    result = prepare._encode(job, SMALL)
+    assert isinstance(result, prepare._Failed)
+    assert result.reason == f"{numbered_video}: cannot be encoded: ValueError: width not divisible"
     error = VideoEncodeError("out.mp4: cannot be encoded: ExternalError: x264")
-    outcome = prepare._encode(job, SMALL)
-    assert isinstance(outcome, prepare._Failed)
-    assert outcome.reason == f"{numbered_video}: out.mp4: cannot be encoded: ExternalError: x264"
+    result = prepare._encode(job, SMALL)
+    assert isinstance(result, prepare._Failed)
+    assert result.reason == f"{numbered_video}: out.mp4: cannot be encoded: ExternalError: x264"
 
 
 def test_output_that_cannot_be_written_stops_the_run(tmp_path, data):

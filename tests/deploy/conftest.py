@@ -9,7 +9,7 @@ import torch
 from mutualnet3d.deploy.export import export
 from mutualnet3d.deploy.load import load_checkpoint_networks
 from tests.cli.test_latency import write_tested
-from tests.conftest import generators_as_found, write_video
+from tests.conftest import restored_generators, write_video
 from tests.deploy.networks import source_of
 
 
@@ -32,7 +32,7 @@ def video(tmp_path_factory):
 def exported(tmp_path_factory):
     """A tiny X3D that was tested, and a bundle of it in all formats."""
     folder = tmp_path_factory.mktemp("exported")
-    with generators_as_found(), torch.random.fork_rng(devices=[]):
+    with restored_generators(), torch.random.fork_rng(devices=[]):
         _, checkpoint, _, _ = write_tested(folder, class_names=["dark", "bright"])
         tested = load_checkpoint_networks(checkpoint)
         return tested, export(tested, str(folder / "bundle"))

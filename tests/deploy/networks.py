@@ -15,7 +15,7 @@ from mutualnet3d.models import SlimmableNet, costs, resnet
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.shapes import SubnetConfig
-from tests.models.families import FAMILIES, NATIVE, NUM_CLASSES, calibrated, randomise
+from tests.models.families import FAMILIES, FULL_CLIP, NUM_CLASSES, calibrated, randomise
 
 FULL, SMALL = SubnetConfig(1.0, 64, 4), SubnetConfig(0.5, 48, 2)
 CLASS_NAMES = tuple(f"class {number}" for number in range(NUM_CLASSES))
@@ -35,15 +35,15 @@ def table_of(model: SlimmableNet, *configs: SubnetConfig, **context: object) -> 
 
 
 def short(family: str) -> SlimmableNet:
-    """A tiny network of one block a stage: exporting takes as long as there are layers."""
+    """Return a tiny network of one block a stage: the time of an export grows with the number of layers."""
     if family == "x3d":
-        model = build_x3d(full_clip=NATIVE, num_classes=NUM_CLASSES, width_factor=1.0, depth_factor=0.2, dim_c5=64)
+        model = build_x3d(full_clip=FULL_CLIP, num_classes=NUM_CLASSES, width_factor=1.0, depth_factor=0.2, dim_c5=64)
     else:
-        theirs = (pytorchvideo.models.resnet, pytorchvideo.models.slowfast)
-        depths = [resnet.STAGE_DEPTHS, *(module._MODEL_STAGE_DEPTH for module in theirs)]
+        modules = (pytorchvideo.models.resnet, pytorchvideo.models.slowfast)
+        depths = [resnet.STAGE_DEPTHS, *(module._MODEL_STAGE_DEPTH for module in modules)]
         with ExitStack() as stack:
-            for each in depths:
-                stack.enter_context(mock.patch.dict(each, {50: (1, 1, 1, 1)}))
+            for stage_depths in depths:
+                stack.enter_context(mock.patch.dict(stage_depths, {50: (1, 1, 1, 1)}))
             model = FAMILIES[family]()
     randomise(model)
     return model.eval()

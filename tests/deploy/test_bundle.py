@@ -30,7 +30,7 @@ def test_what_a_killed_export_left_does_not_hinder_the_next(tmp_path, monkeypatc
     monkeypatch.setattr(atomic.shutil, "rmtree", lambda *args, **kwargs: None)  # as if it was killed
     with pytest.raises(KeyError):
         write_bundle(str(path), {}, None, lambda folder: {}["no networks"])
-    assert [each.name[:8] for each in path.parent.iterdir()] == [".bundle."]
+    assert [entry.name[:8] for entry in path.parent.iterdir()] == [".bundle."]
     monkeypatch.undo()
     bundle = export(source, str(path), [SMALL], ["pytorch"])
     assert bundle.configs == (SMALL,)
@@ -92,16 +92,16 @@ def test_other_folders_are_no_bundles(tmp_path, copied):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('"version": 1', '"version": 9', r"bundle\.json: version 9; this release reads 1"),
         ('"mutualnet3d.bundle"', '"another"', r"bundle\.json: not the description of a bundle"),
         ('"schema"', "schema", r"bundle\.json: not a JSON file"),
     ],
 )
-def test_other_descriptions_are_refused(old, new, said, copied):
+def test_other_descriptions_are_refused(old, new, message, copied):
     (copied / DESCRIPTION).write_text((copied / DESCRIPTION).read_text().replace(old, new, 1))
     (copied / SUMS).unlink()
     bundle_module._write_sums(str(copied))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         Bundle.load(str(copied))

@@ -20,8 +20,8 @@ def test_bytes_in_logits_out(family, tmp_path):
         expected = source.network().extract(SMALL)(inputs)
         logits = ClipNetwork(source.network().extract(SMALL), source.preprocessing)(*clips)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
-    plain = normalize_of(HOW, torch.contiguous_format)
-    assert not torch.equal(plain(clips[0].permute(0, 1, 4, 2, 3)), inputs[0])
+    not_reversed = normalize_of(HOW, torch.contiguous_format)
+    assert not torch.equal(not_reversed(clips[0].permute(0, 1, 4, 2, 3)), inputs[0])
 
 
 def test_a_program_says_nothing_of_this_machine(tmp_path):

@@ -33,26 +33,26 @@ def test_every_format_gives_the_eager_logits(family, tmp_path):
     assert bundle.configs == (SMALL,)
     assert set(bundle.networks[SMALL].differences) == set(EXACT)
     assert 0 < max(bundle.networks[SMALL].differences.values()) <= MAX_DIFFERENCE == 1e-4
-    names = [each.name for each in onnx.load(bundle.onnx(SMALL)).graph.input]
+    names = [port.name for port in onnx.load(bundle.onnx(SMALL)).graph.input]
     assert names == (["slow", "fast"] if family == "slowfast" else ["clip"])
     for batch in (1, 3):
         clips = random_clips(source.shapes(SMALL), batch, seed=7)
-        wanted = eager_logits(source, SMALL, clips)
-        assert wanted.std() > 1e-2 * wanted.abs().max()  # not one number, whatever the clip
+        expected = eager_logits(source, SMALL, clips)
+        assert expected.std() > 1e-2 * expected.abs().max()  # not one number, whatever the clip
         for name in EXACT:
             got = BACKENDS[export_module.FORMATS[name]](bundle, CPU, 1).forward(SMALL)(clips)
-            assert (got - wanted).abs().max() <= MAX_DIFFERENCE * wanted.abs().max()
+            assert (got - expected).abs().max() <= MAX_DIFFERENCE * expected.abs().max()
 
 
 def test_eager_logits_are_those_of_normalised_clips(tmp_path):
     source = source_of("x3d", tmp_path)
     (clip_BTHWC,) = random_clips(source.shapes(SMALL), 2)
     clip_BCTHW = clip_BTHWC.permute(0, 4, 1, 2, 3) / 255
-    mean, std = (torch.tensor(each).view(1, 3, 1, 1, 1) for each in (HOW.mean, HOW.std))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1, 1) for values in (HOW.mean, HOW.std))
     model = source.network()
     with torch.no_grad(), model.active(SMALL):
-        wanted = model([(clip_BCTHW - mean) / std])
-    torch.testing.assert_close(eager_logits(source, SMALL, [clip_BTHWC]), wanted, rtol=1e-4, atol=1e-5)
+        expected = model([(clip_BCTHW - mean) / std])
+    torch.testing.assert_close(eager_logits(source, SMALL, [clip_BTHWC]), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_bundle_has_all_that_running_it_takes(exported):
@@ -71,7 +71,7 @@ def test_a_bundle_has_all_that_running_it_takes(exported):
         batch, *rest = entry.type.tensor_type.shape.dim
         assert (entry.name, entry.type.tensor_type.elem_type) == ("clip", onnx.TensorProto.UINT8)
         assert batch.dim_param
-        assert [each.dim_value for each in rest] == [config.frames, config.size, config.size, 3]
+        assert [side.dim_value for side in rest] == [config.frames, config.size, config.size, 3]
         assert not [node for node in model.graph.node if node.op_type == "BatchNormalization"]
 
 
@@ -81,7 +81,7 @@ def test_a_difference_fails_the_export_and_leaves_nothing(tmp_path, monkeypatch)
     monkeypatch.setattr(export_module, "eager_logits", wrong)
     with pytest.raises(ParityError, match=r"sub-network w0\.5-s48-t2 as pt2, 2 clips at once: a difference of 0\.0002"):
         export(source, str(tmp_path / "bundle"), [SMALL], ["pt2"])
-    assert [each.name for each in tmp_path.iterdir()] == ["calibrated.pyth"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["calibrated.pyth"]
 
 
 def test_what_is_there_is_not_overwritten(tmp_path):
@@ -91,7 +91,7 @@ def test_what_is_there_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("configs", "formats", "said"),
+    ("configs", "formats", "message"),
     [
         ([SMALL], ["tflite"], r"formats are \['tflite'\]; allowed: one or more of onnx, openvino, pt2, pytorch"),
         (
@@ -101,8 +101,8 @@ def test_what_is_there_is_not_overwritten(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_exported_is_refused(configs, formats, said, tmp_path):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_exported_is_refused(configs, formats, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         export(source_of("x3d", tmp_path), str(tmp_path / "bundle"), configs, formats)
 
 

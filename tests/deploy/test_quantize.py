@@ -37,15 +37,15 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def plain(source):
-    """They in float32."""
+def float32_models(source):
+    """The two sub-networks in float32."""
     return {config: source.openvino(config) for config in (FULL, SMALL)}
 
 
 @pytest.fixture(scope="module")
-def quantized(source, plain):
+def quantized(source, float32_models):
     """The source that has them in int8 too, and whose table knows the accuracy."""
-    models = {config: quantize(model, clips_of(source, config)) for config, model in plain.items()}
+    models = {config: quantize(model, clips_of(source, config)) for config, model in float32_models.items()}
     return QuantizedNetworks(source, models, with_int8(source.table, 0.5, 0.25))
 
 
@@ -73,7 +73,7 @@ def inputs_of(node):
 
 
 def is_int8(node):
-    """Whether both sides of a product are quantised; weights are int8, or (depthwise) rounded as they are used."""
+    """Return True if both sides of a product are quantised: weights are int8, or (depthwise) rounded in use."""
     value, weights = inputs_of(node)
     while value.get_type_name() in ("Transpose", "Reshape"):
         value = inputs_of(value)[0]
@@ -87,13 +87,13 @@ def products_of(model):
     return [node for node in model.get_ops() if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")]
 
 
-def test_products_are_in_int8(plain, quantized):
+def test_products_are_in_int8(float32_models, quantized):
     products = products_of(quantized.openvino(SMALL, int8=True))
     outside = [node for node in products if not is_int8(node)]
-    # Those of squeeze and excitation: one behind a mean, one behind that one's ReLU.
+    # Those of squeeze and excitation: one after a mean, one after its ReLU.
     assert sorted(inputs_of(node)[0].get_type_name() for node in outside) == 4 * ["ReduceMean"] + 4 * ["Relu"]
-    assert len(products) == len(products_of(plain[SMALL])) == 29
-    assert not any(node.get_type_name() == "FakeQuantize" for node in plain[SMALL].get_ops())  # it stays as it is
+    assert len(products) == len(products_of(float32_models[SMALL])) == 29
+    assert not any(node.get_type_name() == "FakeQuantize" for node in float32_models[SMALL].get_ops())
 
 
 def test_inputs_keep_their_order():
@@ -129,8 +129,8 @@ def test_logits_are_close_and_not_rounded(quantized):
             assert node.get_type_name() != "FakeQuantize"
 
 
-def test_clips_that_the_model_does_not_take(plain, quantized):
-    model = plain[SMALL]
+def test_clips_that_the_model_does_not_take(float32_models, quantized):
+    model = float32_models[SMALL]
     with pytest.raises(ValueError, match="no clips to calibrate int8 with; give some training clips"):
         quantize(model, [])
     message = r"the model takes clips uint8 \(B, 2, 48, 48, 3\); got "
@@ -142,7 +142,7 @@ def test_clips_that_the_model_does_not_take(plain, quantized):
         quantize(model, [2 * random_clips(quantized.shapes(SMALL), 1)])
 
 
-def test_says_nothing_sends_nothing_and_does_the_same_again(plain, quantized, monkeypatch, capfd):
+def test_says_nothing_sends_nothing_and_does_the_same_again(float32_models, quantized, monkeypatch, capfd):
     sent = []
 
     class Sends:
@@ -154,7 +154,7 @@ def test_says_nothing_sends_nothing_and_does_the_same_again(plain, quantized, mo
     sends, level = Sends(), logging.getLogger("nncf").level
     monkeypatch.setattr(decorator, "telemetry", sends)
     (clips,) = zip(*clips_of(quantized, SMALL), strict=True)
-    again = quantize(plain[SMALL], [[torch.cat(clips)]])  # however they are batched
+    again = quantize(float32_models[SMALL], [[torch.cat(clips)]])  # however they are batched
     assert sent == []
     assert capfd.readouterr() == ("", "")
     assert decorator.telemetry is sends
@@ -165,18 +165,18 @@ def test_says_nothing_sends_nothing_and_does_the_same_again(plain, quantized, mo
 
 
 def test_everyones_loggers_stay_what_they_are(monkeypatch):
-    class Theirs(logging.Logger): ...
+    class OtherLogger(logging.Logger): ...
 
     before = logging.getLoggerClass()
-    monkeypatch.setattr(quantize_module, "require", lambda name: logging.setLoggerClass(Theirs) or name)
+    monkeypatch.setattr(quantize_module, "require", lambda name: logging.setLoggerClass(OtherLogger) or name)
     assert load_nncf() == "nncf"
     assert logging.getLoggerClass() is before
 
 
-def test_without_nncf(plain, quantized, monkeypatch):
+def test_without_nncf(float32_models, quantized, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ModuleNotFoundError, match=r"^nncf is not installed: pip install 'mutualnet3d\[deploy\]'$"):
-        quantize(plain[SMALL], clips_of(quantized, SMALL))
+        quantize(float32_models[SMALL], clips_of(quantized, SMALL))
 
 
 # ---- the predictor ---------------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def test_it_moves_along_the_front_and_keeps_a_trace():
         machine.load = 2.0 if 20 <= number < 50 else 1.0
         windows.append(window)
     assert len(windows) == 93
-    # The window after the load's begin is over; the ones behind it fit, but for tries of the next one.
+    # The window after the load's begin is over; the ones after it fit, but for tries of the next one.
     assert [number for number, window in enumerate(windows) if window.milliseconds > 125] == [21]
     assert windows[21].milliseconds == pytest.approx(160)
     assert machine.configs[22:50].count(ROWS[1].config) >= 25

@@ -86,9 +86,9 @@ def in_groups() -> dict[str, object]:
 
 
 def test_groups_and_tensors_of_rank_0():
-    for rank, found in enumerate(in_processes("tests.distributed.test_collectives", "in_groups", world_size=4)):
+    for rank, result in enumerate(in_processes("tests.distributed.test_collectives", "in_groups", world_size=4)):
         first = rank - rank % 2
-        assert found == {
+        assert result == {
             "pair": [first, first + 1],
             "sum": 2.0 * first + 1.0,
             "alone": None,

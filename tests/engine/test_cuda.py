@@ -1,4 +1,4 @@
-"""What only a GPU can show. benchmarks/step.py measures there."""
+"""Tests that need a GPU; benchmarks/step.py measures on one."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_losses_are_those_of_the_cpu(monkeypatch):
     for device in ("cpu", "cuda"):
         _, batch, run = make_step(device)
         losses.append([run(step, batch).losses for step in range(3)])
-    for one, two in zip(*losses, strict=True):
-        assert two == pytest.approx(one, rel=2e-3, abs=1e-5)
+    for expected, of_gpu in zip(*losses, strict=True):
+        assert of_gpu == pytest.approx(expected, rel=2e-3, abs=1e-5)
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_without_the_hosts_looking():
@@ -85,7 +85,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_without_the_hosts_looking(
     metrics = run(1, broken)
     run.prepare = prepare
     run(2, batch)  # what the host does before it looks
-    assert all(torch.equal(one, two) for one, two in zip(before, model.parameters(), strict=True))
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
     with pytest.raises(FloatingPointError, match="step 2: the loss of"):
         metrics.check_finite()
 

@@ -136,7 +136,7 @@ def test_a_model_is_run_in_evaluation_mode_and_its_mode_comes_back():
     assert not model.training
 
 
-NATIVE, NUM_VIDEOS, NUM_VIEWS = ClipShape(4, 32), 7, 3
+FULL_CLIP, NUM_VIDEOS, NUM_VIEWS = ClipShape(4, 32), 7, 3
 CONFIGS = (SubnetConfig(1.0, 32, 4), SubnetConfig(0.5, 32, 2))
 
 
@@ -157,12 +157,12 @@ def batch_of(clips: list[tuple[int, int]]) -> ClipBatch:
     )
 
 
-def share_of_a_test() -> tuple[dict, dict]:
-    """Accuracies and calibrated statistics of a small network: this process's share of seven videos, three views each,
+def shard_of_a_test() -> tuple[dict, dict]:
+    """Accuracies and calibrated statistics of a small network: this process's shard of seven videos, three views each,
     and of two calibration batches of 6 and 4 clips."""
     shard = Shard(distributed.rank(), distributed.world_size())
     torch.manual_seed(0)
-    model = build_x3d(full_clip=NATIVE, num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
+    model = build_x3d(full_clip=FULL_CLIP, num_classes=5, width_factor=1.0, depth_factor=0.3, dim_c5=32)
     batches = [[(20 + clip, 0) for clip in clips] for clips in (range(6), range(6, 10))]
     mine = [batch_of(clips) for clips in batches[shard.rank :: shard.world_size]]
     assert calibrate(model, CONFIGS, mine, prepare, distributed.sum_over_ranks) == 10
@@ -186,7 +186,7 @@ def share_of_a_test() -> tuple[dict, dict]:
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_any_number_of_processes_calibrates_and_evaluates_alike(world_size):
     """Seven videos divide by neither; of three processes one has no calibration batch."""
-    accuracies, statistics = share_of_a_test()
+    accuracies, statistics = shard_of_a_test()
     assert (
         len(
             {accuracy.top1 for accuracy in accuracies.values()}
@@ -194,7 +194,7 @@ def test_any_number_of_processes_calibrates_and_evaluates_alike(world_size):
         )
         > 1
     )
-    for of_each, statistics_of_each in in_processes("tests.engine.test_evaluate", "share_of_a_test", world_size):
+    for of_each, statistics_of_each in in_processes("tests.engine.test_evaluate", "shard_of_a_test", world_size):
         assert of_each == accuracies  # to the last digit
         for config, of_norm in statistics.items():
             for name, pair in of_norm.items():

@@ -35,17 +35,17 @@ def weights(model):
 def test_steps_are_those_of_torchs_plain_optimizer():
     model = make_model()
     optimizer_step = OptimizerStep(build_sgd(model, **SETTINGS))
-    plain = copy.deepcopy(model)
-    decayed = [plain[0].weight, plain[2].weight]
-    others = [plain[0].bias, *plain[1].parameters(), plain[2].bias]
+    reference = copy.deepcopy(model)
+    decayed = [reference[0].weight, reference[2].weight]
+    others = [reference[0].bias, *reference[1].parameters(), reference[2].bias]
     groups = [{"params": decayed, "weight_decay": 1e-2}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True, foreach=False)
     for seed in range(4):
         step(model, optimizer_step, seed)
         optimizer.zero_grad()
-        loss_of(plain, seed).backward()
+        loss_of(reference, seed).backward()
         optimizer.step()
-    torch.testing.assert_close(weights(model), weights(plain), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(weights(model), weights(reference), rtol=1e-6, atol=1e-7)
 
 
 def test_no_step_from_losses_that_are_not_finite_nor_after_them():
@@ -70,13 +70,13 @@ def test_gradients_are_clipped():
 
 
 def test_scaled_losses_give_the_same_steps_and_an_overflow_is_left_out():
-    model, plain = make_model(), make_model()
+    model, reference = make_model(), make_model()
     scaled = OptimizerStep(build_sgd(model, **SETTINGS), scale_losses=True, clip_norm=0.5)
-    unscaled = OptimizerStep(build_sgd(plain, **SETTINGS), clip_norm=0.5)
+    unscaled = OptimizerStep(build_sgd(reference, **SETTINGS), clip_norm=0.5)
     for seed in range(3):
         step(model, scaled, seed)
-        step(plain, unscaled, seed)
-    torch.testing.assert_close(weights(model), weights(plain), rtol=1e-5, atol=1e-6)
+        step(reference, unscaled, seed)
+    torch.testing.assert_close(weights(model), weights(reference), rtol=1e-5, atol=1e-6)
     before, scale = weights(model), scaled.scaler.get_scale()
     scaled.zero_grad()
     scaled.backward(loss_of(model, 5))

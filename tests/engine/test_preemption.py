@@ -25,7 +25,7 @@ class Send(Hook):
 
 
 @pytest.fixture(autouse=True)
-def _handlers_as_found():
+def _restored_handlers():
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in handlers.items():

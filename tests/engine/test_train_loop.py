@@ -30,8 +30,8 @@ def test_hooks_run_around_every_step_in_their_order():
             calls.append((self.name, "after_train", loop.step))
 
     assert run_loop([Recorder("a"), Recorder("b")], start=4, steps=6) == [4, 5]
-    moments = [("before_train", 4), ("before_step", 4), ("after_step", 4), ("before_step", 5), ("after_step", 5)]
-    assert calls == [(name, moment, step) for moment, step in [*moments, ("after_train", 5)] for name in "ab"]
+    methods = [("before_train", 4), ("before_step", 4), ("after_step", 4), ("before_step", 5), ("after_step", 5)]
+    assert calls == [(name, method, step) for method, step in [*methods, ("after_train", 5)] for name in "ab"]
 
 
 def test_time_of_hooks_is_by_their_names(monkeypatch):

@@ -67,14 +67,14 @@ SPACE = SubnetSpace(width_range=(0.5, 1.0), sizes=(32, 24), frames=(4, 2))
 
 
 def gradients(family, rows, sync_group=None, num_parts=1):
-    """Gradients of a mutual step, tracked statistics, and what was exchanged."""
+    """Return the gradients of a mutual step, tracked statistics, and the number of bytes exchanged."""
     model = build(family)
     for _, norm in model.norms():
         norm.sync_group = sync_group
     network = TrainNetwork(model)
-    found = {"exchanged": [], "sent": 0}
+    traffic = {"sent": 0}
     if network.parallel is not None:
-        network.parallel.register_comm_hook(found, _count_and_average)
+        network.parallel.register_comm_hook(traffic, _count_and_average)
     parts = torch.arange(NUM_CLIPS)[rows].chunk(num_parts)
     full, *subnets = (SPACE.full, SPACE.smallest, SubnetConfig(0.8, 32, 2), SubnetConfig(0.8, 24, 4))
     results = []
@@ -96,19 +96,19 @@ def gradients(family, rows, sync_group=None, num_parts=1):
         "gradients": {name: parameter.grad.clone() for name, parameter in model.named_parameters()},
         "tracked": {name: value.clone() for name, value in model.named_buffers() if "running" in name},
         "losses": reduce_metrics(0, results).losses,
-        "sent": found["sent"],
+        "sent": traffic["sent"],
         "size": sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
     }
 
 
-def _count_and_average(found, bucket):
-    found["sent"] += bucket.buffer().numel() * bucket.buffer().element_size()
+def _count_and_average(traffic, bucket):
+    traffic["sent"] += bucket.buffer().numel() * bucket.buffer().element_size()
     tensor = bucket.buffer().div_(dist.get_world_size())
     return dist.all_reduce(tensor, async_op=True).get_future().then(lambda future: future.value()[0])
 
 
 def steps_of_a_half():
-    """In each of two processes: steps on its half of the clips."""
+    """Run, in each of two processes, steps on its half of the clips."""
     half = slice(0, NUM_CLIPS // 2) if dist.get_rank() == 0 else slice(NUM_CLIPS // 2, NUM_CLIPS)
     return {
         (family, way): gradients(family, half, dist.group.WORLD if way == "sync" else None, 2 if way == "parts" else 1)
@@ -122,20 +122,20 @@ def two_processes():
     return in_processes("tests.engine.test_train_network", "steps_of_a_half")
 
 
-def worst(mine, theirs):
-    """The largest difference relative to each tensor's largest value."""
-    assert mine.keys() == theirs.keys()
-    return max(((mine[name] - theirs[name]).abs().max() / theirs[name].abs().max()).item() for name in theirs)
+def worst(values, expected):
+    """Return the largest difference relative to each tensor's largest value."""
+    assert values.keys() == expected.keys()
+    return max(((values[name] - expected[name]).abs().max() / expected[name].abs().max()).item() for name in expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_with_sync_batchnorm_two_processes_are_one_on_the_joined_batch(family):
     whole = gradients(family, slice(0, NUM_CLIPS))
-    for each in two_processes():
-        mine = each[family, "sync"]
-        assert worst(mine["gradients"], whole["gradients"]) < 1e-6
-        assert worst(mine["tracked"], whole["tracked"]) < 1e-6
-        assert mine["losses"] == pytest.approx(whole["losses"], rel=1e-6)
+    for of_process in two_processes():
+        half = of_process[family, "sync"]
+        assert worst(half["gradients"], whole["gradients"]) < 1e-6
+        assert worst(half["tracked"], whole["tracked"]) < 1e-6
+        assert half["losses"] == pytest.approx(whole["losses"], rel=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -144,31 +144,31 @@ def test_without_it_gradients_are_the_mean_of_the_halves(family):
     mean = {name: (grad + halves[1]["gradients"][name]) / 2 for name, grad in halves[0]["gradients"].items()}
     whole = gradients(family, slice(0, NUM_CLIPS))
     assert worst(whole["gradients"], mean) > 1e-3  # it is not the joined batch's: batch norm saw halves
-    for each, half in zip(two_processes(), halves, strict=True):
-        assert worst(each[family, "own"]["gradients"], mean) < 1e-6
-        assert worst(each[family, "own"]["tracked"], half["tracked"]) < 1e-12  # each process keeps its own
+    for of_process, half in zip(two_processes(), halves, strict=True):
+        assert worst(of_process[family, "own"]["gradients"], mean) < 1e-6
+        assert worst(of_process[family, "own"]["tracked"], half["tracked"]) < 1e-12  # each process keeps its own
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parts_add_up_to_the_mean_of_the_quarters(family):
     size = NUM_CLIPS // 4
     quarters = [gradients(family, slice(start, start + size))["gradients"] for start in range(0, NUM_CLIPS, size)]
-    mean = {name: sum(each[name] for each in quarters) / 4 for name in quarters[0]}
-    for each in two_processes():
-        assert worst(each[family, "parts"]["gradients"], mean) < 1e-6
+    mean = {name: sum(quarter[name] for quarter in quarters) / 4 for name in quarters[0]}
+    for of_process in two_processes():
+        assert worst(of_process[family, "parts"]["gradients"], mean) < 1e-6
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_exchanges_one_set_of_gradients(family):
-    for each in two_processes():
+    for of_process in two_processes():
         for way in ("own", "sync", "parts"):
-            assert each[family, way]["sent"] == each[family, way]["size"]
+            assert of_process[family, way]["sent"] == of_process[family, way]["size"]
 
 
 def first_steps():
-    """In each of four processes: the gradients of a first and of a second step from the same weights, without and with
-    an order that is fixed before; and whether fixing it changed anything else."""
-    found = {}
+    """Compare, in each of four processes, the gradients of a first and a second step from the same weights, without and
+    with an order that is fixed before; "untouched": fixing it changed nothing else."""
+    results = {}
     for fixed in (False, True):
         model = build("slowfast").float()
         for module in model.modules():
@@ -182,7 +182,7 @@ def first_steps():
         if fixed:
             network.fix_order(SPACE.smallest, as_floats(SPACE.smallest))
             state, rng = before
-            found["untouched"] = (
+            results["untouched"] = (
                 all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
                 and torch.equal(rng, torch.get_rng_state())
                 and all(parameter.grad is None for parameter in model.parameters())
@@ -193,12 +193,12 @@ def first_steps():
             model.zero_grad(set_to_none=True)
             mutual_step(network, as_floats, labels, SPACE.full, [SPACE.smallest], no_sync=network.no_sync)
             steps.append([parameter.grad.clone() for parameter in model.parameters()])
-        found[fixed] = sum(not torch.equal(one, two) for one, two in zip(*steps, strict=True))
-    return found
+        results[fixed] = sum(not torch.equal(first, second) for first, second in zip(*steps, strict=True))
+    return results
 
 
 def test_the_first_step_of_many_processes_is_any_other_one_to_the_last_bit():
-    for each in in_processes("tests.engine.test_train_network", "first_steps", world_size=4):
-        assert each["untouched"]
-        assert each[True] == 0
-        assert each[False] > 0  # what torch's DDP does left alone: should that end, fix_order may go
+    for of_process in in_processes("tests.engine.test_train_network", "first_steps", world_size=4):
+        assert of_process["untouched"]
+        assert of_process[True] == 0
+        assert of_process[False] > 0  # what torch's DDP does left alone: should that end, fix_order may go

@@ -53,32 +53,32 @@ def assert_equal_weights(model, expected, **tolerances):
 
 
 def test_steps_are_mutual_steps_followed_by_the_optimizer(batch):
-    model, plain = make_model(), make_model()
+    model, reference = make_model(), make_model()
     run_step = make_step(model)
-    optimizer = build_sgd(plain, **SOLVER)
+    optimizer = build_sgd(reference, **SOLVER)
     for step in range(2):
         metrics = run_step(step, batch)
         full, *subnets = SPACE.at_step(0, step)
         optimizer.zero_grad()
-        result = mutual_step(plain, lambda config: prepare(batch, config), batch.label_B, full, subnets)
+        result = mutual_step(reference, lambda config: prepare(batch, config), batch.label_B, full, subnets)
         optimizer.step()
         assert metrics.step == step
         assert metrics.losses == {key: loss.item() for key, loss in result.losses.items()}
         assert metrics.top1 == {key: fraction.item() for key, fraction in result.top1.items()}
-    assert_equal_weights(model, state_of(plain), rtol=0, atol=0)
+    assert_equal_weights(model, state_of(reference), rtol=0, atol=0)
 
 
 def test_parts_have_the_mean_gradients_of_their_own_steps(batch):
     """Batch norm sees one part at a time, so that the reference runs each part alone."""
-    model, plain = make_model(), make_model()
+    model, reference = make_model(), make_model()
     make_step(model, num_parts=2)(0, batch)
-    optimizer = build_sgd(plain, **SOLVER)
+    optimizer = build_sgd(reference, **SOLVER)
     full, *subnets = SPACE.at_step(0, 0)
     for part in batch.parts(2):
         clips_for = lambda config, part=part: prepare(part, config)  # noqa: E731
-        mutual_step(plain, clips_for, part.label_B, full, subnets, backward=lambda loss: (loss / 2).backward())
+        mutual_step(reference, clips_for, part.label_B, full, subnets, backward=lambda loss: (loss / 2).backward())
     optimizer.step()
-    assert_equal_weights(model, state_of(plain), rtol=1e-6, atol=1e-7)
+    assert_equal_weights(model, state_of(reference), rtol=1e-6, atol=1e-7)
 
 
 def test_a_mixture_mixes_clips_and_labels_of_every_network(batch):
@@ -91,15 +91,15 @@ def test_a_mixture_mixes_clips_and_labels_of_every_network(batch):
         def targets(self, label_B):
             return torch.nn.functional.one_hot(label_B.flip(0), 3).float()
 
-    model, plain = make_model(), make_model()
-    steps_mixed = []
-    make_step(model, mixture_at=lambda step: steps_mixed.append(step) or Swap())(5, batch)
+    model, reference = make_model(), make_model()
+    mixup_steps = []
+    make_step(model, mixture_at=lambda step: mixup_steps.append(step) or Swap())(5, batch)
     flipped = ClipBatch(
         {shape: clip.flip(0) for shape, clip in batch.clips.items()}, batch.label_B.flip(0), batch.video_B
     )
-    make_step(plain)(5, flipped)
-    assert steps_mixed == [5]
-    assert_equal_weights(model, state_of(plain), rtol=1e-5, atol=1e-6)
+    make_step(reference)(5, flipped)
+    assert mixup_steps == [5]
+    assert_equal_weights(model, state_of(reference), rtol=1e-5, atol=1e-6)
 
 
 def test_averages_are_updated_after_the_step_and_may_be_the_teacher(batch):
@@ -118,16 +118,16 @@ def test_averages_are_updated_after_the_step_and_may_be_the_teacher(batch):
 
 def test_a_single_subnet_is_trained_with_the_labels(batch):
     narrow = SubnetConfig(0.5, 24, 2)
-    model, plain = make_model(), make_model()
+    model, reference = make_model(), make_model()
     metrics = make_step(model, lambda step: (narrow,), single_subnet=narrow)(0, batch)
     assert list(metrics.losses) == [str(narrow)]
-    optimizer = build_sgd(plain, **SOLVER)
-    with plain.active(narrow):
-        loss = torch.nn.functional.cross_entropy(plain(prepare(batch, narrow)), batch.label_B)
+    optimizer = build_sgd(reference, **SOLVER)
+    with reference.active(narrow):
+        loss = torch.nn.functional.cross_entropy(reference(prepare(batch, narrow)), batch.label_B)
         loss.backward()
     optimizer.step()
     assert metrics.losses[str(narrow)] == loss.item()
-    assert_equal_weights(model, state_of(plain), rtol=0, atol=0)
+    assert_equal_weights(model, state_of(reference), rtol=0, atol=0)
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights(batch):

@@ -16,17 +16,17 @@ from mutualnet3d.mutual import calibrate
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
 
-NATIVE = ClipShape(frames=4, size=64)
+FULL_CLIP = ClipShape(frames=4, size=64)
 NUM_CLASSES = 7
 # Arguments of the tiny X3D.
 X3D = {"width_factor": 1.0, "depth_factor": 0.7, "dim_c5": 64}
 
 FAMILIES: dict[str, Callable[[], SlimmableNet]] = {
-    "x3d": lambda: build_x3d(full_clip=NATIVE, num_classes=NUM_CLASSES, **X3D),
-    "slow": lambda: build_resnet(kind="slow", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
-    "c2d": lambda: build_resnet(kind="c2d", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
-    "i3d": lambda: build_resnet(kind="i3d", full_clip=NATIVE, num_classes=NUM_CLASSES, width_per_group=16),
-    "slowfast": lambda: build_slowfast(full_clip=NATIVE, alpha=4, num_classes=NUM_CLASSES, width_per_group=16),
+    "x3d": lambda: build_x3d(full_clip=FULL_CLIP, num_classes=NUM_CLASSES, **X3D),
+    "slow": lambda: build_resnet(kind="slow", full_clip=FULL_CLIP, num_classes=NUM_CLASSES, width_per_group=16),
+    "c2d": lambda: build_resnet(kind="c2d", full_clip=FULL_CLIP, num_classes=NUM_CLASSES, width_per_group=16),
+    "i3d": lambda: build_resnet(kind="i3d", full_clip=FULL_CLIP, num_classes=NUM_CLASSES, width_per_group=16),
+    "slowfast": lambda: build_slowfast(full_clip=FULL_CLIP, alpha=4, num_classes=NUM_CLASSES, width_per_group=16),
 }
 
 
@@ -43,8 +43,8 @@ def pytorchvideos_x3d(num_classes: int = NUM_CLASSES) -> nn.Module:
     """pytorchvideo's own network of the tiny X3D, nothing in it 0 or 1."""
     torch.manual_seed(2)
     network = create_x3d(
-        input_clip_length=NATIVE.frames,
-        input_crop_size=NATIVE.size,
+        input_clip_length=FULL_CLIP.frames,
+        input_crop_size=FULL_CLIP.size,
         model_num_class=num_classes,
         stem_dim_in=12,
         head_dim_out=X3D["dim_c5"],
@@ -57,7 +57,7 @@ def pytorchvideos_x3d(num_classes: int = NUM_CLASSES) -> nn.Module:
 
 
 def tiny(family: str) -> SlimmableNet:
-    """A tiny network of `family`, in evaluation mode, nothing in it 0 or 1."""
+    """Return a tiny network of `family`, in evaluation mode, nothing in it 0 or 1."""
     torch.manual_seed(0)
     model = FAMILIES[family]()
     randomise(model)
@@ -65,7 +65,7 @@ def tiny(family: str) -> SlimmableNet:
 
 
 def clips(model: SlimmableNet, config: SubnetConfig, batch: int = 2) -> list[torch.Tensor]:
-    return [torch.randn(batch, 3, each.frames, each.size, each.size) for each in model.input_shapes(config)]
+    return [torch.randn(batch, 3, shape.frames, shape.size, shape.size) for shape in model.input_shapes(config)]
 
 
 def calibrated(model: SlimmableNet, *configs: SubnetConfig) -> SlimmableNet:
@@ -75,7 +75,7 @@ def calibrated(model: SlimmableNet, *configs: SubnetConfig) -> SlimmableNet:
 
 
 def state_of(model: SlimmableNet) -> list[object]:
-    """What switching changes, of every layer."""
+    """Return the state of every layer that switching changes."""
     state: list[object] = [model._active]
     for module in model.modules():
         if isinstance(module, SlimConv3d | SlimLinear):
@@ -86,5 +86,5 @@ def state_of(model: SlimmableNet) -> list[object]:
 
 
 def relative(value: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest difference, as a part of the largest value expected."""
+    """Return the largest difference, as a fraction of the largest value expected."""
     return ((value - expected).abs().max() / expected.abs().max()).item()

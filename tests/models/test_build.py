@@ -22,7 +22,7 @@ def test_every_network_can_be_built_again(family):
     assert again.builder in BUILDERS
     assert type(again) is type(model)
     assert again.full_clip == model.full_clip
-    shapes, expected = ({k: v.shape for k, v in each.state_dict().items()} for each in (again, model))
+    shapes, expected = ({k: v.shape for k, v in network.state_dict().items()} for network in (again, model))
     assert shapes == expected
 
 
@@ -75,6 +75,6 @@ def test_recipes_that_cannot_be(builder, arguments, message):
     ],
 )
 def test_the_space_of_a_config(name, overrides, space):
-    found = space_of(m3.load_cfg(name, overrides))
-    assert tuple(found) == ("width_range", "sizes", "frames", "tested_sizes")
-    assert tuple(found.values()) == space
+    described = space_of(m3.load_cfg(name, overrides))
+    assert tuple(described) == ("width_range", "sizes", "frames", "tested_sizes")
+    assert tuple(described.values()) == space

@@ -10,7 +10,7 @@ from torch import nn
 from mutualnet3d.models import SlimmableNet
 from mutualnet3d.models.convert import make_slimmable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
-from tests.models.families import NATIVE, calibrated, clips, pytorchvideos_x3d, randomise
+from tests.models.families import FULL_CLIP, calibrated, clips, pytorchvideos_x3d, randomise
 
 
 @pytest.mark.parametrize(
@@ -22,26 +22,26 @@ from tests.models.families import NATIVE, calibrated, clips, pytorchvideos_x3d, 
     ids=["csn", "r2plus1d"],
 )
 def test_another_pytorchvideo_resnet_converts_too(create):
-    theirs = create()
-    randomise(theirs)
+    original = create()
+    randomise(original)
     x = torch.randn(2, 3, 8, 64, 64)
     with torch.no_grad():
-        features = torch.nn.Sequential(*theirs.eval().blocks[:-1])(x)
-        theirs.blocks[-1].pool = nn.AvgPool3d(features.shape[2:])  # theirs is of one clip shape
-        expected = theirs(x)
-    names = list(theirs.state_dict())
-    ours = SlimmableNet(make_slimmable(theirs), ClipShape(8, 64)).eval()
+        features = torch.nn.Sequential(*original.eval().blocks[:-1])(x)
+        original.blocks[-1].pool = nn.AvgPool3d(features.shape[2:])  # the original is of one clip shape
+        expected = original(x)
+    names = list(original.state_dict())
+    model = SlimmableNet(make_slimmable(original), ClipShape(8, 64)).eval()
     with torch.no_grad():
-        assert torch.equal(ours([x]), expected)
-    assert list(ours.state_dict()) == names
+        assert torch.equal(model([x]), expected)
+    assert list(model.state_dict()) == names
     config = SubnetConfig(0.5, 48, 8)
-    calibrated(ours, config)
-    x = clips(ours, config)
-    with torch.no_grad(), ours.active(config):
-        logits = ours(x)
+    calibrated(model, config)
+    x = clips(model, config)
+    with torch.no_grad(), model.active(config):
+        logits = model(x)
     assert logits.shape == (2, 5)
     with torch.no_grad():
-        torch.testing.assert_close(ours.extract(config)(x), logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.extract(config)(x), logits, rtol=1e-4, atol=1e-4)
 
 
 def test_a_layer_that_cannot_be_slimmed_is_named():
@@ -85,13 +85,13 @@ def test_what_moves_channels_about_is_named(layer, message):
 
 
 def test_a_head_that_gives_probabilities_gives_logits_afterwards():
-    theirs = create_resnet(
+    original = create_resnet(
         model_num_class=5, stem_dim_out=8, head_activation=nn.Softmax, head_pool_kernel_size=(4, 2, 2)
     )
     x = torch.randn(2, 3, 4, 64, 64)
     with torch.no_grad():
-        probabilities = theirs.eval()(x)
-        logits = SlimmableNet(make_slimmable(theirs), NATIVE).eval()([x])
+        probabilities = original.eval()(x)
+        logits = SlimmableNet(make_slimmable(original), FULL_CLIP).eval()([x])
     torch.testing.assert_close(logits.softmax(1), probabilities)
     assert not torch.allclose(logits, probabilities)
 

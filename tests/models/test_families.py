@@ -1,4 +1,4 @@
-"""What holds for every family: X3D, Slow, C2D, I3D, SlowFast."""
+"""Tests that hold for every family: X3D, Slow, C2D, I3D, SlowFast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from mutualnet3d.models import SlimmableNet
 from mutualnet3d.mutual import SubnetSpace, mutual_step
 from mutualnet3d.shapes import SubnetConfig
-from tests.models.families import FAMILIES, NATIVE, NUM_CLASSES, calibrated, clips, relative, state_of, tiny
+from tests.models.families import FAMILIES, FULL_CLIP, NUM_CLASSES, calibrated, clips, relative, state_of, tiny
 
 SUBNET = SubnetConfig(width=0.6, size=48, frames=2)
 
@@ -129,6 +129,6 @@ def test_a_clip_that_the_network_cannot_take(model):
 
 
 def test_natives_are_those_of_the_builders(model):
-    assert model.full == SubnetConfig(1.0, NATIVE.size, NATIVE.frames)
-    assert model.input_shapes(model.full)[0] == NATIVE
+    assert model.full == SubnetConfig(1.0, FULL_CLIP.size, FULL_CLIP.frames)
+    assert model.input_shapes(model.full)[0] == FULL_CLIP
     assert not torch.allclose(model(clips(model, model.full)).sum(1), torch.ones(2))  # logits, not probabilities

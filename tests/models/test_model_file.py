@@ -8,7 +8,7 @@ import torch
 from mutualnet3d.engine.checkpoint import save_checkpoint
 from mutualnet3d.files.torch_file import MODEL, read_torch_file, write_torch_file
 from mutualnet3d.models import ModelFile, SlimmableNet, read_model_file, write_model_file
-from mutualnet3d.models.model_file import TrainedNetwork, plain, trained_network
+from mutualnet3d.models.model_file import TrainedNetwork, to_builtins, trained_network
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 from tests.models.families import FAMILIES, calibrated, clips, tiny
 
@@ -56,7 +56,7 @@ def test_the_rest_of_the_description_comes_back_as_plain_values(tmp_path):
 
 
 def test_plain_values_are_those_of_files():
-    assert plain({"a": (ClipShape(4, 32), [1, (2,)])}) == {"a": [{"frames": 4, "size": 32}, [1, [2]]]}
+    assert to_builtins({"a": (ClipShape(4, 32), [1, (2,)])}) == {"a": [{"frames": 4, "size": 32}, [1, [2]]]}
 
 
 def test_interpolated_statistics_stay_interpolated(tmp_path):

@@ -79,15 +79,15 @@ def test_pyslowfasts_checkpoints_give_its_logits(name, tmp_path):
 @needs_fixtures
 @pytest.mark.parametrize("kind", ["c2d", "i3d"])
 def test_pyslowfasts_other_resnets_have_the_same_names(kind, tmp_path):
-    """C2D's and I3D's checkpoints have Slow's names; their stages lie elsewhere, behind the pooling of time."""
+    """C2D's and I3D's checkpoints have Slow's names; their stages lie elsewhere, after the pooling of time."""
     reference = json.loads((FIXTURES / "slow_8x8_r50.json").read_text())
     model = m3.create_model(f"{kind}_8x8_r50")
     own = [tuple(value.shape) for value in model.state_dict().values()]
     names = [name for name, _ in reference["state_dict"]]
     path = pyslowfast_checkpoint(tmp_path / "a.pyth", list(zip(names, own, strict=True)))
     m3.load_weights(model, path)
-    for (name, value), theirs in zip(model.state_dict().items(), names, strict=True):
-        assert torch.equal(value, fill(theirs, tuple(value.shape))), (name, theirs)
+    for (name, value), foreign_name in zip(model.state_dict().items(), names, strict=True):
+        assert torch.equal(value, fill(foreign_name, tuple(value.shape))), (name, foreign_name)
 
 
 @needs_fixtures

@@ -7,7 +7,7 @@ from torch import nn
 
 from mutualnet3d.models.resnet import build_resnet, temporal_kernels
 from mutualnet3d.shapes import ClipShape, SubnetConfig
-from tests.models.families import NATIVE, randomise
+from tests.models.families import FULL_CLIP, randomise
 
 # What pytorchvideo's hub passes to its factory for these networks.
 HUB = {
@@ -36,18 +36,18 @@ HUB = {
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize("kind", list(HUB))
 def test_full_network_has_pytorchvideos_bits(kind, memory_format, training):
-    theirs = create_resnet(model_num_class=5, stem_dim_out=8, **HUB[kind])
-    randomise(theirs)
-    ours = build_resnet(kind=kind, full_clip=NATIVE, num_classes=5, width_per_group=8)
-    ours.load_state_dict(theirs.state_dict())
+    original = create_resnet(model_num_class=5, stem_dim_out=8, **HUB[kind])
+    randomise(original)
+    model = build_resnet(kind=kind, full_clip=FULL_CLIP, num_classes=5, width_per_group=8)
+    model.load_state_dict(original.state_dict())
     x = torch.randn(2, 3, 4, 64, 64).to(memory_format=memory_format)
     outputs = []
-    for network, call in ((theirs, lambda: theirs(x)), (ours, lambda: ours([x]))):
+    for network, call in ((original, lambda: original(x)), (model, lambda: model([x]))):
         network.train(training).to(memory_format=memory_format)
         torch.manual_seed(3)  # dropout
         outputs.append(call())
     assert torch.equal(*outputs)
-    assert all(torch.equal(ours.state_dict()[name], value) for name, value in theirs.state_dict().items())
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in original.state_dict().items())
 
 
 def test_temporal_kernels_are_pyslowfasts():
@@ -74,10 +74,10 @@ def test_temporal_kernels_are_pyslowfasts():
 )
 def test_networks_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message):
-        build_resnet(**{"kind": "slow", "full_clip": NATIVE, "num_classes": 2, "width_per_group": 8, **changes})
+        build_resnet(**{"kind": "slow", "full_clip": FULL_CLIP, "num_classes": 2, "width_per_group": 8, **changes})
 
 
 def test_a_subnet_with_too_few_frames_for_the_network():
-    model = build_resnet(kind="c2d", full_clip=NATIVE, num_classes=2, width_per_group=8)
+    model = build_resnet(kind="c2d", full_clip=FULL_CLIP, num_classes=2, width_per_group=8)
     with pytest.raises(ValueError, match=r"w1\.0-s64-t1: this network needs clips of at least 2 frames"):
         model.input_shapes(SubnetConfig(1.0, 64, 1))

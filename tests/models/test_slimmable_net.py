@@ -7,7 +7,7 @@ import torch
 
 from mutualnet3d.models.network import VideoNet
 from mutualnet3d.shapes import SubnetConfig
-from tests.models.families import NATIVE, calibrated, clips, tiny
+from tests.models.families import FULL_CLIP, calibrated, clips, tiny
 
 SUBNET = SubnetConfig(0.6, 48, 2)
 
@@ -34,4 +34,4 @@ def test_a_copy_has_statistics_of_its_own(family):
     assert not other.statistics  # loading weights clears a copy's too
     assert list(model.statistics) == [SUBNET]
     assert (other.builder, other.arguments) == (model.builder, model.arguments)
-    assert other.full_clip == NATIVE
+    assert other.full_clip == FULL_CLIP

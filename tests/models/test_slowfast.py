@@ -14,7 +14,7 @@ from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.mutual import calibrate, mutual_step
 from mutualnet3d.ops import round_channels
 from mutualnet3d.shapes import ClipBatch, ClipShape, SubnetConfig
-from tests.models.families import NATIVE, calibrated, clips, randomise, tiny
+from tests.models.families import FULL_CLIP, calibrated, clips, randomise, tiny
 
 SUBNET = SubnetConfig(width=0.6, size=48, frames=3)
 
@@ -37,18 +37,18 @@ def pytorchvideos():
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 def test_full_network_has_pytorchvideos_bits(model, memory_format, training):
-    theirs = pytorchvideos()
-    randomise(theirs)
-    model.load_state_dict(theirs.state_dict())
+    original = pytorchvideos()
+    randomise(original)
+    model.load_state_dict(original.state_dict())
     x = [clip.to(memory_format=memory_format) for clip in clips(model, model.full)]
     outputs = []
-    for network in (theirs, model):
+    for network in (original, model):
         network.train(training).to(memory_format=memory_format)
         torch.manual_seed(3)  # dropout
         outputs.append(network(list(x)))
     assert torch.equal(*outputs)
-    assert list(model.state_dict()) == list(theirs.state_dict())
-    assert all(torch.equal(model.state_dict()[name], value) for name, value in theirs.state_dict().items())
+    assert list(model.state_dict()) == list(original.state_dict())
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in original.state_dict().items())
 
 
 def test_slow_slims_and_fast_and_laterals_do_not(model):
@@ -288,7 +288,7 @@ def test_the_full_network_by_its_tracked_statistics_shares_with_none(model):
 
 
 def test_statistics_of_fast_that_differ_are_not_shared(model):
-    """As where sub-networks were calibrated on clips of their own."""
+    """Sub-networks that were calibrated on clips of their own."""
     configs = [SUBNET, SubnetConfig(0.8, 64, 2)]
     for config in configs:
         calibrated(model, config)  # on other clips each
@@ -335,4 +335,4 @@ def test_pathways_that_do_not_belong_together(model):
 
 def test_channels_that_do_not_divide():
     with pytest.raises(ValueError, match=r"8 \(beta_inv\) does not divide 12 \(width_per_group\)"):
-        build_slowfast(full_clip=NATIVE, alpha=4, num_classes=2, width_per_group=12)
+        build_slowfast(full_clip=FULL_CLIP, alpha=4, num_classes=2, width_per_group=12)

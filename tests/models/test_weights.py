@@ -13,14 +13,14 @@ from mutualnet3d.files.torch_file import CHECKPOINT, MODEL, write_torch_file
 from mutualnet3d.models.resnet import build_resnet
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.shapes import SubnetConfig
-from tests.models.families import NATIVE, calibrated, clips, pytorchvideos_x3d, relative, tiny
+from tests.models.families import FULL_CLIP, calibrated, clips, pytorchvideos_x3d, relative, tiny
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_pytorchvideos_weights_give_its_logits(prefix, wrapped, tmp_path):
-    theirs = pytorchvideos_x3d().eval()
-    state = {f"{prefix}{name}": value for name, value in theirs.state_dict().items()}
+    original = pytorchvideos_x3d().eval()
+    state = {f"{prefix}{name}": value for name, value in original.state_dict().items()}
     torch.save({"model_state": state} if wrapped else state, tmp_path / "zoo.pyth")
     model = tiny("x3d")
     loaded = m3.load_weights(model, str(tmp_path / "zoo.pyth"))
@@ -28,7 +28,7 @@ def test_pytorchvideos_weights_give_its_logits(prefix, wrapped, tmp_path):
     assert str(loaded) == f"weights of {tmp_path}/zoo.pyth (pytorchvideo's)"
     x = torch.randn(2, 3, 4, 64, 64)
     with torch.no_grad():
-        assert relative(model([x]), theirs(x)) < 1e-5
+        assert relative(model([x]), original(x)) < 1e-5
 
 
 @pytest.mark.parametrize("file_format", [CHECKPOINT, MODEL])
@@ -102,7 +102,7 @@ def test_weights_of_images_are_inflated_where_asked(tmp_path):
     )
     state = {name: value[:, :, 0] if value.ndim == 5 else value for name, value in flat.state_dict().items()}
     torch.save({"model_state": state}, tmp_path / "images.pyth")
-    model = build_resnet(kind="slow_i3d", full_clip=NATIVE, num_classes=7, width_per_group=16)
+    model = build_resnet(kind="slow_i3d", full_clip=FULL_CLIP, num_classes=7, width_per_group=16)
     with pytest.raises(
         ValueError, match=r"of another shape: blocks\.0\.conv\.weight is \(16, 3, 7, 7\), here \(16, 3, 5"
     ):
@@ -116,7 +116,7 @@ def test_weights_of_images_are_inflated_where_asked(tmp_path):
 
 
 def test_files_that_are_no_weights(tmp_path):
-    model = build_x3d(full_clip=NATIVE, num_classes=2, width_factor=1.0, depth_factor=0.3, dim_c5=32)
+    model = build_x3d(full_clip=FULL_CLIP, num_classes=2, width_factor=1.0, depth_factor=0.3, dim_c5=32)
     with pytest.raises(FileNotFoundError, match=r"no file at .*none\.pyth, which should be weights"):
         m3.load_weights(model, str(tmp_path / "none.pyth"))
     (tmp_path / "c2.pkl").write_bytes(b"\x80\x02}q\x00.")
@@ -125,8 +125,8 @@ def test_files_that_are_no_weights(tmp_path):
     ):
         m3.load_weights(model, str(tmp_path / "c2.pkl"))
     (tmp_path / "text.pyth").write_text("not a checkpoint")
-    said = r"text\.pyth: cannot be read as weights, it may be truncated or damaged, of another kind, or hold .*\)$"
-    with pytest.raises(ValueError, match=said):  # one line
+    message = r"text\.pyth: cannot be read as weights, it may be truncated or damaged, of another kind, or hold .*\)$"
+    with pytest.raises(ValueError, match=message):  # one line
         m3.load_weights(model, str(tmp_path / "text.pyth"))
     torch.save({"model_state": types.SimpleNamespace()}, tmp_path / "object.pyth")
     with pytest.raises(ValueError, match=r"containers of them \(Unsupported global: GLOBAL types\.SimpleNamespace\)$"):

@@ -92,7 +92,7 @@ def test_no_batch_is_refused(model):
 
 
 class OneNorm(nn.Module):
-    """A convolution and a batch norm behind it, as the networks have them; what the norm sees depends on no other."""
+    """A convolution and a batch norm after it, as the networks have them; the norm's input depends on no other norm."""
 
     def __init__(self, groups: int):
         super().__init__()
@@ -132,15 +132,15 @@ def one_norm(groups: int) -> tuple[OneNorm, torch.Tensor]:
 BATCHES = (4, 1, 3, 2)  # of unequal size: each counts by its clips
 
 
-def share_of_one_norm() -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-    """Statistics by the number of groups, of this process's share of the batches."""
-    found = {}
+def shard_of_one_norm() -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """Statistics by the number of groups, of this process's shard of the batches."""
+    statistics = {}
     for groups in (1, 16):
         model, clip = one_norm(groups)
         batches = batches_of(clip, list(BATCHES))[distributed.rank() :: distributed.world_size()]
         assert calibrate(model, [SUBNET], batches, prepare, distributed.sum_over_ranks) == 10
-        found[groups] = model.statistics[SUBNET]["norm"]
-    return found
+        statistics[groups] = model.statistics[SUBNET]["norm"]
+    return statistics
 
 
 def joined_batch_norm(groups: int) -> nn.BatchNorm3d:
@@ -157,10 +157,10 @@ def joined_batch_norm(groups: int) -> nn.BatchNorm3d:
 def test_statistics_are_those_of_all_clips_joined(world_size):
     """Dense and depthwise, in one process and in two; relative to the spread, which is what a norm divides by."""
     results = (
-        [share_of_one_norm()] if world_size == 1 else in_processes("tests.mutual.test_calibrate", "share_of_one_norm")
+        [shard_of_one_norm()] if world_size == 1 else in_processes("tests.mutual.test_calibrate", "shard_of_one_norm")
     )
-    for found in results:
-        for groups, (mean, variance) in found.items():
+    for statistics in results:
+        for groups, (mean, variance) in statistics.items():
             joined = joined_batch_norm(groups)
             spread = joined.running_var.sqrt()
             torch.testing.assert_close(

@@ -63,12 +63,12 @@ def test_step_equals_the_naive_one(model):
     expected = naive_step(naive, clips_for, label_B, configs)
     assert list(losses) == [str(config) for config in configs]
     assert [loss.item() for loss in losses.values()] == pytest.approx(expected, rel=1e-5, abs=1e-7)
-    for (name, mine), theirs in zip(model.named_parameters(), naive.parameters(), strict=True):
+    for (name, value), expected_value in zip(model.named_parameters(), naive.parameters(), strict=True):
         torch.testing.assert_close(
-            mine.grad, theirs.grad, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            value.grad, expected_value.grad, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
         )
-    for mine, theirs in zip(model.buffers(), naive.buffers(), strict=True):
-        torch.testing.assert_close(mine, theirs)  # tracked by the full network alone, once
+    for value, expected_value in zip(model.buffers(), naive.buffers(), strict=True):
+        torch.testing.assert_close(value, expected_value)  # tracked by the full network alone, once
 
 
 def test_without_subnets_it_is_ordinary_training(model):

@@ -107,7 +107,7 @@ def train(case: Case, rank: int) -> dict[str, object]:
     return results
 
 
-def train_behind_convolution(rank: int) -> torch.Tensor:
+def train_after_convolution(rank: int) -> torch.Tensor:
     """A convolution's weight gradient, averaged over the processes as DistributedDataParallel does."""
     layer = slim_layer(Case())
     layer.sync_group = dist.group.WORLD
@@ -135,7 +135,7 @@ def frozen_input(rank: int) -> dict[str, torch.Tensor]:
 
 
 def alone(rank: int) -> dict[str, torch.Tensor]:
-    """What one process may call while the other does not: a collective would wait until its time limit."""
+    """Run forwards of one process alone: a collective would wait for the other until its time limit."""
     groups = [dist.new_group([member]) for member in range(PROCESSES)]
     if rank != 0:
         dist.barrier()
@@ -165,7 +165,7 @@ def work() -> dict[str, object]:
     """In each of the processes."""
     rank = dist.get_rank()
     results: dict[str, object] = {name: train(case, rank) for name, case in CASES.items()}
-    results["behind a convolution"] = train_behind_convolution(rank)
+    results["after a convolution"] = train_after_convolution(rank)
     results["frozen input"] = frozen_input(rank)
     results["alone"] = alone(rank)
     return results
@@ -204,7 +204,7 @@ def reference(case: Case) -> dict[str, object]:
 
 
 def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest difference, as a part of the largest value expected."""
+    """Return the largest difference, as a fraction of the largest value expected."""
     assert got.shape == expected.shape
     return float((got.double() - expected).abs().max() / expected.abs().max())
 
@@ -301,7 +301,7 @@ def test_averaged_gradients_behind_the_norm_are_the_joined_batchs(results):
     x, weights = Case().batch(0)
     (layer(convolution(x)) * weights).mean().backward()
     for of_process in results:
-        assert relative_error(of_process["behind a convolution"], convolution.weight.grad) < 1e-12
+        assert relative_error(of_process["after a convolution"], convolution.weight.grad) < 1e-12
 
 
 def test_an_input_that_needs_no_gradient(results):
@@ -315,12 +315,12 @@ def test_an_input_that_needs_no_gradient(results):
 
 def test_one_process_alone_may_evaluate_calibrate_and_dry_run(results):
     got, x = results[0]["alone"], Case().batch(0)[0]
-    plain = nn.BatchNorm3d(FEATURES).double()
-    plain.load_state_dict(Case().parameters(), strict=False)
-    assert torch.equal(got["evaluation"], plain.eval()(x))
-    assert torch.equal(got["group of one"], plain.train()(x))
-    assert torch.equal(got["group of one, mean"], plain.running_mean)
-    torch.testing.assert_close(got["calibration"], plain(x), rtol=1e-12, atol=1e-12)
+    ordinary = nn.BatchNorm3d(FEATURES).double()
+    ordinary.load_state_dict(Case().parameters(), strict=False)
+    assert torch.equal(got["evaluation"], ordinary.eval()(x))
+    assert torch.equal(got["group of one"], ordinary.train()(x))
+    assert torch.equal(got["group of one, mean"], ordinary.running_mean)
+    torch.testing.assert_close(got["calibration"], ordinary(x), rtol=1e-12, atol=1e-12)
     slim = slim_layer(Case())
     weight_C, bias_C = slim.weight[:7, None, None, None], slim.bias[:7, None, None, None]
     by_hand = x[:, :7] / (1 + slim.eps) ** 0.5 * weight_C + bias_C
@@ -329,25 +329,27 @@ def test_one_process_alone_may_evaluate_calibrate_and_dry_run(results):
 
 
 def test_a_deep_copy_is_of_no_group(results):
-    plain = nn.BatchNorm3d(FEATURES).double()
-    plain.load_state_dict(Case().parameters(), strict=False)
-    assert torch.equal(results[0]["alone"]["copy"], plain(Case().batch(0)[0]))
+    ordinary = nn.BatchNorm3d(FEATURES).double()
+    ordinary.load_state_dict(Case().parameters(), strict=False)
+    assert torch.equal(results[0]["alone"]["copy"], ordinary(Case().batch(0)[0]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_without_a_group_it_is_torchs_own(dtype):
     case = Case(dtype=dtype)
-    slim, plain = slim_layer(case), nn.BatchNorm3d(FEATURES).to(dtype)
-    plain.load_state_dict(slim.state_dict())
+    slim, ordinary = slim_layer(case), nn.BatchNorm3d(FEATURES).to(dtype)
+    ordinary.load_state_dict(slim.state_dict())
     assert SlimBatchNorm3d.sync_group is None
     x, weights = case.batch(0)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     for _ in range(2):
-        ya, yb = slim(a), plain(b)
+        ya, yb = slim(a), ordinary(b)
         (ya * weights).mean().backward()
         (yb * weights).mean().backward()
         assert torch.equal(ya, yb)
     assert torch.equal(a.grad, b.grad)
-    assert torch.equal(slim.weight.grad, plain.weight.grad)
-    assert torch.equal(slim.bias.grad, plain.bias.grad)
-    assert all(torch.equal(p, q) for p, q in zip(slim.state_dict().values(), plain.state_dict().values(), strict=True))
+    assert torch.equal(slim.weight.grad, ordinary.weight.grad)
+    assert torch.equal(slim.bias.grad, ordinary.bias.grad)
+    assert all(
+        torch.equal(p, q) for p, q in zip(slim.state_dict().values(), ordinary.state_dict().values(), strict=True)
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mutualnet3d.results.old_tables import upgrade
+from mutualnet3d.results.old_tables import upgrade_table
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.results.row import Row, Views
 from mutualnet3d.shapes import SubnetConfig
@@ -90,7 +90,7 @@ def test_a_table_that_a_predictor_measured(tmp_path):
 
 
 def test_a_table_without_views():
-    rows, context = upgrade([ENTRY], {"model": "x3d"}, "a file")
+    rows, context = upgrade_table([ENTRY], {"model": "x3d"}, "a file")
     assert rows[0].views == Views(1, 1)
     assert context == {"model": "x3d", "backend": "pytorch"}
 

@@ -1,4 +1,4 @@
-"""What tests of whole runs have in common: a small config, records, checkpoints."""
+"""Helpers of tests of whole runs: a small config, records, checkpoints."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ def test_a_size_for_each_that_is_trained():
     ],
 )
 def test_the_papers_subnets(name, number, first, last):
-    found = keys(m3.load_cfg(name, ["TEST.SUBNETS", ["paper"]]))
-    assert (len(found), found[0], found[-1]) == (number, first, last)
+    subnets = keys(m3.load_cfg(name, ["TEST.SUBNETS", ["paper"]]))
+    assert (len(subnets), subnets[0], subnets[-1]) == (number, first, last)
 
 
 def test_the_paper_has_not_all_networks():

@@ -20,8 +20,8 @@ from mutualnet3d.runner.build_training import (
     build_optimizer_step,
     build_train_step,
     build_validation,
-    share_norms,
     single_subnet_of,
+    sync_norms,
 )
 from mutualnet3d.runner.session import Session
 from tests.runner.runs import CALM, make_cfg, records_of
@@ -56,9 +56,9 @@ def test_the_networks_of_a_step(tiny_overrides):
 def test_the_optimizers_settings(tiny_overrides):
     model = torch.nn.Linear(2, 2)
     cfg = make_cfg(tiny_overrides(SOLVER__CLIP_GRAD_L2NORM=2.0, SOLVER__WEIGHT_DECAY=0.5, SOLVER__MOMENTUM=0.8))
-    plain = build_optimizer_step(cfg, model)
-    assert (plain.clip_norm, plain.clip_value, plain.scaler) == (2.0, None, None)
-    groups = plain.optimizer.param_groups
+    optimizer_step = build_optimizer_step(cfg, model)
+    assert (optimizer_step.clip_norm, optimizer_step.clip_value, optimizer_step.scaler) == (2.0, None, None)
+    groups = optimizer_step.optimizer.param_groups
     assert [(group["weight_decay"], group["momentum"], group["nesterov"]) for group in groups] == [
         (0.5, 0.8, True),
         (0.0, 0.8, True),
@@ -83,10 +83,10 @@ def test_the_learning_rates_schedule(tiny_overrides):
 
 
 def test_the_training_steps_settings(make_session):
-    plain = make_step(make_session())
-    assert plain.network.model.training
-    assert (plain.network.autocast, plain.num_parts, plain.teacher, plain.mixture_at) == (None, 1, None, None)
-    assert plain.single_subnet is None
+    step = make_step(make_session())
+    assert step.network.model.training
+    assert (step.network.autocast, step.num_parts, step.teacher, step.mixture_at) == (None, 1, None, None)
+    assert step.single_subnet is None
     session = make_session(
         TRAIN__MIXED_PRECISION=True,
         TRAIN__MIXED_PRECISION_TYPE="bf16",
@@ -107,7 +107,7 @@ def test_the_training_steps_settings(make_session):
 
 def test_norms_of_one_process_are_its_own(make_session):
     session = make_session(BN__NORM_TYPE="sync_batchnorm")
-    share_norms(session.cfg, [session.model])
+    sync_norms(session.cfg, [session.model])
     assert all(norm.sync_group is None for _, norm in session.model.norms())
 
 
@@ -115,7 +115,7 @@ def test_norms_of_a_job_that_does_not_divide(make_session, monkeypatch):
     session = make_session(BN__NORM_TYPE="sync_batchnorm", BN__NUM_SYNC_DEVICES=3)
     monkeypatch.setattr("mutualnet3d.distributed.world_size", lambda: 4)
     with pytest.raises(ValueError, match=r"BN\.NUM_SYNC_DEVICES is 3; the job's 4 processes are no multiple of it"):
-        share_norms(session.cfg, [session.model])
+        sync_norms(session.cfg, [session.model])
 
 
 def test_hooks_of_the_log_are_rank_0s(make_session, monkeypatch):
@@ -144,8 +144,8 @@ def test_without_validation_its_list_is_not_read(make_session, tiny_data, tmp_pa
 @pytest.mark.parametrize("kind", ["bf16", "fp16"])
 def test_mixed_precision_trains_near_full_precision(tiny_overrides, tmp_path, kind):
     common = {**CALM, "SOLVER__MAX_EPOCH": 2}
-    plain = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "plain"), **common))
-    run_train(plain)
+    full_precision = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "full_precision"), **common))
+    run_train(full_precision)
     mixed = make_cfg(tiny_overrides(TRAIN__MIXED_PRECISION=True, TRAIN__MIXED_PRECISION_TYPE=kind, **common))
     # By torch's own kernels: with oneDNN's a first step gave, once in some dozen runs, gradients that are no numbers.
     with torch.backends.mkldnn.flags(enabled=False):
@@ -153,6 +153,6 @@ def test_mixed_precision_trains_near_full_precision(tiny_overrides, tmp_path, ki
     assert (content["scaler_state"] is not None) is (kind == "fp16")
     assert all(value.dtype in (torch.float32, torch.int64) for value in content["model_state"].values())
     full = "w1.0-s48-t4"
-    for one, two in zip(records_of(plain.OUTPUT_DIR), records_of(mixed.OUTPUT_DIR), strict=True):
-        assert two["losses"][full] == pytest.approx(one["losses"][full], rel=0.05)
-    assert records_of(mixed.OUTPUT_DIR)[0]["losses"] != records_of(plain.OUTPUT_DIR)[0]["losses"]
+    for expected, record in zip(records_of(full_precision.OUTPUT_DIR), records_of(mixed.OUTPUT_DIR), strict=True):
+        assert record["losses"][full] == pytest.approx(expected["losses"][full], rel=0.05)
+    assert records_of(mixed.OUTPUT_DIR)[0]["losses"] != records_of(full_precision.OUTPUT_DIR)[0]["losses"]

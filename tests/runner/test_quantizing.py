@@ -210,14 +210,14 @@ def test_the_tool_names_what_is_wrong(tested, tmp_path, run_tool, monkeypatch):
         assert (status, out) == (2, "")
         return err.splitlines()[-1]
 
-    taken, free = tmp_path / "there", tmp_path / "free"
-    taken.mkdir()
+    present, absent = tmp_path / "there", tmp_path / "absent"
+    present.mkdir()
     assert error_of("--output", "") == "error: --output is empty; expected a folder that is not there yet"
-    message = error_of("--output", taken, "--int8")
-    assert message == f"error: {taken} is there already; a bundle is written to a new folder"
-    message = error_of("--output", free, "--int8", "DATA.PATH_TO_DATA_DIR", tmp_path / "none")
+    message = error_of("--output", present, "--int8")
+    assert message == f"error: {present} is there already; a bundle is written to a new folder"
+    message = error_of("--output", absent, "--int8", "DATA.PATH_TO_DATA_DIR", tmp_path / "none")
     assert message.startswith("error: ")
     assert str(tmp_path / "none") in message
     monkeypatch.setitem(sys.modules, "nncf", None)
-    assert error_of("--output", free, "--int8") == "error: nncf is not installed: pip install 'mutualnet3d[deploy]'"
-    assert not free.exists()
+    assert error_of("--output", absent, "--int8") == "error: nncf is not installed: pip install 'mutualnet3d[deploy]'"
+    assert not absent.exists()

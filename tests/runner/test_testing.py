@@ -20,7 +20,7 @@ from mutualnet3d.results.query_table import Views
 from mutualnet3d.runner import configs_to_test
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
-from tests.conftest import TINY, as_overrides, log_as_found
+from tests.conftest import TINY, as_overrides, restored_log
 from tests.runner.runs import CFG, make_cfg
 
 
@@ -35,7 +35,7 @@ def trained(tiny_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     common = {**TINY, "DATA.PATH_TO_DATA_DIR": str(tiny_data), "TEST.SAVE_RESULTS_PATH": ""}
     settings = {**common, "OUTPUT_DIR": str(folder / "train"), "SOLVER.MAX_EPOCH": 1}
-    with log_as_found(), torch.random.fork_rng(devices=[]):  # this is not within any test
+    with restored_log(), torch.random.fork_rng(devices=[]):  # this is not within any test
         path = run_train(m3.load_cfg(CFG, as_overrides(settings)))
 
     def make(name, **changes):
@@ -141,9 +141,9 @@ def test_interpolated_statistics_are_measured_used_and_refused(trained, tmp_path
     log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
     assert f"interpolated statistics cost w0.75-s32-t2 {losses[2, 32]:.2f} points of top-1" in log
     # Measuring leaves the calibrated ones in place.
-    plain = trained("plain", **widths)
-    run_test(plain)
-    calibrated = statistics_in(plain)
+    unmeasured = trained("unmeasured", **widths)
+    run_test(unmeasured)
+    calibrated = statistics_in(unmeasured)
     for name, (mean, _) in content["statistics"]["w0.75-s32-t2"].items():
         assert torch.equal(mean, calibrated["w0.75-s32-t2"][name][0])
 
@@ -282,7 +282,7 @@ def test_foreign_weights_are_tested(tiny_overrides, tmp_path):
 
 
 def test_foreign_weights_of_the_full_network_need_no_training_clips(tiny_overrides, tiny_data, tmp_path):
-    """As a user tests a model zoo's file: BN.USE_PRECISE_STATS is on in the recipe, and only test.csv is there."""
+    """Test of a model zoo's file by a user: BN.USE_PRECISE_STATS is on in the recipe, and only test.csv is there."""
     cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))
     torch.save({"model_state": load_checkpoint(run_train(cfg))["model_state"]}, tmp_path / "zoo.pyth")
     (tmp_path / "data").mkdir()

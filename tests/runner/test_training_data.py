@@ -93,7 +93,9 @@ def test_a_run_with_broken_videos_goes_on_as_if_it_had_not_been_killed(tiny_over
             with pytest.raises(Killed):
                 run_train(cfg)
     resumed = load_checkpoint(run_train(cfg))
-    (position,), (expected_position,) = ([each["position"] for each in one["processes"]] for one in (resumed, expected))
+    (position,), (expected_position,) = (
+        [process["position"] for process in content["processes"]] for content in (resumed, expected)
+    )
     assert position == expected_position > 6 * 4
     assert all(torch.equal(value, resumed["model_state"][name]) for name, value in expected["model_state"].items())
     assert sorted(row["path"] for row in bad_videos_of(cfg)) == sorted(row["path"] for row in bad_videos_of(whole))
@@ -213,7 +215,7 @@ def test_labels_may_be_names(tiny_overrides, tiny_data, tmp_path):
 
 
 def test_lists_and_videos_may_be_where_a_path_handler_knows(tiny_overrides, tiny_data):
-    """As with s3:// or manifold://, once a handler is registered with iopath."""
+    """Paths such as s3:// or manifold://, once a handler is registered with iopath."""
 
     class Elsewhere(PathHandler):
         def _get_supported_prefixes(self):
@@ -255,9 +257,9 @@ def test_augmentations_change_the_training_and_it_stays_reproducible(tiny_overri
         run_train(cfg)
         return [record["losses"] for record in records_of(cfg.OUTPUT_DIR, "train")]
 
-    plain, first, again = losses("plain"), losses("first", **changes), losses("again", **changes)
+    unchanged, first, again = losses("unchanged"), losses("first", **changes), losses("again", **changes)
     assert first == again
-    assert first[0]["w1.0-s32-t4"] != plain[0]["w1.0-s32-t4"]
+    assert first[0]["w1.0-s32-t4"] != unchanged[0]["w1.0-s32-t4"]
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ def test_two_processes_train_as_one_and_another_number_goes_on(tiny_overrides, t
     output = tmp_path / "halves"
     halves = tiny_overrides(OUTPUT_DIR=str(output), TRAIN__CHECKPOINT_STEPS=1, TRAIN__CHECKPOINTS_KEPT=9, **common)
     run_script(words_of(halves), tmp_path, num_processes=2)
-    expected, found = records_of(whole.OUTPUT_DIR), records_of(output)
-    assert [record["step"] for record in found] == list(range(1, 9))
-    for one, two in zip(expected, found, strict=True):
-        assert two["losses"] == pytest.approx(one["losses"], rel=1e-3, abs=1e-6)
-        assert two["top1"] == one["top1"]
+    expected, records = records_of(whole.OUTPUT_DIR), records_of(output)
+    assert [record["step"] for record in records] == list(range(1, 9))
+    for single, record in zip(expected, records, strict=True):
+        assert record["losses"] == pytest.approx(single["losses"], rel=1e-3, abs=1e-6)
+        assert record["top1"] == single["top1"]
     assert [set(record) for record in records_of(output, "validation")] == [
         set(record) for record in records_of(whole.OUTPUT_DIR, "validation")
     ]
@@ -60,8 +60,8 @@ def test_two_processes_train_as_one_and_another_number_goes_on(tiny_overrides, t
     run_train(make_cfg(halves))
     (resumed,) = records_of(output, "resumed")
     assert resumed["step"] == 5
-    for one, two in zip(expected[5:], records_of(output), strict=True):
-        assert two["losses"] == pytest.approx(one["losses"], rel=1e-3, abs=1e-6)
+    for single, record in zip(expected[5:], records_of(output), strict=True):
+        assert record["losses"] == pytest.approx(single["losses"], rel=1e-3, abs=1e-6)
     log = (output / "log.txt").read_text()
     assert "the checkpoint is of 2 processes, here are 1: every step has the clips that it would have had" in log
     assert "2 processes started by torchrun" in log
@@ -107,10 +107,13 @@ def test_processes_with_bad_videos_and_dropout_go_on_as_if_not_interrupted(tiny_
     run_script(words_of(tiny_overrides(**common)), tmp_path, num_processes=2)
     (resumed,) = records_of(output, "resumed")
     assert resumed["step"] == left
-    expected, found = newest_of_epochs(tmp_path / "whole"), newest_of_epochs(output)
-    assert same_weights(expected, found)
-    assert [each["position"] for each in found["processes"]] == [each["position"] for each in expected["processes"]]
-    assert same_weights(expected["averaged"], found["averaged"])
+    expected, content = newest_of_epochs(tmp_path / "whole"), newest_of_epochs(output)
+    assert same_weights(expected, content)
+    positions, expected_positions = (
+        [process["position"] for process in checkpoint["processes"]] for checkpoint in (content, expected)
+    )
+    assert positions == expected_positions
+    assert same_weights(expected["averaged"], content["averaged"])
     assert [record["losses"] for record in records_of(output)] == [
         record["losses"] for record in records_of(tmp_path / "whole")
     ]
@@ -146,8 +149,8 @@ def test_three_processes_test_as_one_does(tiny_overrides, tiny_data, tmp_path):
         overrides = tiny_overrides(**settings, **newest, OUTPUT_DIR=folders[world_size])
         run_test(make_cfg(overrides)) if world_size == 1 else run_script(words_of(overrides), tmp_path, world_size)
     tables = {world_size: m3.QueryTable.load(f"{folder}/query_table.json") for world_size, folder in folders.items()}
-    for one, three in zip(tables[1].rows, tables[3].rows, strict=True):
-        assert replace(three, milliseconds=one.milliseconds) == one
+    for expected, row in zip(tables[1].rows, tables[3].rows, strict=True):
+        assert replace(row, milliseconds=expected.milliseconds) == expected
     counted = ("num_videos", "num_found", "num_listed")
     assert [tables[3].context[key] for key in counted] == [tables[1].context[key] for key in counted] == [5, 7, 7]
     networks = [read_model_file(f"{folder}/calibrated.pyth").network for folder in folders.values()]

@@ -12,7 +12,7 @@ from tests.video.encoded import NUM_FRAMES, assert_same_frames, read, refused, w
 
 
 def work(path: Path, indices: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """How many packets go into the decoder for these frames, and how many frames come out."""
+    """Return the numbers of packets that go into the decoder for the frames at `indices`, and of frames out of it."""
     counts = Counter()
     original = Decoder.decode
 

@@ -11,7 +11,7 @@ from tests.video.encoded import NUM_FRAMES, assert_same_frames
 
 
 def packets_read(path, indices, monkeypatch):
-    """How many packets are read for the frames at `indices`, those at the opening included, and the frames."""
+    """Return the number of packets read for the frames at `indices`, those of the opening included, and the frames."""
     counts = []
 
     class Counting:

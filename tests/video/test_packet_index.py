@@ -39,7 +39,7 @@ def test_shown(pts, keyframes, hidden, shown):
 
 
 @pytest.mark.parametrize(
-    ("pts", "keyframes", "wanted", "runs"),
+    ("pts", "keyframes", "times", "runs"),
     [
         ([0, 1, 2, 3], [0], {0}, [(0, 1)]),
         ([0, 1, 2, 3], [0], {3}, [(0, 4)]),
@@ -61,8 +61,8 @@ def test_shown(pts, keyframes, hidden, shown):
         (list(range(12)), [0, 4, 8], {1, 11}, [(0, 2), (8, 12)]),
     ],
 )
-def test_runs(pts, keyframes, wanted, runs):
-    assert PacketIndex(pts, keyframes).runs(wanted) == runs
+def test_runs(pts, keyframes, times, runs):
+    assert PacketIndex(pts, keyframes).runs(times) == runs
 
 
 def test_a_run_may_start_at_a_hidden_keyframe():
@@ -73,7 +73,7 @@ def test_a_run_may_start_at_a_hidden_keyframe():
 
 
 @st.composite
-def indices_and_wanted(draw: st.DrawFn) -> tuple[PacketIndex, set[int]]:
+def index_and_times(draw: st.DrawFn) -> tuple[PacketIndex, set[int]]:
     """Groups of pictures in shuffled order; the keyframe first, or after it some that are shown before it."""
     pts: list[int] = []
     keyframes: list[int] = []
@@ -89,20 +89,20 @@ def indices_and_wanted(draw: st.DrawFn) -> tuple[PacketIndex, set[int]]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(indices_and_wanted())
+@given(index_and_times())
 def test_runs_are_apart_and_hold_all_that_is_wanted_with_its_keyframe(case):
-    index, wanted = case
+    index, times = case
     assert index.shown == sorted(index.pts)
-    runs = index.runs(wanted)
+    runs = index.runs(times)
     for start, stop in runs:
         assert start in index.keyframes
-        assert index.pts[stop - 1] in wanted, "a run ends with a wanted packet"
+        assert index.pts[stop - 1] in times, "a run ends with a packet that is needed"
         assert start < stop
     assert all(stop < next_start for (_, stop), (next_start, _) in pairwise(runs))
-    for time in wanted:
+    for time in times:
         position = index.pts.index(time)
         (start, _), *others = [(start, stop) for start, stop in runs if start <= position < stop]
         assert not others
         # From a keyframe that is shown no later, all that stands between it and the frame.
         assert any(start <= key <= position and index.pts[key] <= time for key in index.keyframes)
-    assert runs or not wanted
+    assert runs or not times

@@ -45,17 +45,17 @@ def test_videos_that_are_there(tmp_path):
 
 
 def test_one_look_for_a_file_and_for_nothing(tmp_path, monkeypatch):
-    looks = []
+    calls = []
 
-    def counted(look):
-        return lambda path: looks.append(path) or look(path)
+    def counted(function):
+        return lambda path: calls.append(path) or function(path)
 
     monkeypatch.setattr(paths, "os", SimpleNamespace(stat=counted(os.stat), scandir=counted(os.scandir)))
     file, pictures = touch(tmp_path, "a.mp4") + "/a.mp4", touch(tmp_path / "v", "1.jpg")
     for path, count in ((file, 1), (str(tmp_path / "none"), 1), (pictures, 2)):
-        looks.clear()
+        calls.clear()
         video_exists(path)
-        assert looks == [path] * count
+        assert calls == [path] * count
 
 
 class Store(PathHandler):

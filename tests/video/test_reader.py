@@ -290,7 +290,7 @@ real_videos = pytest.mark.skipif(not DIVERSE.exists(), reason=f"the real videos 
 
 
 def diverse() -> list[dict[str, str]]:
-    """What is known of each of the real videos; none where they are not."""
+    """Return the table's row of each of the real videos; one row of none where they are missing."""
     table = DIVERSE.with_suffix(".csv")
     return list(csv.DictReader(table.read_text().splitlines())) if table.exists() else [{"file": "none"}]
 

@@ -18,7 +18,7 @@ SMALL = Encoding(short_side=32, keyframe_every=4, crf=0, preset="ultrafast")
 
 
 def clear_frames(num_frames: int) -> np.ndarray:
-    """Frame i is the grey level 6 * i: what encoders do to it does not make it another one."""
+    """Return frames of grey level 6 * i: an encoder's losses do not make a frame another one."""
     return numbered_frames(num_frames) * np.uint8(3)
 
 
@@ -27,7 +27,7 @@ def numbers(frames: list[np.ndarray]) -> list[int]:
 
 
 def keyframes_and_times(path: Path) -> tuple[list[int], list[Fraction]]:
-    """Which frames, in the order they are shown, are key frames, and when each is shown, in seconds."""
+    """Return the indices of key frames in the order shown, and the times of all frames, seconds."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = sorted((packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size)

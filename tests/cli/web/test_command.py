@@ -61,7 +61,7 @@ def test_a_page_from_elsewhere_is_not_let_in_and_nobody_is_asked(monkeypatch):
     asked = []
     monkeypatch.setattr(net_util, "_make_blocking_http_get", lambda url, **_: asked.append(url))
     monkeypatch.setattr(net_util, "_external_ip", None)
-    monkeypatch.setattr(net_util, "get_external_ip", net_util.get_external_ip)  # put back behind the test
+    monkeypatch.setattr(net_util, "get_external_ip", net_util.get_external_ip)  # put back after the test
     is_url_from_allowed_origins("http://example.com")
     assert asked  # what is prevented
     asked.clear()

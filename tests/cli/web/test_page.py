@@ -39,8 +39,8 @@ def test_a_front_of_one_point_has_no_slider_and_no_list_no_choice(monkeypatch):
     assert not page.exception
     assert not page.select_slider
     assert not page.radio
-    assert any("12.3 ms, 0.123 GFLOPs" in each.value.replace("\\", "") for each in page.caption)
-    assert [each.value for each in page.info] == ["Choose a clip."]
+    assert any("12.3 ms, 0.123 GFLOPs" in caption.value.replace("\\", "") for caption in page.caption)
+    assert [info.value for info in page.info] == ["Choose a clip."]
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -121,7 +121,7 @@ def page(browser, server):
 
 
 def figure(page, name):
-    """What the page says in large figures under `name`."""
+    """Return the text of the page's large figures under `name`."""
     metric = page.get_by_test_id("stMetric").filter(has=page.get_by_text(name, exact=True))
     return metric.get_by_test_id("stMetricValue").inner_text()
 
@@ -226,8 +226,8 @@ def test_takes_no_connection_of_a_page_from_elsewhere(server):
         connection.close()
         return status
 
-    here = f"127.0.0.1:{server.port}"
-    assert status_of(here, f"http://{here}") == 101
-    assert status_of(here, "http://example.com") == 403
+    address = f"127.0.0.1:{server.port}"
+    assert status_of(address, f"http://{address}") == 101
+    assert status_of(address, "http://example.com") == 403
     # Its name was made to point here.
     assert status_of(f"example.com:{server.port}", f"http://example.com:{server.port}") == 403

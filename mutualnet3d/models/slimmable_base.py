@@ -1,4 +1,4 @@
-"""The switch: a network of slimmable layers that becomes any of its sub-networks, and what it checks when it runs."""
+"""Base of slimmable networks: the switch between sub-networks, and the checks of a forward pass."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d, SlimConv3d, SlimLi
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 
-class SwitchableNet(VideoNet):
-    """Network whose leading channels make smaller networks; this one of a single pathway.
+class SlimmableBase(VideoNet):
+    """Network whose leading channels make smaller networks, of one pathway; base of `SlimmableNet`.
 
     Args:
         blocks: the converted blocks, applied one after the other.
@@ -102,7 +102,7 @@ class SwitchableNet(VideoNet):
         return config in self.statistics or config == self.full
 
     @contextmanager
-    def active(self, config: SubnetConfig) -> Iterator[SwitchableNet]:
+    def active(self, config: SubnetConfig) -> Iterator[SlimmableBase]:
         """Be the sub-network `config` inside the block; the previous state comes back at its end, after an exception
         too.
 
@@ -176,7 +176,7 @@ class SwitchableNet(VideoNet):
                 state["statistics"] = None
         self._active, self._read_version = config, self.statistics.version
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> SwitchableNet:
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> SlimmableBase:
         """Move statistics with the parameters (`.to`, `.cuda`, `.half`)."""
         super()._apply(fn, recurse)
         self.statistics.apply(fn)
@@ -186,5 +186,5 @@ class SwitchableNet(VideoNet):
 
 def _forget_statistics(network: nn.Module, _: Any) -> None:
     """Clear the statistics of a network that other weights were loaded into."""
-    assert isinstance(network, SwitchableNet)
+    assert isinstance(network, SlimmableBase)
     network.statistics.clear()

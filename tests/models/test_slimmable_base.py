@@ -10,14 +10,14 @@ from mutualnet3d.models import SlimmableNet
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.ops import round_channels
 from mutualnet3d.shapes import SubnetConfig
-from tests.models.families import NATIVE, X3D, calibrated, pytorchvideos_x3d, state_of
+from tests.models.families import FULL_CLIP, X3D, calibrated, pytorchvideos_x3d, state_of
 
 SUBNET = SubnetConfig(width=0.6, size=32, frames=2)
 
 
 @pytest.fixture
 def model() -> SlimmableNet:
-    model = build_x3d(full_clip=NATIVE, num_classes=7, **X3D)
+    model = build_x3d(full_clip=FULL_CLIP, num_classes=7, **X3D)
     model.load_state_dict(pytorchvideos_x3d().state_dict())
     return model.eval()
 
