@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import util
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -57,7 +58,7 @@ class Workers:
             # Without a generator of its own a loader draws from the global one, and a resumed run would differ.
             generator=torch.Generator(),
             pin_memory=self.pin_memory,
-            worker_init_fn=_StartWorker(os.getpid()),
+            worker_init_fn=_start_worker,
         )
         if self.number:
             # Garbage is destroyed in this process, once: a worker is a copy of it without its threads, and an object
@@ -120,38 +121,33 @@ def _deaths_unheard() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, handler)
 
 
-class _StartWorker:
-    """Setup of a worker, called in it with its number.
-
-    Args:
-        parent: process id of the process that starts the workers.
-    """
-
-    def __init__(self, parent: int):
-        self.parent = parent
-
-    def __call__(self, number: int) -> None:
-        # A cluster signals all processes of a job; the training decides what to do, and it needs its workers.
-        for ignored in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            signal.signal(ignored, signal.SIG_IGN)
-        die_with(self.parent)
-        # The objects of the start are never collected: packets and frames make the collector run often.
-        gc.freeze()
+def _start_worker(number: int) -> None:
+    # A cluster signals all processes of a job; the training decides what to do, and it needs its workers.
+    for ignored in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(ignored, signal.SIG_IGN)
+    die_with_parent()
+    # The objects of the start are never collected: packets and frames make the collector run often.
+    gc.freeze()
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, by SIGKILL too; on Linux alone.
+def die_with_parent() -> None:
+    """Have this process killed when the process that started it ends, by SIGKILL too.
 
     A worker holds the parent's connections to its peers: while it lives, they take the parent for alive.
-
-    Args:
-        parent: process id of the parent.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the kernel was asked
-        os.kill(os.getpid(), signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "the main process has no parent to die with"
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if not sys.platform.startswith("linux") or os.getppid() != parent.pid:
+        # The kernel's parent is another one (a fork server), or ended before the kernel was asked.
+        threading.Thread(target=_die_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _die_after(sentinel: int) -> None:
+    """Kill this process when another one has ended, which holds the other end of the pipe `sentinel`."""
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _cause(error: str) -> str:
