@@ -72,8 +72,13 @@ class SubnetConfig:
 
     @classmethod
     def parse(cls, key: str) -> SubnetConfig:
-        """The config that a key names; `SubnetConfig.parse(str(config)) == config`."""
-        match = re.fullmatch(r"w(\d+(?:\.\d+)?(?:e-?\d+)?)-s(\d+)-t(\d+)", key)
+        """The config that a key names; `SubnetConfig.parse(str(config)) == config`.
+
+        Raises:
+            ValueError: it is no such key.
+        """
+        form = r"w(\d+(?:\.\d+)?(?:e-?\d+)?)-s(\d+)-t(\d+)"
+        match = re.fullmatch(form, key) if isinstance(key, str) else None
         if not match:
             raise ValueError(
                 f"not a sub-network's key: {key!r}; expected width, size and frames as in 'w0.63-s160-t10'"

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, command: str) -> int:
 
     import torch
 
-    from mutualnet3d.config import load_cfg
+    from mutualnet3d.config import check_pairs, load_cfg
     from mutualnet3d.config.changes import hash_of
     from mutualnet3d.data.bad_videos import TooManyBadVideos
     from mutualnet3d.data.batch_sampler import AllVideosBad
@@ -83,7 +83,9 @@ def run(args: argparse.Namespace, command: str) -> int:
     try:
         if args.num_shards > 1:
             _become_torchrun(args, program)
-        cfg = load_cfg(args.cfg, [*OVERRIDES[command], *(word for word in args.overrides if word != "--opts")])
+        words = [word for word in args.overrides if word != "--opts"]
+        check_pairs(words)  # before the command's own stand among them
+        cfg = load_cfg(args.cfg, [*OVERRIDES[command], *words])
         launch = find_launch(os.environ)
         _warn_of_idle_devices(launch, program)
         with joined(launch, args.join_timeout, f"torch {torch.__version__}, config {hash_of(cfg.dump())}"):

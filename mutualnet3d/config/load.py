@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 from collections.abc import Sequence
@@ -79,8 +80,7 @@ def parse_stored_cfg(text: str, source: str, overrides: Sequence[Any] = ()) -> C
 
 def _finished(cfg: CfgNode, without_effect: list[str], source: str, overrides: Sequence[Any]) -> CfgNode:
     """Return `cfg` with `overrides` in it, checked and frozen; warn of PySlowFast's keys without effect."""
-    if len(overrides) % 2:
-        raise ValueError(f"overrides are pairs KEY VALUE, got {len(overrides)} words: {' '.join(map(str, overrides))}")
+    check_pairs(overrides)
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         if not _has_key(cfg, str(key)) and pyslowfast.accept(str(key), value, "override"):
             without_effect.append(str(key))
@@ -93,6 +93,16 @@ def _finished(cfg: CfgNode, without_effect: list[str], source: str, overrides: S
     check_cfg(cfg)
     cfg.freeze()
     return cfg
+
+
+def check_pairs(overrides: Sequence[Any]) -> None:
+    """Refuse overrides that do not pair up.
+
+    Raises:
+        ValueError: their number is odd.
+    """
+    if len(overrides) % 2:
+        raise ValueError(f"overrides are pairs KEY VALUE, got {len(overrides)} words: {' '.join(map(str, overrides))}")
 
 
 def find_cfg(path: str) -> str:
@@ -109,7 +119,9 @@ def find_cfg(path: str) -> str:
     if len(matches) > 1:
         raise ValueError(f"--cfg {path}: several configs have that name: {', '.join(sorted(matches))}; give its path")
     if not matches:
-        raise FileNotFoundError(f"no config at {path}, and none of that name under {CONFIG_ROOT}")
+        close = difflib.get_close_matches(os.path.basename(path), map(os.path.basename, files), n=3)
+        question = f"; did you mean {' or '.join(close)}?" if close else ", whose names `mutualnet3d info` lists"
+        raise FileNotFoundError(f"no config at {path}, and none of that name under {CONFIG_ROOT}{question}")
     return matches[0]
 
 

@@ -18,7 +18,7 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.kinetics_csv import KINETICS_COLUMNS, SPLIT_OF, KineticsClip, read_kinetics_csv
 from mutualnet3d.data.lists import path_in_list, write_list
-from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_video_files, is_video_file
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_picture_folders, find_video_files, is_video_file
 from mutualnet3d.files.atomic import write_text
 
 SPLITS = ("train", "val", "test")
@@ -41,7 +41,8 @@ class SplitCount:
 
 
 def lists_of_folders(root: str, output: str, val_fraction: float = 0.2, seed: int = 0) -> list[SplitCount]:
-    """Write lists of videos that lie in a folder for each class, at any depth in it.
+    """Write lists of videos that lie in a folder for each class, at any depth in it: files, or, where a class has
+    none, folders of pictures.
 
     With ROOT/train and ROOT/val (and ROOT/test) these are the splits: ROOT/train/CLASS/... Otherwise of each class,
     ROOT/CLASS/..., the share `val_fraction` is drawn for validation; the draw depends on the seed, the class's name and
@@ -167,9 +168,12 @@ def _videos_of_classes(folder: str) -> dict[str, list[str]]:
     classes = {}
     for name in _subfolders(folder):
         place = os.path.join(folder, name)
-        classes[name] = [os.path.join(place, path) for path in find_video_files(place)]
-        if not classes[name]:
-            raise ValueError(f"{place}: no video of class {name!r}; looked for {' '.join(VIDEO_EXTENSIONS)}")
+        paths = find_video_files(place) or [path for path in find_picture_folders(place) if path != "."]
+        classes[name] = [os.path.join(place, path) for path in paths]
+        if not paths:
+            raise ValueError(
+                f"{place}: no video of class {name!r}; looked for {' '.join(VIDEO_EXTENSIONS)}, and folders of pictures"
+            )
     if not classes:
         raise ValueError(f"{folder}: no class folders; expected one folder for each class, with its videos")
     return classes

@@ -3,11 +3,15 @@ travel with an exported network."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mutualnet3d.data.clip_samplers import ClipSpan, FrameSampler, UniformCrops, UniformSegments, UniformSpans
+
+# Ways of putting views together, as `DATA.ENSEMBLE_METHOD` has them.
+ENSEMBLES = ("sum", "logits", "max")
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,26 @@ class Preprocessing:
     timeout: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("num_frames", "sampling_rate", "target_fps", "scale", "crop_size"):
+        for name in ("num_frames", "sampling_rate", "scale", "crop_size", "target_fps", "timeout"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"Preprocessing: {name} must be a number above 0, got {value!r}")
+            kind = int | float if name in ("target_fps", "timeout") else int
+            if name == "timeout" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
+                number = "an integer" if kind is int else "a number"
+                raise ValueError(f"Preprocessing: {name} must be {number} above 0, got {value!r}")
         for name in ("mean", "std"):
-            values = tuple(getattr(self, name))
-            if len(values) != 3:
-                raise ValueError(f"Preprocessing: {name} has a value for each of 3 channels, got {values}")
-            object.__setattr__(self, name, values)
+            values = getattr(self, name)
+            if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_number, values)):
+                raise ValueError(f"Preprocessing: {name} has a value for each of 3 channels, got {values!r}")
+            object.__setattr__(self, name, tuple(values))
+        if 0 in self.std:
+            raise ValueError(f"Preprocessing: std must not be 0, got {self.std}")
+        for name in ("among_full", "segments", "reverse_channels"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"Preprocessing: {name} must be True or False, got {getattr(self, name)!r}")
+        if self.ensemble not in ENSEMBLES:
+            raise ValueError(f"Preprocessing: ensemble must be one of {', '.join(ENSEMBLES)}, got {self.ensemble!r}")
 
     def frame_sampler(self, num_spans: int) -> FrameSampler:
         """Return the choice of the frames of `num_spans` views over the video."""
@@ -71,7 +86,7 @@ class Preprocessing:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], where: str) -> Preprocessing:
+    def from_json(cls, values: Any, where: str) -> Preprocessing:
         """Make it of the values that `to_json` gave.
 
         Args:
@@ -80,11 +95,17 @@ class Preprocessing:
         Raises:
             ValueError: a value is missing, unknown or none that it can have.
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{where}: preprocessing is {values!r:.60}; it must be a mapping")
         names = [field.name for field in fields(cls)]
-        odd = sorted(set(values) ^ set(names))
+        odd = sorted(map(str, set(values) ^ set(names)))
         if odd:
             raise ValueError(f"{where}: preprocessing has {', '.join(names)}; missing or unknown: {', '.join(odd)}")
         try:
             return cls(**values)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,8 +1,11 @@
-"""Video files on a local disk: names by extension, search below a folder."""
+"""Videos on a local disk, files by their extensions and folders of pictures: search below a folder."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+
+from mutualnet3d.video.paths import is_picture_file
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv")  # any case
 
@@ -21,15 +24,32 @@ def find_video_files(folder: str) -> list[str]:
         OSError: a folder cannot be read.
     """
 
+    files = []
+    for place, names in _walk(folder):
+        files += [os.path.normpath(os.path.join(place, name)) for name in names if is_video_file(name)]
+    return sorted(files)
+
+
+def find_picture_folders(folder: str) -> list[str]:
+    """Return the folders with pictures below a local folder, itself (".") among them: paths relative to it, sorted.
+
+    Hidden ones and links: see `find_video_files`.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    return sorted(place for place, names in _walk(folder) if any(map(is_picture_file, names)))
+
+
+def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield `folder` and the folders below it, as paths relative to it, with the names of their files."""
+
     def refuse(error: OSError) -> None:
         raise error  # os.walk passes over folders that it may not read
 
-    files = []
     for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".") and not _is_loop(place, name)]
-        relative = os.path.relpath(place, folder)
-        files += [os.path.normpath(os.path.join(relative, name)) for name in names if is_video_file(name)]
-    return sorted(files)
+        yield os.path.relpath(place, folder), names
 
 
 def _is_loop(place: str, name: str) -> bool:

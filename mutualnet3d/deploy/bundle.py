@@ -12,14 +12,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import simplejson
 import torch
 
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.deploy.load import build_network_of, load_model_file
+from mutualnet3d.deploy.load import build_network_of, check_class_names, load_model_file
 from mutualnet3d.deploy.networks import openvino_core
 from mutualnet3d.files.atomic import atomic_folder
 from mutualnet3d.files.hashes import sha256_of
@@ -61,10 +61,33 @@ class BundledNetwork:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> BundledNetwork:
-        """Return the sub-network that `to_json` gave `values` of."""
-        inputs = tuple(ClipShape(frames, size) for frames, size, _, _ in values["inputs"])
-        return cls(values["gflops"], values["params"], inputs, values["files"], values["differences"])
+    def from_json(cls, values: Any, where: str) -> BundledNetwork:
+        """Return the sub-network that `to_json` gave `values` of.
+
+        Args:
+            where: file and sub-network, for errors.
+
+        Raises:
+            ValueError: a value is missing, unknown or of another type.
+        """
+        names = [field.name for field in fields(cls)]
+        if not isinstance(values, Mapping) or set(values) != set(names):
+            raise ValueError(f"{where} is {values!r:.60}; it must have {', '.join(names)}")
+        for name in ("gflops", "params"):
+            if isinstance(values[name], bool) or not isinstance(values[name], int | float) or not values[name] >= 0:
+                raise ValueError(f"{where}: {name} is {values[name]!r:.60}; it must be a number of at least 0")
+        for name, kind in (("files", str), ("differences", int | float)):
+            parts = values[name]
+            if not isinstance(parts, Mapping) or not all(isinstance(part, kind) for part in parts.values()):
+                raise ValueError(f"{where}: {name} is {parts!r:.60}; it must have a value for each format")
+        inputs = values["inputs"]
+        if not isinstance(inputs, list) or not inputs or not all(isinstance(n, list) and len(n) == 4 for n in inputs):
+            raise ValueError(f"{where}: inputs is {inputs!r:.60}; it must be (T, S, S, 3) of each pathway")
+        try:
+            shapes = tuple(ClipShape(frames, size) for frames, size, _, _ in inputs)
+        except ValueError as error:
+            raise ValueError(f"{where}: inputs: {error}") from error
+        return cls(values["gflops"], values["params"], shapes, values["files"], values["differences"])
 
 
 class Bundle:
@@ -113,17 +136,25 @@ class Bundle:
         with open(description, encoding="utf-8") as file:
             try:
                 content = simplejson.load(file)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:  # lists in lists without end
                 raise ValueError(f"{description}: not a JSON file: {error}") from error
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise ValueError(f"{description}: not the description of a bundle of mutualnet3d")
         if content.get("version") != SCHEMA_VERSION:
             raise ValueError(f"{description}: version {content.get('version')}; this release reads {SCHEMA_VERSION}")
+        for name, kind in (("networks", dict), ("class_names", list), ("about", dict)):
+            if not isinstance(content.get(name), kind) or not content[name]:
+                text = "a list" if kind is list else "an object"
+                raise ValueError(f"{description}: {name} is {content.get(name)!r:.60}; it must be {text}, not empty")
+        if not all(isinstance(name, str) for name in content["class_names"]):
+            raise ValueError(
+                f"{description}: class_names is {content['class_names']!r:.60}; it must be a list of texts"
+            )
         table_path = os.path.join(path, TABLE)
         return cls(
             path,
-            {SubnetConfig.parse(key): BundledNetwork.from_json(values) for key, values in content["networks"].items()},
-            Preprocessing.from_json(content["preprocessing"], description),
+            _networks_of(content["networks"], description, path),
+            Preprocessing.from_json(content.get("preprocessing"), description),
             tuple(content["class_names"]),
             QueryTable.load(table_path) if os.path.isfile(table_path) else None,
             os.path.isfile(os.path.join(path, CHECKPOINT)),
@@ -153,6 +184,7 @@ class Bundle:
         if self._model is None:
             path = os.path.join(self.path, CHECKPOINT)
             self._model = build_network_of(load_model_file(path), path).eval()
+            check_class_names(self.class_names, self._model, os.path.join(self.path, DESCRIPTION))
         return self._model
 
     def program(self, config: SubnetConfig) -> Any:
@@ -162,7 +194,11 @@ class Bundle:
         return self._file(config, "onnx")
 
     def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
-        return openvino_core().read_model(self._file(config, "openvino-int8" if int8 else "openvino"))
+        path = self._file(config, "openvino-int8" if int8 else "openvino")
+        try:
+            return openvino_core().read_model(path)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: OpenVINO cannot read it: {' '.join(str(error).split())}") from error
 
     def _file(self, config: SubnetConfig, format_: str) -> str:
         return os.path.join(self.path, self.networks[config].files[format_])
@@ -199,6 +235,31 @@ def write_bundle(
         if table is not None:
             table.save(os.path.join(folder, TABLE))
         _write_sums(folder)
+
+
+def _networks_of(entries: Mapping[str, Any], where: str, path: str) -> dict[SubnetConfig, BundledNetwork]:
+    """Return the networks of a description.
+
+    Args:
+        entries: by sub-networks' keys.
+        where: the description's path, for errors.
+        path: folder of the bundle.
+
+    Raises:
+        ValueError: an entry is none, or has a file that is not in the bundle.
+    """
+    networks: dict[SubnetConfig, BundledNetwork] = {}
+    files = _files(path)
+    for key, values in entries.items():
+        try:
+            config = SubnetConfig.parse(key)
+        except ValueError as error:
+            raise ValueError(f"{where}: networks: {error}") from error
+        networks[config] = BundledNetwork.from_json(values, f"{where}: {key}")
+        for name in networks[config].files.values():
+            if name not in files:
+                raise ValueError(f"{where}: {key} has the file {name!r}, which is not in the bundle")
+    return networks
 
 
 def _files(path: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from iopath.common.file_io import g_pathmgr
 
@@ -62,7 +63,23 @@ def load_checkpoint_networks(path: str, table: str | None = None) -> CheckpointN
         rows = QueryTable.load(table)
         check_same(rows, path)
     preprocessing = Preprocessing.from_json(model_file.preprocessing, path)
-    return CheckpointNetworks(path, build_network_of(model_file, path), preprocessing, model_file.class_names, rows)
+    model = build_network_of(model_file, path)
+    check_class_names(model_file.class_names, model, path)
+    return CheckpointNetworks(path, model, preprocessing, model_file.class_names, rows)
+
+
+def check_class_names(class_names: Sequence[str], model: SlimmableNet, path: str) -> None:
+    """Refuse names of other classes than the classifier's.
+
+    Args:
+        path: file of the names, for the error.
+
+    Raises:
+        ValueError: there are more names, or fewer, than outputs.
+    """
+    num_classes = model.arguments["num_classes"]
+    if len(class_names) != num_classes:
+        raise ValueError(f"{path}: class_names has {len(class_names)} names, the classifier {num_classes} outputs")
 
 
 def check_same(table: QueryTable, path: str) -> None:
@@ -73,6 +90,6 @@ def check_same(table: QueryTable, path: str) -> None:
     """
     in_table, of_file = table.context.get("checkpoint"), file_hash(path)
     if in_table is None:
-        raise ValueError("the table does not say which checkpoint it is of: its context has no 'checkpoint'")
+        raise ValueError(f"{path}: the table does not say which checkpoint it is of: its context has no 'checkpoint'")
     if in_table != of_file:
         raise ValueError(f"{path} is checkpoint {of_file}, the table is of checkpoint {in_table}; {MODEL_FILE_HINT}")

@@ -25,25 +25,29 @@ def upgrade_model_file(content: Mapping[str, Any], path: str) -> ModelFile:
         path: its file, for messages.
 
     Raises:
-        ValueError: it holds no config, or one that is not YAML or has values out of range.
+        ValueError: it holds no config, or one that is not YAML or has values out of range; its weights or names of
+            classes are none.
     """
     text = content.get("cfg")
     if not isinstance(text, str):
         raise ValueError(f"{path}: no config in it; {MODEL_FILE_HINT}")
     cfg = parse_stored_cfg(text, f"{path}: its config")
     builder, arguments = recipe_of(cfg)
-    class_names = content.get("class_names")
+    class_names: Any = content.get("class_names")  # a `ModelFile` looks at its type
     if class_names is None:
         logger.warning("%s: has no names of classes (it is of an older release); their numbers are given", path)
         class_names = [str(number) for number in range(cfg.MODEL.NUM_CLASSES)]
-    return ModelFile(
-        network=trained_network(content),
-        builder=builder,
-        arguments=to_builtins(arguments),
-        class_names=tuple(class_names),
-        preprocessing=build_preprocessing(cfg).to_json(),
-        space=to_builtins(space_of(cfg)),
-        channels_last=cfg.MODEL.CHANNELS_LAST,
-        config=text,
-        versions={},
-    )
+    try:
+        return ModelFile(
+            network=trained_network(content),
+            builder=builder,
+            arguments=to_builtins(arguments),
+            class_names=class_names,
+            preprocessing=build_preprocessing(cfg).to_json(),
+            space=to_builtins(space_of(cfg)),
+            channels_last=cfg.MODEL.CHANNELS_LAST,
+            config=text,
+            versions={},
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

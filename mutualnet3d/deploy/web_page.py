@@ -22,10 +22,10 @@ from iopath.common.file_io import g_pathmgr
 from PIL import Image
 
 from mutualnet3d.data.lists import read_kinetics_list
-from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_picture_folders, find_video_files
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.errors import VideoDecodeError
-from mutualnet3d.video.paths import is_folder, picture_paths, video_exists
+from mutualnet3d.video.paths import is_folder, picture_paths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,8 +80,8 @@ class Clip:
 
 
 def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> tuple[Clip, ...]:
-    """Return the videos of a folder (at any depth, by name) or of a Kinetics-style list (in its order); or one video,
-    a file or a folder of pictures.
+    """Return the videos of a folder (at any depth, by name; folders of pictures where there are no video files) or of a
+    Kinetics-style list (in its order); or one video, a file or a folder of pictures.
 
     Args:
         path: path of the folder, list or video.
@@ -93,15 +93,14 @@ def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> t
         ValueError: a folder without videos, or a list that cannot be read; it names the line.
     """
     if g_pathmgr.isdir(path):
-        files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
-        videos = sorted(file for file in files if file.lower().endswith(VIDEO_EXTENSIONS))
-        if not videos and video_exists(path):
+        videos = find_video_files(path) or find_picture_folders(path)
+        if videos == ["."]:
             return (Clip(os.path.basename(os.path.abspath(path)), path),)
         if not videos:
             raise ValueError(
                 f"{path}: no videos in this folder; expected files {', '.join(VIDEO_EXTENSIONS)}, or pictures"
             )
-        return tuple(Clip(os.path.relpath(video, path), video) for video in videos)
+        return tuple(Clip(video, os.path.normpath(os.path.join(path, video))) for video in videos)
     if not g_pathmgr.isfile(path):
         raise FileNotFoundError(f"no folder of videos and no list of them at {path}")
     if path.lower().endswith(VIDEO_EXTENSIONS):

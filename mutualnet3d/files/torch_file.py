@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,21 @@ from mutualnet3d.files.atomic import write_atomically
 # first releases a tested model's too), a model a trained network that describes itself.
 CHECKPOINT, MODEL = "mutualnet3d.checkpoint", "mutualnet3d.model"
 VERSIONS = {CHECKPOINT: 1, MODEL: 1}
+
+
+# Errors of torch.load on what is no file of torch.save: any text is a pickle of the old form, with nonsense in it.
+_DAMAGED = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 def write_torch_file(path: str, file_format: str, content: Mapping[str, Any]) -> None:
@@ -35,16 +51,16 @@ def format_of(content: Any, path: str) -> str | None:
     """Return the format that `content`, read from `path`, has; None for a file of another project.
 
     Raises:
-        ValueError: it is of a newer release.
+        ValueError: it is of a newer release, or its version is no number.
     """
     file_format = _named_format(content)
     if file_format is None:
         return None
-    if content["version"] > VERSIONS[file_format]:
-        kind = file_format.rpartition(".")[2]
-        raise ValueError(
-            f"{path}: {kind} version {content['version']}; this release reads up to {VERSIONS[file_format]}"
-        )
+    kind, version, newest = file_format.rpartition(".")[2], content.get("version"), VERSIONS[file_format]
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise ValueError(f"{path}: {kind} version is {version!r:.60}; it must be an integer from 1 to {newest}")
+    if version > newest:
+        raise ValueError(f"{path}: {kind} version {version}; this release reads up to {newest}")
     return file_format
 
 
@@ -79,7 +95,7 @@ def read_torch_file(path: str, kind: str) -> Any:
             f"{path}: cannot be read as {kind}, it may be truncated or damaged, of another kind, or hold more than "
             f"tensors, numbers, strings and containers of them{f' ({cause[1]})' if cause else ''}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path}: cannot be read as {kind}, it may be truncated or damaged: {error}") from error
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from fvcore.common.config import CfgNode
 
@@ -101,14 +102,51 @@ def build_network(builder: str, arguments: Mapping[str, Any]) -> SlimmableNet:
     Raises:
         ValueError: an unknown builder, arguments that it does not take or misses, values that no network can have.
     """
-    if builder not in BUILDERS:
+    if not isinstance(builder, str) or builder not in BUILDERS:
         raise ValueError(f"unknown builder {builder!r}; allowed: {', '.join(sorted(BUILDERS))}")
     signature = inspect.signature(BUILDERS[builder])
     try:
         signature.bind(**arguments)
     except TypeError as error:
         raise ValueError(f"builder {builder}: {error}; its arguments: {', '.join(signature.parameters)}") from error
-    return BUILDERS[builder](**arguments)
+    kinds = get_type_hints(BUILDERS[builder])
+    for name, value in arguments.items():
+        if not _has_type(value, kinds[name]):
+            raise ValueError(f"builder {builder}: {name} is {value!r:.60}; it must be {_type_text(kinds[name])}")
+    try:
+        return BUILDERS[builder](**arguments)
+    except (RuntimeError, ArithmeticError, AssertionError, IndexError) as error:  # of pytorchvideo and torch
+        cause = " ".join(str(error).split())
+        raise ValueError(f"builder {builder} cannot build a network of these arguments: {cause}") from error
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    """Tell whether an argument has the type of its annotation: a number, a text, a clip shape, or integers in lists."""
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    if isinstance(kind, type):
+        return isinstance(value, kind)
+    return value is None or _is_list_of_integers(value)
+
+
+def _is_list_of_integers(value: Any) -> bool:
+    """Tell whether `value` is a list of integers, or of such lists."""
+    return isinstance(value, list | tuple) and all(
+        (isinstance(part, int) and not isinstance(part, bool)) or _is_list_of_integers(part) for part in value
+    )
+
+
+def _type_text(kind: Any) -> str:
+    texts = {
+        int: "an integer",
+        float: "a finite number",
+        bool: "True or False",
+        str: "a text",
+        ClipShape: "a clip shape",
+    }
+    return texts.get(kind, "a list of integers, or None")
 
 
 def full_clip_of(cfg: CfgNode) -> ClipShape:

@@ -43,13 +43,20 @@ class TrainedNetwork:
     statistics: Mapping[str, Any]
     step: int = 0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.weights, Mapping) or not all(isinstance(name, str) for name in self.weights):
+            raise ValueError(f"model_state is {self.weights!r:.60}; it must be tensors by their names")
+
 
 def trained_network(content: Mapping[str, Any]) -> TrainedNetwork:
-    """Return the network's tensors in `content`, a model file's or a checkpoint's of any release."""
+    """Return the network's tensors in `content`, a model file's or a checkpoint's of any release.
+
+    Raises:
+        ValueError: its weights are none.
+    """
     step = content.get("step", 0)
-    statistics = {
-        key: content[key] for key in ("statistics", "interpolated", "interpolation_losses") if content.get(key)
-    }
+    names = ("statistics", "interpolated", "interpolation_losses")
+    statistics = {name: content[name] for name in names if content.get(name) is not None}
     return TrainedNetwork(content.get("model_state", {}), statistics, step if isinstance(step, int) else 0)
 
 
@@ -67,6 +74,9 @@ class ModelFile:
         channels_last: True if clips and weights lay in channels_last_3d.
         config: the run's config, YAML; "" for a model of no run.
         versions: packages that wrote the file -> their versions.
+
+    Raises:
+        ValueError: a value of another type; it names the field.
     """
 
     network: TrainedNetwork
@@ -78,6 +88,14 @@ class ModelFile:
     channels_last: bool
     config: str
     versions: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for name, (kind, text) in _TYPES.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} is {getattr(self, name)!r:.60}; it must be {text}")
+        if not isinstance(self.class_names, list | tuple) or not all(isinstance(n, str) for n in self.class_names):
+            raise ValueError(f"class_names is {self.class_names!r:.60}; it must be a list of texts")
+        object.__setattr__(self, "class_names", tuple(self.class_names))
 
     @classmethod
     def of(
@@ -124,9 +142,7 @@ class ModelFile:
         Raises:
             ValueError: a builder or arguments that this release does not know, or weights of another network.
         """
-        arguments = {
-            name: ClipShape(**value) if isinstance(value, Mapping) else value for name, value in self.arguments.items()
-        }
+        arguments = {str(name): _argument(value) for name, value in self.arguments.items()}
         model = build_network(self.builder, arguments)
         try:
             model.load_state_dict(self.network.weights)
@@ -135,6 +151,27 @@ class ModelFile:
             raise ValueError(f"the weights are not those of the network that is described: {cause}") from error
         model.statistics.load_state_dict(self.network.statistics)
         return model
+
+
+# Type of a field, and its name in errors.
+_TYPES: dict[str, tuple[type, str]] = {
+    "builder": (str, "a text"),
+    "arguments": (Mapping, "a mapping"),
+    "preprocessing": (Mapping, "a mapping"),
+    "space": (Mapping, "a mapping"),
+    "channels_last": (bool, "True or False"),
+    "config": (str, "a text"),
+    "versions": (Mapping, "a mapping"),
+}
+
+
+def _argument(value: Any) -> Any:
+    """Return a builder's argument from its form in files: see `plain`."""
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) != {"frames", "size"}:
+        raise ValueError(f"a clip shape is {dict(value)!r:.60}; it must have frames and size")
+    return ClipShape(**value)
 
 
 def write_model_file(path: str, model_file: ModelFile) -> None:
@@ -176,16 +213,17 @@ def model_file_of(content: Any, path: str) -> ModelFile:
     """Return the content of a model file that was read from `path`.
 
     Raises:
-        ValueError: it is no model file, one of a newer release, or a part is missing.
+        ValueError: it is no model file, one of a newer release, or a part is missing or of another type.
     """
     if format_of(content, path) != MODEL:
         raise ValueError(f"{path}: not a model file of mutualnet3d")
     missing = [name for name in (*_DESCRIPTION, "model_state") if name not in content]
     if missing:
         raise ValueError(f"{path}: the model file has no {', '.join(missing)}")
-    description = {name: content[name] for name in _DESCRIPTION}
-    description["class_names"] = tuple(content["class_names"])
-    return ModelFile(network=trained_network(content), **description)
+    try:
+        return ModelFile(network=trained_network(content), **{name: content[name] for name in _DESCRIPTION})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def to_builtins(value: Any) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from mutualnet3d.ops import SlimBatchNorm3d
+from mutualnet3d.ops import SlimBatchNorm3d, round_channels
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 # Batch norm's name -> its mean and variance, each (C,) with the channels of the sub-network.
@@ -65,16 +66,25 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
             interpolated: True where they are not from data.
 
         Raises:
-            ValueError: they are not of this network's batch norms.
+            ValueError: they are not of this network's batch norms, or have other channels than `config` leaves them.
         """
-        if set(statistics) != set(self._norms):
-            odd = sorted(set(statistics) ^ set(self._norms))
-            raise ValueError(f"statistics of {config} are not of this network's batch norms: {', '.join(odd[:5])}")
-        for name, (mean, variance) in statistics.items():
-            if not len(mean) == len(variance) <= self._norms[name].num_features:
+        if not isinstance(statistics, Mapping) or set(statistics) != set(self._norms):
+            odd = set(statistics) ^ set(self._norms) if isinstance(statistics, Mapping) else {repr(statistics)[:60]}
+            raise ValueError(
+                f"statistics of {config} are not of this network's batch norms: {', '.join(sorted(map(str, odd))[:5])}"
+            )
+        for name, pair in statistics.items():
+            if not _is_mean_and_variance(pair):
+                text = " ".join(repr(pair).split())[:60]  # tensors have many lines
+                raise ValueError(
+                    f"statistics of {config} at {name} are {text}; they must be mean and variance, float tensors (C,)"
+                )
+            mean, variance = pair
+            full = self._norms[name].num_features
+            if len(mean) != len(variance) or len(mean) not in (full, round_channels(config.width, full)):
                 raise ValueError(
                     f"statistics of {config} at {name} have {len(mean)} and {len(variance)} channels; "
-                    f"the layer has {self._norms[name].num_features}"
+                    f"the layer has {full}, and {round_channels(config.width, full)} where it is narrowed"
                 )
         device = self._device()
         self._stored[config] = {
@@ -161,17 +171,53 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
         """Replace everything by what `state_dict` gave; an absent part is empty.
 
         Raises:
-            ValueError: they are not of this network's batch norms.
+            ValueError: they are not of this network's batch norms, or not in the form of `state_dict`; then there are
+                none.
         """
         self.clear()
-        interpolated = set(state.get("interpolated", ()))
-        for key, values in state.get("statistics", {}).items():
-            self.set(SubnetConfig.parse(key), values, interpolated=key in interpolated)
-        for frames, size, loss in state.get("interpolation_losses", ()):
-            self.interpolation_losses[ClipShape(frames, size)] = loss
+        stored, interpolated = state.get("statistics", {}), state.get("interpolated", ())
+        if not isinstance(stored, Mapping):
+            raise ValueError(f"statistics is {stored!r:.60}; it must be a mapping of sub-networks' keys")
+        if not isinstance(interpolated, list | tuple):
+            raise ValueError(f"interpolated is {interpolated!r:.60}; it must be a list of sub-networks' keys")
+        losses = _interpolation_losses(state.get("interpolation_losses", ()))
+        try:
+            for key, values in stored.items():
+                self.set(SubnetConfig.parse(key), values, interpolated=key in interpolated)
+        except ValueError:
+            self.clear()
+            raise
+        self.interpolation_losses.update(losses)
 
     def _device(self) -> torch.device | None:
         for norm in self._norms.values():
             for tensor in itertools.chain(norm.parameters(), norm.buffers()):
                 return tensor.device
         return None
+
+
+def _is_mean_and_variance(pair: Any) -> bool:
+    return (
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(isinstance(part, torch.Tensor) and part.ndim == 1 and part.is_floating_point() for part in pair)
+    )
+
+
+def _interpolation_losses(entries: Any) -> dict[ClipShape, float]:
+    """Return the losses that `state_dict` gave as lists of frames, size and loss.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if not isinstance(entries, list | tuple):
+        raise ValueError(f"interpolation_losses is {entries!r:.60}; it must be a list")
+    losses: dict[ClipShape, float] = {}
+    for entry in entries:
+        if not isinstance(entry, list | tuple) or len(entry) != 3 or not isinstance(entry[2], int | float):
+            raise ValueError(f"interpolation_losses has {entry!r:.60}; each must be frames, size and points of top-1")
+        frames, size, loss = entry
+        if not math.isfinite(loss):  # nothing is above NaN: it would allow every interpolation
+            raise ValueError(f"interpolation_losses has {entry!r:.60}; points of top-1 must be finite")
+        losses[ClipShape(frames, size)] = float(loss)
+    return losses

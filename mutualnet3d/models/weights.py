@@ -73,9 +73,9 @@ def load_weights(
     content = read_weights_file(path)
     of_project = format_of(content, path) is not None
     if averaged:
-        if not content.get("averaged"):
+        if not isinstance(content.get("averaged"), Mapping):
             raise ValueError(f"{path}: has no averaged weights; those are of trainings with SOLVER.EMA_DECAY")
-        content = {**content, "model_state": content["averaged"]["model_state"]}
+        content = {**content, "model_state": content["averaged"].get("model_state")}
     state = _state_dict(content, path)
     source = "PySlowFast" if has_pyslowfast_names(state) else "pytorchvideo"
     if source == "PySlowFast":
@@ -96,7 +96,10 @@ def load_weights(
         trained = trained_network(content)
         step = trained.step
         if not left_out:
-            model.statistics.load_state_dict(trained.statistics)
+            try:
+                model.statistics.load_state_dict(trained.statistics)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
     return LoadedWeights(path, source, of_project=of_project, new_classifier=bool(left_out), step=step)
 
 
@@ -126,7 +129,9 @@ def _state_dict(content: Mapping[str, Any], path: str) -> dict[str, torch.Tensor
         if isinstance(content.get(key), Mapping):
             state = content[key]
             break
-    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    tensors = {
+        name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
     if not tensors:
         raise ValueError(f"{path}: no weights in it; its keys are {', '.join(map(str, list(content)[:10])) or 'none'}")
     for prefix in ("module.", "model."):

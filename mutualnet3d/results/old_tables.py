@@ -13,7 +13,7 @@ from typing import Any
 
 from mutualnet3d.results.json_rows import build_row, checked_fields
 from mutualnet3d.results.row import Row, Views, finite_number
-from mutualnet3d.results.table_context import with_facts
+from mutualnet3d.results.table_context import check_facts, with_facts
 
 NEWEST_OLD_VERSION = 3
 
@@ -35,8 +35,12 @@ def upgrade_table(entries: Sequence[Any], context: Mapping[str, Any], path: str)
         path: the file, for errors.
 
     Raises:
-        ValueError: a row is none, or the context's views are none; file, row and field are named.
+        ValueError: a row is none, or the context's views or facts are none; file, row and field are named.
     """
+    try:
+        check_facts(context)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     backend, views = context.get("backend", Row.backend), _views(context, path)
     rows: list[Row] = []
     for number, entry in enumerate(entries, start=1):

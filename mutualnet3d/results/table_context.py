@@ -59,8 +59,12 @@ def check_facts(context: Mapping[str, Any]) -> None:
     """Refuse facts that are none.
 
     Raises:
-        ValueError: `backends` is no object of objects.
+        ValueError: `backends` is no object of objects, or a number of videos is none.
     """
+    for name in ("num_videos", "num_found", "num_listed", "num_in_list"):
+        value = context.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"context: {name} is {value!r:.60}; it must be an integer of at least 0")
     backends = context.get("backends", {})
     if not isinstance(backends, Mapping):
         raise ValueError(f"context: backends is {backends!r}; it must be an object")

@@ -58,5 +58,5 @@ def _read_json(path: str) -> Any:
     with g_pathmgr.open(path, "r", encoding="utf-8") as file:
         try:
             return simplejson.load(file)
-        except ValueError as error:  # UnicodeDecodeError too
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError too; lists in lists without end
             raise ValueError(f"{path}: not a JSON file: {error}") from error

@@ -31,6 +31,19 @@ _KEYS_WITHOUT_EFFECT = (
     "TRAIN.CHECKPOINT",
 )
 
+# What a checkpoint of a training has beside what identifies the training.
+_STATE = (
+    "step",
+    "model_state",
+    "optimizer_state",
+    "scaler_state",
+    "averaged",
+    "validation",
+    "processes",
+    "cfg",
+    "cfg_hash",
+)
+
 
 @dataclass(frozen=True)
 class ResumePoint:
@@ -124,8 +137,11 @@ class TrainState:
             ValueError: it is damaged, or not of this training.
         """
         content = load_checkpoint(path)
-        if "model_state" not in content or "processes" not in content:
-            raise ValueError(f"{path}: not a checkpoint of a training; it has {', '.join(content)}")
+        missing = [name for name in (*_STATE, *self._identity()) if name not in content]
+        if missing:
+            raise ValueError(
+                f"{path}: not a checkpoint of a training; it has {', '.join(content)}, and not {', '.join(missing)}"
+            )
         for key, value in self._identity().items():
             if content[key] != value:
                 raise ValueError(

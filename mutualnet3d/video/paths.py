@@ -23,7 +23,7 @@ def is_folder(path: str) -> bool:
 def picture_paths(folder: str) -> list[str]:
     """Return the pictures of a folder in the natural order of their names: 2.jpg comes before 10.jpg. Hidden ones are
     left out."""
-    names = [name for name in g_pathmgr.ls(folder) if _is_picture(name)]
+    names = [name for name in g_pathmgr.ls(folder) if is_picture_file(name)]
     return [os.path.join(folder, name) for name in sorted(names, key=_natural)]
 
 
@@ -40,12 +40,13 @@ def video_exists(path: str) -> bool:
         if not stat.S_ISDIR(mode):
             return stat.S_ISREG(mode)
         with os.scandir(path) as entries:
-            return any(_is_picture(entry.name) for entry in entries)
+            return any(is_picture_file(entry.name) for entry in entries)
     except (OSError, ValueError):  # the latter: a path that cannot be
         return False
 
 
-def _is_picture(name: str) -> bool:
+def is_picture_file(name: str) -> bool:
+    """Return whether a file is a picture by its name; hidden files are none."""
     return name.lower().endswith(PICTURE_EXTENSIONS) and not name.startswith(".")
 
 

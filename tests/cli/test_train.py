@@ -92,6 +92,12 @@ def test_errors_are_one_line_and_exit_2(tmp_path):
     assert re.fullmatch(r"error: no list of videos at .*train\.csv; expected .*\n", errors)
 
 
+def test_an_override_without_a_value_is_told_in_the_users_words(capsys):
+    """Not with those that the command itself puts before them."""
+    assert main(["train", "--cfg", CFG, "OUTPUT_DIR"]) == 2
+    assert capsys.readouterr().err == "error: overrides are pairs KEY VALUE, got 1 words: OUTPUT_DIR\n"
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

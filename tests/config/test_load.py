@@ -27,6 +27,15 @@ def test_overrides_come_last_and_the_config_is_frozen():
 
 
 @pytest.mark.parametrize(
+    ("name", "hint"),
+    [("X3D_M_mutal.yaml", r"did you mean X3D_M_mutual\.yaml"), ("qqq", "whose names `mutualnet3d info` lists")],
+)
+def test_a_config_that_is_not_there_is_answered_by_a_hint(name, hint):
+    with pytest.raises(FileNotFoundError, match=rf"no config at {name}.*{hint}"):
+        m3.load_cfg(name)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (

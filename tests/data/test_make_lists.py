@@ -44,6 +44,20 @@ def test_split_folders(tmp_path):
     assert json.loads((root / "labels.json").read_text()) == {"air guitar": 0, "run": 1}
 
 
+def test_folders_of_pictures_are_videos_where_a_class_has_no_files(tmp_path):
+    root = touch(tmp_path / "set", "a/one/1.jpg", "a/one/2.jpg", "a/two/1.png", "b/x.mp4", "b/y.mp4", "b/thumbs/1.jpg")
+    lists_of_folders(str(root), str(root))
+    assert sorted(lines(root / "train.csv") + lines(root / "val.csv")) == [
+        "a/one 0",
+        "a/two 0",
+        "b/x.mp4 1",
+        "b/y.mp4 1",
+    ]
+    touch(root, "c/1.jpg")  # a picture of the class, and no video of it
+    with pytest.raises(ValueError, match=r"set/c: no video of class 'c'; looked for .*, and folders of pictures"):
+        lists_of_folders(str(root), str(root))
+
+
 def test_a_test_folder_has_its_own_list(tmp_path):
     root = touch(tmp_path / "set", "train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "test/b/4.mp4")
     counts = lists_of_folders(str(root), str(tmp_path / "lists"))

@@ -18,14 +18,28 @@ def test_preprocessing_travels_as_json():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scale": 0}, "here: Preprocessing: scale must be a number above 0, got 0"),
+        ({"scale": 0}, "here: Preprocessing: scale must be an integer above 0, got 0"),
         ({"mean": (0.5,)}, r"here: Preprocessing: mean has a value for each of 3 channels, got \(0.5,\)"),
+        ({"num_frames": 2.5}, "here: Preprocessing: num_frames must be an integer above 0, got 2.5"),
+        ({"target_fps": float("inf")}, "here: Preprocessing: target_fps must be a number above 0, got inf"),
+        ({"timeout": "5"}, "here: Preprocessing: timeout must be a number above 0, got '5'"),
+        ({"mean": None}, "here: Preprocessing: mean has a value for each of 3 channels, got None"),
+        ({"std": ["a", "b", "c"]}, "here: Preprocessing: std has a value for each of 3 channels"),
+        ({"std": [0.0, 1.0, 1.0]}, "here: Preprocessing: std must not be 0"),
+        ({"segments": 1}, "here: Preprocessing: segments must be True or False, got 1"),
+        ({"ensemble": "mean"}, "here: Preprocessing: ensemble must be one of sum, logits, max, got 'mean'"),
+        ({3: 1}, "here: preprocessing has .*; missing or unknown: 3"),
         ({"colour": 1}, "here: preprocessing has num_frames, .*; missing or unknown: colour"),
     ],
 )
 def test_other_preprocessing_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Preprocessing.from_json({**HOW.to_json(), **change}, "here")
+
+
+def test_a_list_is_no_preprocessing():
+    with pytest.raises(ValueError, match=r"here: preprocessing is \[1\]; it must be a mapping"):
+        Preprocessing.from_json([1], "here")
 
 
 def test_preprocessing_of_a_config():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 
@@ -105,3 +106,63 @@ def test_other_descriptions_are_refused(old, new, message, copied):
     bundle_module._write_sums(str(copied))
     with pytest.raises(ValueError, match=message):
         Bundle.load(str(copied))
+
+
+def described(copied, change):
+    """The bundle with a changed description, which its sums are right for."""
+    content = json.loads((copied / DESCRIPTION).read_text())
+    change(content)
+    (copied / DESCRIPTION).write_text(json.dumps(content))
+    (copied / SUMS).unlink()
+    bundle_module._write_sums(str(copied))
+    return str(copied)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("networks", None, "networks is None; it must be an object, not empty"),
+        ("networks", {}, "networks is {}; it must be an object, not empty"),
+        ("networks", {"zz": {}}, "networks: not a sub-network's key: 'zz'"),
+        ("networks", {"w0.5-s32-t2": 3}, "w0.5-s32-t2 is 3; it must have gflops, params, inputs, files, differences"),
+        ("class_names", "ab", "class_names is 'ab'; it must be a list"),
+        ("class_names", ["a", 1], r"class_names is \['a', 1\]; it must be a list of texts"),
+        ("preprocessing", [], r"preprocessing is \[\]; it must be a mapping"),
+        ("about", 1, "about is 1; it must be an object"),
+    ],
+)
+def test_parts_of_another_type_are_named(name, value, message, copied):
+    with pytest.raises(ValueError, match=rf"bundle\.json: {message}"):
+        Bundle.load(described(copied, lambda content: content.update({name: value})))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("gflops", "1", "gflops is '1'; it must be a number of at least 0"),
+        ("params", None, "params is None; it must be a number of at least 0"),
+        ("inputs", [], r"inputs is \[\]; it must be \(T, S, S, 3\) of each pathway"),
+        ("inputs", [[1, 2]], r"inputs is \[\[1, 2\]\]; it must be \(T, S, S, 3\)"),
+        ("inputs", [[0, 8, 8, 3]], "inputs: ClipShape: frames must be an integer of at least 1, got 0"),
+        ("files", {"onnx": 3}, "files is {'onnx': 3}; it must have a value for each format"),
+        ("files", {"onnx": "../other.onnx"}, r"has the file '\.\./other\.onnx', which is not in the bundle"),
+        ("differences", {"onnx": "x"}, "differences is .*; it must have a value for each format"),
+    ],
+)
+def test_networks_that_are_none_are_named(name, value, message, copied):
+    with pytest.raises(ValueError, match=rf"bundle\.json: w.*{message}"):
+        Bundle.load(described(copied, lambda content: next(iter(content["networks"].values())).update({name: value})))
+
+
+def test_names_of_other_classes_are_refused(copied):
+    bundle = Bundle.load(described(copied, lambda content: content["class_names"].pop()))
+    with pytest.raises(ValueError, match=r"bundle\.json: class_names has \d+ names, the classifier \d+ outputs"):
+        bundle.network()
+
+
+def test_a_network_that_openvino_cannot_read_is_named(copied):
+    config = Bundle.load(str(copied)).configs[0]
+    (copied / "networks" / f"{config}.xml").write_text("junk")
+    bundle = Bundle.load(described(copied, lambda content: None))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(config))}\.xml: OpenVINO cannot read it: "):
+        bundle.openvino(config)

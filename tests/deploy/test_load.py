@@ -58,3 +58,13 @@ def test_files_that_cannot_be_deployed(tested, tmp_path):
     write_torch_file(path, MODEL, {**content, "preprocessing": {}})
     with pytest.raises(ValueError, match=r"a\.pyth: preprocessing has num_frames, .*; missing or unknown: .*crop_size"):
         load_checkpoint_networks(path)
+
+
+@pytest.mark.parametrize("names", [[], ["dark"], ["dark", "bright", "loud"]])
+def test_names_of_other_classes_are_refused(tested, tmp_path, names):
+    """Fewer names than outputs would be an IndexError at the first prediction of the last class."""
+    content = read_torch_file(tested[1], "a model file")
+    path = str(tmp_path / "a.pyth")
+    write_torch_file(path, MODEL, {**content, "class_names": names})
+    with pytest.raises(ValueError, match=rf"a\.pyth: class_names has {len(names)} names, the classifier 2 outputs"):
+        load_checkpoint_networks(path)

@@ -90,6 +90,8 @@ def test_a_folder_of_pictures_is_a_clip(tmp_path):
     assert clip.read() == (folder / "6.png").read_bytes()
     assert Demo(NoNetwork()).predict(clip, SMALL).frames.max() == 0
     assert not Clip("a", upload=b"").is_folder
+    (clip,) = find_clips(str(tmp_path), CLASSES)  # and folders of such
+    assert clip == Clip("wave", str(folder))
     # A folder of videos is one, whatever pictures lie beside them.
     (folder / "a.mp4").touch()
     assert find_clips(str(folder), CLASSES) == (Clip("a.mp4", str(folder / "a.mp4")),)

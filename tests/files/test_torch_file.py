@@ -35,3 +35,18 @@ def test_a_flipped_bit_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.pyth: cannot be read as a file.*the check sum of .* in it is wrong"):
         read_torch_file(str(path), "a file")
+
+
+@pytest.mark.parametrize("version", [None, "1", 0, 1.0, True])
+def test_a_version_that_is_no_number_is_refused(version):
+    with pytest.raises(ValueError, match=r"a\.pyth: model version is .*; it must be an integer from 1 to 1"):
+        format_of({"format": MODEL, "version": version}, "a.pyth")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world\n" * 20, b"K\x01.", b"\x80\x02}q", b"(lp0\n" * 9, bytes(99)])
+def test_files_that_are_none_are_refused(content, tmp_path):
+    """Any text is a pickle to torch, whose nonsense ends in errors of any type."""
+    path = tmp_path / "a.pyth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.pyth: cannot be read as a file"):
+        read_torch_file(str(path), "a file")

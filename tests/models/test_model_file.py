@@ -102,3 +102,47 @@ def test_descriptions_of_another_network_are_refused():
         replace(model_file, builder="vit").build()
     with pytest.raises(ValueError, match=r"the weights are not those of the network that is described: .*size mism"):
         replace(model_file, arguments={**model_file.arguments, "num_classes": 9}).build()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": None}, "class_names is None; it must be a list of texts"),
+        ({"class_names": "ab"}, "class_names is 'ab'; it must be a list of texts"),
+        ({"class_names": ["a", 3]}, r"class_names is \['a', 3\]; it must be"),
+        ({"preprocessing": []}, r"preprocessing is \[\]; it must be a mapping"),
+        ({"space": None}, "space is None; it must be a mapping"),
+        ({"arguments": [1]}, r"arguments is \[1\]; it must be a mapping"),
+        ({"builder": None}, "builder is None; it must be a text"),
+        ({"channels_last": 1}, "channels_last is 1; it must be True or False"),
+        ({"model_state": None}, "model_state is None; it must be tensors by their names"),
+        ({"model_state": {5: torch.zeros(1)}}, "model_state is .*; it must be tensors by their names"),
+        ({"version": "1"}, "model version is '1'; it must be an integer from 1 to 1"),
+        ({"version": None}, "model version is None; it must be an integer"),
+    ],
+)
+def test_parts_of_another_type_name_the_file_and_the_part(change, message, tmp_path):
+    path = str(tmp_path / "a.pyth")
+    write_model_file(path, model_file_of(tiny("x3d")))
+    torch.save({**read_torch_file(path, "a file"), **change}, path)
+    with pytest.raises(ValueError, match=rf"a\.pyth: {message}"):
+        read_model_file(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"full_clip": {"frames": 4}}, "a clip shape is {'frames': 4}; it must have frames and size"),
+        ({"full_clip": None}, "full_clip is None; it must be a clip shape"),
+        ({"num_classes": "2"}, "num_classes is '2'; it must be an integer"),
+        ({"num_classes": True}, "num_classes is True; it must be an integer"),
+        ({"num_classes": -1}, "cannot build a network of these arguments: "),
+        ({"depth_factor": float("nan")}, "depth_factor is nan; it must be a finite number"),
+        ({"bn_lin5": 0}, "bn_lin5 is 0; it must be True or False"),
+        ({"heads": 1}, "heads"),
+    ],
+)
+def test_arguments_that_no_builder_takes_are_refused(change, message):
+    model_file = model_file_of(tiny("x3d"))
+    with pytest.raises(ValueError, match=message):
+        replace(model_file, arguments={**model_file.arguments, **change}).build()

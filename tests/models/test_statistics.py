@@ -21,7 +21,7 @@ def values(channels: int = 8, mean: float = 1.0):
 
 @pytest.fixture
 def statistics() -> SubnetStatistics:
-    return SubnetStatistics({"norm": SlimBatchNorm3d(16)})
+    return SubnetStatistics({"norm": SlimBatchNorm3d(12)})
 
 
 def test_what_is_set_can_be_had_and_removed(statistics):
@@ -42,9 +42,46 @@ def test_what_is_set_can_be_had_and_removed(statistics):
 def test_statistics_of_another_network_are_refused(statistics):
     with pytest.raises(ValueError, match=r"statistics of w0\.6-s48-t2 are not of this network's batch norms: .*other"):
         statistics.set(CONFIG, {"other": values()["norm"]})
-    with pytest.raises(ValueError, match="at norm have 999 and 999 channels; the layer has 16"):
+    with pytest.raises(ValueError, match="at norm have 999 and 999 channels; the layer has 12, and 8"):
         statistics.set(CONFIG, values(999))
+    with pytest.raises(
+        ValueError, match="at norm have 12 and 8 channels; the layer has 12, and 8 where it is narrowed"
+    ):
+        statistics.set(CONFIG, {"norm": (torch.zeros(12), torch.ones(8))})
+    with pytest.raises(ValueError, match="at norm have 8 and 8 channels; the layer has 12, and 12 where"):
+        statistics.set(OTHER, values(8))  # a narrower sub-network's
     assert not statistics
+
+
+TENSOR = torch.zeros(8)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"statistics": [1]}, r"statistics is \[1\]; it must be a mapping"),
+        ({"statistics": {"zz": values()}}, "not a sub-network's key: 'zz'"),
+        ({"statistics": {7: values()}}, "not a sub-network's key: 7"),
+        ({"statistics": {str(CONFIG): None}}, "w0.6-s48-t2 are not of this network's batch norms: None"),
+        ({"statistics": {str(CONFIG): {"norm": None}}}, "at norm are None; they must be mean and variance"),
+        ({"statistics": {str(CONFIG): {"norm": (TENSOR,)}}}, "at norm are .*; they must be mean and variance"),
+        ({"statistics": {str(CONFIG): {"norm": (1.0, 2.0)}}}, "at norm are .*; they must be mean and variance"),
+        ({"statistics": {str(CONFIG): {"norm": (TENSOR[None], TENSOR[None])}}}, "at norm are .*; they must be mean"),
+        ({"statistics": {str(CONFIG): {"norm": (TENSOR.long(), TENSOR)}}}, "at norm are .*; they must be mean"),
+        ({"interpolated": "w"}, "interpolated is 'w'; it must be a list"),
+        ({"interpolation_losses": 5}, "interpolation_losses is 5; it must be a list"),
+        ({"interpolation_losses": [[2, 48]]}, r"interpolation_losses has \[2, 48\]; each must be frames, size and"),
+        ({"interpolation_losses": [[2, 48, "x"]]}, "each must be frames, size and points of top-1"),
+        ({"interpolation_losses": [[2, 48, float("nan")]]}, "points of top-1 must be finite"),
+        ({"interpolation_losses": [[0, 48, 0.5]]}, "frames must be an integer of at least 1, got 0"),
+    ],
+)
+def test_states_that_are_none_are_refused_and_nothing_is_kept(statistics, state, message):
+    statistics.set(OTHER, values(12))
+    with pytest.raises(ValueError, match=message):
+        statistics.load_state_dict({"statistics": {str(OTHER): values(12)}, **state})
+    assert not statistics
+    assert not statistics.interpolation_losses
 
 
 def test_clearing_forgets_everything(statistics):
@@ -79,7 +116,7 @@ def test_others_stand_in_their_place_for_a_while(statistics):
         statistics.set(CONFIG, values(mean=7.0))
         raise RuntimeError("on purpose")
 
-    with pytest.raises(RuntimeError, match="on purpose"), statistics.replaced({OTHER: values(mean=5.0)}):
+    with pytest.raises(RuntimeError, match="on purpose"), statistics.replaced({OTHER: values(12, mean=5.0)}):
         fail()
     assert list(statistics) == statistics.interpolated == [CONFIG]
     assert statistics[CONFIG]["norm"][0][0] == 1.0
@@ -91,8 +128,8 @@ def test_a_file_has_all_of_it(statistics):
     state = statistics.state_dict()
     assert state["interpolated"] == ["w0.6-s48-t2"]
     assert state["interpolation_losses"] == [[2, 48, 0.25]]
-    other = SubnetStatistics({"norm": SlimBatchNorm3d(16)})
-    other.set(OTHER, values())
+    other = SubnetStatistics({"norm": SlimBatchNorm3d(12)})
+    other.set(OTHER, values(12))
     other.load_state_dict(state)
     assert list(other) == other.interpolated == [CONFIG]
     assert torch.equal(other[CONFIG]["norm"][0], torch.full((8,), 3.0))
@@ -110,7 +147,7 @@ def test_they_can_be_pickled(statistics):
 
 
 def test_they_are_stored_on_the_networks_device():
-    statistics = SubnetStatistics({"norm": SlimBatchNorm3d(16, device="meta")})
+    statistics = SubnetStatistics({"norm": SlimBatchNorm3d(12, device="meta")})
     statistics.set(CONFIG, values())
     assert statistics[CONFIG]["norm"][0].is_meta
     SubnetStatistics({}).set(CONFIG, {})  # a network without batch norms

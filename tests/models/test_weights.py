@@ -31,6 +31,31 @@ def test_pytorchvideos_weights_give_its_logits(prefix, wrapped, tmp_path):
         assert relative(model([x]), original(x)) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"statistics": {"w0.6-s48-t2": {}}}, "statistics of w0.6-s48-t2 are not of this network's batch norms"),
+        ({"statistics": [1]}, r"statistics is \[1\]; it must be a mapping"),
+        ({"model_state": None}, "no weights in it"),
+        ({"model_state": {5: torch.zeros(1)}}, "no weights in it"),
+    ],
+)
+def test_damaged_files_of_ours_are_named(change, message, tmp_path):
+    model = tiny("x3d")
+    write_torch_file(str(tmp_path / "ours.pyth"), MODEL, {"model_state": model.state_dict(), **change})
+    with pytest.raises(ValueError, match=rf"ours\.pyth: {message}"):
+        m3.load_weights(model, str(tmp_path / "ours.pyth"))
+
+
+@pytest.mark.parametrize("averaged", [[1], {"weights": {}}, {"model_state": None}])
+def test_averaged_weights_that_are_none_are_named(averaged, tmp_path):
+    model = tiny("x3d")
+    content = {"model_state": model.state_dict(), "averaged": averaged}
+    write_torch_file(str(tmp_path / "ours.pyth"), CHECKPOINT, content)
+    with pytest.raises(ValueError, match=r"ours\.pyth: (has no averaged weights|no weights in it)"):
+        m3.load_weights(model, str(tmp_path / "ours.pyth"), averaged=True)
+
+
 @pytest.mark.parametrize("file_format", [CHECKPOINT, MODEL])
 def test_our_own_files_bring_their_statistics(file_format, tmp_path):
     model, config = tiny("slowfast"), SubnetConfig(0.6, 48, 2)

@@ -124,6 +124,12 @@ def test_wrong_views_are_named(tmp_path, views):
         loaded(tmp_path, 3, ENTRY, views=views)
 
 
+@pytest.mark.parametrize("name", ["backends", "num_listed"])
+def test_wrong_facts_are_named(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"table\.json: context: {name} is 'x'; it must be an"):
+        loaded(tmp_path, 3, ENTRY, **{name: "x"})
+
+
 def test_files_of_the_release_before(tmp_path):
     """Numbers of a test run, and of a bundle with int8, are those that were written."""
     with tarfile.open(OLD_FILES) as archive:

@@ -52,6 +52,14 @@ def test_facts_of_a_back_end():
     assert with_facts({"model": "x3d"}, "pytorch", {}) == {"model": "x3d"}
 
 
+@pytest.mark.parametrize("value", [None, "7", -1, 1.5, True, [1]])
+@pytest.mark.parametrize("name", ["num_videos", "num_found", "num_listed", "num_in_list"])
+def test_numbers_of_videos_that_are_none_are_refused(name, value):
+    check_facts({name: 7})
+    with pytest.raises(ValueError, match=rf"context: {name} is .*; it must be an integer of at least 0"):
+        check_facts({name: value})
+
+
 @pytest.mark.parametrize(
     ("backends", "message"),
     [

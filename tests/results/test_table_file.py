@@ -28,6 +28,7 @@ def test_json_and_back(tmp_path):
     [
         ("{", "not a JSON file"),
         ("[]", "not a query table"),
+        ("[" * 100_000, "not a JSON file: .*recursion"),
         ('{"schema": "mutualnet3d.query_table"}', "version is None; it must be an integer from 1 to 4"),
         ('{"schema": "mutualnet3d.query_table", "version": "2"}', "version is '2'; it must be an integer from 1 to 4"),
         (

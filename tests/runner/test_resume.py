@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualnet3d.runner import train as run_train
 from tests.copies import Script
 from tests.runner.runs import (
@@ -126,6 +126,17 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_overrides, tmp_path):
     assert "using the one before: " in log
     assert records_of(cfg.OUTPUT_DIR, "resumed")[0]["step"] == 6
     assert same_weights(expected, load_checkpoint(newest))
+
+
+@pytest.mark.parametrize("name", ["optimizer_state", "videos", "validation", "cfg"])
+def test_a_checkpoint_without_a_part_is_passed_over(tiny_overrides, name):
+    cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1, TRAIN__CHECKPOINT_STEPS=2))
+    newest = run_train(cfg)
+    save_checkpoint(newest, {key: value for key, value in load_checkpoint(newest).items() if key != name})
+    run_train(cfg)
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert re.search(rf"refused: {newest}: not a checkpoint of a training; it has .*, and not {name}\n", log)
+    assert "using the one before: " in log
 
 
 def test_what_changed_in_the_config_is_said(tiny_overrides):
