@@ -89,6 +89,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "config/test_recipes.py": "of the YAML files in configs/",
     "engine/test_cuda.py": "of all that needs a GPU",
     "models/test_families.py": "the same tests for the networks of every module",
+    "runner/test_failing_runs.py": "whole runs that fail, each at another place",
     "runner/test_training_data.py": "whole runs that share data as users have them",
     "runner/test_training_processes.py": "whole runs in several processes",
     "test_architecture.py": "of docs/architecture.md",
@@ -102,9 +103,9 @@ TESTS_OF_NO_MODULE = {  # path -> reason
 
 def section(page: str, title: str) -> str:
     """Return the text of a section of a Markdown page, up to the next of its level."""
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL)
-    assert found, f"no section {title!r}"
-    return found[1]
+    match = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL)
+    assert match, f"no section {title!r}"
+    return match[1]
 
 
 def described_paths(page: str) -> list[str]:

@@ -7,8 +7,9 @@
 `mutualnet3d train` trains and then tests where the config has TEST.ENABLE; `mutualnet3d test` tests alone;
 tools/run_net.py, PySlowFast's name of both, goes by TRAIN.ENABLE and TEST.ENABLE. Words after the options are KEY VALUE
 overrides. SIGTERM and SIGUSR1 end the step, write a checkpoint and leave with status 75; the same command goes on from
-there. Status 76 says that another process of the job was lost, or did not come. SIGUSR2 prints where every thread of a
-process stands. `mutualnet3d info` prints the path of train.sbatch.
+there. Ctrl-C does the same with status 130; a second one does not wait for the step. Status 76 says that another
+process of the job was lost, or did not come. SIGUSR2 prints where every thread of a process stands. `mutualnet3d info`
+prints the path of train.sbatch.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Workers:
         finally:
             if at_exit.still_active():  # or this process is at its end, where no thread can be started
                 _close(loads, processes)
-                at_exit.cancel()
+                at_exit()  # an error on its way holds the loader, which is not closed then
 
 
 def _close(loads: list[Any], processes: Iterable[BaseProcess]) -> None:

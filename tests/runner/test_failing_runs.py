@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import time
@@ -108,7 +109,8 @@ def test_a_worker_that_is_killed(workers, tiny_overrides, tmp_path):
     assert seconds_to_end([script], file) < SECONDS
     status, errors = script.finish()
     assert status == 1
-    assert "`mutualnet3d check-videos` finds it" in errors.strip().splitlines()[-1]
+    # Raised where the clips are waited for, or by torch's handler of the signal, wherever the training was.
+    assert re.search("is killed by signal: Killed|check-videos` finds it", errors.strip().splitlines()[-1])
     check_nobody_is_left(file)
 
 
