@@ -58,7 +58,7 @@ class PackageTree:
     def graph(self) -> dict[str, set[str]]:
         """Modules of the package that each one imports."""
         return {
-            name: {found for imported in self.imports(name) if (found := self.home(*imported))} - {name}
+            name: {target for imported in self.imports(name) if (target := self.home(*imported))} - {name}
             for name in self.paths
         }
 

@@ -241,8 +241,8 @@ def _networks_of(entries: Mapping[str, Any], where: str, path: str) -> dict[Subn
     """Return the networks of a description.
 
     Args:
-        entries: by sub-networks' keys.
-        where: the description's path, for errors.
+        entries: description of each network, by its sub-network's key.
+        where: path of bundle.json, for errors.
         path: folder of the bundle.
 
     Raises:
