@@ -42,4 +42,4 @@ def run(args: argparse.Namespace) -> int:
     return 0 if summary.all_ok else 1
 
 
-main = Command(__doc__, add_arguments, run)
+main = Command(__doc__, add_arguments, run, output_files=("output", "clean_list"))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from mutualnet3d.files.output import check_output_file
 from mutualnet3d.log import logger
 
 EXIT_ERROR = 2
@@ -34,6 +35,7 @@ class Command:
         interrupted: line for Ctrl-C, from the arguments.
         catches_sigterm: True to treat SIGTERM like Ctrl-C, so that it leaves no half-written file.
         is_intermixed: True to allow positional words on both sides of options.
+        output_files: arguments that name files to be written; they are checked before the command's work.
     """
 
     description: str | None
@@ -43,6 +45,7 @@ class Command:
     interrupted: Callable[[argparse.Namespace], str] = lambda args: "interrupted"
     catches_sigterm: bool = False
     is_intermixed: bool = False
+    output_files: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -74,6 +77,9 @@ class Command:
     def __call__(self, words: Sequence[str] | None = None, prog: str | None = None) -> int:
         args = self.parse(words, prog)
         try:
+            for name in self.output_files:
+                if path := getattr(args, name):
+                    check_output_file(path, f"--{name.replace('_', '-')}")
             with _sigterm_as_ctrl_c() if self.catches_sigterm else nullcontext():
                 status = self.run(args)
                 sys.stdout.flush()  # now, where a closed pipe is caught

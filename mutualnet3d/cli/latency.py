@@ -78,4 +78,4 @@ def _compared(before: QueryTable, after: QueryTable) -> str:
     )
 
 
-main = Command(__doc__, add_arguments, run)
+main = Command(__doc__, add_arguments, run, output_files=("output",))

@@ -188,4 +188,5 @@ main = Command(
     run,
     interrupted=lambda args: "interrupted; nothing is written",
     catches_sigterm=True,
+    output_files=("output", "trace_plot"),
 )

@@ -18,6 +18,7 @@ from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
 from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
 from mutualnet3d.files.atomic import write_text
+from mutualnet3d.files.output import check_output_file, check_output_folder
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -51,9 +52,11 @@ class Session:
     def __init__(self, cfg: CfgNode, launch: Launch):
         self.cfg, self.launch = cfg, launch
         self.shard = Shard(distributed.rank(), distributed.world_size())
+        is_main = self.shard.rank == 0
+        if is_main:
+            _check_outputs(cfg.OUTPUT_DIR)
         setup_logging(cfg.OUTPUT_DIR, self.shard.rank)
         self.records = JsonLines(os.path.join(cfg.OUTPUT_DIR, "log.jsonl"))
-        is_main = self.shard.rank == 0
         self.bad_videos = BadVideoFile(os.path.join(cfg.OUTPUT_DIR, "bad_videos.csv"), is_writer=is_main)
         if is_main:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
@@ -164,6 +167,20 @@ class Session:
     def exchange_bad_videos(self, split: Split) -> None:
         """Tell all processes the videos of `split` that any of them has found bad."""
         split.bad.merge(entry for entries in distributed.gather(split.bad.new_entries()) for entry in entries)
+
+
+def _check_outputs(folder: str) -> None:
+    """Refuse a folder that a run cannot write its files into.
+
+    Raises:
+        ValueError: OUTPUT_DIR, or one of its files, cannot be written.
+    """
+    check_output_folder(folder, "OUTPUT_DIR")
+    for name in ("log.txt", "log.jsonl", "bad_videos.csv", "config.yaml"):
+        check_output_file(os.path.join(folder, name), "OUTPUT_DIR")
+    checkpoints = os.path.join(folder, "checkpoints")
+    if os.path.lexists(checkpoints):
+        check_output_folder(checkpoints, "OUTPUT_DIR")
 
 
 def on_main(make: Callable[[], bytes]) -> bytes:

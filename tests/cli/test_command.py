@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,26 @@ def test_words_and_status(monkeypatch):
         (["a"], True, ["a", "--fast"]),
         (["b"], False, ["b"]),
     ]
+
+
+def test_outputs_are_looked_at_before_the_work(tmp_path, capsys):
+    command = make(raiser(AssertionError("it ran")), output_files=("report_path",))
+    add_arguments = command.add_arguments
+
+    def with_output(parser):
+        add_arguments(parser)
+        parser.add_argument("--report-path")
+
+    command = replace(command, add_arguments=with_output)
+    (tmp_path / "file").write_text("")
+    for path, reason in (
+        (tmp_path, f"{tmp_path} is a folder; expected a file"),
+        (tmp_path / "file" / "report.csv", f"{tmp_path / 'file'} is a file; expected a folder"),
+    ):
+        assert command(["--report-path", str(path)]) == 2
+        assert capsys.readouterr().err == f"error: --report-path: {reason}\n"
+    with pytest.raises(AssertionError, match="it ran"):
+        command([])
 
 
 def test_positional_words_on_both_sides_of_options():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_a_session_writes_its_config_and_seeds_its_weights(make_session):
     assert not torch.equal(states[0][name], states[2][name])
     assert first.model.full == first.space.full == SubnetConfig(1.0, 32, 4)
     assert (first.shard.rank, first.shard.world_size, first.device) == (0, 1, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["log.txt", "log.jsonl", "bad_videos.csv", "config.yaml"])
+def test_files_of_a_run_that_cannot_be_written_are_named(name, make_session, tmp_path):
+    (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match=rf"OUTPUT_DIR: .*{re.escape(name)} is a folder; expected a file"):
+        make_session(OUTPUT_DIR=str(tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="OUTPUT_DIR: .*file is a file; expected a folder"):
+        make_session(OUTPUT_DIR=str(tmp_path / "file"))
 
 
 def test_clips_of_a_batch_become_the_networks_input(make_session):
