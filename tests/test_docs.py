@@ -88,6 +88,7 @@ def test_make_targets_exist(line):
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in TRAININGS if "--num_shards" not in line])
 def test_lines_of_trainings_and_tests_run(line, tiny_overrides, tmp_path, run_tool):
     """The line itself, with what makes it small after it."""

@@ -81,6 +81,7 @@ def test_a_list_of_measurements_may_fail(run):
     assert parts[0]["failures"]["the list of its measurements"].startswith("ImportError: no module")
 
 
+@pytest.mark.slow
 def test_a_measurement_that_hangs_is_stopped_and_so_is_what_it_started(module, run, tmp_path):
     def hangs(sheet):
         (tmp_path / "child").write_text(str(os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")))

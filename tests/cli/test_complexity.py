@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 TOOL = "tools/complexity.py"
 
 
+@pytest.mark.slow
 def test_the_grid_of_a_config(run_tool):
     status, out, err = run_tool(
         TOOL,

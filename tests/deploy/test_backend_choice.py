@@ -109,6 +109,7 @@ def test_fast_looks_at_a_clip_less_closely_where_accuracy_was_measured():
     assert list(_inexact({"pytorch": logits, "openvino-int8": logits * torch.nan})) == ["openvino-int8"]
 
 
+@pytest.mark.slow
 def test_beside_a_gpu_the_other_libraries_run_on_the_cpu(networks, monkeypatch):
     pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
     with monkeypatch.context() as has_gpu:

@@ -88,6 +88,7 @@ def test_back_ends_agree(backend, networks, video):
     assert [label.score for label in got.labels] == pytest.approx([label.score for label in expected.labels], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_openvino_sends_no_statistics(tmp_path):
     """It would when it is imported, and by `openvino.convert_model`, which is not called; it makes files for that."""
     pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")

@@ -43,6 +43,7 @@ def test_milliseconds_are_those_of_here(predictor, video, monkeypatch):
         predictor.predict(video, milliseconds=1e-3)
 
 
+@pytest.mark.slow
 def test_threads_are_said_where_they_are_known(networks):
     pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
     assert "threads" not in Predictor(networks, backend="openvino").measure().facts

@@ -306,6 +306,7 @@ def test_an_error_leaves_without_waiting_for_the_others(tmp_path):
     assert processes[0].returncode == 0
 
 
+@pytest.mark.slow
 def test_torchrun_starts_a_job(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

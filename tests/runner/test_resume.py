@@ -30,7 +30,7 @@ from tests.runner.runs import (
 OLD_FILES = ROOT / "tests" / "old_files" / "format_1.tar.xz"
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_resume_gives_the_weights_of_an_uninterrupted_run(tiny_overrides, tmp_path, monkeypatch, workers):
     """Stopped in the middle of an epoch, with dropout and momentum in play: equal to the last bit."""
     common = {"MODEL__DROPOUT_RATE": 0.5, "SOLVER__MAX_EPOCH": 3, "DATA_LOADER__NUM_WORKERS": workers}

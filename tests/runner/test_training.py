@@ -85,6 +85,7 @@ SLOWFAST = {
 }
 
 
+@pytest.mark.slow
 def test_slowfast_trains_and_tests_as_x3d_does(tiny_overrides):
     cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=3, **SLOWFAST))
     run_train(cfg)
@@ -96,6 +97,7 @@ def test_slowfast_trains_and_tests_as_x3d_does(tiny_overrides):
     assert all(math.isfinite(loss) for record in records_of(cfg.OUTPUT_DIR) for loss in record["losses"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["slow", "i3d"])
 def test_resnets_train_and_test_as_x3d_does(tiny_overrides, arch):
     cfg = make_cfg(tiny_overrides(MODEL__ARCH=arch, RESNET__WIDTH_PER_GROUP=8, SOLVER__MAX_EPOCH=1))

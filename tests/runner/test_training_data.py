@@ -166,6 +166,7 @@ def write_ssv2(folder, videos):
 SSV2 = {"TRAIN__DATASET": "ssv2", "TEST__DATASET": "ssv2", "DATA__RANDOM_FLIP": False}
 
 
+@pytest.mark.slow
 def test_something_something_trains_and_tests_from_webm(tiny_overrides, ssv2_frames, tmp_path):
     folder = tmp_path / "ssv2"
     (folder / "20bn-something-something-v2").mkdir(parents=True)
