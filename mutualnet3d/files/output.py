@@ -9,35 +9,37 @@ from mutualnet3d.files.atomic import TEMPORARY_SUFFIX
 
 
 def check_output_folder(path: str, option: str) -> None:
-    """Make a folder if it is not there, and refuse one that files cannot be written into.
+    """Refuse a folder that files cannot be written into, or that cannot be made; nothing is made.
 
     Args:
         path: the folder.
         option: name that the user gives it by, for the error.
 
     Raises:
-        ValueError: it cannot be made or written into; the reason is named.
+        ValueError: it is a file, or nothing can be written there; the reason is named.
     """
+    nearest = os.path.abspath(path)
+    while not os.path.lexists(nearest):
+        nearest = os.path.dirname(nearest)
+    if not os.path.isdir(nearest):
+        raise ValueError(f"{option}: {nearest} is no folder; nothing can be written into {path}")
     try:
-        os.makedirs(path or ".", exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path or ".", prefix=".", suffix=TEMPORARY_SUFFIX):
+        with tempfile.NamedTemporaryFile(dir=nearest, prefix=".", suffix=TEMPORARY_SUFFIX):
             pass
-    except FileExistsError as error:
-        raise ValueError(f"{option}: {path} is a file; expected a folder") from error
     except OSError as error:
-        raise ValueError(f"{option}: nothing can be written into {path or '.'}: {error.strerror}") from error
+        raise ValueError(f"{option}: nothing can be written into {nearest}: {error.strerror}") from error
 
 
 def check_output_file(path: str, option: str) -> None:
-    """Refuse a file that cannot be written; its folder is made if it is not there.
+    """Refuse a file that cannot be written; nothing is made.
 
     Args:
         path: the file.
         option: name that the user gives it by, for the error.
 
     Raises:
-        ValueError: it is a folder, or its folder cannot be made or written into.
+        ValueError: it is a folder, or nothing can be written into its folder.
     """
     if os.path.isdir(path):
         raise ValueError(f"{option}: {path} is a folder; expected a file")
-    check_output_folder(os.path.dirname(path), option)
+    check_output_folder(os.path.dirname(path) or ".", option)

@@ -63,7 +63,10 @@ def test_outputs_are_looked_at_before_the_work(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for path, reason in (
         (tmp_path, f"{tmp_path} is a folder; expected a file"),
-        (tmp_path / "file" / "report.csv", f"{tmp_path / 'file'} is a file; expected a folder"),
+        (
+            tmp_path / "file" / "report.csv",
+            f"{tmp_path / 'file'} is no folder; nothing can be written into {tmp_path / 'file'}",
+        ),
     ):
         assert command(["--report-path", str(path)]) == 2
         assert capsys.readouterr().err == f"error: --report-path: {reason}\n"

@@ -288,12 +288,24 @@ def test_pixels_stay_as_wide_as_they_were(demo, tmp_path, output):
         assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 15)
 
 
-def test_a_plot_that_cannot_be_written_is_named_and_the_video_stays(demo, numbered_video, output, tmp_path):
+def test_a_plot_that_cannot_be_written_is_named_before_the_work(demo, numbered_video, output, tmp_path):
     (tmp_path / "file").write_text("")
     plot = tmp_path / "file" / "plot.png"
     status, _, err = demo(numbered_video, "--milliseconds", 1000, "--trace-plot", plot)
+    reason = f"{tmp_path / 'file'} is no folder; nothing can be written into {tmp_path / 'file'}"
+    assert (status, err) == (2, f"error: --trace-plot: {reason}\n")
+    assert not output.parent.exists()
+
+
+def test_where_the_plot_fails_the_video_stays(demo, numbered_video, output, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mutualnet3d.plots.stream_trace.save_trace_plot", fail)
+    plot = tmp_path / "plot.png"
+    status, _, err = demo(numbered_video, "--milliseconds", 1000, "--trace-plot", plot)
     assert status == 2
-    assert f"error: --trace-plot {plot} cannot be written: " in err
+    assert f"error: --trace-plot {plot} cannot be written: disk full" in err
     assert err.endswith(f"; {output} is\n")
     assert files(output) == ["drawn.mp4"]
 

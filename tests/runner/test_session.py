@@ -40,7 +40,7 @@ def test_files_of_a_run_that_cannot_be_written_are_named(name, make_session, tmp
     with pytest.raises(ValueError, match=rf"OUTPUT_DIR: .*{re.escape(name)} is a folder; expected a file"):
         make_session(OUTPUT_DIR=str(tmp_path))
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"OUTPUT_DIR: .*file is a file; expected a folder"):
+    with pytest.raises(ValueError, match=r"OUTPUT_DIR: .*file is no folder"):
         make_session(OUTPUT_DIR=str(tmp_path / "file"))
 
 
