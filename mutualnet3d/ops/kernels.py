@@ -51,7 +51,7 @@ def depthwise_by_contiguous(
     """Return a depthwise convolution of `x` in channels_last_3d, in that format, computed in the contiguous one.
 
     On GPUs torch sends depthwise convolutions in channels_last_3d to cuDNN, contiguous ones to a kernel of its own. On
-    an H200 that one is 1.1 to 12 times as fast forward and backward, the two copies included 1.02 to 10 times (X3D-M's
+    an H200 that one is 1.1 to 12 times as fast forward and backward, the two copies included 1.03 to 10 times (X3D-M's
     layers; docs/GPU.md).
     """
     # The weight's strides count as well: where they are those of channels_last_3d, torch takes that format's kernels.
