@@ -8,6 +8,7 @@ Legend: V views, T frames, S side of the square, K classes.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ class Backend(ABC):
         devices: types of devices that it runs on.
         exact: True if logits are those of PyTorch in float32 but for rounding.
         own_accuracy: True if its accuracy has to be tested, as its logits differ too much from those of float32.
+        runs_files: True if a file of its format is code, which runs when it is loaded. Such a back end is taken only
+            where a user names it.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Backend(ABC):
     devices: tuple[str, ...] = ("cpu",)
     exact = True
     own_accuracy = False
+    runs_files = False
 
     def __init__(self, networks: NetworkStore, device: torch.device | None, threads: int | None):
         self.networks, self.device, self.threads = networks, device or self.default_device(), threads
@@ -56,12 +60,36 @@ class Backend(ABC):
     def forward(self, config: SubnetConfig) -> Forward:
         """Return the forward pass of a sub-network, which is made ready when it is first asked for."""
         if config not in self._forwards:
-            self._forwards[config] = self._make(config)
+            file = self.networks.file_of(config, self.format)
+            self._forwards[config] = self._make(config) if file is None else self._of_file(config, file)
         return self._forwards[config]
 
     def __call__(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the logits (V, K) of a sub-network for uint8 clips (V, T, S, S, 3), one for each pathway."""
         return self.forward(config)(clips)
+
+    def _of_file(self, config: SubnetConfig, file: str) -> Forward:
+        """Return the forward pass of a network in a file, which may be damaged, or made to do harm.
+
+        Raises:
+            ValueError: the library cannot read or compile it; the forward pass raises it where the network cannot run,
+                or gives no logits of the classes.
+        """
+        num_classes = len(self.networks.class_names)
+        with _errors_of(file, self.name):
+            forward = self._make(config)
+
+        def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+            with _errors_of(file, self.name):
+                logits = forward(clips)
+            if logits.shape != (len(clips[0]), num_classes):
+                raise ValueError(
+                    f"{file}: the network gives {tuple(logits.shape)} for {len(clips[0])} views; expected logits of "
+                    f"{num_classes} classes of each"
+                )
+            return logits
+
+        return run
 
     @abstractmethod
     def _make(self, config: SubnetConfig) -> Forward: ...
@@ -125,9 +153,13 @@ class PyTorchBf16(PyTorch):
 
 
 class ExportedProgram(Backend):
-    """PyTorch running what `torch.export` wrote, for bundles without a checkpoint."""
+    """PyTorch running what `torch.export` wrote, for bundles without a checkpoint.
 
-    name, format = "pt2", "pt2"
+    A .pt2 file is code: torch unpickles its constants and evaluates its expressions. Load only those of people that you
+    trust.
+    """
+
+    name, format, runs_files = "pt2", "pt2", True
 
     def _make(self, config: SubnetConfig) -> Forward:
         module = self.networks.program(config).module()
@@ -251,6 +283,26 @@ def _sum_up_logits(model: Any) -> None:
     logits = ops.reduce_sum(ops.multiply(ops.unsqueeze(features, [-2]), weight), [-1])
     for target in last.output(0).get_target_inputs():
         target.replace_source_output(logits.output(0))
+
+
+@contextmanager
+def _errors_of(file: str, name: str) -> Iterator[None]:
+    """Turn the errors of a library about `file` into a ValueError of one line that names it.
+
+    Args:
+        file: path of the network's file.
+        name: name of the back end.
+    """
+    try:
+        yield
+    except ModuleNotFoundError:  # says what to install
+        raise
+    except Exception as error:  # the libraries know no common type
+        if isinstance(error, ValueError) and os.path.dirname(file) in str(error):
+            raise
+        cause = " ".join(str(error).split())
+        text = f"{file}: {name} cannot run it, it may be damaged: {type(error).__name__}: {cause:.300}"
+        raise ValueError(text) from error
 
 
 def _cpu_has_bf16() -> bool:

@@ -77,6 +77,10 @@ class NetworkStore(Protocol):
         """Return OpenVINO's model, of any batch size."""
         ...
 
+    def file_of(self, config: SubnetConfig, format: str) -> str | None:
+        """Return the path of the file that the network is read from; None where it is made here."""
+        ...
+
 
 class CheckpointNetworks:
     """Sub-networks of a trained model.
@@ -138,6 +142,9 @@ class CheckpointNetworks:
     def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
         assert not int8, "a model file has none"
         return openvino_core().read_model(self.onnx(config), b"")
+
+    def file_of(self, config: SubnetConfig, format: str) -> str | None:
+        return None
 
 
 def to_onnx(program: Any, num_pathways: int) -> bytes:
