@@ -34,8 +34,7 @@ class Predictor:
         networks: store of the sub-networks.
         backend: a name in `BACKENDS`; "auto": the fastest here of those that compute in float32, as the query table
             was measured; "fast": of all, where they agree on a clip of noise, and int8 where the table says that it
-            costs next to nothing. These two run all candidates here and now: see `choose_backend`. "pt2" alone runs
-            code of a bundle, and only where it is named: for bundles of people that you trust.
+            costs next to nothing. These two run all candidates now, but "pt2", which is code: see `choose_backend`.
         device: "cpu" or "cuda"; None: a GPU where there is one, for PyTorch, and the CPU for the other libraries,
             which run there alone.
         threads: threads of the CPU; None: as many as each library takes by itself.
