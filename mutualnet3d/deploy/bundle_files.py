@@ -91,7 +91,7 @@ def check_sums(path: str) -> list[str]:
         sums[match[2]] = match[1]
     for name in sorted(set(sums) ^ set(files)):
         shown = name if name.isprintable() else repr(name)
-        raise ValueError(f"{path}: {shown:.200} is {'missing' if name in sums else f'not in {SUMS}'}")
+        raise ValueError(f"{path}: {shown:.200} is {f'missing; {SUMS} has it' if name in sums else f'not in {SUMS}'}")
     for name, expected in sums.items():
         if sha256_of(os.path.join(path, name)) != expected:
             raise ValueError(
