@@ -12,6 +12,7 @@ _MAGIC = b"PK\x03\x04"
 _END = b"PK\x05\x06"
 _END_SIZE = 22
 _CONTENT = "data.pkl"
+_FLAGS = 0x0808  # sizes after the content, names in UTF-8
 
 
 def is_archive(path: str) -> bool:
@@ -47,8 +48,9 @@ def check_archive(path: str) -> None:
         for record in records:
             if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
                 raise ValueError(f"its part {record.filename} is compressed, which torch.save does not do")
-            if record.flag_bits & 1:
-                raise ValueError(f"its part {record.filename} is encrypted, which torch.save does not do")
+            # Python reads a part that says it is a folder or encrypted; torch leaves its memory as it was.
+            if record.flag_bits & ~_FLAGS or record.external_attr & 0xFF or record.is_dir():
+                raise ValueError(f"its part {record.filename} is said to be encrypted or a folder")
         # Stored, their sizes are those that memory is needed for.
         if sum(record.file_size for record in records) > size:
             raise ValueError("its parts are larger than the file")

@@ -72,3 +72,13 @@ def test_more_before_or_after_is_refused(path):
         file.write_bytes(content)
         with pytest.raises(ValueError, match=r"a\.pyth: cannot be read as a file"):
             read_torch_file(path, "a file")
+
+
+def test_a_part_that_is_said_to_be_a_folder_is_refused(path):
+    """torch would take a tensor from memory that it has not written; no check sum covers this byte."""
+    content = bytearray(Path(path).read_bytes())
+    record = content.index(b"archive/data/0", content.index(b"PK\x01\x02")) - 46
+    content[record + 38] |= 0x10
+    Path(path).write_bytes(content)
+    with pytest.raises(ValueError, match=r"its part archive/data/0 is said to be encrypted or a folder"):
+        check_archive(path)
