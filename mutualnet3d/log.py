@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import simplejson
@@ -55,6 +55,7 @@ def setup_logging(output_dir: str, rank: int = 0) -> None:
         others.setFormatter(logging.Formatter(f"[rank {rank}] %(message)s"))
         logger.addHandler(others)
         return
+    _end_last_line(os.path.join(output_dir, "log.txt"), lambda line: True)
     formatter = logging.Formatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
     terminal, file = _TerminalHandler(), logging.FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")
     terminal.setLevel(logging.INFO)
@@ -78,11 +79,53 @@ class JsonLines:
         """Append a record; numbers that are not finite become null."""
         if not _is_main:
             return
+        _end_last_line(self.path, _is_record)
         # Opened again for each record, a few per second at most: a killed run leaves nothing unflushed.
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(simplejson.dumps(record, ignore_nan=True) + "\n")
         for sink in self.sinks:
             sink.write(record)
+
+
+def _end_last_line(path: str, is_whole: Callable[[bytes], bool]) -> None:
+    """End the last line of a file that is about to be appended to, if a kill or a full disk has cut it off: the next
+    line would be glued to it.
+
+    Args:
+        path: the file; nothing happens if there is none, or if it is a pipe or a device.
+        is_whole: function of that line that returns True if it lacks its end alone; another line is removed.
+    """
+    if not os.path.isfile(path):
+        return
+    with open(path, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return
+        file.seek(size - 1)
+        if file.read(1) == b"\n":
+            return
+        start, tail = size, b""
+        while start > 0 and b"\n" not in tail:
+            length = min(_BLOCK, start)
+            start -= length
+            file.seek(start)
+            tail = file.read(length) + tail
+        line = tail[tail.rfind(b"\n") + 1 :]
+        if is_whole(line):
+            file.seek(size)
+            file.write(b"\n")
+        else:
+            file.truncate(size - len(line))
+
+
+_BLOCK = 2**16  # bytes read at once
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(simplejson.loads(line.decode("utf-8")), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def progress(items: Iterable[Item], total: int, what: str, period_seconds: float = 10.0) -> Iterator[Item]:

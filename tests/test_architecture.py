@@ -96,6 +96,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "test_docs.py": "of the commands in README, INSTALL and docs/",
     "test_examples.py": "of examples/",
     "test_slurm.py": "of slurm/train.sbatch",
+    "test_slurm_script.py": "of slurm/train.sbatch, without SLURM",
     "test_tutorial.py": "of docs/TUTORIAL.md",
     "test_wheel.py": "of the installed package",
 }

@@ -72,3 +72,42 @@ def test_records_go_to_further_sinks_too(tmp_path):
     records.sinks.append(Sink())
     records.write({"a": 1})
     assert written == [{"a": 1}]
+
+
+WHOLE = b'{"kind": "train", "step": 1}'
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        (b"", b""),
+        (WHOLE + b"\n", WHOLE + b"\n"),
+        (WHOLE, WHOLE + b"\n"),  # the end of the line alone is missing
+        (WHOLE + b"\n" + WHOLE, WHOLE + b"\n" + WHOLE + b"\n"),
+        (WHOLE + b"\n" + WHOLE[:-1], WHOLE + b"\n"),
+        (WHOLE[:9], b""),
+        (WHOLE + b"\n" + bytes(200_000), WHOLE + b"\n"),  # zeros after a power cut, more than a block
+        (WHOLE + b"\n12", WHOLE + b"\n"),
+        (WHOLE + b"\n\xff\xfe", WHOLE + b"\n"),
+        (WHOLE + b"\n" + b"[" * 100_000, WHOLE + b"\n"),
+    ],
+)
+def test_a_record_is_not_glued_to_a_line_that_was_cut_off(tmp_path, before, kept):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(before)
+    records = JsonLines(str(path))
+    records.write({"step": 2})
+    assert path.read_bytes() == kept + b'{"step": 2}\n'
+    with open(path, "ab") as file:
+        file.write(b'{"step": 3, "lo')  # a full disk, while the run goes on
+    records.write({"step": 4})
+    assert path.read_bytes() == kept + b'{"step": 2}\n{"step": 4}\n'
+
+
+def test_a_line_of_text_is_not_glued_to_one_that_was_cut_off(tmp_path):
+    (tmp_path / "log.txt").write_text("[11-27 06:27:10] step 1/4, ep")
+    setup_logging(str(tmp_path))
+    logger.info("resumed")
+    first, second = (tmp_path / "log.txt").read_text().splitlines()
+    assert first == "[11-27 06:27:10] step 1/4, ep"
+    assert second.endswith("] resumed")

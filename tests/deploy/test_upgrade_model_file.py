@@ -156,7 +156,7 @@ def test_without_names_of_classes_numbers_are_given(tmp_path, caplog):
     ("text", "message"),
     [
         ("", r"no config in it; give the calibrated\.pyth that a test run wrote beside its query table"),
-        ("[\n", "its config: not YAML"),
+        ("[\n", "its config:2: not a YAML file"),
         ("MODEL:\n  ARCH: vit\n", r"unknown model: MODEL\.ARCH is 'vit'"),
         ("TRAIN:\n  BATCH_SIZE: many\n", r"its config: TRAIN\.BATCH_SIZE: "),
     ],
