@@ -24,6 +24,7 @@ from mutualnet3d.deploy.networks import openvino_core
 from mutualnet3d.files.atomic import atomic_folder
 from mutualnet3d.files.hashes import sha256_of
 from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
@@ -118,6 +119,7 @@ class Bundle:
         self.has_checkpoint = has_checkpoint
         self.num_pathways = len(next(iter(self.networks.values())).inputs)
         self._model: SlimmableNet | None = None
+        self._lock = ForkSafeLock()  # of loading it
 
     @classmethod
     def load(cls, path: str) -> Bundle:
@@ -181,11 +183,12 @@ class Bundle:
         return self.networks[config].gflops
 
     def network(self) -> SlimmableNet:
-        if self._model is None:
-            path = os.path.join(self.path, CHECKPOINT)
-            self._model = build_network_of(load_model_file(path), path).eval()
-            check_class_names(self.class_names, self._model, os.path.join(self.path, DESCRIPTION))
-        return self._model
+        with self._lock:
+            if self._model is None:
+                path = os.path.join(self.path, CHECKPOINT)
+                self._model = build_network_of(load_model_file(path), path).eval()
+                check_class_names(self.class_names, self._model, os.path.join(self.path, DESCRIPTION))
+            return self._model
 
     def program(self, config: SubnetConfig) -> Any:
         return torch.export.load(self._file(config, "pt2"))
