@@ -18,6 +18,26 @@ _is_main = True  # True in the one process of a job that writes the log
 Item = TypeVar("Item")
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Return text with escapes, as `repr` has them, in place of the characters that are not printed: a terminal obeys
+    those in names of files and classes, and hides or turns others.
+
+    Args:
+        text: text with names.
+        keep: characters that stay, such as the line feeds of a text of several lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formatter whose lines a terminal can show: see `printable`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
+
+
 class Records(Protocol):
     """Target of records."""
 
@@ -52,11 +72,11 @@ def setup_logging(output_dir: str, rank: int = 0) -> None:
     if rank:
         others = logging.StreamHandler(sys.stderr)
         others.setLevel(logging.WARNING)
-        others.setFormatter(logging.Formatter(f"[rank {rank}] %(message)s"))
+        others.setFormatter(PrintableFormatter(f"[rank {rank}] %(message)s"))
         logger.addHandler(others)
         return
     _end_last_line(os.path.join(output_dir, "log.txt"), lambda line: True)
-    formatter = logging.Formatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
+    formatter = PrintableFormatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
     terminal, file = _TerminalHandler(), logging.FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")
     terminal.setLevel(logging.INFO)
     for handler in (terminal, file):

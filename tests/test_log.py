@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from mutualnet3d.log import JsonLines, duration, logger, progress, setup_logging
+from mutualnet3d.log import JsonLines, duration, logger, printable, progress, setup_logging
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,30 @@ from mutualnet3d.log import JsonLines, duration, logger, progress, setup_logging
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Yoga im Grünen, 瑜伽", "Yoga im Grünen, 瑜伽"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\rb\nc", "a\\rb\\nc"),
+        ("\u202egpj.mp4", "\\u202egpj.mp4"),
+        ("\x9b31m \x7f \udcff", "\\x9b31m \\x7f \\udcff"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text, shown):
+    assert printable(text) == shown
+    assert printable("a\nb\r", keep="\n") == "a\nb\\r"
+
+
+def test_the_log_obeys_no_name(tmp_path, capsys):
+    for rank in (1, 0):  # the first one last: its state is the process's
+        setup_logging(str(tmp_path), rank=rank)
+        logger.warning("%s\nnext", "\x1b[2J.mp4")
+        printed = capsys.readouterr()
+        assert "\\x1b[2J.mp4\nnext\n" in printed.out + printed.err
+    assert "\x1b" not in (tmp_path / "log.txt").read_text()
 
 
 def test_json_lines_append_and_are_strict_json(tmp_path):

@@ -12,6 +12,7 @@ import argparse
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         timeout=args.timeout,
     )
-    print(summary)
+    print(printable(str(summary), keep="\n"))
     return 0 if summary.all_ok else 1
 
 

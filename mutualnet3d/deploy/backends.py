@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from mutualnet3d.deploy.clip_network import normalize_of
+from mutualnet3d.deploy.forked import is_forked
 from mutualnet3d.deploy.networks import NetworkStore, openvino_core
 from mutualnet3d.extras import hint, installed, require
 from mutualnet3d.shapes import SubnetConfig
@@ -312,9 +313,9 @@ def _cpu_has_bf16() -> bool:
 
 @contextmanager
 def torch_threads(number: int | None) -> Iterator[None]:
-    """Give PyTorch `number` threads inside the block; None: leave it as it is."""
+    """Give PyTorch `number` threads inside the block; None, or in a forked process: leave it as it is."""
     before = torch.get_num_threads()
-    if number is None or number == before:
+    if number is None or number == before or is_forked():
         yield
         return
     torch.set_num_threads(number)

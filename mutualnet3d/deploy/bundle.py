@@ -28,6 +28,7 @@ from mutualnet3d.deploy.networks import openvino_core
 from mutualnet3d.files.atomic import atomic_folder
 from mutualnet3d.files.json_file import read_json
 from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
@@ -64,6 +65,7 @@ class Bundle:
         self.has_checkpoint = has_checkpoint
         self.num_pathways = len(next(iter(self.networks.values())).inputs)
         self._model: SlimmableNet | None = None
+        self._lock = ForkSafeLock()  # of loading it
 
     @classmethod
     def load(cls, path: str) -> Bundle:
@@ -122,18 +124,19 @@ class Bundle:
         return self.networks[config].gflops
 
     def network(self) -> SlimmableNet:
-        if self._model is None:
-            path = os.path.join(self.path, CHECKPOINT)
-            model = build_network_of(load_model_file(path), path).eval()
-            description = os.path.join(self.path, DESCRIPTION)
-            check_class_names(self.class_names, model, description)
-            for config, network in self.networks.items():
-                if not model.can_evaluate(config):
-                    raise ValueError(f"{path}: it has no statistics of {config}, which {description} has")
-                if model.input_shapes(config) != network.inputs:
-                    raise ValueError(f"{description}: {config}: inputs are not those of the network in {path}")
-            self._model = model
-        return self._model
+        with self._lock:
+            if self._model is None:
+                path = os.path.join(self.path, CHECKPOINT)
+                model = build_network_of(load_model_file(path), path).eval()
+                description = os.path.join(self.path, DESCRIPTION)
+                check_class_names(self.class_names, model, description)
+                for config, network in self.networks.items():
+                    if not model.can_evaluate(config):
+                        raise ValueError(f"{path}: it has no statistics of {config}, which {description} has")
+                    if model.input_shapes(config) != network.inputs:
+                        raise ValueError(f"{description}: {config}: inputs are not those of the network in {path}")
+                self._model = model
+            return self._model
 
     def program(self, config: SubnetConfig) -> Any:
         return torch.export.load(self.file_of(config, "pt2"))

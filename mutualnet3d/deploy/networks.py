@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.deploy.clip_network import export_program, input_names
+from mutualnet3d.deploy.clip_network import CONVERSION, export_program, input_names
 from mutualnet3d.extras import require
 from mutualnet3d.models import SlimmableNet, costs
 from mutualnet3d.results.query_table import QueryTable
@@ -135,9 +135,10 @@ class CheckpointNetworks:
         return export_program(self._model, config, self.preprocessing)
 
     def onnx(self, config: SubnetConfig) -> bytes:
-        if self._last_onnx is None or self._last_onnx[0] != config:
-            self._last_onnx = config, to_onnx(self.program(config), self.num_pathways)
-        return self._last_onnx[1]
+        last = self._last_onnx  # another thread may replace it meanwhile
+        if last is None or last[0] != config:
+            last = self._last_onnx = config, to_onnx(self.program(config), self.num_pathways)
+        return last[1]
 
     def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
         assert not int8, "a model file has none"
@@ -158,7 +159,7 @@ def to_onnx(program: Any, num_pathways: int) -> bytes:
     for module in CONVERTERS:
         require(module)
     quiet = quiet_loggers("torch.onnx", "onnxscript", "onnx_ir")  # nothing in what the exporter logs is for its users
-    with quiet, warnings.catch_warnings(action="ignore"):
+    with CONVERSION, quiet, warnings.catch_warnings(action="ignore"):
         names = input_names(num_pathways)
         exported = torch.onnx.export(
             program, dynamo=True, input_names=names, output_names=["logits"], verbose=False, optimize=True
