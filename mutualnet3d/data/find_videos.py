@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.lists import Video
+from mutualnet3d.data.outage import file_of
 from mutualnet3d.log import progress
 from mutualnet3d.video.paths import video_exists
 
@@ -28,7 +28,7 @@ class FoundVideos:
         text = f"found {len(self.existing)} of {len(self.existing) + len(self.missing)} videos"
         if self.missing:
             first = self.missing[0]
-            text += f"; the first that is missing: {_file_of(first)} (listed at {first.listed_at})"
+            text += f"; the first that is missing: {file_of(first)} (listed at {first.listed_at})"
         return text
 
 
@@ -65,9 +65,4 @@ def _search(videos: Sequence[Video]) -> bytes:
 
 
 def _exist(videos: Sequence[Video]) -> list[bool]:
-    return [g_pathmgr.isfile(_file_of(video)) if video.pictures else video_exists(video.path) for video in videos]
-
-
-def _file_of(video: Video) -> str:
-    """Return the file whose existence is the video's."""
-    return os.path.join(video.path, video.pictures.partition("\n")[0]) if video.pictures else video.path
+    return [g_pathmgr.isfile(file_of(video)) if video.pictures else video_exists(video.path) for video in videos]

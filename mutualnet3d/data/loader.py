@@ -9,6 +9,7 @@ import torch
 
 from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, TestBatchSampler, TrainBatchSampler
 from mutualnet3d.data.dataset import Failure, Loaded, VideoDataset
+from mutualnet3d.data.outage import DataAway
 from mutualnet3d.data.workers import Workers
 from mutualnet3d.shapes import ClipBatch
 
@@ -44,6 +45,7 @@ class TrainLoader:
         clips: dict[tuple[int, int], tuple[Loaded, int]] = {}
         loads = iter(self.workers.load(self.dataset, self.batch_sampler)) if remaining else iter(())
         for loaded in loads:
+            refuse_outage(loaded)
             for failure in loaded.failures:
                 if self.batch_sampler.report_bad(failure.request):
                     self.report_bad(failure)
@@ -93,6 +95,17 @@ def _join(rows: list[tuple[Loaded, int]]) -> ClipBatch:
     return joined.pin_memory() if first.label_B.is_pinned() else joined
 
 
+def refuse_outage(loaded: Loaded) -> None:
+    """Refuse a batch that lacks a clip because the data disk is away.
+
+    Raises:
+        DataAway: there is such a clip.
+    """
+    for failure in loaded.failures:
+        if failure.is_outage:
+            raise DataAway(failure.reason)
+
+
 class TestLoader:
     """Loader of a fixed list of clips (every view of every video; those of calibration), in order.
 
@@ -126,6 +139,7 @@ class TestLoader:
     def __iter__(self) -> Iterator[ClipBatch]:
         self.failed.clear()
         for loaded in self.workers.load(self.dataset, self.batch_sampler):
+            refuse_outage(loaded)
             for failure in loaded.failures:
                 self.failed.add(failure.request.index)
                 self.report_bad(failure)
