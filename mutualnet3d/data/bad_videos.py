@@ -124,6 +124,7 @@ class BadVideos:
         self._merged: set[str] = set()  # paths that all processes of a job have
         is_refused = self._is_refused() or not videos
         most = _MOST_OF_REFUSED if is_refused else _MOST_MISSING
+        self._written = "all" if len(missing) <= most else f"the first {most}"
         file.add_all(BadVideo(split, video.path, "missing", video.listed_at) for video in missing[:most])
         if len(missing) > most:
             logger.warning("%s: %s has the first %d of %d missing videos", split, file.path, most, len(missing))
@@ -203,7 +204,7 @@ class BadVideos:
             raise TooManyBadVideos(
                 f"{self.split}: of {self.num_listed} listed videos {self.num_missing} are missing and "
                 f"{self.num_bad} so far cannot be decoded, more than DATA.MAX_BAD_FRACTION, "
-                f"{self._max_fraction:g}, allows; {example}; all are in {self._file.path}"
+                f"{self._max_fraction:g}, allows; {example}; {self._written} are in {self._file.path}"
             )
         if not self.videos:
             raise TooManyBadVideos(f"{self.split}: none of {self.num_listed} listed videos is there; {example}")

@@ -9,6 +9,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import resource
 import shutil
 import signal
 import sys
@@ -98,17 +99,29 @@ class Workers:
                         except StopIteration:
                             return
                     yield loaded
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:
             if watch.error is not None:
                 raise watch.error from error
-            cause = _cause(str(error), [process.exitcode for process in processes])
+            exit_codes = [process.exitcode for process in processes]
+            text = str(error)
+            if not isinstance(error, RuntimeError):
+                # This process was about to take a clip's memory over from a worker that has died.
+                if all(code is None for code in exit_codes):
+                    raise
+                pids = _pids_of_dead(processes)
+                text = f"DataLoader worker (pid(s) {pids}) ended while it handed a clip over: {error!r}"
+            cause = _cause(text, exit_codes)
             if not cause:
                 raise
-            raise RuntimeError(f"{error}\n{cause}") from error
+            raise RuntimeError(f"{text}\n{cause}") from error
         finally:
             if at_exit.still_active():  # or this process is at its end, where no thread can be started
                 _close(loads, processes)
                 at_exit()  # an error on its way holds the loader, which is not closed then
+
+
+def _pids_of_dead(processes: Iterable[BaseProcess]) -> str:
+    return ", ".join(str(process.pid) for process in processes if process.exitcode is not None)
 
 
 def _path_of(dataset: Any, index: int) -> str:
@@ -211,6 +224,9 @@ def _cause(error: str, exit_codes: Sequence[int | None] = ()) -> str:
             f"of which {usage.free >> 20} are free now. Enlarge it (docker run --shm-size), or take fewer "
             "DATA_LOADER.NUM_WORKERS or a smaller TRAIN.BATCH_SIZE."
         )
+    if "ancdata" in error or "Too many open files" in error:
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return f"Clips come from workers by file descriptors, of which a process may have {descriptors} (ulimit -n)."
     if not is_death:
         return ""
     crashed = "If there was memory enough, a video crashed the decoder; `mutualnet3d check-videos` finds it."
