@@ -150,6 +150,7 @@ def _check_numbers(cfg: CfgNode) -> None:
     for key in (
         "DATA.SKIP_ROWS",
         "DATA.DECODE_TIMEOUT",
+        "DATA.DISK_TIMEOUT",
         "DATA_LOADER.NUM_WORKERS",
         "TEST.NUM_VIDEOS",
         "TEST.MAX_INTERPOLATION_LOSS",
