@@ -70,8 +70,9 @@ class VideoContainer:
     ):
         self.name, self._location, self._deadline = name, location, deadline or Deadline(name)
         self._device_format, self._options = device_format, dict(options or {})
+        self._limits: dict[str, str] = {}
         if device_format is None:
-            self._options |= {"format_whitelist": ",".join(formats), "protocol_whitelist": "file"}
+            self._limits = {"format_whitelist": ",".join(formats), "protocol_whitelist": "file"}
         self._input: av.container.InputContainer | None = None
         self.open(probe)
 
@@ -94,7 +95,8 @@ class VideoContainer:
                 self._location,
                 mode="r",
                 format=self._device_format,
-                options=self._options if probe else self._options | _NO_PROBING,
+                options=self._options if probe else _NO_PROBING,
+                container_options=self._limits,
                 metadata_errors="replace",
                 timeout=self._deadline.remaining(),
             )

@@ -226,6 +226,7 @@ def test_a_camera(camera):
         "mode": "r",
         "format": "v4l2",
         "options": {"framerate": "25/2"},
+        "container_options": {},
         "metadata_errors": "replace",
         "timeout": None,
     }
