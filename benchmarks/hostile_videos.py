@@ -110,7 +110,7 @@ def png_pictures(path: Path, side: int, count: int) -> None:
 
 def with_hole(path: Path, num_bytes: int) -> None:
     """Write a video, and a hole of zeros after its first half."""
-    data = ordinary(path)
+    data = ordinary(path, "flv" if path.suffix == ".flv" else "mpeg4")
     with path.open("wb") as file:
         file.write(data[: len(data) // 2])
         file.truncate(num_bytes)
