@@ -34,9 +34,9 @@ def test_files_are_made_and_read(program, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_program_in_small():
+def test_the_program_in_small(program):
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "--scale", "0.001"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("\n") == 2 + 24
+    assert done.stdout.count("\n") == 2 + len(program.hostile_files(0.001))
