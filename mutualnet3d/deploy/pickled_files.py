@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from mutualnet3d.deploy.bundle import SUMS
+from mutualnet3d.deploy.bundle_files import SUMS
 from mutualnet3d.files.hashes import sha256_of
 
 
