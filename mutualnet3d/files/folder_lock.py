@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import TracebackType
 
@@ -61,16 +60,17 @@ class FolderLock:
         folder: folder of the run.
         job: name of the job; "" for none.
         attempt: number of starts of the job before this one.
-        report: function that is called with a line for people when a lock is taken over.
+
+    Attributes:
+        notices: lines for people on locks that were taken over.
 
     Raises:
         FolderInUse: another run holds the folder; the message says which and what to do.
     """
 
-    def __init__(
-        self, folder: str, job: str = "", attempt: int = 0, report: Callable[[str], object] = lambda line: None
-    ):
-        self.folder, self.path, self.report = folder, os.path.join(folder, NAME), report
+    def __init__(self, folder: str, job: str = "", attempt: int = 0):
+        self.folder, self.path = folder, os.path.join(folder, NAME)
+        self.notices: list[str] = []
         pid = os.getpid()
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         self.own = Holder(socket.gethostname(), _boot(), pid, start_of(pid) or 0, job, attempt, since, uuid.uuid4().hex)
@@ -150,7 +150,7 @@ class FolderLock:
                 os.link(aside, self.path)
         os.remove(aside)
         if reason:
-            self.report(f"{self.folder}: the lock of {holder or 'a run'} is taken over: {reason}")
+            self.notices.append(f"{self.folder}: the lock of {holder or 'a run'} is taken over: {reason}")
 
     def _why_stale(self, holder: Holder | None) -> str | None:
         """Return the reason why a lock's run has ended; None if it may go on."""

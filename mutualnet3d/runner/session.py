@@ -39,6 +39,7 @@ class Session:
     Args:
         cfg: config of the run.
         launch: place of this process in its job, which it has joined.
+        lock: lock of OUTPUT_DIR, whose notices are logged; None: there are none.
 
     Attributes:
         shard: this process's part of the work.
@@ -50,11 +51,13 @@ class Session:
         bad_videos: file of missing and bad videos.
     """
 
-    def __init__(self, cfg: CfgNode, launch: Launch):
+    def __init__(self, cfg: CfgNode, launch: Launch, lock: FolderLock | None = None):
         self.cfg, self.launch = cfg, launch
         self.shard = Shard(distributed.rank(), distributed.world_size())
         is_main = self.shard.rank == 0
         setup_logging(cfg.OUTPUT_DIR, self.shard.rank)
+        for notice in lock.notices if lock else ():
+            logger.info("%s", notice)
         self.records = JsonLines(os.path.join(cfg.OUTPUT_DIR, "log.jsonl"))
         self.bad_videos = BadVideoFile(os.path.join(cfg.OUTPUT_DIR, "bad_videos.csv"), is_writer=is_main)
         if is_main:
@@ -183,9 +186,9 @@ def holding_outputs(cfg: CfgNode) -> Iterator[FolderLock | None]:
         yield None
         return
     _check_outputs(cfg)
-    with FolderLock(cfg.OUTPUT_DIR, *job_of(os.environ), report=logger.info) as lock:
+    with FolderLock(cfg.OUTPUT_DIR, *job_of(os.environ)) as lock:
         for name in remove_unfinished(cfg.OUTPUT_DIR, is_running):
-            logger.info("removed %s, which a killed process had not finished", name)
+            lock.notices.append(f"removed {name}, which a killed process had not finished")
         yield lock
 
 

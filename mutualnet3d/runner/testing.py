@@ -44,8 +44,8 @@ def test(cfg: CfgNode, launch: Launch | None = None) -> QueryTable | None:  # no
     Raises:
         Interrupted: a signal asked the process to leave.
     """
-    with Signals(), holding_outputs(cfg):
-        return _test(Session(cfg, launch or Launch()))
+    with Signals(), holding_outputs(cfg) as lock:
+        return _test(Session(cfg, launch or Launch(), lock))
 
 
 test.__test__ = False  # type: ignore[attr-defined] # not a test case, whatever its name starts with

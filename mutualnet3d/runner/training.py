@@ -48,7 +48,7 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
         Interrupted: SIGTERM or SIGUSR1 asked a process of the job to leave; the state is saved.
     """
     with Signals() as signals, holding_outputs(cfg) as lock:
-        session = Session(cfg, launch or Launch())
+        session = Session(cfg, launch or Launch(), lock)
         with session.sharing_the_cores():
             return _train(session, signals, lock)
 

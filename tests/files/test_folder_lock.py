@@ -30,12 +30,11 @@ def hold(tmp_path):
 
 def taken_over(tmp_path, **arguments):
     """Return what is reported when the folder is taken."""
-    lines = []
-    with FolderLock(str(tmp_path), report=lines.append, **arguments) as lock:
+    with FolderLock(str(tmp_path), **arguments) as lock:
         assert lock.is_held()
         assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
     assert list(tmp_path.iterdir()) == []
-    return lines
+    return lock.notices
 
 
 def test_a_folder_is_of_one_run_at_a_time(tmp_path):
