@@ -72,3 +72,12 @@ def test_records_go_to_further_sinks_too(tmp_path):
     records.sinks.append(Sink())
     records.write({"a": 1})
     assert written == [{"a": 1}]
+
+
+@pytest.mark.parametrize("name", ["log.txt", "log.jsonl"])
+def test_a_log_that_cannot_be_written_is_an_error_with_its_name(name, tmp_path):
+    (tmp_path / name).symlink_to("/dev/full")
+    setup_logging(str(tmp_path))
+    write = {"log.txt": logger.info, "log.jsonl": JsonLines(str(tmp_path / name)).write}[name]
+    with pytest.raises(OSError, match=rf"No space left on device: '.*{name}'"):
+        write({"kind": "train"})

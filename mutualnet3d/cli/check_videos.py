@@ -43,4 +43,10 @@ def run(args: argparse.Namespace) -> int:
     return 0 if summary.all_ok else 1
 
 
-main = Command(__doc__, add_arguments, run, outputs={"output": check_output_file, "clean_list": check_output_file})
+main = Command(
+    __doc__,
+    add_arguments,
+    run,
+    catches_sigterm=True,
+    outputs={"output": check_output_file, "clean_list": check_output_file},
+)

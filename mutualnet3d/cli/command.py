@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import FrameType
 
 from mutualnet3d.log import logger
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # a shell's status for a command that Ctrl-C ended
+EXIT_TERMINATED = 143  # for one that SIGTERM ended
 EXIT_NO_READER = 1
 
 # Exceptions with a message for users: one line, without a traceback.
@@ -33,7 +35,8 @@ class Command:
         errors: exceptions that become one line and `EXIT_ERROR`. With `OSError` among them a closed pipe at standard
             output ends the command without a word.
         interrupted: line for Ctrl-C, from the arguments.
-        catches_sigterm: True to treat SIGTERM like Ctrl-C, so that it leaves no half-written file.
+        catches_sigterm: True to treat SIGTERM like Ctrl-C, with `EXIT_TERMINATED`, so that it leaves no half-written
+            file and no process.
         is_intermixed: True to allow positional words on both sides of options.
         outputs: check of each option that names an output, by the argument's name: functions of `files/output.py`, or
             of its path and option. They are called before the command's work, for the options that are given.
@@ -91,10 +94,10 @@ class Command:
                 drop_output()
                 return EXIT_NO_READER
             return report(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             logger.debug("interrupted", exc_info=True)
             print(self.interrupted(args), file=sys.stderr)
-            return EXIT_INTERRUPTED
+            return EXIT_TERMINATED if isinstance(error, _Terminated) else EXIT_INTERRUPTED
 
 
 def report(error: Exception) -> int:
@@ -117,9 +120,17 @@ def log_to_terminal(with_time: bool = True) -> None:
     logger.setLevel(logging.INFO)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:

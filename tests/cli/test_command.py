@@ -111,7 +111,7 @@ def test_ctrl_c(capsys):
 
 def test_sigterm_is_like_ctrl_c_where_files_are_written():
     before = signal.getsignal(signal.SIGTERM)
-    assert make(lambda args: os.kill(os.getpid(), signal.SIGTERM), catches_sigterm=True)([]) == 130
+    assert make(lambda args: os.kill(os.getpid(), signal.SIGTERM), catches_sigterm=True)([]) == 143
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -218,10 +218,8 @@ def test_a_second_run_in_the_folder_of_a_first(tiny_overrides, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
     status, errors = Script(words, tmp_path / "second").finish()
     assert status == 2
-    holder = (
-        rf"error: .*output is in use by another run: process {first._process.pid} on {socket.gethostname()}, since "
-    )
-    assert re.match(holder, errors), errors
+    holder = rf"process {first._process.pid} on {socket.gethostname()}, since "
+    assert re.match(rf"error: .*output is in use by another run: {holder}", errors), errors
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
     first.send_signal(signal.SIGKILL)
     assert first.finish()[0] == -signal.SIGKILL
@@ -229,6 +227,8 @@ def test_a_second_run_in_the_folder_of_a_first(tiny_overrides, tmp_path):
     status, errors = Script(words, tmp_path / "third").finish()
     assert status == 0, errors[-2000:]
     log = (output / "log.txt").read_text()
+    assert "is taken over: its process is gone" in log
+    assert f"removed .config.yaml.{first._process.pid}.tmp, which a killed process had not finished" in log
     assert "resumed from " in log
     assert not list(output.rglob(".*.tmp"))
     assert not (output / "run.lock").exists()
