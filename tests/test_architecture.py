@@ -87,6 +87,7 @@ IMPORTS_IN_CIRCLES = {  # (module, imported module) -> reason
 }
 WITHOUT_TEST: dict[str, str] = {}  # path -> reason
 TESTS_OF_NO_MODULE = {  # path -> reason
+    "cli/test_failing_commands.py": "whole commands that fail, each in another way",
     "config/test_recipes.py": "of the YAML files in configs/",
     "engine/test_cuda.py": "of all that needs a GPU",
     "models/test_families.py": "the same tests for the networks of every module",
