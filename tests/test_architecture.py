@@ -94,6 +94,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "runner/test_failing_runs.py": "whole runs that fail, each at another place",
     "runner/test_training_data.py": "whole runs that share data as users have them",
     "runner/test_training_processes.py": "whole runs in several processes",
+    "runner/test_training_without_clips.py": "whole runs whose clips do not come",
     "test_architecture.py": "of docs/architecture.md",
     "test_docs.py": "of the commands in README, INSTALL and docs/",
     "test_examples.py": "of examples/",
