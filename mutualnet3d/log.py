@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import simplejson
@@ -17,6 +17,26 @@ logger = logging.getLogger("mutualnet3d")
 _is_main = True  # True in the one process of a job that writes the log
 
 Item = TypeVar("Item")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return text with escapes, as `repr` has them, in place of the characters that are not printed: a terminal obeys
+    those in names of files and classes, and hides or turns others.
+
+    Args:
+        text: text with names.
+        keep: characters that stay, such as the line feeds of a text of several lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formatter whose lines a terminal can show: see `printable`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
 
 
 class Records(Protocol):
@@ -68,10 +88,11 @@ def setup_logging(output_dir: str, rank: int = 0) -> None:
     if rank:
         others = logging.StreamHandler(sys.stderr)
         others.setLevel(logging.WARNING)
-        others.setFormatter(logging.Formatter(f"[rank {rank}] %(message)s"))
+        others.setFormatter(PrintableFormatter(f"[rank {rank}] %(message)s"))
         logger.addHandler(others)
         return
-    formatter = logging.Formatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
+    _end_last_line(os.path.join(output_dir, "log.txt"), lambda line: True)
+    formatter = PrintableFormatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
     terminal, file = _TerminalHandler(), _FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")
     terminal.setLevel(logging.INFO)
     for handler in (terminal, file):
@@ -100,12 +121,54 @@ class JsonLines:
             return
         # Opened again for each record, a few per second at most: a killed run leaves nothing unflushed.
         try:
+            _end_last_line(self.path, _is_record)
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(simplejson.dumps(record, ignore_nan=True) + "\n")
         except OSError as error:  # a full disk does not name the file
             raise OSError(error.errno, error.strerror, self.path) from error
         for sink in self.sinks:
             sink.write(record)
+
+
+def _end_last_line(path: str, is_whole: Callable[[bytes], bool]) -> None:
+    """End the last line of a file that is about to be appended to, if a kill or a full disk has cut it off: the next
+    line would be glued to it.
+
+    Args:
+        path: the file; nothing happens if there is none, or if it is a pipe or a device.
+        is_whole: function of that line that returns True if it lacks its end alone; another line is removed.
+    """
+    if not os.path.isfile(path):
+        return
+    with open(path, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return
+        file.seek(size - 1)
+        if file.read(1) == b"\n":
+            return
+        start, tail = size, b""
+        while start > 0 and b"\n" not in tail:
+            length = min(_BLOCK, start)
+            start -= length
+            file.seek(start)
+            tail = file.read(length) + tail
+        line = tail[tail.rfind(b"\n") + 1 :]
+        if is_whole(line):
+            file.seek(size)
+            file.write(b"\n")
+        else:
+            file.truncate(size - len(line))
+
+
+_BLOCK = 2**16  # bytes read at once
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(simplejson.loads(line.decode("utf-8")), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def progress(items: Iterable[Item], total: int, what: str, period_seconds: float = 10.0) -> Iterator[Item]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
 import os
 import signal
 import time
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any, Generic, TypeVar
+
+from mutualnet3d import fork_server
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -119,7 +120,7 @@ class _Worker(Generic[Item, Result]):
         self.index: int | None = None
         self.deadline = math.inf
         self._timeout = timeout
-        context = _context()
+        context: Any = fork_server.context("pool")
         self.connection, child_connection = context.Pipe()
         alarm_seconds = min(timeout + _ORPHAN_SECONDS, _LONGEST_ALARM_SECONDS)
         self._process = context.Process(target=_serve, args=(child_connection, function, alarm_seconds), daemon=True)
@@ -148,15 +149,6 @@ class _Worker(Generic[Item, Result]):
         self._process.join(timeout=_TERM_SECONDS)
         self._process.kill()
         self._process.join()
-
-
-def _context() -> Any:
-    # A server that has imported this module forks a process at once, without the open files of this process.
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def _serve(connection: Connection, function: Callable[[Any], Any], alarm_seconds: float) -> None:

@@ -19,7 +19,7 @@ import torch
 
 def _positive_int(owner: str, field: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{owner}: {field} must be an integer of at least 1, got {value!r}")
+        raise ValueError(f"{owner}: {field} must be an integer of at least 1, got {value!r:.60}")
     return int(value)
 
 
@@ -81,7 +81,7 @@ class SubnetConfig:
         match = re.fullmatch(form, key) if isinstance(key, str) else None
         if not match:
             raise ValueError(
-                f"not a sub-network's key: {key!r}; expected width, size and frames as in 'w0.63-s160-t10'"
+                f"not a sub-network's key: {key!r:.60}; expected width, size and frames as in 'w0.63-s160-t10'"
             )
         return cls(width=float(match[1]), size=int(match[2]), frames=int(match[3]))
 

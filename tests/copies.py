@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def start_server() -> None:
     """Start the server that is copied, and do not wait for it; before anything else of this process starts a lighter
     one."""
-    SERVER.set_forkserver_preload(["tests.copies", "tests.gloo", "mutualnet3d.runner"])
+    modules = ["tests.copies", "tests.gloo", "mutualnet3d.runner", "mutualnet3d.fork_server.signals"]
+    SERVER.set_forkserver_preload(modules)
     forkserver.ensure_running()
 
 
@@ -95,6 +96,8 @@ def _run(words: Sequence[str], environment: Mapping[str, str], printed: str, err
         file = os.open(path, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, number)
         os.close(file)
+    # The server that this process is a copy of runs, and has loaded all: loader workers are copies of it too.
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     os.chdir(ROOT)
     sys.argv = [*words]

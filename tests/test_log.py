@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from mutualnet3d.log import JsonLines, duration, logger, progress, setup_logging
+from mutualnet3d.log import JsonLines, duration, logger, printable, progress, setup_logging
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,30 @@ from mutualnet3d.log import JsonLines, duration, logger, progress, setup_logging
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Yoga im Grünen, 瑜伽", "Yoga im Grünen, 瑜伽"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\rb\nc", "a\\rb\\nc"),
+        ("\u202egpj.mp4", "\\u202egpj.mp4"),
+        ("\x9b31m \x7f \udcff", "\\x9b31m \\x7f \\udcff"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text, shown):
+    assert printable(text) == shown
+    assert printable("a\nb\r", keep="\n") == "a\nb\\r"
+
+
+def test_the_log_obeys_no_name(tmp_path, capsys):
+    for rank in (1, 0):  # the first one last: its state is the process's
+        setup_logging(str(tmp_path), rank=rank)
+        logger.warning("%s\nnext", "\x1b[2J.mp4")
+        printed = capsys.readouterr()
+        assert "\\x1b[2J.mp4\nnext\n" in printed.out + printed.err
+    assert "\x1b" not in (tmp_path / "log.txt").read_text()
 
 
 def test_json_lines_append_and_are_strict_json(tmp_path):
@@ -81,3 +105,42 @@ def test_a_log_that_cannot_be_written_is_an_error_with_its_name(name, tmp_path):
     write = {"log.txt": logger.info, "log.jsonl": JsonLines(str(tmp_path / name)).write}[name]
     with pytest.raises(OSError, match=rf"No space left on device: '.*{name}'"):
         write({"kind": "train"})
+
+
+WHOLE = b'{"kind": "train", "step": 1}'
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        (b"", b""),
+        (WHOLE + b"\n", WHOLE + b"\n"),
+        (WHOLE, WHOLE + b"\n"),  # the end of the line alone is missing
+        (WHOLE + b"\n" + WHOLE, WHOLE + b"\n" + WHOLE + b"\n"),
+        (WHOLE + b"\n" + WHOLE[:-1], WHOLE + b"\n"),
+        (WHOLE[:9], b""),
+        (WHOLE + b"\n" + bytes(200_000), WHOLE + b"\n"),  # zeros after a power cut, more than a block
+        (WHOLE + b"\n12", WHOLE + b"\n"),
+        (WHOLE + b"\n\xff\xfe", WHOLE + b"\n"),
+        (WHOLE + b"\n" + b"[" * 100_000, WHOLE + b"\n"),
+    ],
+)
+def test_a_record_is_not_glued_to_a_line_that_was_cut_off(tmp_path, before, kept):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(before)
+    records = JsonLines(str(path))
+    records.write({"step": 2})
+    assert path.read_bytes() == kept + b'{"step": 2}\n'
+    with open(path, "ab") as file:
+        file.write(b'{"step": 3, "lo')  # a full disk, while the run goes on
+    records.write({"step": 4})
+    assert path.read_bytes() == kept + b'{"step": 2}\n{"step": 4}\n'
+
+
+def test_a_line_of_text_is_not_glued_to_one_that_was_cut_off(tmp_path):
+    (tmp_path / "log.txt").write_text("[11-27 06:27:10] step 1/4, ep")
+    setup_logging(str(tmp_path))
+    logger.info("resumed")
+    first, second = (tmp_path / "log.txt").read_text().splitlines()
+    assert first == "[11-27 06:27:10] step 1/4, ep"
+    assert second.endswith("] resumed")

@@ -13,6 +13,7 @@ import argparse
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
 from mutualnet3d.files.output import check_output_file
+from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         timeout=args.timeout,
     )
-    print(summary)
+    print(printable(str(summary), keep="\n"))
     return 0 if summary.all_ok else 1
 
 

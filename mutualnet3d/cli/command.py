@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 
-from mutualnet3d.log import logger
+from mutualnet3d.log import PrintableFormatter, logger, printable
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # a shell's status for a command that Ctrl-C ended
@@ -104,7 +104,8 @@ def report(error: Exception) -> int:
     """Print an error in one line, its traceback into the log file alone; return `EXIT_ERROR`."""
     with contextlib.suppress(OSError):  # a log that cannot be written may be the error itself
         logger.debug("stopped", exc_info=error)
-    print(f"error: {error}", file=sys.stderr)
+    text = printable(str(error), keep="\n")
+    print(f"error: {text}", file=sys.stderr)
     return EXIT_ERROR
 
 
@@ -116,7 +117,9 @@ def drop_output() -> None:
 def log_to_terminal(with_time: bool = True) -> None:
     """Print the project's log to standard error."""
     form = "[%(asctime)s] %(message)s" if with_time else "%(message)s"
-    logging.basicConfig(format=form, datefmt="%m-%d %H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter(form, datefmt="%m-%d %H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
     logger.setLevel(logging.INFO)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import mutualnet3d
 from mutualnet3d.cli.command import Command
 from mutualnet3d.extras import hint, installed
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.deploy.backends import Backend
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     import simplejson
 
     content = overview()
-    print(simplejson.dumps(content, indent=1) if args.json else to_text(content))
+    print(simplejson.dumps(content, indent=1) if args.json else printable(to_text(content), keep="\n"))
     return 0
 
 

@@ -13,6 +13,7 @@ import argparse
 
 from mutualnet3d.cli.command import Command
 from mutualnet3d.files.output import checker_of_folder
+from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         counts = lists_of_folders(args.root, args.output, val_fraction=args.val_fraction, seed=args.seed)
     else:
         counts = lists_of_kinetics(args.csv, args.videos, args.output)
-    print("\n".join(map(str, counts)))
+    print("\n".join(printable(str(count)) for count in counts))
     return 0
 
 

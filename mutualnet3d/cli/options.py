@@ -28,7 +28,11 @@ def add_checkpoint(parser: argparse.ArgumentParser, allows_bundle: bool = True) 
 def add_backend(parser: argparse.ArgumentParser) -> None:
     """Add --backend and --threads."""
     parser.add_argument(
-        "--backend", default="auto", metavar="NAME", help=f"default: auto; one of {', '.join(BACKENDS)}"
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help=f"default: auto; one of {', '.join(BACKENDS)}. pt2 runs code of the bundle: name it only if you trust its "
+        "maker; auto and fast never take it",
     )
     parser.add_argument("--threads", type=int, help="of the CPU; default: as many as the back end takes by itself")
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.deploy import Prediction, Timing
@@ -140,8 +141,8 @@ class _Table:
     """
 
     def __init__(self, videos: Sequence[str], class_names: Sequence[str]):
-        self._path = max(len("video"), *map(len, videos))
-        self._label = max(len("label"), *map(len, class_names))
+        self._path = max(len("video"), *(len(printable(path)) for path in videos))
+        self._label = max(len("label"), *(len(printable(name)) for name in class_names))
 
     def header(self) -> str:
         cost = f"{'sub-network':<16} {'GFLOPs':>8} {'ms: decode':>11} {'prepare':>8} {'network':>8}"
@@ -155,8 +156,9 @@ class _Table:
         )
         lines = []
         for number, label in enumerate(prediction.labels):
-            path, end = ("", "") if number else (prediction.source, cost)
-            lines.append(f"{path:<{self._path}} {100 * label.score:>8.2f}  {label.name:<{self._label}}  {end}")
+            path, end = ("", "") if number else (printable(prediction.source), cost)
+            name = printable(label.name)
+            lines.append(f"{path:<{self._path}} {100 * label.score:>8.2f}  {name:<{self._label}}  {end}")
         return "\n".join(line.rstrip() for line in lines)
 
 
@@ -177,10 +179,10 @@ def _times(timings: Sequence[Timing], network: str) -> str:
 
 
 def _write(text: str, file: TextIO) -> None:
-    """Print at once, whatever bytes names of files are made of, and above a progress bar."""
+    """Print at once, whatever names of files are made of, and above a progress bar."""
     from tqdm import tqdm
 
-    tqdm.write(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=file)
+    tqdm.write(printable(text, keep="\n"), file=file)
     file.flush()
 
 

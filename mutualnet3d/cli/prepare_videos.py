@@ -13,6 +13,7 @@ import argparse
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
 from mutualnet3d.files.output import checker_of_folder
+from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         timeout=args.timeout,
     )
-    print(summary)
+    print(printable(str(summary), keep="\n"))
     return 1 if summary.failed else 0
 
 

@@ -8,8 +8,8 @@
 tools/run_net.py, PySlowFast's name of both, goes by TRAIN.ENABLE and TEST.ENABLE. Words after the options are KEY VALUE
 overrides. SIGTERM and SIGUSR1 end the step, write a checkpoint and leave with status 75; the same command goes on from
 there. Ctrl-C does the same with status 130; a second one does not wait for the step. Status 76 says that another
-process of the job was lost, or did not come. SIGUSR2 prints where every thread of a process stands. `mutualnet3d info`
-prints the path of train.sbatch.
+process of the job was lost, or did not come; 75 also says that the disk of the videos is away (DATA.DISK_TIMEOUT).
+SIGUSR2 prints where every thread of a process stands. `mutualnet3d info` prints the path of train.sbatch.
 """
 
 from __future__ import annotations
@@ -70,23 +70,29 @@ def run(args: argparse.Namespace, command: str) -> int:
     if sys.__stderr__ is not None:
         faulthandler.register(signal.SIGUSR2, file=sys.__stderr__)  # loader workers inherit it
 
+    from mutualnet3d import fork_server
+    from mutualnet3d.config import check_pairs, load_cfg
+
+    program = ["-m", "mutualnet3d", command] if command else [sys.argv[0]]
+    if args.num_shards > 1:
+        _become_torchrun(args, program)
+    words = [word for word in args.overrides if word != "--opts"]
+    check_pairs(words)  # before the command's own stand among them
+    cfg = load_cfg(args.cfg, [*OVERRIDES[command], *words])
+    if cfg.DATA_LOADER.NUM_WORKERS:
+        fork_server.start("pool", "loader")  # it loads torch while this process does
+
     import torch
 
-    from mutualnet3d.config import check_pairs, load_cfg
     from mutualnet3d.config.changes import hash_of
     from mutualnet3d.data.bad_videos import TooManyBadVideos
     from mutualnet3d.data.batch_sampler import AllVideosBad
+    from mutualnet3d.data.outage import DataAway
     from mutualnet3d.distributed import PreflightError, joined
     from mutualnet3d.distributed.launch import find_launch
-    from mutualnet3d.engine.preemption import Interrupted
+    from mutualnet3d.engine.preemption import EXIT_AGAIN, Interrupted
 
-    program = ["-m", "mutualnet3d", command] if command else [sys.argv[0]]
     try:
-        if args.num_shards > 1:
-            _become_torchrun(args, program)
-        words = [word for word in args.overrides if word != "--opts"]
-        check_pairs(words)  # before the command's own stand among them
-        cfg = load_cfg(args.cfg, [*OVERRIDES[command], *words])
         launch = find_launch(os.environ)
         _warn_of_idle_devices(launch, program)
         with joined(launch, args.join_timeout, f"torch {torch.__version__}, config {hash_of(cfg.dump())}"):
@@ -99,6 +105,9 @@ def run(args: argparse.Namespace, command: str) -> int:
     except BrokenPipeError as error:
         drop_output()
         return report(BrokenPipeError(f"nobody reads the log at standard output any more ({error})"))
+    except DataAway as error:
+        report(error)
+        return EXIT_AGAIN
     except Interrupted as left:
         print(f"stopped by {left}", file=sys.stderr)
         raise

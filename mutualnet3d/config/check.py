@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterator
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -78,6 +80,47 @@ def check_cfg(cfg: CfgNode) -> None:
         )
 
 
+def check_type(key: str, value: Any, default: Any) -> None:
+    """Refuse a value that is not of its default's type, or a number that is not finite or beyond 64 bits.
+
+    Raises:
+        ValueError: it names the key, the value and what is allowed.
+    """
+    if value is None:
+        if key not in _MAY_BE_NONE:
+            raise ValueError(f"{key} is None; it must be a value of the type of its default, {default!r}")
+        return
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{key} is {value!r:.60}; it must be a text without NUL bytes")
+    numbers = [value] if not isinstance(value, list | tuple) else list(_leaves(value))
+    for number in numbers:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{key} is {value!r:.60}; its numbers must be finite")
+        if isinstance(number, int) and abs(number) >= 2**63:
+            raise ValueError(f"{key} has a number of more than 63 bits; it must be less")
+        if isinstance(value, list) and key != "TEST.SUBNETS":
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise ValueError(f"{key} is {value!r:.60}; it must be a list of numbers")
+            if isinstance(number, float) and key in _WHOLE:
+                raise ValueError(f"{key} is {value!r:.60}; it must be a list of whole numbers")
+    if key == "TEST.SUBNETS" and not all(isinstance(text, str) for text in numbers):
+        raise ValueError(f"{key} is {value!r:.60}; it must be a list of texts")
+    if isinstance(value, list) and key != "RESNET.NUM_BLOCK_TEMP_KERNEL" and len(numbers) != len(value):
+        raise ValueError(f"{key} is {value!r:.60}; it must be a list without lists in it")
+
+
+_MAY_BE_NONE = ("SOLVER.CLIP_GRAD_L2NORM", "SOLVER.CLIP_GRAD_VAL")
+_WHOLE = ("MUTUAL.SIZES", "MUTUAL.FRAMES", "TEST.SIZES", "DATA.TRAIN_JITTER_SCALES", "RESNET.NUM_BLOCK_TEMP_KERNEL")
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
 def _check_numbers(cfg: CfgNode) -> None:
     """Check counts, and numbers that must not be negative."""
     for key in (
@@ -107,6 +150,7 @@ def _check_numbers(cfg: CfgNode) -> None:
     for key in (
         "DATA.SKIP_ROWS",
         "DATA.DECODE_TIMEOUT",
+        "DATA.DISK_TIMEOUT",
         "DATA_LOADER.NUM_WORKERS",
         "TEST.NUM_VIDEOS",
         "TEST.MAX_INTERPOLATION_LOSS",

@@ -85,6 +85,9 @@ _C.DATA.SKIP_ROWS = 0
 _C.DATA.MAX_BAD_FRACTION = 0.1
 # Seconds after which a clip counts as undecodable. 0: never.
 _C.DATA.DECODE_TIMEOUT = 60.0
+# Seconds for which the videos are waited for while their disk is away; then the run ends with status 75. 0: not at all.
+# Workers that finish no clip for this and twice DECODE_TIMEOUT are given up.
+_C.DATA.DISK_TIMEOUT = 60.0
 # Frames of the full network's clip; of SlowFast's Fast pathway.
 _C.DATA.NUM_FRAMES = 8
 # The clip takes every so-many-th frame of a video of TARGET_FPS; its span is NUM_FRAMES * SAMPLING_RATE / TARGET_FPS s.

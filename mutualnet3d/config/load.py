@@ -9,13 +9,14 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from fvcore.common.config import BASE_KEY, CfgNode
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.config import pyslowfast
-from mutualnet3d.config.check import check_cfg
+from mutualnet3d.config.check import check_cfg, check_type
 from mutualnet3d.config.defaults import default_cfg
+from mutualnet3d.config.yaml_file import parse_yaml, read_yaml_with_base
+from mutualnet3d.files.regular import check_regular
 
 logger = logging.getLogger("mutualnet3d")
 
@@ -42,10 +43,7 @@ def load_cfg(path: str, overrides: Sequence[Any] = ()) -> CfgNode:
             overrides that do not pair up.
     """
     file = find_cfg(path)
-    try:
-        values = CfgNode.load_yaml_with_base(file)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not a YAML file: {error}") from error
+    values = read_yaml_with_base(file)
     cfg = default_cfg()
     return _finished(cfg, _merge(cfg, values, file), file, overrides)
 
@@ -64,12 +62,7 @@ def parse_stored_cfg(text: str, source: str, overrides: Sequence[Any] = ()) -> C
     Raises:
         ValueError: an error of `load_cfg`; unknown keys of the text are none.
     """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{source}: expected keys and values, got {text[:50]!r}")
+    values = parse_yaml(text, source)
     cfg = default_cfg()
     unknown: list[str] = []
     without_effect = _merge(cfg, values, source, unknown=unknown)
@@ -112,6 +105,7 @@ def find_cfg(path: str) -> str:
         FileNotFoundError: neither exists.
         ValueError: several files under `configs/` have that name.
     """
+    check_regular(path, "a config")
     if g_pathmgr.isfile(path):
         return path
     files = [os.path.join(folder, name) for folder, _, names in os.walk(CONFIG_ROOT) for name in names]
@@ -183,10 +177,22 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
     if isinstance(default, str) and isinstance(value, str):
         value = repr(value)  # a folder named 1 stays a string
     elif isinstance(default, float) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
             value = float(value)  # YAML reads 5e-5 as a string and 8 as an integer
     try:
         # merge_from_list decodes strings ("[1, 2]", "True") and checks the type against the default's.
         cfg.merge_from_list([key, value])
-    except (ValueError, AssertionError) as error:
-        raise ValueError(f"{source}: {key}: {error}") from error
+    except (ValueError, AssertionError, TypeError, RecursionError, MemoryError, OverflowError) as error:
+        # The last ones are Python's parser's, of a text of many brackets for instance.
+        raise ValueError(f"{source}: {key}: {str(error) or type(error).__name__:.500}") from error
+    try:
+        check_type(key, _value_of(cfg, key), default)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def _value_of(cfg: CfgNode, key: str) -> Any:
+    value: Any = cfg
+    for part in key.split("."):
+        value = value[part]
+    return value

@@ -75,7 +75,10 @@ def _stages(*per_stage: int) -> tuple[Callable[[Any], bool], str]:
         lambda value: (
             isinstance(value, list)
             and len(value) == len(per_stage)
-            and all(set(_flat(stage)) == {number} for stage, number in zip(value, per_stage, strict=True))
+            and all(
+                _flat(stage) and all(leaf == number for leaf in _flat(stage))
+                for stage, number in zip(value, per_stage, strict=True)
+            )
         )
     ), f"{list(per_stage)} in its stages"
 

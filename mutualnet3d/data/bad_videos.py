@@ -12,6 +12,8 @@ from mutualnet3d.data.dataset import Failure
 from mutualnet3d.data.lists import Video
 from mutualnet3d.log import logger
 
+_MOST_MISSING = 100_000  # lines about missing videos of a list
+_MOST_OF_REFUSED = 1_000  # the same, if so many are missing that the run ends
 _COLUMNS = ("split", "path", "reason", "listed_at", "position")
 
 
@@ -58,16 +60,23 @@ class BadVideoFile:
 
     def add(self, entry: BadVideo) -> None:
         """Write an entry, unless the file has one of the same video."""
-        if (entry.split, entry.path) in self._entries:
-            return
-        self._entries[entry.split, entry.path] = entry
-        if not self.is_writer:
+        self.add_all([entry])
+
+    def add_all(self, entries: Iterable[BadVideo]) -> None:
+        """Write entries at once, without those that the file has."""
+        new = {}
+        for entry in entries:
+            if (entry.split, entry.path) not in self._entries:
+                new[entry.split, entry.path] = entry
+        self._entries.update(new)
+        if not self.is_writer or not new:
             return
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         if not os.path.exists(self.path):
             rows.writerow(_COLUMNS)
-        rows.writerow([getattr(entry, column).replace("\n", " ") for column in _COLUMNS])
+        for entry in new.values():
+            rows.writerow([getattr(entry, column).replace("\n", " ") for column in _COLUMNS])
         with open(self.path, "ab", buffering=0) as file:
             file.write(text.getvalue().encode("utf-8", errors="backslashreplace"))
 
@@ -94,6 +103,7 @@ class BadVideos:
         missing: the listed videos that do not.
         file: file of all bad videos.
         max_fraction: largest allowed fraction of all listed videos that are missing or bad; None: any.
+        num_left: number of listed videos that were not looked for, since too many were missing before them.
 
     Raises:
         TooManyBadVideos: too many are missing, or none exists.
@@ -106,20 +116,28 @@ class BadVideos:
         missing: Sequence[Video],
         file: BadVideoFile,
         max_fraction: float | None = None,
+        num_left: int = 0,
     ):
-        self.split, self.videos, self.num_missing = split, videos, len(missing)
+        self.split, self.videos, self.num_missing, self._num_left = split, videos, len(missing), num_left
         self._file, self._max_fraction = file, max_fraction
         self._bad: dict[str, str] = {}
         self._merged: set[str] = set()  # paths that all processes of a job have
-        for video in missing:
-            file.add(BadVideo(split, video.path, "missing", video.listed_at))
+        is_refused = self._is_refused() or not videos
+        most = _MOST_OF_REFUSED if is_refused else _MOST_MISSING
+        self._written = "all" if len(missing) <= most else f"the first {most}"
+        file.add_all(BadVideo(split, video.path, "missing", video.listed_at) for video in missing[:most])
+        if len(missing) > most:
+            logger.warning("%s: %s has the first %d of %d missing videos", split, file.path, most, len(missing))
+        others = "".join(f", then {video.path}" for video in missing[1:3]) if is_refused else ""
         self._check(
-            f"the first that is missing is {missing[0].path}, listed at {missing[0].listed_at}" if missing else ""
+            f"the first that is missing is {missing[0].path}, listed at {missing[0].listed_at}{others}"
+            if missing
+            else ""
         )
 
     @property
     def num_listed(self) -> int:
-        return len(self.videos) + self.num_missing
+        return len(self.videos) + self.num_missing + self._num_left
 
     @property
     def num_bad(self) -> int:
@@ -176,13 +194,17 @@ class BadVideos:
         self._file.add(entry if position is None else replace(entry, position=str(position)))
         self._check(f"the last: {failure.reason}")
 
-    def _check(self, example: str) -> None:
+    def _is_refused(self) -> bool:
+        """Tell whether more videos are missing or bad than the run allows."""
         unusable = self.num_missing + self.num_bad
-        if self._max_fraction is not None and unusable > self._max_fraction * self.num_listed:
+        return self._max_fraction is not None and unusable > self._max_fraction * self.num_listed
+
+    def _check(self, example: str) -> None:
+        if self._is_refused():
             raise TooManyBadVideos(
                 f"{self.split}: of {self.num_listed} listed videos {self.num_missing} are missing and "
                 f"{self.num_bad} so far cannot be decoded, more than DATA.MAX_BAD_FRACTION, "
-                f"{self._max_fraction:g}, allows; {example}; all are in {self._file.path}"
+                f"{self._max_fraction:g}, allows; {example}; {self._written} are in {self._file.path}"
             )
         if not self.videos:
             raise TooManyBadVideos(f"{self.split}: none of {self.num_listed} listed videos is there; {example}")

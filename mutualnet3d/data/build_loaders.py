@@ -228,8 +228,12 @@ def _dataset(
         augment=augment,
         seed=cfg.RNG_SEED,
         timeout=cfg.DATA.DECODE_TIMEOUT or None,
+        disk_timeout=cfg.DATA.DISK_TIMEOUT,
     )
 
 
 def _workers(cfg: CfgNode) -> Workers:
-    return Workers(cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available())
+    # A clip takes at most the two times that the worker itself keeps; the rest is for what it does not count.
+    patience = 2 * cfg.DATA.DECODE_TIMEOUT + cfg.DATA.DISK_TIMEOUT if cfg.DATA.DECODE_TIMEOUT else None
+    pin_memory = cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available()
+    return Workers(cfg.DATA_LOADER.NUM_WORKERS, pin_memory, patience)

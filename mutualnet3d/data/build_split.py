@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,10 +79,10 @@ def read_split(
         chosen = np.random.default_rng(cfg.RNG_SEED).permutation(num_in_list)[: cfg.TEST.NUM_VIDEOS]
         videos = [videos[index] for index in sorted(chosen.tolist())]
         logger.info("test: %d of the list's %d videos (TEST.NUM_VIDEOS)", len(videos), num_in_list)
-    result = find_videos(videos, run_once)
-    logger.info("%s: %s", name, result)
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
-    bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction)
+    result = find_videos(videos, run_once, math.inf if max_fraction is None else max_fraction * len(videos))
+    logger.info("%s: %s", name, result)
+    bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction, result.num_left)
     return Split(name, result.existing, bad, num_in_list)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -33,8 +33,21 @@ class ReadClips:
     prepare_seconds: float
 
 
+class Reader(Protocol):
+    """Reads the clips of a video; see `ClipReader.read`."""
+
+    def read(
+        self,
+        source: str | Frames,
+        shapes: Sequence[ClipShape],
+        num_spans: int = 1,
+        num_crops: int = 1,
+        fps: float | None = None,
+    ) -> ReadClips: ...
+
+
 class ClipReader:
-    """Reads the clips of videos one after the other, decoding no frame that is not in them.
+    """Reads the clips of videos, decoding no frame that is not in them. Several threads may read at once.
 
     Args:
         preprocessing: choice of the clips.
@@ -42,7 +55,10 @@ class ClipReader:
 
     def __init__(self, preprocessing: Preprocessing):
         self.preprocessing = preprocessing
-        self._assembler = ClipAssembler()
+        self._idle: list[ClipAssembler] = []  # each has memory that is used again, and serves one thread at a time
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ClipReader, (self.preprocessing,)
 
     def read(
         self,
@@ -80,12 +96,20 @@ class ClipReader:
                 range(num_crops),
             )
             rng = np.random.default_rng(0)  # uniform samplers draw nothing
-            assembled = self._assembler.assemble(timed, shapes, view_sampler, rng)
+            assembler = self._assembler()
+            assembled = assembler.assemble(timed, shapes, view_sampler, rng)
+            self._idle.append(assembler)
             clips = {shape: made[0][None] if len(made) == 1 else torch.stack(made) for shape, made in assembled.items()}
             closing = time.perf_counter()
         ended = time.perf_counter()
         decode_seconds = timed.seconds + ended - closing
         return ReadClips(clips, decode_seconds, ended - started - decode_seconds)
+
+    def _assembler(self) -> ClipAssembler:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return ClipAssembler()
 
 
 class _TimedVideo:

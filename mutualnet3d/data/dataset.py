@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
 from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
 from mutualnet3d.data.lists import Video
+from mutualnet3d.data.outage import DataAway, DataDisk
 from mutualnet3d.shapes import ClipBatch, ClipShape
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.open import open_video
@@ -36,10 +38,17 @@ class ClipSample:
 
 @dataclass(frozen=True)
 class Failure:
-    """Clip that its video could not give, and the reason."""
+    """Clip that its video could not give.
+
+    Args:
+        request: request for the clip.
+        reason: text with the file and the cause.
+        is_outage: True if the data disk is away, and the video is not known to be bad.
+    """
 
     request: ClipRequest
     reason: str
+    is_outage: bool = False
 
 
 class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
@@ -55,6 +64,7 @@ class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
         augment: changes of the pixels; None: none.
         seed: seed of the random choices.
         timeout: seconds that decoding one clip may take; None: any time.
+        disk_timeout: seconds for which a data disk that is away is waited for; 0: not at all.
     """
 
     def __init__(
@@ -67,10 +77,12 @@ class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
         augment: Augment | None = None,
         seed: int = 0,
         timeout: float | None = None,
+        disk_timeout: float = 60.0,
     ):
         self.videos, self.frame_sampler, self.crop_sampler = list(videos), frame_sampler, crop_sampler
         self.num_crops, self.augment, self.seed, self.timeout = num_crops, augment or Augment(), seed, timeout
         self._assembler = ClipAssembler()
+        self._disk = DataDisk(self.videos, disk_timeout)
         self._num_made = 0
 
     def __len__(self) -> int:
@@ -81,15 +93,25 @@ class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
         self._num_made += 1
         if self._num_made % _CLIPS_A_TRIM == 0 and torch.utils.data.get_worker_info() is not None:
             _give_memory_back()
+        try:
+            return self._disk.read(request.index, partial(self._clip, request), VideoDecodeError)
+        except VideoDecodeError as error:
+            return Failure(request, str(error))
+        except DataAway as error:
+            return Failure(request, str(error), is_outage=True)
+
+    def _clip(self, request: ClipRequest) -> ClipSample:
+        """Return the clip of a request.
+
+        Raises:
+            VideoDecodeError: the video cannot give it.
+        """
         video = self.videos[request.index]
         span, crop = divmod(request.view, self.num_crops)
         view_sampler = ViewSampler(self.frame_sampler, self.crop_sampler, (span,), (crop,))
         rng = np.random.default_rng((self.seed, request.epoch, request.index))
-        try:
-            with open_video(video.path, self.timeout, video.picture_paths) as opened:
-                assembled = self._assembler.assemble(opened, request.shapes, view_sampler, rng)
-        except VideoDecodeError as error:
-            return Failure(request, str(error))
+        with open_video(video.path, self.timeout, video.picture_paths) as opened:
+            assembled = self._assembler.assemble(opened, request.shapes, view_sampler, rng)
         clips = self._augmented({shape: clip for shape, (clip,) in assembled.items()}, rng)
         return ClipSample(request, clips, video.label)
 

@@ -7,10 +7,18 @@ from dataclasses import replace
 
 import torch
 
-from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, TestBatchSampler, TrainBatchSampler
+from mutualnet3d.data.batch_sampler import (
+    AllVideosBad,
+    CalibrationBatchSampler,
+    TestBatchSampler,
+    TrainBatchSampler,
+)
 from mutualnet3d.data.dataset import Failure, Loaded, VideoDataset
+from mutualnet3d.data.outage import DataAway
 from mutualnet3d.data.workers import Workers
 from mutualnet3d.shapes import ClipBatch
+
+_BAD_START = 1_000  # videos; where all of the first are bad, the rest is not tried
 
 
 class TrainLoader:
@@ -40,13 +48,18 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[ClipBatch]:
         remaining = len(self)
+        num_good = num_bad = 0
         # Loaded clips by step and position in the stream: the list that each came in, and its row.
         clips: dict[tuple[int, int], tuple[Loaded, int]] = {}
         loads = iter(self.workers.load(self.dataset, self.batch_sampler)) if remaining else iter(())
         for loaded in loads:
+            refuse_outage(loaded)
             for failure in loaded.failures:
                 if self.batch_sampler.report_bad(failure.request):
                     self.report_bad(failure)
+                    num_bad += 1
+            num_good += len(loaded.requests)
+            _refuse_bad_start(num_good, num_bad, loaded)
             for row, request in enumerate(loaded.requests):
                 clips[request.step, request.position] = loaded, row
             while remaining and (batch := self._next_batch(clips)) is not None:
@@ -93,6 +106,27 @@ def _join(rows: list[tuple[Loaded, int]]) -> ClipBatch:
     return joined.pin_memory() if first.label_B.is_pinned() else joined
 
 
+def refuse_outage(loaded: Loaded) -> None:
+    """Refuse a batch that lacks a clip because the data disk is away.
+
+    Raises:
+        DataAway: there is such a clip.
+    """
+    for failure in loaded.failures:
+        if failure.is_outage:
+            raise DataAway(failure.reason)
+
+
+def _refuse_bad_start(num_good: int, num_bad: int, loaded: Loaded) -> None:
+    """Refuse to go on where no clip could be read and many could not: the list, or all of its videos, are wrong.
+
+    Raises:
+        AllVideosBad: `_BAD_START` videos are bad, and no clip was good.
+    """
+    if not num_good and num_bad >= _BAD_START and loaded.failures:
+        raise AllVideosBad(f"none of the first {num_bad} videos can be decoded; the last: {loaded.failures[-1].reason}")
+
+
 class TestLoader:
     """Loader of a fixed list of clips (every view of every video; those of calibration), in order.
 
@@ -125,9 +159,13 @@ class TestLoader:
 
     def __iter__(self) -> Iterator[ClipBatch]:
         self.failed.clear()
+        num_good = 0
         for loaded in self.workers.load(self.dataset, self.batch_sampler):
+            refuse_outage(loaded)
             for failure in loaded.failures:
                 self.failed.add(failure.request.index)
                 self.report_bad(failure)
+            num_good += len(loaded.requests)
+            _refuse_bad_start(num_good, len(self.failed), loaded)
             if loaded.batch is not None:
                 yield loaded.batch

@@ -4,6 +4,7 @@ travel with an exported network."""
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -12,6 +13,16 @@ from mutualnet3d.data.clip_samplers import ClipSpan, FrameSampler, UniformCrops,
 
 # Ways of putting views together, as `DATA.ENSEMBLE_METHOD` has them.
 ENSEMBLES = ("sum", "logits", "max")
+
+# Bounds of what a file from somebody else may ask for: far above every network's, and small enough for any memory.
+_LARGEST: dict[str, float] = {
+    "num_frames": 1 << 16,
+    "sampling_rate": 1 << 16,
+    "target_fps": 1e6,
+    "scale": 1 << 14,
+    "crop_size": 1 << 14,
+    "timeout": sys.float_info.max,
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Preprocessing:
         timeout: seconds that decoding a video may take; None: any time.
 
     Raises:
-        ValueError: a number that is not above 0, or not three channels.
+        ValueError: a number that is not above 0, or too large, or not three channels.
     """
 
     num_frames: int
@@ -57,7 +68,9 @@ class Preprocessing:
                 continue
             if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
                 number = "an integer" if kind is int else "a number"
-                raise ValueError(f"Preprocessing: {name} must be {number} above 0, got {value!r}")
+                raise ValueError(f"Preprocessing: {name} must be {number} above 0, got {value!r:.60}")
+            if value > _LARGEST[name]:
+                raise ValueError(f"Preprocessing: {name} must be at most {_LARGEST[name]:g}, got {value!r:.60}")
         for name in ("mean", "std"):
             values = getattr(self, name)
             if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_number, values)):
@@ -108,4 +121,4 @@ class Preprocessing:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

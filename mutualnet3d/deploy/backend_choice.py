@@ -47,8 +47,9 @@ class BackendChoice:
 def choose_backend(networks: NetworkStore, name: str, device: str | None, threads: int | None) -> BackendChoice:
     """Return the back end of a name in `BACKENDS`, or the fastest one of the candidates of a name in `CHOICES`.
 
-    Candidates run the most expensive sub-network that a budget may choose, on a clip of noise. Most of the time goes
-    into making it ready: for a checkpoint one conversion to ONNX, and a compilation by each library.
+    A back end whose files are code ("pt2") is taken only by its name. Candidates run the most expensive sub-network
+    that a budget may choose, on a clip of noise. Most of the time goes into making it ready: for a checkpoint one
+    conversion to ONNX, and a compilation by each library.
 
     Args:
         networks: store of the sub-networks.
@@ -150,6 +151,8 @@ def _candidates(
         problem = kind.why_not(networks, config, device)
         if problem is None and kind.own_accuracy:
             problem = _why_not_quantised(networks, kind, config, front)
+        if problem is None and kind.runs_files:
+            problem = f"its files are code, which runs when it is loaded; name {name} if you trust who made them"
         if problem is None:
             candidates[name] = kind(networks, device, threads)
             continue

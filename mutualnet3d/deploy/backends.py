@@ -8,6 +8,7 @@ Legend: V views, T frames, S side of the square, K classes.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from mutualnet3d.deploy.clip_network import normalize_of
+from mutualnet3d.deploy.forked import is_forked
 from mutualnet3d.deploy.networks import NetworkStore, openvino_core
 from mutualnet3d.extras import hint, installed, require
 from mutualnet3d.shapes import SubnetConfig
@@ -40,6 +42,8 @@ class Backend(ABC):
         devices: types of devices that it runs on.
         exact: True if logits are those of PyTorch in float32 but for rounding.
         own_accuracy: True if its accuracy has to be tested, as its logits differ too much from those of float32.
+        runs_files: True if a file of its format is code, which runs when it is loaded. Such a back end is taken only
+            where a user names it.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Backend(ABC):
     devices: tuple[str, ...] = ("cpu",)
     exact = True
     own_accuracy = False
+    runs_files = False
 
     def __init__(self, networks: NetworkStore, device: torch.device | None, threads: int | None):
         self.networks, self.device, self.threads = networks, device or self.default_device(), threads
@@ -56,12 +61,36 @@ class Backend(ABC):
     def forward(self, config: SubnetConfig) -> Forward:
         """Return the forward pass of a sub-network, which is made ready when it is first asked for."""
         if config not in self._forwards:
-            self._forwards[config] = self._make(config)
+            file = self.networks.file_of(config, self.format)
+            self._forwards[config] = self._make(config) if file is None else self._of_file(config, file)
         return self._forwards[config]
 
     def __call__(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the logits (V, K) of a sub-network for uint8 clips (V, T, S, S, 3), one for each pathway."""
         return self.forward(config)(clips)
+
+    def _of_file(self, config: SubnetConfig, file: str) -> Forward:
+        """Return the forward pass of a network in a file, which may be damaged, or made to do harm.
+
+        Raises:
+            ValueError: the library cannot read or compile it; the forward pass raises it where the network cannot run,
+                or gives no logits of the classes.
+        """
+        num_classes = len(self.networks.class_names)
+        with _errors_of(file, self.name):
+            forward = self._make(config)
+
+        def run(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+            with _errors_of(file, self.name):
+                logits = forward(clips)
+            if logits.shape != (len(clips[0]), num_classes):
+                raise ValueError(
+                    f"{file}: the network gives {tuple(logits.shape)} for {len(clips[0])} views; expected logits of "
+                    f"{num_classes} classes of each"
+                )
+            return logits
+
+        return run
 
     @abstractmethod
     def _make(self, config: SubnetConfig) -> Forward: ...
@@ -125,9 +154,13 @@ class PyTorchBf16(PyTorch):
 
 
 class ExportedProgram(Backend):
-    """PyTorch running what `torch.export` wrote, for bundles without a checkpoint."""
+    """PyTorch running what `torch.export` wrote, for bundles without a checkpoint.
 
-    name, format = "pt2", "pt2"
+    A .pt2 file is code: torch unpickles its constants and evaluates its expressions. Load only those of people that you
+    trust.
+    """
+
+    name, format, runs_files = "pt2", "pt2", True
 
     def _make(self, config: SubnetConfig) -> Forward:
         module = self.networks.program(config).module()
@@ -253,6 +286,26 @@ def _sum_up_logits(model: Any) -> None:
         target.replace_source_output(logits.output(0))
 
 
+@contextmanager
+def _errors_of(file: str, name: str) -> Iterator[None]:
+    """Turn the errors of a library about `file` into a ValueError of one line that names it.
+
+    Args:
+        file: path of the network's file.
+        name: name of the back end.
+    """
+    try:
+        yield
+    except ModuleNotFoundError:  # says what to install
+        raise
+    except Exception as error:  # the libraries know no common type
+        if isinstance(error, ValueError) and os.path.dirname(file) in str(error):
+            raise
+        cause = " ".join(str(error).split())
+        text = f"{file}: {name} cannot run it, it may be damaged: {type(error).__name__}: {cause:.300}"
+        raise ValueError(text) from error
+
+
 def _cpu_has_bf16() -> bool:
     is_supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return bool(is_supported and is_supported())
@@ -260,9 +313,9 @@ def _cpu_has_bf16() -> bool:
 
 @contextmanager
 def torch_threads(number: int | None) -> Iterator[None]:
-    """Give PyTorch `number` threads inside the block; None: leave it as it is."""
+    """Give PyTorch `number` threads inside the block; None, or in a forked process: leave it as it is."""
     before = torch.get_num_threads()
-    if number is None or number == before:
+    if number is None or number == before or is_forked():
         yield
         return
     torch.set_num_threads(number)

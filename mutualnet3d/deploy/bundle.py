@@ -5,89 +5,36 @@ query_table.json      costs and accuracy of each
 networks/*            ONNX, OpenVINO and torch.export files of each sub-network
 checkpoint.pyth       the model file of the network of all widths, for PyTorch
 SHA256SUMS            of every file above, as `sha256sum --check` reads it
+
+A bundle may come from anybody: nothing in it is code but torch.export's files (.pt2), which run what their maker wants
+when they are loaded; only a user who names the back end "pt2" has them loaded. SHA256SUMS is its maker's too, and shows
+that a copy is whole, no more.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import simplejson
 import torch
 
 from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.deploy.bundle_files import check_onnx, check_openvino, check_sums, write_sums
+from mutualnet3d.deploy.bundled_network import BundledNetwork
 from mutualnet3d.deploy.load import build_network_of, check_class_names, load_model_file
 from mutualnet3d.deploy.networks import openvino_core
 from mutualnet3d.files.atomic import atomic_folder
-from mutualnet3d.files.hashes import sha256_of
+from mutualnet3d.files.json_file import read_json
 from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 SCHEMA = "mutualnet3d.bundle"
 SCHEMA_VERSION = 1
-DESCRIPTION, TABLE, SUMS, CHECKPOINT = "bundle.json", "query_table.json", "SHA256SUMS", "checkpoint.pyth"
-
-
-@dataclass(frozen=True)
-class BundledNetwork:
-    """One sub-network of a bundle.
-
-    Args:
-        gflops: 1e9 multiply-adds of a clip.
-        params: number of parameters.
-        inputs: clip shape of each pathway.
-        files: path in the bundle by format, "onnx", "openvino", "openvino-int8", "pt2".
-        differences: largest difference of logits from the eager network's by format, relative to the largest logit.
-    """
-
-    gflops: float
-    params: int
-    inputs: tuple[ClipShape, ...]
-    files: Mapping[str, str]
-    differences: Mapping[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, for bundle.json."""
-        return {
-            "gflops": self.gflops,
-            "params": self.params,
-            "inputs": [[shape.frames, shape.size, shape.size, 3] for shape in self.inputs],
-            "files": dict(self.files),
-            "differences": dict(self.differences),
-        }
-
-    @classmethod
-    def from_json(cls, values: Any, where: str) -> BundledNetwork:
-        """Return the sub-network that `to_json` gave `values` of.
-
-        Args:
-            where: file and sub-network, for errors.
-
-        Raises:
-            ValueError: a value is missing, unknown or of another type.
-        """
-        names = [field.name for field in fields(cls)]
-        if not isinstance(values, Mapping) or set(values) != set(names):
-            raise ValueError(f"{where} is {values!r:.60}; it must have {', '.join(names)}")
-        for name in ("gflops", "params"):
-            if isinstance(values[name], bool) or not isinstance(values[name], int | float) or not values[name] >= 0:
-                raise ValueError(f"{where}: {name} is {values[name]!r:.60}; it must be a number of at least 0")
-        for name, kind in (("files", str), ("differences", int | float)):
-            parts = values[name]
-            if not isinstance(parts, Mapping) or not all(isinstance(part, kind) for part in parts.values()):
-                raise ValueError(f"{where}: {name} is {parts!r:.60}; it must have a value for each format")
-        inputs = values["inputs"]
-        if not isinstance(inputs, list) or not inputs or not all(isinstance(n, list) and len(n) == 4 for n in inputs):
-            raise ValueError(f"{where}: inputs is {inputs!r:.60}; it must be (T, S, S, 3) of each pathway")
-        try:
-            shapes = tuple(ClipShape(frames, size) for frames, size, _, _ in inputs)
-        except ValueError as error:
-            raise ValueError(f"{where}: inputs: {error}") from error
-        return cls(values["gflops"], values["params"], shapes, values["files"], values["differences"])
+DESCRIPTION, TABLE, CHECKPOINT = "bundle.json", "query_table.json", "checkpoint.pyth"
 
 
 class Bundle:
@@ -118,6 +65,7 @@ class Bundle:
         self.has_checkpoint = has_checkpoint
         self.num_pathways = len(next(iter(self.networks.values())).inputs)
         self._model: SlimmableNet | None = None
+        self._lock = ForkSafeLock()  # of loading it
 
     @classmethod
     def load(cls, path: str) -> Bundle:
@@ -128,16 +76,12 @@ class Bundle:
             ValueError: a file is missing, damaged or not of the bundle; it is named.
         """
         description = os.path.join(path, DESCRIPTION)
-        if not os.path.isfile(description):
+        if not os.path.lexists(description):
             raise FileNotFoundError(
                 f"{path}: not a bundle: it has no {DESCRIPTION}; `mutualnet3d export` writes bundles"
             )
-        _check_sums(path)
-        with open(description, encoding="utf-8") as file:
-            try:
-                content = simplejson.load(file)
-            except (ValueError, RecursionError) as error:  # lists in lists without end
-                raise ValueError(f"{description}: not a JSON file: {error}") from error
+        files = check_sums(path)
+        content = read_json(description, "a bundle's description")
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise ValueError(f"{description}: not the description of a bundle of mutualnet3d")
         if content.get("version") != SCHEMA_VERSION:
@@ -150,14 +94,13 @@ class Bundle:
             raise ValueError(
                 f"{description}: class_names is {content['class_names']!r:.60}; it must be a list of texts"
             )
-        table_path = os.path.join(path, TABLE)
         return cls(
             path,
-            _networks_of(content["networks"], description, path),
+            _networks_of(content["networks"], description, files),
             Preprocessing.from_json(content.get("preprocessing"), description),
             tuple(content["class_names"]),
-            QueryTable.load(table_path) if os.path.isfile(table_path) else None,
-            os.path.isfile(os.path.join(path, CHECKPOINT)),
+            QueryTable.load(os.path.join(path, TABLE)) if TABLE in files else None,
+            CHECKPOINT in files,
             content["about"],
         )
 
@@ -181,27 +124,38 @@ class Bundle:
         return self.networks[config].gflops
 
     def network(self) -> SlimmableNet:
-        if self._model is None:
-            path = os.path.join(self.path, CHECKPOINT)
-            self._model = build_network_of(load_model_file(path), path).eval()
-            check_class_names(self.class_names, self._model, os.path.join(self.path, DESCRIPTION))
-        return self._model
+        with self._lock:
+            if self._model is None:
+                path = os.path.join(self.path, CHECKPOINT)
+                model = build_network_of(load_model_file(path), path).eval()
+                description = os.path.join(self.path, DESCRIPTION)
+                check_class_names(self.class_names, model, description)
+                for config, network in self.networks.items():
+                    if not model.can_evaluate(config):
+                        raise ValueError(f"{path}: it has no statistics of {config}, which {description} has")
+                    if model.input_shapes(config) != network.inputs:
+                        raise ValueError(f"{description}: {config}: inputs are not those of the network in {path}")
+                self._model = model
+            return self._model
 
     def program(self, config: SubnetConfig) -> Any:
-        return torch.export.load(self._file(config, "pt2"))
+        return torch.export.load(self.file_of(config, "pt2"))
 
     def onnx(self, config: SubnetConfig) -> str:
-        return self._file(config, "onnx")
+        path = self.file_of(config, "onnx")
+        check_onnx(path)
+        return path
 
     def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
-        path = self._file(config, "openvino-int8" if int8 else "openvino")
+        path = self.file_of(config, "openvino-int8" if int8 else "openvino")
+        check_openvino(path)
         try:
             return openvino_core().read_model(path)
         except RuntimeError as error:
             raise ValueError(f"{path}: OpenVINO cannot read it: {' '.join(str(error).split())}") from error
 
-    def _file(self, config: SubnetConfig, format_: str) -> str:
-        return os.path.join(self.path, self.networks[config].files[format_])
+    def file_of(self, config: SubnetConfig, format: str) -> str:
+        return os.path.join(self.path, CHECKPOINT if format == "pytorch" else self.networks[config].files[format])
 
 
 def write_bundle(
@@ -234,73 +188,36 @@ def write_bundle(
             file.write(simplejson.dumps(whole, indent=1) + "\n")
         if table is not None:
             table.save(os.path.join(folder, TABLE))
-        _write_sums(folder)
+        write_sums(folder)
 
 
-def _networks_of(entries: Mapping[str, Any], where: str, path: str) -> dict[SubnetConfig, BundledNetwork]:
+def _networks_of(entries: Mapping[str, Any], where: str, files: Sequence[str]) -> dict[SubnetConfig, BundledNetwork]:
     """Return the networks of a description.
 
     Args:
         entries: description of each network, by its sub-network's key.
         where: path of bundle.json, for errors.
-        path: folder of the bundle.
+        files: all files of the bundle.
 
     Raises:
-        ValueError: an entry is none, or has a file that is not in the bundle.
+        ValueError: an entry is none, has a file that is not in the bundle, or another number of inputs than the rest.
     """
     networks: dict[SubnetConfig, BundledNetwork] = {}
-    files = _files(path)
     for key, values in entries.items():
         try:
             config = SubnetConfig.parse(key)
         except ValueError as error:
             raise ValueError(f"{where}: networks: {error}") from error
+        if config in networks:
+            raise ValueError(f"{where}: networks: {key} is there twice")
         networks[config] = BundledNetwork.from_json(values, f"{where}: {key}")
         for name in networks[config].files.values():
             if name not in files:
                 raise ValueError(f"{where}: {key} has the file {name!r}, which is not in the bundle")
+            weights = os.path.splitext(name)[0] + ".bin"
+            if name.endswith(".xml") and weights not in files:
+                raise ValueError(f"{where}: {key} has the file {name!r}, whose {weights!r} is not in the bundle")
+    numbers = sorted({len(network.inputs) for network in networks.values()})
+    if len(numbers) > 1:
+        raise ValueError(f"{where}: networks: inputs must be as many in all; they are {numbers}")
     return networks
-
-
-def _files(path: str) -> list[str]:
-    """Return all files in a bundle but the list of their sums, relative to it."""
-    names = [
-        os.path.relpath(os.path.join(folder, name), path).replace(os.sep, "/")
-        for folder, _, files in os.walk(path)
-        for name in files
-    ]
-    return sorted(set(names) - {SUMS})
-
-
-def _write_sums(path: str) -> None:
-    lines = [f"{sha256_of(os.path.join(path, name))}  {name}\n" for name in _files(path)]
-    with open(os.path.join(path, SUMS), "w", encoding="utf-8") as file:
-        file.writelines(lines)
-
-
-def _check_sums(path: str) -> None:
-    """Refuse a bundle with a file that is not the one that was written.
-
-    Raises:
-        ValueError: it is missing, damaged, or not in the list.
-    """
-    list_path = os.path.join(path, SUMS)
-    if not os.path.isfile(list_path):
-        raise ValueError(f"{path}: {SUMS} is missing, the list of what the bundle's files have to be")
-    sums: dict[str, str] = {}
-    with open(list_path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            match = re.fullmatch(r"([0-9a-f]{64})  (.+)\n", line)
-            if not match:
-                raise ValueError(
-                    f"{list_path}, line {number}: {line!r}; expected a SHA-256 sum, two spaces and a file name"
-                )
-            sums[match[2]] = match[1]
-    for name in sorted(set(sums) ^ set(_files(path))):
-        raise ValueError(f"{path}: {name} is {'missing' if name in sums else f'not in {SUMS}'}")
-    for name, expected in sums.items():
-        if sha256_of(os.path.join(path, name)) != expected:
-            raise ValueError(
-                f"{path}: {name} is not what was written: its SHA-256 sum is another than in {SUMS}. It was damaged or "
-                "changed; export or copy the bundle again"
-            )

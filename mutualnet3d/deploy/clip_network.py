@@ -11,11 +11,15 @@ from torch import nn
 
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.ops import Normalize
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 # The batch of the export; its size stays free. (1 would be taken for a constant.)
 _BATCH = 2
+
+# Lock of torch's exporters, whose state is the process's: two threads at once would mix it up.
+CONVERSION = ForkSafeLock()
 
 
 class ClipNetwork(nn.Module):
@@ -85,7 +89,7 @@ def export_program(model: SlimmableNet, config: SubnetConfig, preprocessing: Pre
     network = ClipNetwork(model.extract(config, fold_norms=True), preprocessing).eval().cpu()
     clips = tuple(random_clips(model.input_shapes(config), _BATCH))
     batch = torch.export.Dim("batch", min=1, max=1024)
-    with torch.no_grad():
+    with CONVERSION, torch.no_grad():
         program = torch.export.export(network, clips, dynamic_shapes=(tuple({0: batch} for _ in clips),))
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from mutualnet3d.deploy.backends import BACKENDS
-from mutualnet3d.deploy.bundle import CHECKPOINT, Bundle, BundledNetwork, write_bundle
+from mutualnet3d.deploy.bundle import CHECKPOINT, Bundle, write_bundle
+from mutualnet3d.deploy.bundle_files import SUFFIXES
+from mutualnet3d.deploy.bundled_network import BundledNetwork
 from mutualnet3d.deploy.clip_network import normalize_of, random_clips
 from mutualnet3d.deploy.networks import CheckpointNetworks, openvino_core, to_onnx
 from mutualnet3d.extras import require, versions_of
@@ -28,7 +30,6 @@ FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "pt2", "pytorch
 # Largest difference of logits from the eager sub-network's, relative to the largest.
 MAX_DIFFERENCE = 1e-4
 
-_SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", "openvino-int8": "-int8.xml"}
 _PACKAGES = ("mutualnet3d", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
 
@@ -115,7 +116,7 @@ def _write_network(
     networks: CheckpointNetworks, config: SubnetConfig, folder: str, formats: Sequence[str], int8: Any
 ) -> BundledNetwork:
     """Write a sub-network's files; return it with the difference of each from the eager one."""
-    files = {name: f"networks/{config}{_SUFFIX[name]}" for name in formats if name in _SUFFIX}
+    files = {name: f"networks/{config}{SUFFIXES[name]}" for name in formats if name in SUFFIXES}
     paths = {name: os.path.join(folder, file) for name, file in files.items()}
     program: Any = networks.program(config) if files else None
     if "pt2" in files:
@@ -128,7 +129,7 @@ def _write_network(
         if "openvino" in files:
             _save_openvino(openvino_core().read_model(onnx, b""), paths["openvino"])
     if int8 is not None:
-        files["openvino-int8"] = f"networks/{config}{_SUFFIX['openvino-int8']}"
+        files["openvino-int8"] = f"networks/{config}{SUFFIXES['openvino-int8']}"
         _save_openvino(int8, os.path.join(folder, files["openvino-int8"]))
     operations, params = costs(networks.network(), config)
     written = BundledNetwork(operations / 1e9, params, networks.shapes(config), files)

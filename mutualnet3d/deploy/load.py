@@ -56,7 +56,7 @@ def load_checkpoint_networks(path: str, table: str | None = None) -> CheckpointN
     """
     model_file = load_model_file(path)
     beside = os.path.join(os.path.dirname(path), "query_table.json")
-    if table is None and g_pathmgr.isfile(beside):
+    if table is None and g_pathmgr.exists(beside):  # a FIFO or folder there is refused, not passed over
         table = beside
     rows = None
     if table is not None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.deploy.clip_network import export_program, input_names
+from mutualnet3d.deploy.clip_network import CONVERSION, export_program, input_names
 from mutualnet3d.extras import require
 from mutualnet3d.models import SlimmableNet, costs
 from mutualnet3d.results.query_table import QueryTable
@@ -77,6 +77,10 @@ class NetworkStore(Protocol):
         """Return OpenVINO's model, of any batch size."""
         ...
 
+    def file_of(self, config: SubnetConfig, format: str) -> str | None:
+        """Return the path of the file that the network is read from; None where it is made here."""
+        ...
+
 
 class CheckpointNetworks:
     """Sub-networks of a trained model.
@@ -131,13 +135,17 @@ class CheckpointNetworks:
         return export_program(self._model, config, self.preprocessing)
 
     def onnx(self, config: SubnetConfig) -> bytes:
-        if self._last_onnx is None or self._last_onnx[0] != config:
-            self._last_onnx = config, to_onnx(self.program(config), self.num_pathways)
-        return self._last_onnx[1]
+        last = self._last_onnx  # another thread may replace it meanwhile
+        if last is None or last[0] != config:
+            last = self._last_onnx = config, to_onnx(self.program(config), self.num_pathways)
+        return last[1]
 
     def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
         assert not int8, "a model file has none"
         return openvino_core().read_model(self.onnx(config), b"")
+
+    def file_of(self, config: SubnetConfig, format: str) -> str | None:
+        return None
 
 
 def to_onnx(program: Any, num_pathways: int) -> bytes:
@@ -151,7 +159,7 @@ def to_onnx(program: Any, num_pathways: int) -> bytes:
     for module in CONVERTERS:
         require(module)
     quiet = quiet_loggers("torch.onnx", "onnxscript", "onnx_ir")  # nothing in what the exporter logs is for its users
-    with quiet, warnings.catch_warnings(action="ignore"):
+    with CONVERSION, quiet, warnings.catch_warnings(action="ignore"):
         names = input_names(num_pathways)
         exported = torch.onnx.export(
             program, dynamo=True, input_names=names, output_names=["logits"], verbose=False, optimize=True

@@ -1,4 +1,4 @@
-"""Prediction of a video: labels, the sub-network that gave them, and where the time went."""
+"""Prediction of a video: labels, the sub-network that gave them, and where the time went; and its clips before that."""
 
 from __future__ import annotations
 
@@ -45,6 +45,26 @@ class Timing:
     @property
     def total(self) -> float:
         return self.decode + self.prepare + self.network
+
+
+@dataclass(frozen=True)
+class ReadVideo:
+    """Clips of a video for one sub-network: `Predictor.read` makes them, `Predictor.run` takes them.
+
+    Args:
+        source: path of the video, or "frames".
+        config: sub-network.
+        row: row of the query table about `config`; None: there is none.
+        clips: views, uint8 (V, T, S, S, 3), one tensor for each pathway.
+        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+    """
+
+    source: str
+    config: SubnetConfig
+    row: Row | None
+    clips: tuple[torch.Tensor, ...]
+    decode_seconds: float
+    prepare_seconds: float
 
 
 @dataclass(frozen=True)

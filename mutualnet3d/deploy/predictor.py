@@ -7,57 +7,35 @@ print(predictor.predict("video.mp4", gflops=0.01).labels[0])
 from __future__ import annotations
 
 import os
-import threading
+import pickle
 import time
-from collections.abc import Sequence
+from typing import Any
 
-from mutualnet3d.data.clip_reader import ClipReader, Frames
-from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.deploy.backend_choice import choose_backend
+from mutualnet3d.data.clip_reader import Frames, Reader
 from mutualnet3d.deploy.bundle import Bundle
+from mutualnet3d.deploy.forked import run_in_fork
 from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.networks import NetworkStore
-from mutualnet3d.deploy.prediction import Prediction, Timing, best_labels, score_views
+from mutualnet3d.deploy.pickled_files import PickledFiles
+from mutualnet3d.deploy.prediction import Prediction, ReadVideo, Timing, best_labels, score_views
 from mutualnet3d.deploy.stream import Stream
-from mutualnet3d.deploy.subnet_choice import SubnetChoice
-from mutualnet3d.results.query_table import QueryTable, Row, Views
+from mutualnet3d.deploy.subnet_predictor import SubnetPredictor
+from mutualnet3d.results.query_table import Views
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.frame_stream import StreamInput
 from mutualnet3d.video.open import refuse_fps_of_file
 from mutualnet3d.video.paths import is_folder
 
 
-class Predictor:
-    """Labels of videos, at a cost that each call chooses. Calls from several threads wait for each other.
+class Predictor(SubnetPredictor):
+    """Labels of videos, at a cost that each call chooses.
 
-    Args:
-        networks: store of the sub-networks.
-        backend: a name in `BACKENDS`; "auto": the fastest here of those that compute in float32, as the query table
-            was measured; "fast": of all, where they agree on a clip of noise, and int8 where the table says that it
-            costs next to nothing. These two run all candidates here and now: see `choose_backend`.
-        device: "cpu" or "cuda"; None: a GPU where there is one, for PyTorch, and the CPU for the other libraries,
-            which run there alone.
-        threads: threads of the CPU; None: as many as each library takes by itself.
+    Several threads may call it. They read videos at the same time; then one network runs at a time, of all predictors
+    that run the same model by PyTorch. A predictor pickles: its copy has the same back end and loads the same files; of
+    networks that were not loaded by `load` it has a copy. In a process that was forked PyTorch has one thread.
 
-    Attributes:
-        backend: name of the back end.
-        trials: milliseconds of each back end that was tried when one was chosen.
-        rejected: reason why others were not taken, by their names.
-
-    Raises:
-        ValueError: an unknown back end or device; one that cannot run here, with the reason.
-        ModuleNotFoundError: the back end's library is not installed; it says what to install.
+    Args, attributes and errors are those of `SubnetPredictor`.
     """
-
-    def __init__(
-        self, networks: NetworkStore, backend: str = "auto", device: str | None = None, threads: int | None = None
-    ):
-        choice = choose_backend(networks, backend, device, threads)
-        self._networks, self._backend = networks, choice.backend
-        self.backend, self.trials, self.rejected = choice.backend.name, choice.trials, choice.rejected
-        self._subnets = SubnetChoice(networks, choice.backend)
-        self._reader = ClipReader(networks.preprocessing)
-        self._lock = threading.RLock()
 
     @classmethod
     def load(
@@ -79,34 +57,24 @@ class Predictor:
             FileNotFoundError: nothing is at `path` or `table`.
             ValueError: neither bundle nor checkpoint, a damaged file of a bundle, a table of another checkpoint.
         """
-        networks = load_networks(os.fspath(path), None if table is None else os.fspath(table))
-        return cls(networks, backend, device, threads)
+        place, table = os.fspath(path), None if table is None else os.fspath(table)
+        predictor = cls(load_networks(place, table), backend, device, threads)
+        predictor._files = PickledFiles.of(place, table)
+        return predictor
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self._networks.class_names
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        return self._networks.preprocessing
-
-    @property
-    def configs(self) -> tuple[SubnetConfig, ...]:
-        """Sub-networks, the most expensive first."""
-        return self._networks.configs
-
-    @property
-    def table(self) -> QueryTable:
-        """Query table of the back end, with milliseconds of this machine once they were measured.
-
-        Raises:
-            ValueError: the checkpoint has none, or none of int8 for "openvino-int8".
-        """
-        return self._subnets.table
-
-    def points(self) -> tuple[Row, ...]:
-        """Return the Pareto front over milliseconds of this machine and back end, the cheapest first."""
-        return self.measure().pareto("milliseconds")
+    def __reduce__(self) -> tuple[Any, ...]:
+        networks: PickledFiles | bytes
+        if self._files is not None:
+            networks = self._files
+        else:
+            try:
+                networks = pickle.dumps(self._networks)
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                raise pickle.PicklingError(
+                    f"the networks of {self._networks.path} do not pickle ({error}); a predictor that `Predictor.load` "
+                    "made does: it is loaded anew"
+                ) from error
+        return _unpickled, (networks, self.backend, *self._settings, self._given_reader, self.trials, self.rejected)
 
     def predict(
         self,
@@ -136,29 +104,61 @@ class Predictor:
             VideoDecodeError: the video cannot be read.
             ValueError: nothing fits the budget; an unknown sub-network; frames, views or `top` that are not allowed.
         """
+        _check_top(top)
+        return self.run(self.read(source, gflops, milliseconds, config, views, fps), top)
+
+    def read(
+        self,
+        source: str | os.PathLike[str] | Frames,
+        gflops: float | None = None,
+        milliseconds: float | None = None,
+        config: SubnetConfig | str | None = None,
+        views: int | tuple[int, int] = 1,
+        fps: float | None = None,
+    ) -> ReadVideo:
+        """Read the clips of a video for the sub-network that `predict` takes: its first half, which needs no network.
+
+        Args and errors are those of `predict`.
+        """
         source = os.fspath(source) if isinstance(source, os.PathLike) else source
         num_views = _views(views)
-        _check(source, fps, top)
+        if isinstance(source, str) and fps is not None and not is_folder(source):
+            refuse_fps_of_file(fps)
+        chosen, row = self.choose(gflops, milliseconds, config)
+        shapes = self._networks.shapes(chosen)
+        read = self._reader.read(source, shapes, num_views.spans, num_views.crops, fps)
+        clips = tuple(read.clips[shape] for shape in shapes)
+        name = source if isinstance(source, str) else "frames"
+        return ReadVideo(name, chosen, row, clips, read.decode_seconds, read.prepare_seconds)
+
+    def run(self, video: ReadVideo, top: int = 5) -> Prediction:
+        """Predict the labels of clips that were read: the second half of `predict`.
+
+        Args:
+            video: result of `read`.
+            top: number of labels, at least 1.
+
+        Raises:
+            ValueError: a `top` that is not allowed.
+        """
+        _check_top(top)
+        run_in_fork()
         with self._lock:
-            chosen, row = self._subnets.choose(gflops, milliseconds, config)
-            forward = self._backend.forward(self._subnets.runnable(chosen))
-            shapes = self._networks.shapes(chosen)
-            video = self._reader.read(source, shapes, num_views.spans, num_views.crops, fps)
-            clips = [video.clips[shape] for shape in shapes]
+            forward = self._backend.forward(self._subnets.runnable(video.config))
             started = time.perf_counter()
-            logits_VK = forward(clips)
+            logits_VK = forward(video.clips)
             seconds = time.perf_counter() - started
         score_K = score_views(logits_VK, self.preprocessing.ensemble)
         return Prediction(
-            source=source if isinstance(source, str) else "frames",
+            source=video.source,
             labels=best_labels(score_K, self.class_names, top),
-            config=chosen,
-            gflops=self._networks.gflops(chosen),
-            row=row,
+            config=video.config,
+            gflops=self._networks.gflops(video.config),
+            row=video.row,
             backend=self.backend,
             views=len(logits_VK),
             timing=Timing(1e3 * video.decode_seconds, 1e3 * video.prepare_seconds, 1e3 * seconds),
-            frames=clips[0][0].numpy(),
+            frames=video.clips[0][0].numpy(),
         )
 
     def stream(
@@ -193,41 +193,6 @@ class Predictor:
             stride=stride,
         )
 
-    def choose(
-        self,
-        gflops: float | None = None,
-        milliseconds: float | None = None,
-        config: SubnetConfig | str | None = None,
-    ) -> tuple[SubnetConfig, Row | None]:
-        """Return the sub-network that `predict` takes, and its row of the table; see `predict`."""
-        with self._lock:
-            return self._subnets.choose(gflops, milliseconds, config)
-
-    def prepare(self, configs: Sequence[SubnetConfig | str] | None = None) -> None:
-        """Make sub-networks ready, all of the table's front or `configs`, so that no later call has to: back ends but
-        PyTorch compile each, with weights of its own.
-
-        Raises:
-            ValueError: there is no such sub-network, or neither `configs` nor a table.
-        """
-        if isinstance(configs, str):
-            raise ValueError(f"configs is {configs!r}; it must be a list of sub-networks or their keys")
-        with self._lock:
-            for config in self._subnets.front() if configs is None else list(map(self._subnets.runnable, configs)):
-                self._backend.forward(config)
-
-    def measure(self, again: bool = False) -> QueryTable:
-        """Return the table of the sub-networks on its Pareto fronts, with milliseconds of this machine, measured once.
-
-        Args:
-            again: True to measure once more, as the machine has changed.
-
-        Raises:
-            ValueError: the checkpoint has no query table.
-        """
-        with self._lock:
-            return self._subnets.measure(again)
-
 
 def load_networks(path: str, table: str | None = None) -> NetworkStore:
     """Return the sub-networks of a bundle or a checkpoint; see `Predictor.load`."""
@@ -238,11 +203,29 @@ def load_networks(path: str, table: str | None = None) -> NetworkStore:
     return Bundle.load(path)
 
 
-def _check(source: str | Frames, fps: float | None, top: int) -> None:
+def _unpickled(
+    networks: PickledFiles | bytes,
+    backend: str,
+    device: str | None,
+    threads: int | None,
+    reader: Reader | None,
+    trials: dict[str, float],
+    rejected: dict[str, str],
+) -> Predictor:
+    """Return the copy of a predictor that was pickled."""
+    if isinstance(networks, bytes):
+        predictor = Predictor(pickle.loads(networks), backend, device, threads, reader)
+    else:
+        networks.check()
+        predictor = Predictor(load_networks(networks.path, networks.table), backend, device, threads, reader)
+        predictor._files = networks
+    predictor.trials, predictor.rejected = trials, rejected
+    return predictor
+
+
+def _check_top(top: int) -> None:
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"top is {top!r}; it must be an integer of at least 1")
-    if isinstance(source, str) and fps is not None and not is_folder(source):
-        refuse_fps_of_file(fps)
 
 
 def _views(views: int | tuple[int, int]) -> Views:

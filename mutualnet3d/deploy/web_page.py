@@ -30,7 +30,7 @@ from mutualnet3d.video.paths import is_folder, picture_paths
 if TYPE_CHECKING:
     import numpy as np
 
-    from mutualnet3d.deploy.prediction import Prediction
+    from mutualnet3d.deploy.prediction import Prediction, ReadVideo
     from mutualnet3d.deploy.predictor import Predictor
     from mutualnet3d.results.query_table import Row
 
@@ -115,8 +115,9 @@ def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> t
 class Demo:
     """Predictor for many visitors at once, and the clips that they choose from.
 
-    All predictions are made in one thread: one at a time, so that each has the machine and its milliseconds are those
-    of one clip; and always the same, which keeps the threads that PyTorch has started for it.
+    Videos are read in the threads of their visitors, several at a time. All networks run in one thread: one at a time,
+    so that each has the machine and its milliseconds are those of one clip; and always the same, which keeps the
+    threads that PyTorch has started for it.
 
     Args:
         predictor: predictor, which is measured at once, if it has not been.
@@ -135,24 +136,25 @@ class Demo:
         self._thread = ThreadPoolExecutor(1, "predictor")
 
     def predict(self, clip: Clip, config: SubnetConfig) -> Prediction:
-        """Predict a clip by a sub-network, after the predictions that were asked for before.
+        """Predict a clip by a sub-network, after the predictions whose clips were read before.
 
         Raises:
             VideoDecodeError: the clip cannot be read. The message calls an upload by its name.
+            BusyError: too many clips are being read.
             ValueError: error of the predictor.
         """
-        return self._thread.submit(self._predict, clip, config).result()
+        return self._thread.submit(self.predictor.run, self._read(clip, config)).result()
 
-    def _predict(self, clip: Clip, config: SubnetConfig) -> Prediction:
+    def _read(self, clip: Clip, config: SubnetConfig) -> ReadVideo:
         if clip.upload is None:
-            return self.predictor.predict(clip.path, config=config)
+            return self.predictor.read(clip.path, config=config)
         # On Linux this file has no name: whatever happens, SIGKILL too, no visitor's video is left in a folder.
         with tempfile.TemporaryFile() as file:
             file.write(clip.upload)
             file.flush()
-            path = f"/proc/self/fd/{file.fileno()}"
+            path = f"/proc/{os.getpid()}/fd/{file.fileno()}"  # other processes of this user can open it
             try:
-                return self.predictor.predict(path, config=config)
+                return self.predictor.read(path, config=config)
             except VideoDecodeError as error:
                 raise VideoDecodeError(str(error).replace(path, clip.name)) from error
             except ValueError as error:
@@ -179,17 +181,25 @@ def open_demo(
     backend: str = "auto",
     threads: int | None = None,
 ) -> Demo:
-    """Return the demo of a checkpoint or bundle, the same object for the same arguments.
+    """Return the demo of a checkpoint or bundle, the same object for the same arguments. Its videos are read in
+    processes with a limit of time and memory.
 
     Streamlit runs the page's script anew for every visitor and every move of the slider.
 
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: see `Predictor.load`, `Predictor.points`, `find_clips`.
     """
-    from mutualnet3d.deploy.predictor import Predictor
+    from mutualnet3d.data.limited_reader import LimitedClipReader
+    from mutualnet3d.deploy.predictor import Predictor, load_networks
 
-    predictor = Predictor.load(checkpoint, table=table, backend=backend, threads=threads)
-    return Demo(predictor, find_clips(clips, predictor.class_names, label_file) if clips else ())
+    networks = load_networks(checkpoint, table)
+    reader = LimitedClipReader(networks.preprocessing)
+    try:
+        predictor = Predictor(networks, backend=backend, threads=threads, reader=reader)
+        return Demo(predictor, find_clips(clips, predictor.class_names, label_file) if clips else ())
+    except BaseException:
+        reader.close()
+        raise
 
 
 def label_of_point(row: Row) -> str:

@@ -28,8 +28,14 @@ def load_checkpoint(path: str) -> dict[str, Any]:
     return dict(content)
 
 
-def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
-    """Load weights that must fit name by name and shape by shape.
+def load_model_state(model: torch.nn.Module, state: Any, path: str) -> None:
+    """Load weights that must fit name by name and shape by shape: see `check_model_state`."""
+    check_model_state(model, state, path)
+    model.load_state_dict(state)
+
+
+def check_model_state(model: torch.nn.Module, state: Any, path: str) -> None:
+    """Refuse weights that do not fit a network name by name and shape by shape, or are not finite.
 
     Args:
         path: file of the weights, for the error.
@@ -37,7 +43,9 @@ def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], 
     Raises:
         ValueError: the weights are another model's; it names the file and the differences.
     """
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    check_tensors(state, "model_state", path)
+    own = model.state_dict()
+    expected = {name: tuple(value.shape) for name, value in own.items()}
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     problems = [f"{name} is missing" for name in expected if name not in shapes]
     problems += [f"{name} is unknown here" for name in shapes if name not in expected]
@@ -46,7 +54,40 @@ def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], 
         for name in expected
         if name in shapes and expected[name] != shapes[name]
     ]
+    problems += [
+        f"{name} is {state[name].dtype}, here {value.dtype}"
+        for name, value in own.items()
+        if shapes.get(name) == expected[name] and state[name].is_floating_point() != value.is_floating_point()
+    ]
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(f"{path}: the checkpoint is of another model: {'; '.join(problems[:3])}{more}")
-    model.load_state_dict(state)
+
+
+def check_tensors(state: Any, name: str, path: str) -> None:
+    """Refuse what is no mapping of names to tensors whose numbers are all finite.
+
+    Args:
+        state: value of a checkpoint.
+        name: its name in the checkpoint, for the error.
+        path: file of the checkpoint, for the error.
+
+    Raises:
+        ValueError: it names file, part and tensor.
+    """
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{path}: {name} is a {type(state).__name__}; it must be tensors by their names")
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            raise ValueError(f"{path}: {name}: {key!s:.60} is a {type(value).__name__}; it must be a dense tensor")
+        if not is_finite(value):
+            raise ValueError(f"{path}: {name}: {key} has numbers that are not finite")
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Return True if no number of a tensor is NaN or infinite. Repeated (expanded) elements count once."""
+    if not tensor.is_floating_point():
+        return not tensor.is_complex()
+    if 0 in tensor.stride():
+        tensor = tensor[tuple(slice(1) if step == 0 else slice(None) for step in tensor.stride())]
+    return bool(torch.isfinite(tensor).all())

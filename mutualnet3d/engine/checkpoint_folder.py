@@ -28,7 +28,7 @@ class CheckpointFolder:
     """
 
     BEST = "best.pyth"
-    _NAME = re.compile(r"checkpoint_(?:epoch_\d+_)?step_(\d+)\.pyth")
+    _NAME = re.compile(r"checkpoint_(?:epoch_\d+_)?step_(\d{1,18})\.pyth")
 
     def __init__(self, output_dir: str, num_kept: int = 3, before_save: Callable[[], object] | None = None):
         self.folder, self.num_kept = os.path.join(output_dir, "checkpoints"), num_kept
@@ -44,17 +44,17 @@ class CheckpointFolder:
         return next(iter(self.newest_first()), None)
 
     def newest_usable(self, load: Callable[[str], Loaded]) -> Loaded | None:
-        """Return `load(path)` of the newest checkpoint that `load` does not refuse by a `ValueError`, with a warning
-        for each newer one that it refuses; None if there are no checkpoints.
+        """Return `load(path)` of the newest checkpoint that `load` does not refuse by a `ValueError` or miss, with a
+        warning for each newer one; None if there are no checkpoints.
 
         Raises:
-            ValueError: all are refused; the newest one's error.
+            ValueError, FileNotFoundError: all are refused; the newest one's error.
         """
-        refused: list[ValueError] = []
+        refused: list[ValueError | FileNotFoundError] = []
         for path in self.newest_first():
             try:
                 loaded = load(path)
-            except ValueError as error:
+            except (ValueError, FileNotFoundError) as error:
                 refused.append(error)
                 continue
             for reason in refused:

@@ -103,7 +103,7 @@ class Checkpointing(Hook):
         self.capture, self.writer, self.flags, self.steps_per_epoch = capture, writer, flags, steps_per_epoch
         self.period_epochs, self.period_steps, self.period_seconds = period_epochs, period_steps, period_seconds
         self.is_best = is_best
-        self.saved_at = -math.inf
+        self.saved_at, self.saved_step = -math.inf, 0
         flags.add(CHECKPOINT, self._is_due)
 
     def after_step(self, loop: TrainLoop) -> None:
@@ -116,6 +116,17 @@ class Checkpointing(Hook):
             self._save(loop, done, epoch if is_of_epoch else None)
 
     def after_train(self, loop: TrainLoop) -> None:
+        self.finish()
+
+    def save_between_steps(self, loop: TrainLoop) -> None:
+        """Write a checkpoint of the steps that are done, before the run leaves because no batch comes.
+
+        Only a process alone can: the others of a job are in the midst of a step, and take no part.
+        """
+        if not loop.is_between_steps or loop.step == loop.start_step or distributed.world_size() > 1:
+            return
+        if self.saved_step != loop.step:
+            self._save(loop, loop.step, None)
         self.finish()
 
     def finish(self) -> None:
@@ -135,6 +146,6 @@ class Checkpointing(Hook):
         if loop.metrics is not None:
             loop.metrics.check_finite()  # on a GPU the loop has not looked at this step's losses yet
         content = self.capture(done, loop.next_position)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), done
         if self.writer is not None:
             self.writer.save(content, done, epoch, self.is_best(done))

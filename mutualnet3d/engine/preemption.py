@@ -16,6 +16,9 @@ EXIT_AGAIN = 75
 # A shell's status for a program that Ctrl-C ended: nothing starts it again.
 EXIT_CTRL_C = 130
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# Seconds of waiting for clips after which a signal does not wait for the step any more.
+_PATIENCE_SECONDS = 8.0
+_LOOK_SECONDS = 0.5
 
 
 class Interrupted(SystemExit):
@@ -38,16 +41,20 @@ class Signals:
     """Context in which SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) do not kill the process.
 
     While `patient` is True (in a training loop) a signal is only noted, for `PreemptionHook`; otherwise it raises
-    `Interrupted` at once. A second Ctrl-C does not wait for the step. After an `Interrupted` signals are ignored, so
-    that the process ends with its own status.
+    `Interrupted` at once. A second Ctrl-C does not wait for the step, nor does any signal where clips do not come.
+    After an `Interrupted` signals are ignored, so that the process ends with its own status.
     Only the main thread can catch signals; in another thread the context does nothing.
+
+    Args:
+        seconds_waiting: function that returns for how long this process has been waiting for clips.
 
     Attributes:
         name: name of the signal that came, or "".
         patient: True while a signal waits for the end of the step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds_waiting: Callable[[], float] = lambda: 0.0) -> None:
+        self.seconds_waiting = seconds_waiting
         self.name = ""
         self.patient = False
 
@@ -55,13 +62,17 @@ class Signals:
         self._handlers = {}
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._look)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._handlers:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._handlers.items():
-            signal.signal(number, signal.SIG_IGN if isinstance(error, Interrupted) else handler)
+            is_last = isinstance(error, Interrupted) and number in SIGNALS
+            signal.signal(number, signal.SIG_IGN if is_last else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         is_second = number == signal.SIGINT and self.name == signal.SIGINT.name
@@ -70,6 +81,12 @@ class Signals:
             raise KeyboardInterrupt
         if not self.patient:
             raise Interrupted(f"{self.name}: stopped outside of training, where there is nothing to save", self.name)
+        signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        seconds = self.seconds_waiting()
+        if self.patient and seconds >= _PATIENCE_SECONDS:
+            raise Interrupted(f"{self.name}, while no clip came for {seconds:.0f} s", self.name)
 
 
 class PreemptionHook(Hook):

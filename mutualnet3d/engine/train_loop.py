@@ -40,6 +40,7 @@ class TrainLoop:
     Attributes:
         step: number of the step that runs, or ran last, from 0.
         metrics: metrics of the step that ran last; looking at a number waits for the device.
+        is_between_steps: True while the loop waits for the next batch.
         num_clips: number of clips of its batch.
         next_position: place in the stream of clips where the next batch begins.
         data_seconds: time that the step waited for its batch.
@@ -59,6 +60,7 @@ class TrainLoop:
         self.start_step, self.num_steps = start_step, num_steps
         self.step = start_step
         self.metrics: StepMetrics | None = None
+        self.is_between_steps = False
         self.num_clips = self.next_position = 0
         self.data_seconds = self.compute_seconds = 0.0
         self.hook_seconds: dict[str, float] = {}
@@ -75,7 +77,9 @@ class TrainLoop:
             self.step = step
             self._call_hooks(Hook.before_step)
             started = time.perf_counter()
+            self.is_between_steps = True
             batch = next(batches)
+            self.is_between_steps = False
             loaded = time.perf_counter()
             self.num_clips, self.next_position = len(batch), batch.next_position
             previous, self.metrics = self.metrics, self.run_step(step, batch)

@@ -29,6 +29,11 @@ def dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
 
     On torch's meta device: no statistics are needed and none are written.
     """
+    with model.lock:  # its layers have hooks meanwhile, and it is in training mode
+        return _dry_run(model, config)
+
+
+def _dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
     names = {layer: name for name, layer in model.named_modules()}
     runs: list[LayerRun] = []
 

@@ -39,13 +39,13 @@ def extract(model: SlimmableBase, config: SubnetConfig, fold_norms: bool = False
     with model.active(config):
         for _, layer, input_shape, output_shape in dry_run(model, config):
             extracted[layer] = _extracted_layer(layer, input_shape, output_shape)
-    for module in model.modules():
-        if isinstance(module, SlimSqueezeExcitation):
-            extracted[module] = _extracted_squeeze_excitation(module, extracted)
-    # deepcopy looks into the memo first, so that every slimmable layer is replaced on the way; a memo also keeps its
-    # copies alive, under its own id.
-    memo: dict[int, object] = {id(layer): replacement for layer, replacement in extracted.items()}
-    network = model.extracted_class(copy.deepcopy(model.blocks, memo)).eval()
+        for module in model.modules():
+            if isinstance(module, SlimSqueezeExcitation):
+                extracted[module] = _extracted_squeeze_excitation(module, extracted)
+        # deepcopy looks into the memo first, so that every slimmable layer is replaced on the way; a memo also keeps
+        # its copies alive, under its own id.
+        memo: dict[int, object] = {id(layer): replacement for layer, replacement in extracted.items()}
+        network = model.extracted_class(copy.deepcopy(model.blocks, memo)).eval()
     if fold_norms:
         fold_batch_norms(network)
     return network

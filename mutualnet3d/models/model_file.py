@@ -149,8 +149,22 @@ class ModelFile:
         except RuntimeError as error:
             cause = " ".join(str(error).split())  # torch's own text, of many lines
             raise ValueError(f"the weights are not those of the network that is described: {cause}") from error
+        _check_weights(self.network.weights)
         model.statistics.load_state_dict(self.network.statistics)
         return model
+
+
+def _check_weights(weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that are not finite, and running variances below 0.
+
+    Raises:
+        ValueError: there are some; the tensor is named.
+    """
+    for name, tensor in weights.items():
+        if tensor.is_meta or not tensor.isfinite().all():
+            raise ValueError(f"model_state: {name} has values that are not finite")
+        if name.endswith("running_var") and len(tensor) and tensor.min() < 0:
+            raise ValueError(f"model_state: {name} has variances below 0")
 
 
 # Type of a field, and its name in errors.

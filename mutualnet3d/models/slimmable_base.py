@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.models.network import VideoNet
 from mutualnet3d.models.statistics import NormStatistics, SubnetStatistics
 from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d, SlimConv3d, SlimLinear, round_channels
@@ -26,6 +27,8 @@ class SlimmableBase(VideoNet):
     Attributes:
         statistics: batch-norm statistics of its sub-networks. Loading other weights clears them; code that changes
             weights in another way must clear them itself.
+        lock: lock of its switch. A forward pass holds it, and so does a block of `active`: blocks of several threads
+            wait for each other.
 
     Shape: a list of one float tensor (B, C, T, H, W) per pathway -> logits (B, K).
     """
@@ -45,6 +48,7 @@ class SlimmableBase(VideoNet):
             elif isinstance(module, SlimLinear) and module.slim_output:
                 self._slimming.append((module, module.out_features))
         self.statistics = SubnetStatistics(dict(self._norms))
+        self.lock = ForkSafeLock()
         self._read_version = 0
         self._active: SubnetConfig | None = None
         self._collecting = False
@@ -66,10 +70,19 @@ class SlimmableBase(VideoNet):
         return (config.clip_shape,)
 
     def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        self._check(clips)
-        if self.statistics.version != self._read_version:
-            self._switch(self._active)
-        return super().forward(clips)
+        with self._exclusive():
+            self._check(clips)
+            if self.statistics.version != self._read_version:
+                self._switch(self._active)
+            return super().forward(clips)
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Context in which no other thread switches the network or runs it."""
+        with self.lock:
+            if self.lock.depth == 1 and self._active is not None:
+                self._switch(None)  # this process was forked while another thread had switched it
+            yield
 
     def _check(self, clips: Sequence[torch.Tensor]) -> None:
         if not isinstance(clips, list | tuple) or len(clips) != self.num_pathways:
@@ -107,13 +120,15 @@ class SlimmableBase(VideoNet):
         too.
 
         Nothing is tracked inside: a sub-network trains with batch statistics and evaluates with its calibrated ones.
+        Other threads that switch the network or run it wait for the block's end.
         """
-        previous = self._active
-        self._switch(config)
-        try:
-            yield self
-        finally:
-            self._switch(previous)
+        with self._exclusive():
+            previous = self._active
+            self._switch(config)
+            try:
+                yield self
+            finally:
+                self._switch(previous)
 
     @contextmanager
     def shared_fast_features(self) -> Iterator[None]:
@@ -125,15 +140,16 @@ class SlimmableBase(VideoNet):
     def collecting(self, batch_statistics: dict[str, BatchStatistics]) -> Iterator[None]:
         """Add the statistics that every batch norm takes of its batch to `batch_statistics`, by its name, and normalise
         with the batch's own."""
-        for name, norm in self._norms:
-            norm.batch_statistics = batch_statistics.setdefault(name, BatchStatistics())
-        self._collecting = True
-        try:
-            yield
-        finally:
-            self._collecting = False
-            for _, norm in self._norms:
-                norm.batch_statistics = None
+        with self._exclusive():
+            for name, norm in self._norms:
+                norm.batch_statistics = batch_statistics.setdefault(name, BatchStatistics())
+            self._collecting = True
+            try:
+                yield
+            finally:
+                self._collecting = False
+                for _, norm in self._norms:
+                    norm.batch_statistics = None
 
     def tracked_statistics(self) -> NormStatistics:
         """Return the full network's own, tracked in training.
@@ -178,9 +194,10 @@ class SlimmableBase(VideoNet):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> SlimmableBase:
         """Move statistics with the parameters (`.to`, `.cuda`, `.half`)."""
-        super()._apply(fn, recurse)
-        self.statistics.apply(fn)
-        self._switch(self._active)
+        with self._exclusive():
+            super()._apply(fn, recurse)
+            self.statistics.apply(fn)
+            self._switch(self._active)
         return self
 
 

@@ -125,15 +125,16 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         Fast's statistics are the same numbers; in calibration, if its clip has the same size, and then the statistics
         collected are that one's too. The network outside `active` shares with none.
         """
-        self._sharing = True
-        try:
-            yield
-            if self._shared is not None:
-                self._shared.backward()
-        finally:
-            self._sharing, self._shared = False, None
-            self._evaluated.clear()
-            self._collected.clear()
+        with self._exclusive():
+            self._sharing = True
+            try:
+                yield
+                if self._shared is not None:
+                    self._shared.backward()
+            finally:
+                self._sharing, self._shared = False, None
+                self._evaluated.clear()
+                self._collected.clear()
 
     @contextmanager
     def collecting(self, batch_statistics: dict[str, BatchStatistics]) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -171,8 +172,8 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
         """Replace everything by what `state_dict` gave; an absent part is empty.
 
         Raises:
-            ValueError: they are not of this network's batch norms, or not in the form of `state_dict`; then there are
-                none.
+            ValueError: they are not of this network's batch norms, not in the form of `state_dict`, or have values that
+                no statistics have; then there are none.
         """
         self.clear()
         stored, interpolated = state.get("statistics", {}), state.get("interpolated", ())
@@ -183,7 +184,9 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
         losses = _interpolation_losses(state.get("interpolation_losses", ()))
         try:
             for key, values in stored.items():
-                self.set(SubnetConfig.parse(key), values, interpolated=key in interpolated)
+                config = SubnetConfig.parse(key)
+                self.set(config, values, interpolated=key in interpolated)
+                _check_numbers(config, values)
         except ValueError:
             self.clear()
             raise
@@ -204,6 +207,19 @@ def _is_mean_and_variance(pair: Any) -> bool:
     )
 
 
+def _check_numbers(config: SubnetConfig, statistics: NormStatistics) -> None:
+    """Refuse means that are not finite, and variances that are not, or below 0: a network would give other labels.
+
+    Raises:
+        ValueError: there is one; the batch norm is named.
+    """
+    for name, (mean, variance) in statistics.items():
+        if len(mean) and not (mean.isfinite().all() and variance.min() >= 0 and variance.max() < math.inf):
+            raise ValueError(
+                f"statistics of {config} at {name} have a mean that is not finite, or a variance that is not or below 0"
+            )
+
+
 def _interpolation_losses(entries: Any) -> dict[ClipShape, float]:
     """Return the losses that `state_dict` gave as lists of frames, size and loss.
 
@@ -217,7 +233,9 @@ def _interpolation_losses(entries: Any) -> dict[ClipShape, float]:
         if not isinstance(entry, list | tuple) or len(entry) != 3 or not isinstance(entry[2], int | float):
             raise ValueError(f"interpolation_losses has {entry!r:.60}; each must be frames, size and points of top-1")
         frames, size, loss = entry
-        if not math.isfinite(loss):  # nothing is above NaN: it would allow every interpolation
+        if (
+            not abs(loss) < math.inf or abs(loss) > sys.float_info.max
+        ):  # nothing is above NaN: it would allow every interpolation
             raise ValueError(f"interpolation_losses has {entry!r:.60}; points of top-1 must be finite")
         losses[ClipShape(frames, size)] = float(loss)
     return losses

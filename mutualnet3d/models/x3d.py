@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+
+from pytorchvideo.models.resnet import ResBlock
 from pytorchvideo.models.x3d import create_x3d
 
 from mutualnet3d.models.convert import make_slimmable
@@ -56,5 +59,8 @@ def build_x3d(
         head_bn_lin5_on=bn_lin5,
         head_activation=None,
     )
+    for block in network.modules():
+        if isinstance(block, ResBlock):
+            block.branch_fusion = operator.add  # pytorchvideo's lambda, which does not pickle, does the same
     start_blocks(network, zero_init_final_bn)
     return SlimmableNet(make_slimmable(network), full_clip)

@@ -42,11 +42,11 @@ def checked_fields(entry: Any, where: str, required: Sequence[str], optional: Se
         ValueError: it is no object, or has other fields.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{where} is {entry!r}; it must be an object")
+        raise ValueError(f"{where} is {entry!r:.60}; it must be an object")
     allowed = (*required, *optional)
     for name in entry:
         if name not in allowed:
-            raise ValueError(f"{where}: unknown field {name!r}; a row has {', '.join(allowed)}")
+            raise ValueError(f"{where}: unknown field {name!r:.60}; a row has {', '.join(allowed)}")
     for name in required:
         if name not in entry:
             raise ValueError(f"{where}: {name} is missing; a row has {', '.join(allowed)}")
@@ -68,7 +68,7 @@ def build_row(values: Mapping[str, Any], where: str) -> Row:
 
 def _config(key: Any) -> SubnetConfig:
     if not isinstance(key, str):
-        raise ValueError(f"config is {key!r}; it must be a key such as 'w0.63-s160-t10'")
+        raise ValueError(f"config is {key!r:.60}; it must be a key such as 'w0.63-s160-t10'")
     try:
         return SubnetConfig.parse(key)
     except ValueError as error:

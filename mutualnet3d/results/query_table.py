@@ -7,6 +7,7 @@ table.select(backend="openvino").best(milliseconds=5)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -52,12 +53,12 @@ class QueryTable:
     def __post_init__(self) -> None:
         if not self.rows:
             raise ValueError("a query table needs at least one row")
-        keys = [row.key for row in self.rows]
-        if len(set(keys)) < len(keys):
-            config, backend, views = next(key for key in keys if keys.count(key) > 1)
+        (key, number), *_ = Counter(row.key for row in self.rows).most_common(1)
+        if number > 1:
+            config, backend, views = key
             raise ValueError(
                 "a query table has one row of each sub-network, back end and number of views; "
-                f"{config} on {key_text(backend, views)} has {keys.count((config, backend, views))}"
+                f"{config} on {key_text(backend, views)} has {number}"
             )
         check_facts(self.context)
         default = default_key(self.rows, self.context)

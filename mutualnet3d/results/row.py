@@ -34,7 +34,7 @@ class Views:
         for name in ("spans", "crops"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"Views: {name} must be an integer of at least 1, got {value!r}")
+                raise ValueError(f"Views: {name} must be an integer of at least 1, got {value!r:.60}")
             object.__setattr__(self, name, int(value))
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Views:
         """
         match = re.fullmatch(r"(\d+) x (\d+)", key) if isinstance(key, str) else None
         if not match:
-            raise ValueError(f"views is {key!r}; it must be clips x crops, such as '10 x 3'")
+            raise ValueError(f"views is {key!r:.60}; it must be clips x crops, such as '10 x 3'")
         return cls(int(match[1]), int(match[2]))
 
 
@@ -90,12 +90,12 @@ class Row:
         for name in ("gflops", "milliseconds", "top1", "top5"):
             object.__setattr__(self, name, finite_number(name, getattr(self, name)))
         if isinstance(self.params, bool) or not isinstance(self.params, Integral) or self.params < 0:
-            raise ValueError(f"params is {self.params!r}; it must be an integer of at least 0")
+            raise ValueError(f"params is {self.params!r:.60}; it must be an integer of at least 0")
         if self.params > sys.maxsize:
             raise ValueError(f"params is too large; it must be an integer of 0 to {sys.maxsize}")
         object.__setattr__(self, "params", int(self.params))
         if not isinstance(self.backend, str) or not self.backend:
-            raise ValueError(f"backend is {self.backend!r}; it must be a back end's name, such as 'pytorch'")
+            raise ValueError(f"backend is {self.backend!r:.60}; it must be a back end's name, such as 'pytorch'")
 
     @property
     def key(self) -> tuple[SubnetConfig, str, Views]:
@@ -113,11 +113,11 @@ def finite_number(name: str, value: Any) -> float:
         ValueError: it is no number, not finite, below 0, or more than a float can hold.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError(f"{name} is {value!r}; it must be a number of at least 0")
+        raise ValueError(f"{name} is {value!r:.60}; it must be a number of at least 0")
     try:
         number = float(value)
     except OverflowError as error:  # an integer of hundreds of digits, which a message does not repeat
         raise ValueError(f"{name} is beyond {sys.float_info.max:.3g}; it must be a number of at least 0") from error
     if not math.isfinite(number) or number < 0:
-        raise ValueError(f"{name} is {value!r}; it must be a number of at least 0")
+        raise ValueError(f"{name} is {value!r:.60}; it must be a number of at least 0")
     return number

@@ -33,7 +33,7 @@ def default_key(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[str, V
             )
     backend = context.get("backend", backends[0])
     if not isinstance(backend, str):
-        raise ValueError(f"context: backend is {backend!r}; it must be a back end's name, such as 'pytorch'")
+        raise ValueError(f"context: backend is {backend!r:.60}; it must be a back end's name, such as 'pytorch'")
     try:
         key = backend, Views.parse(context["views"]) if "views" in context else views[0]
     except ValueError as error:
@@ -67,10 +67,10 @@ def check_facts(context: Mapping[str, Any]) -> None:
             raise ValueError(f"context: {name} is {value!r:.60}; it must be an integer of at least 0")
     backends = context.get("backends", {})
     if not isinstance(backends, Mapping):
-        raise ValueError(f"context: backends is {backends!r}; it must be an object")
+        raise ValueError(f"context: backends is {backends!r:.60}; it must be an object")
     for name, facts in backends.items():
         if not isinstance(facts, Mapping):
-            raise ValueError(f"context: backends: {name} is {facts!r}; it must be an object")
+            raise ValueError(f"context: backends: {name} is {facts!r:.60}; it must be an object")
 
 
 def key_text(backend: str, views: Views) -> str:

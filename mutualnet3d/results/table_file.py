@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import simplejson
-from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.files.atomic import write_text
+from mutualnet3d.files.json_file import read_json
 from mutualnet3d.results import old_tables
 from mutualnet3d.results.json_rows import row_from_json, row_to_json
 from mutualnet3d.results.row import Row
@@ -35,28 +35,18 @@ def read_table(path: str) -> tuple[list[Row], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: it is no query table, or a later release's; file, row and field are named.
     """
-    content = _read_json(path)
+    content = read_json(path, "a query table")
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ValueError(f"{path}: not a query table of mutualnet3d")
     version = content.get("version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ValueError(f"{path}: version is {version!r}; it must be an integer from 1 to {SCHEMA_VERSION}")
+        raise ValueError(f"{path}: version is {version!r:.60}; it must be an integer from 1 to {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
-        raise ValueError(f"{path}: version {version}; this release reads up to {SCHEMA_VERSION}")
+        raise ValueError(f"{path}: version {version!r:.60}; this release reads up to {SCHEMA_VERSION}")
     for name, kind, description in (("context", dict, "an object"), ("rows", list, "a list")):
         if not isinstance(content.get(name), kind):
-            raise ValueError(f"{path}: {name} is {content.get(name)!r}; it must be {description}")
+            raise ValueError(f"{path}: {name} is {content.get(name)!r:.60}; it must be {description}")
     if version <= old_tables.NEWEST_OLD_VERSION:
         return old_tables.upgrade_table(content["rows"], content["context"], path)
     rows = [row_from_json(entry, f"{path}: row {number}") for number, entry in enumerate(content["rows"], start=1)]
     return rows, content["context"]
-
-
-def _read_json(path: str) -> Any:
-    if not g_pathmgr.isfile(path):
-        raise FileNotFoundError(f"no query table at {path}")
-    with g_pathmgr.open(path, "r", encoding="utf-8") as file:
-        try:
-            return simplejson.load(file)
-        except (ValueError, RecursionError) as error:  # UnicodeDecodeError too; lists in lists without end
-            raise ValueError(f"{path}: not a JSON file: {error}") from error

@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mutualnet3d.log import printable
 from mutualnet3d.results.pareto import front_of_rows
 from mutualnet3d.results.row import COSTS, Row, Views
 from mutualnet3d.results.table_context import backend_facts, default_key
@@ -31,7 +32,7 @@ _CSV_COLUMNS = (
     "pareto_milliseconds",
 )
 _KEY_TITLES: dict[str, Callable[[Row], str]] = {
-    "back end": lambda row: row.backend,
+    "back end": lambda row: printable(row.backend),
     "views": lambda row: str(row.views),
 }
 
@@ -107,7 +108,8 @@ def legend(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
     accuracy = _tested_videos(context)
     if "views" in context or len(all_views) > 1:
         accuracy.append(f"{' or '.join(map(str, all_views))} views")
-    return "\n".join([*lines, *([f"Accuracy: over {', '.join(accuracy)}."] if accuracy else [])])
+    lines += [f"Accuracy: over {', '.join(accuracy)}."] if accuracy else []
+    return "\n".join(map(printable, lines))
 
 
 def _legend_of_times(backend: str, facts: Mapping[str, Any], named: bool) -> str:

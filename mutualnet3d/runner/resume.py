@@ -13,7 +13,8 @@ from mutualnet3d.data.build_loaders import batch_size_of
 from mutualnet3d.data.build_split import Split, steps_per_epoch
 from mutualnet3d.data.loader import TrainLoader
 from mutualnet3d.engine.averaged import AveragedWeights
-from mutualnet3d.engine.checkpoint import load_checkpoint, load_model_state
+from mutualnet3d.engine.checkpoint import check_model_state, load_checkpoint
+from mutualnet3d.engine.checkpoint_content import check_content
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.hooks import Validation
 from mutualnet3d.engine.optimizer_step import OptimizerStep
@@ -139,16 +140,19 @@ class TrainState:
         content = load_checkpoint(path)
         missing = [name for name in (*_STATE, *self._identity()) if name not in content]
         if missing:
-            raise ValueError(
-                f"{path}: not a checkpoint of a training; it has {', '.join(content)}, and not {', '.join(missing)}"
-            )
+            names = ", ".join(map(str, content))
+            raise ValueError(f"{path}: not a checkpoint of a training; it has {names}, and not {', '.join(missing)}")
         for key, value in self._identity().items():
-            if content[key] != value:
+            if type(content[key]) is not type(value) or content[key] != value:
                 raise ValueError(
-                    f"{path}: written with {key.replace('_', ' ')} {content[key]}, this run has {value}; "
+                    f"{path}: written with {key.replace('_', ' ')} {content[key]!s:.60}, this run has {value}; "
                     "resume with the same training list, the same videos found and the same TRAIN.BATCH_SIZE"
                 )
-        load_model_state(self.session.model, content["model_state"], path)
+        check_model_state(self.session.model, content["model_state"], path)
+        check_content(content, path, self.optimizer_step.optimizer, len(self.split.videos))
+        if self.averaged is not None and content["averaged"]:
+            check_model_state(self.averaged.model, content["averaged"]["model_state"], path)
+        self.session.model.load_state_dict(content["model_state"])
         return path, content
 
     def _identity(self) -> dict[str, Any]:

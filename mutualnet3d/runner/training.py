@@ -10,13 +10,15 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.data.build_loaders import build_train_loader
 from mutualnet3d.data.build_split import Split, steps_per_epoch
+from mutualnet3d.data.outage import DataAway
+from mutualnet3d.data.watch import seconds_waiting
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 from mutualnet3d.engine.hooks import Checkpointing, LearningRate
 from mutualnet3d.engine.optim import linear_scaling
-from mutualnet3d.engine.preemption import PreemptionHook, Signals
+from mutualnet3d.engine.preemption import Interrupted, PreemptionHook, Signals
 from mutualnet3d.engine.shared_flags import SharedFlags
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.files.folder_lock import FolderLock
@@ -45,9 +47,10 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
         launch: place of this process in its job, which it has joined; None if it is alone.
 
     Raises:
+        DataAway: the disk of the videos is away, or does not answer; the state is saved.
         Interrupted: SIGTERM or SIGUSR1 asked a process of the job to leave; the state is saved.
     """
-    with Signals() as signals, holding_outputs(cfg) as lock:
+    with Signals(seconds_waiting) as signals, holding_outputs(cfg) as lock:
         session = Session(cfg, launch or Launch(), lock)
         with session.sharing_the_cores():
             return _train(session, signals, lock)
@@ -107,7 +110,12 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     _log_start(session, split, resume_point.step, num_steps)
     started = time.monotonic()
     with writer:
-        TrainLoop(train_step, loader, hooks, resume_point.step, num_steps).train()
+        loop = TrainLoop(train_step, loader, hooks, resume_point.step, num_steps)
+        try:
+            loop.train()
+        except (Interrupted, DataAway):
+            checkpointing.save_between_steps(loop)
+            raise
     session.exchange_bad_videos(split)
     _log_end(session, split, num_steps, time.monotonic() - started)
     newest = distributed.broadcast(folder.newest())

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import av
 from iopath.common.file_io import g_pathmgr
 
+from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_rate import believable_rates
+from mutualnet3d.video.mp4_boxes import check_boxes
 
 # Larger pictures are taken for damaged headers; 8K video has half as many pixels.
 MAX_PIXELS = 1 << 26
 
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 MATROSKA = "matroska,webm"
+
+# Containers that are opened, by libav's names. Each is one file that has all of its video: libav's playlists (concat,
+# hls, dash, sdp, image2, ...) would read the files and addresses that they name, and each other.
+_NOT_MP4 = (MATROSKA, "avi", "flv", "mpegts", "mpeg", "mpegvideo", "asf", "ogg", "gif", "h264", "hevc", "m4v")
+FORMATS = (MP4, *_NOT_MP4)
+
+_INVALID_DATA = av.error.tag_to_code(b"INDA")
 
 # Headers of these formats state all that is needed; libav need not decode the first frames to learn it, which takes it
 # as long as a tenth of a clip.
@@ -34,7 +43,8 @@ class VideoContainer:
         location: path of a file of this machine, or of a device.
         probe: True to let libav decode the first frames, which tells it more. It does so in any case where the format's
             header does not state all.
-        timeout: seconds that libav may wait for data; None: any time.
+        deadline: time that opening and each wait for data may take; None: any time.
+        formats: libav's names of the container formats that a file may have.
         device_format: libav's name of the kind of device; None: a file.
         options: libav's options for a device.
 
@@ -53,12 +63,16 @@ class VideoContainer:
         location: str,
         *,
         probe: bool = True,
-        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        formats: Sequence[str] = FORMATS,
         device_format: str | None = None,
         options: Mapping[str, str] | None = None,
     ):
-        self.name, self._location, self._timeout = name, location, timeout
+        self.name, self._location, self._deadline = name, location, deadline or Deadline(name)
         self._device_format, self._options = device_format, dict(options or {})
+        self._limits: dict[str, str] = {}
+        if device_format is None:
+            self._limits = {"format_whitelist": ",".join(formats), "protocol_whitelist": "file"}
         self._input: av.container.InputContainer | None = None
         self.open(probe)
 
@@ -75,14 +89,27 @@ class VideoContainer:
     def _open(self, probe: bool) -> bool:
         """Open the file and choose the stream; False: this format's header needs probing."""
         self.close()
-        self._input = av.open(
-            self._location,
-            mode="r",
-            format=self._device_format,
-            options=self._options if probe else _NO_PROBING,
-            metadata_errors="replace",
-            timeout=self._timeout,
-        )
+        self._deadline.check()
+        try:
+            self._input = av.open(
+                self._location,
+                mode="r",
+                format=self._device_format,
+                options=self._options if probe else _NO_PROBING,
+                container_options=self._limits,
+                metadata_errors="replace",
+                timeout=self._deadline.remaining(),
+            )
+        except av.error.ArgumentError as error:
+            if self._device_format is not None:
+                raise
+            # libav's words for a format that is not on the list are "Invalid argument".
+            raise av.InvalidDataError(
+                _INVALID_DATA,
+                f"the file is of no container format that is read; allowed: {', '.join(FORMATS)}",
+                self._location,
+            ) from error
+        self._deadline.check()  # libav takes what it has when the time is over
         # A "video" stream may be the cover of an audio file.
         cover = av.stream.Disposition.attached_pic
         streams = [stream for stream in self._input.streams.video if not stream.disposition & cover]
@@ -174,17 +201,21 @@ class VideoContainer:
         return self._input
 
 
-def open_file(path: str, probe: bool = True, timeout: float | None = None) -> VideoContainer:
+def open_file(path: str, probe: bool = True, deadline: Deadline | None = None) -> VideoContainer:
     """Open a video file.
 
     Args:
         path: path of the file; any that iopath can open.
-        probe, timeout: see `VideoContainer`.
+        probe, deadline: see `VideoContainer`.
 
     Raises:
-        VideoDecodeError, av.FFmpegError, OSError: see `VideoContainer`; `path` is no regular file.
+        VideoDecodeError, av.FFmpegError, OSError: see `VideoContainer`; `path` is no regular file; the file's index
+            claims more than the file can hold.
     """
-    return VideoContainer(path, _regular_file(path), probe=probe, timeout=timeout)
+    location = _regular_file(path)
+    is_mp4 = check_boxes(path, location, deadline)
+    formats = FORMATS if is_mp4 else _NOT_MP4
+    return VideoContainer(path, location, probe=probe, deadline=deadline, formats=formats)
 
 
 def _regular_file(path: str) -> str:

@@ -28,3 +28,7 @@ class Deadline:
         if self._end is not None and time.monotonic() > self._end:
             assert self.timeout is not None
             raise too_late(self._name, self.timeout)
+
+    def remaining(self) -> float | None:
+        """Return the seconds that are left, 0 or more; None: any time."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())

@@ -11,10 +11,13 @@ import av
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.packet_index import PacketIndex
-from mutualnet3d.video.packet_list import PacketList
+from mutualnet3d.video.packet_list import MAX_PACKETS, PacketList
 
 # Flag of an entry: decoding can begin there. Any other flag says that there is something about it.
 _KEYFRAME = 1
+
+# Entries between two looks at the clock.
+_BATCH = 4096
 
 
 class Mp4Index:
@@ -82,9 +85,19 @@ def read_mp4_index(container: VideoContainer, deadline: Deadline) -> Mp4Index | 
     num_frames = len(entries)
     if container.format != MP4 or num_frames != stream.frames or stream.start_time is None:
         return None
-    times = [entry.timestamp for entry in entries]
+    if num_frames > MAX_PACKETS:
+        return None
+    times: list[int] = []
+    flags: list[int] = []
+    end = 0
+    rest = iter(entries)
+    while batch := [(entry.timestamp, entry.flags, entry.pos + entry.size) for entry in itertools.islice(rest, _BATCH)]:
+        deadline.check()
+        batch_times, batch_flags, ends = zip(*batch, strict=True)
+        times += batch_times
+        flags += batch_flags
+        end = max(end, *ends)
     step = times[1] - times[0] if num_frames > 1 else 0
-    flags = [entry.flags for entry in entries]
     keyframes = [position for position, flag in enumerate(flags) if flag == _KEYFRAME]
     if (
         step <= 0
@@ -92,7 +105,7 @@ def read_mp4_index(container: VideoContainer, deadline: Deadline) -> Mp4Index | 
         or len(keyframes) < 3  # most packets would be read anyway
         or keyframes[0] != 0
         or any(flag & ~_KEYFRAME for flag in flags)
-        or max([entry.pos + entry.size for entry in entries]) > container.num_bytes
+        or end > container.num_bytes
     ):
         return None
     timestamps = list(range(stream.start_time, stream.start_time + num_frames * step, step))

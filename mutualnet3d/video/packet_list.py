@@ -15,6 +15,15 @@ from mutualnet3d.video.packet_index import PacketIndex
 # Packets of more bytes in all are not kept between reading and decoding but read again.
 _MAX_KEPT_BYTES = 64 << 20
 
+# A packet in memory costs that much beside its bytes.
+_PACKET_BYTES = 1 << 10
+
+# 19 hours at 30 frames per second. What is noted of more packets would need more than a gigabyte.
+MAX_PACKETS = 1 << 21
+
+# No codec's frames are so small, in bytes, on the average of so many packets.
+_LEAST_BYTES, _MANY_PACKETS = 8, 1 << 16
+
 # Packets between two looks at the clock.
 _BATCH = 32
 
@@ -67,11 +76,11 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
     """Read all packets of a file that was just opened.
 
     Raises:
-        VideoDecodeError: there is no frame; the time is over.
+        VideoDecodeError: there is no frame; there are too many; the time is over.
         av.FFmpegError: the file cannot be read.
     """
     kept: list[av.Packet] | None = []
-    kept_bytes = 0
+    kept_bytes = num_bytes = 0
     pts: list[int | None] = []
     keyframes: list[int] = []
     hidden: set[int] = set()
@@ -82,9 +91,17 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
         if is_vp8:
             hidden |= {len(pts) + place for place, packet in enumerate(packets) if not _vp8_is_shown(packet)}
         pts += [packet.pts for packet in packets]
+        batch_bytes = sum([packet.size for packet in packets])
+        num_bytes += batch_bytes
+        if len(pts) > _MANY_PACKETS and num_bytes < _LEAST_BYTES * len(pts):
+            raise VideoDecodeError(
+                f"{container.name}: the first {len(pts)} packets have {num_bytes} bytes, too few for frames"
+            )
+        if len(pts) > MAX_PACKETS:
+            raise VideoDecodeError(f"{container.name}: the video has more than {MAX_PACKETS} packets; cut it")
         if kept is not None:
             kept += packets
-            kept_bytes += sum([packet.size for packet in packets])
+            kept_bytes += batch_bytes + _PACKET_BYTES * len(packets)
             if kept_bytes > _MAX_KEPT_BYTES:
                 kept = None
     if len(pts) - len(hidden) < 1:

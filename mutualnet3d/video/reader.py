@@ -46,7 +46,7 @@ class VideoReader:
         self.path = path
         self._deadline = Deadline(path, timeout)
         with decoder_errors(path, timeout):
-            self._container = open_file(path, probe=False, timeout=timeout)
+            self._container = open_file(path, probe=False, deadline=self._deadline)
             try:
                 self._decoder = Decoder(self._container, self._deadline)
                 self._mp4_index = read_mp4_index(self._container, self._deadline)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from mutualnet3d.cli.command import USER_ERRORS, Command, log_to_terminal, report
+from mutualnet3d.cli.command import EXIT_ERROR, USER_ERRORS, Command, log_to_terminal, report
 from mutualnet3d.cli.main import COMMANDS, load_command
 from mutualnet3d.files.output import check_output_file
 
@@ -87,6 +87,11 @@ def test_positional_words_on_both_sides_of_options():
 def test_errors_of_users_are_one_line(kind, capsys):
     assert make(raiser(kind("no such thing")))([]) == 2
     assert capsys.readouterr() == ("", "error: no such thing\n")
+
+
+def test_an_error_obeys_no_name(capsys):
+    assert report(ValueError("\x1b]0;x\x07.mp4: \u202ebad\rgood")) == EXIT_ERROR
+    assert capsys.readouterr().err == "error: \\x1b]0;x\\x07.mp4: \\u202ebad\\rgood\n"
 
 
 def test_other_errors_keep_their_traceback():

@@ -219,6 +219,27 @@ def test_names_of_files_may_be_any_bytes(predict, videos):
     assert err.startswith("\\udcff.mp4: ")
 
 
+def test_names_are_not_obeyed_by_a_terminal_and_exact_in_json(videos, tmp_path, run_tool):
+    name = "\x1b[2J\u202edark\nbright"
+    with torch.random.fork_rng(devices=[]):
+        checkpoint = write_tested(tmp_path, class_names=[name, "very bright"])[1]
+    path = tmp_path / "a\x1b]0;b\x07\r.mp4"
+    path.write_bytes((videos / "numbered.mp4").read_bytes())
+    broken = tmp_path / "broken\x1b[1m.mp4"
+    broken.write_text("no video")
+    words = [path, broken, "--checkpoint", checkpoint, "--threads", 1, "--backend", "pytorch"]
+    status, out, err = run_tool(TOOL, *words)
+    assert status == 1
+    assert "\\x1b[2J\\u202edark\\nbright" in out
+    assert "a\\x1b]0;b\\x07\\r.mp4" in out
+    assert "broken\\x1b[1m.mp4: " in err
+    assert set("".join(out + err)) & set("\x1b\x07\r\u202e") == set()
+    status, out, _ = run_tool(TOOL, *words, "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert name in [label["name"] for label in lines[0]["labels"]]
+    assert [line["source"] for line in lines] == [str(path), str(broken)]
+
+
 def test_another_back_end(predict, videos):
     for module in ("openvino", "onnx", "onnxscript"):
         pytest.importorskip(module)

@@ -60,7 +60,7 @@ def test_unknown_keys_and_broken_files_name_the_file(tmp_path):
     with pytest.raises(ValueError, match=r"mine\.yaml: unknown key TRAIN\.BATCH_SISE"):
         m3.load_cfg(str(path))
     path.write_text("TRAIN: [1,\n")
-    with pytest.raises(ValueError, match=r"mine\.yaml: not a YAML file"):
+    with pytest.raises(ValueError, match=r"mine\.yaml:2: not a YAML file"):
         m3.load_cfg(str(path))
 
 
@@ -79,7 +79,7 @@ def test_a_stored_config_may_be_of_another_release(caplog):
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        ("TRAIN: [1,\n", [], r"a\.pyth: not YAML"),
+        ("TRAIN: [1,\n", [], r"a\.pyth:2: not a YAML file"),
         ("3\n", [], r"a\.pyth: expected keys and values, got '3"),
         ("TRAIN:\n  BATCH_SIZE: 0\n", [], r"TRAIN\.BATCH_SIZE is 0; it must be at least 1"),
         ("TRAIN: {}\n", ["TRAIN.OLD_KEY", 1], r"override: unknown key TRAIN\.OLD_KEY"),

@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from mutualnet3d.data import bad_videos as bad_videos_module
 from mutualnet3d.data.bad_videos import BadVideo, BadVideoFile, BadVideos, TooManyBadVideos
 from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.dataset import Failure
@@ -128,3 +129,19 @@ def test_too_many_missing_ones_end_the_run_at_once(tmp_path):
     with pytest.raises(TooManyBadVideos, match="test: none of 10 listed videos is there"):
         BadVideos("test", [], VIDEOS, file)
     assert BadVideos("test", VIDEOS[:7], VIDEOS[7:], file).num_missing == 3
+
+
+def test_missing_videos_beyond_the_limit_are_counted_and_the_first_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(bad_videos_module, "_MOST_OF_REFUSED", 3)
+    monkeypatch.setattr(bad_videos_module, "_MOST_MISSING", 5)
+    missing = [Video(f"v{number}.mp4", 0, f"list:{number}") for number in range(10)]
+    file = BadVideoFile(str(tmp_path / "bad_videos.csv"))
+    with pytest.raises(
+        TooManyBadVideos,
+        match=r"of 1010 listed videos 10 are missing .*is v0\.mp4, listed at list:0, then v1\.mp4, then v2\.mp4; "
+        r"the first 3 are in",
+    ):
+        BadVideos("train", [], missing, file, max_fraction=0.001, num_left=1000)
+    assert len((tmp_path / "bad_videos.csv").read_text().splitlines()) == 1 + 3
+    assert BadVideos("val", [Video("w.mp4", 0, "list:11")], missing, file).num_missing == 10
+    assert len((tmp_path / "bad_videos.csv").read_text().splitlines()) == 1 + 3 + 5

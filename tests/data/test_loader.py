@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mutualnet3d.data import loader as loader_module
 from mutualnet3d.data.augment import Augment
-from mutualnet3d.data.batch_sampler import TestBatchSampler, TrainBatchSampler
+from mutualnet3d.data.batch_sampler import AllVideosBad, TestBatchSampler, TrainBatchSampler
 from mutualnet3d.data.clip_order import ClipOrder
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
 from mutualnet3d.data.dataset import VideoDataset
@@ -117,17 +119,33 @@ def test_testing_leaves_bad_videos_out_and_lists_them(mixed_videos):
     assert len(reports) == 6  # every view; who is told keeps them apart
 
 
-def test_a_worker_that_dies_is_an_error_that_says_what_to_do(mixed_videos, monkeypatch):
-    parent = os.getpid()
+class Deadly(VideoDataset):
+    def __getitem__(self, request):
+        assert multiprocessing.parent_process() is not None
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    class Deadly(VideoDataset):
-        def __getitem__(self, request):
-            assert os.getpid() != parent
-            os.kill(os.getpid(), signal.SIGKILL)
 
+def test_a_worker_that_dies_is_an_error_that_says_what_to_do(mixed_videos):
     dataset = Deadly(mixed_videos, RandomSpans(ClipSpan(4, 2, 24.0)), RandomCrops((32, 40), 32, flip=True))
     batch_sampler = TrainBatchSampler(ClipOrder(16, 0), 4, shapes_at, num_steps=2)
     with pytest.raises(
         RuntimeError, match=r"(?s)DataLoader worker.*a video crashed the decoder; `mutualnet3d check-videos` finds"
     ):
         list(TrainLoader(dataset, batch_sampler, Workers(1), print))
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_a_start_of_bad_videos_alone_ends_the_loading(mixed_videos, monkeypatch, is_training):
+    monkeypatch.setattr(loader_module, "_BAD_START", 3)
+    videos = [mixed_videos[BAD[0]]] * 16
+    reports = []
+    if is_training:
+        loads = lambda: load(videos, 2, 0, reports)  # noqa: E731
+    else:
+        dataset = VideoDataset(videos, UniformSpans(ClipSpan(4, 2, 24.0), 1), UniformCrops(40, 32, 1))
+        loads = lambda: list(  # noqa: E731
+            TestLoader(dataset, TestBatchSampler(16, 1, 2, [FULL]), Workers(0), reports.append)
+        )
+    with pytest.raises(AllVideosBad, match=r"none of the first 4 videos can be decoded; the last: .*"):
+        loads()
+    assert len(reports) == 4

@@ -54,6 +54,35 @@ def test_shared_memory_that_is_full_is_named():
     assert workers_module._cause("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback") == ""
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "cause"),
+    [
+        (-signal.SIGBUS, "/dev/shm, through which loader workers hand clips over, was full"),
+        (-signal.SIGKILL, "A worker was killed by SIGKILL, by the system's out-of-memory killer"),
+        (-signal.SIGSEGV, "A worker was ended by SIGSEGV. If there was memory enough, a video crashed the decoder"),
+        (1, "A worker could not start; its error stands above. A script must do its work below `if __name__"),
+    ],
+)
+def test_the_exit_code_of_a_worker_tells_its_cause(exit_code, cause):
+    text = "DataLoader worker (pid(s) 7) exited unexpectedly"
+    assert workers_module._cause(text, [None, exit_code]).startswith(cause)
+
+
+def test_too_few_descriptors_are_named():
+    assert "(ulimit -n)" in workers_module._cause("received 0 items of ancdata")
+
+
+class Unpicklable(Numbers):
+    def __init__(self):
+        self.function = lambda: None
+
+
+@pytest.mark.filterwarnings("ignore:Got pickle error")
+def test_a_data_set_that_no_worker_can_be_sent_is_refused():
+    with pytest.raises(ValueError, match=r"the data set cannot be sent to a loader worker: .*lambda"):
+        next(Workers(1).load(Unpicklable(), [[0]]))
+
+
 def _parent(method, pipe):
     child = multiprocessing.get_context(method).Process(target=_child, args=(pipe,))
     child.start()

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from mutualnet3d.deploy import bundle as bundle_module
-from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, SUMS, Bundle, write_bundle
+from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, Bundle, write_bundle
+from mutualnet3d.deploy.bundle_files import SUMS, write_sums
 from mutualnet3d.deploy.export import export
 from mutualnet3d.files import atomic
 from tests.cli.test_latency import CONFIGS
@@ -103,7 +103,7 @@ def test_other_folders_are_no_bundles(tmp_path, copied):
 def test_other_descriptions_are_refused(old, new, message, copied):
     (copied / DESCRIPTION).write_text((copied / DESCRIPTION).read_text().replace(old, new, 1))
     (copied / SUMS).unlink()
-    bundle_module._write_sums(str(copied))
+    write_sums(str(copied))
     with pytest.raises(ValueError, match=message):
         Bundle.load(str(copied))
 
@@ -114,7 +114,7 @@ def described(copied, change):
     change(content)
     (copied / DESCRIPTION).write_text(json.dumps(content))
     (copied / SUMS).unlink()
-    bundle_module._write_sums(str(copied))
+    write_sums(str(copied))
     return str(copied)
 
 

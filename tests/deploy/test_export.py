@@ -131,7 +131,7 @@ def test_an_export_that_is_interrupted_leaves_nothing(number, tmp_path):
         "import pathlib, runpy, signal, sys, time; from mutualnet3d.deploy import bundle\n"
         f"def slow(path): pathlib.Path({str(tmp_path / 'now')!r}).touch(); time.sleep(60)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "bundle._write_sums = slow; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "bundle.write_sums = slow; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     words = ["--checkpoint", checkpoint, "--output", tmp_path / "out" / "bundle", "--formats", "pytorch"]
     process = Script([wrapper, "tools/export.py", *words], tmp_path / "said")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -68,3 +69,18 @@ def test_names_of_other_classes_are_refused(tested, tmp_path, names):
     write_torch_file(path, MODEL, {**content, "class_names": names})
     with pytest.raises(ValueError, match=rf"a\.pyth: class_names has {len(names)} names, the classifier 2 outputs"):
         load_checkpoint_networks(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_in_the_tables_place_is_refused(make, tested, tmp_path):
+    shutil.copy(tested[1], tmp_path)
+    make(tmp_path / "query_table.json")
+    with pytest.raises(ValueError, match=r"query_table\.json: a query table must be a file; this is a (FIFO|folder)"):
+        load_checkpoint_networks(str(tmp_path / "calibrated.pyth"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_in_the_model_files_place_is_refused(make, tmp_path):
+    make(tmp_path / "calibrated.pyth")
+    with pytest.raises(FileNotFoundError, match=r"no file at .*calibrated\.pyth"):
+        load_model_file(str(tmp_path / "calibrated.pyth"))

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,7 @@ import torch
 from PIL import Image
 
 import mutualnet3d as m3
-from mutualnet3d.deploy import predictor as predictor_module
+from mutualnet3d.data.clip_reader import ClipReader
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import eager_logits, export
 from mutualnet3d.deploy.load import load_checkpoint_networks
@@ -20,8 +25,10 @@ from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.errors import VideoDecodeError
 from tests.cli.test_latency import CONFIGS, write_tested
 from tests.conftest import SHARED
-from tests.deploy.networks import FULL, HOW, SMALL
+from tests.copies import SERVER
+from tests.deploy.networks import FULL, HOW, SMALL, source_of
 
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 
@@ -41,7 +48,7 @@ def tested(tmp_path_factory):
 
 def test_labels_are_those_of_the_eager_sub_network(predictor, networks, video):
     got = predictor.predict(video, config=SMALL, views=(2, 3), top=3)
-    read = predictor_module.ClipReader(HOW).read(video, networks.shapes(SMALL), 2, 3)
+    read = ClipReader(HOW).read(video, networks.shapes(SMALL), 2, 3)
     score_K = eager_logits(networks, SMALL, [read.clips[shape] for shape in networks.shapes(SMALL)]).softmax(1).mean(0)
     order = score_K.argsort(descending=True)[:3].tolist()
     assert [label.index for label in got.labels] == order
@@ -95,6 +102,113 @@ def test_calls_from_several_threads_do_not_meet(predictor, video):
         thread.join()
     assert len(got) == 12
     assert all(labels == expected[config] for config, labels in got)
+
+
+@pytest.mark.parametrize("backend", ["pytorch", pytest.param("onnxruntime", marks=pytest.mark.slow)])
+def test_predictors_of_one_model_do_not_meet(backend, networks):
+    """The width of a slimmable network is state of the model."""
+    if backend != "pytorch":
+        pytest.importorskip(backend, reason=f"{backend} is not installed (extra [deploy])")
+    predictors = [Predictor(networks, backend=backend, threads=1) for _ in range(2 if backend != "pytorch" else 4)]
+    frames = np.random.default_rng(3).integers(0, 256, (30, 72, 96, 3), dtype=np.uint8)
+    expected = {config: predictors[0].predict(frames, config=config).labels for config in (FULL, SMALL)}
+
+    def run(number):
+        config = (FULL, SMALL)[number % 2]
+        return [(config, predictors[number].predict(frames, config=config).labels) for _ in range(20)]
+
+    with ThreadPoolExecutor(len(predictors)) as threads:
+        got = [pair for pairs in threads.map(run, range(len(predictors))) for pair in pairs]
+    assert len(got) == 20 * len(predictors)
+    assert all(labels == expected[config] for config, labels in got)
+
+
+def test_a_thread_that_switches_the_model_meets_no_predictor(predictor, networks, video):
+    model, expected = networks.network(), predictor.predict(video, config=FULL).labels
+    clips = random_clips(networks.shapes(SMALL), 1)
+    normalized = [clip.permute(0, 4, 1, 2, 3).float() / 255 for clip in clips]
+
+    def logits():
+        with torch.no_grad(), model.active(SMALL):
+            return model(normalized)
+
+    alone = logits()
+    with ThreadPoolExecutor(1) as thread:
+        others = thread.submit(lambda: [logits() for _ in range(20)])
+        assert all(predictor.predict(video, config=FULL).labels == expected for _ in range(20))
+        assert all(torch.equal(logits_BK, alone) for logits_BK in others.result())
+
+
+def test_reading_waits_for_no_network(predictor, networks, video):
+    with ThreadPoolExecutor(1) as thread, networks.network().lock:
+        waiting = thread.submit(predictor.read, video, config=None)
+        time.sleep(0.1)
+    assert waiting.result().config == FULL
+
+
+FORKS = """
+import os, signal, sys
+import torch
+from tests.deploy.test_predictor import FULL, SMALL, Predictor, np, source_of
+from pathlib import Path
+torch.set_num_threads(2)
+networks = source_of("x3d", Path(sys.argv[1]))
+frames = np.random.default_rng(0).integers(0, 256, (30, 72, 96, 3), dtype=np.uint8)
+predictor = Predictor(networks, backend="pytorch", threads=2)
+expected = [predictor.predict(frames, config=config).labels for config in (FULL, SMALL)]
+torch.randn(1 << 20).add(1).exp()  # surely by two threads
+pid = os.fork()
+if not pid:
+    signal.alarm(60)
+    got = [predictor.predict(frames, config=config).labels for config in (FULL, SMALL)]
+    got += [Predictor(networks, backend="pytorch", threads=2).predict(frames, config=FULL).labels]
+    first, second = (
+        [[(a.index, round(a.score, 4)) for a in labels] for labels in part] for part in (got, [*expected, expected[0]])
+    )
+    os._exit(0 if first == second else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
+def test_a_forked_process_predicts(tmp_path):
+    """The threads among which PyTorch divides its work do not survive a fork."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", FORKS, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "PyTorch runs in one thread here" in done.stderr
+
+
+def labels_of(pickled, frames, config):
+    """Return the labels of a pickled predictor, in another process."""
+    return pickle.loads(pickled).predict(frames, config=config).labels
+
+
+@pytest.mark.parametrize("of_file", [True, False])
+def test_a_predictor_pickles(of_file, networks, tested):
+    predictor = (
+        Predictor.load(tested / "calibrated.pyth", backend="pytorch", threads=1)
+        if of_file
+        else Predictor(networks, backend="pytorch", threads=1)
+    )
+    frames = np.random.default_rng(0).integers(0, 256, (30, 72, 96, 3), dtype=np.uint8)
+    config = predictor.configs[-1]
+    pickled = pickle.dumps(predictor)
+    with SERVER.Pool(1) as pool:
+        assert pool.apply(labels_of, (pickled, frames, config)) == predictor.predict(frames, config=config).labels
+    copy = pickle.loads(pickled)
+    assert (copy.backend, copy.configs, copy.class_names) == ("pytorch", predictor.configs, predictor.class_names)
+    assert pickle.loads(pickle.dumps(copy)).predict(frames, config=config).labels == labels_of(pickled, frames, config)
+    assert len(pickled) < 10_000 or not of_file
+
+
+def test_networks_that_do_not_pickle_are_told(networks, tmp_path):
+    networks = source_of("x3d", tmp_path)
+    networks.network().hook = lambda: None
+    with pytest.raises(pickle.PicklingError, match=r"the networks of .*pyth do not pickle \(.*; a predictor"):
+        pickle.dumps(Predictor(networks, backend="pytorch"))
 
 
 def test_sub_networks_are_prepared_by_their_keys(networks):

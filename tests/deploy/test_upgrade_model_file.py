@@ -91,7 +91,7 @@ def test_an_unknown_key_in_the_config_is_a_warning(old, expected, tmp_path, capl
         shutil.copy(old / folder / name, path)
         with_old_key(path)
     (tmp_path / "bundle" / "SHA256SUMS").unlink()
-    bundle_module._write_sums(str(tmp_path / "bundle"))
+    bundle_module.write_sums(str(tmp_path / "bundle"))
     key = "w0.5-s32-t2"
     for path, by_name in (
         (tmp_path / "run" / "calibrated.pyth", expected["checkpoint"][key]),
@@ -156,7 +156,7 @@ def test_without_names_of_classes_numbers_are_given(tmp_path, caplog):
     ("text", "message"),
     [
         ("", r"no config in it; give the calibrated\.pyth that a test run wrote beside its query table"),
-        ("[\n", "its config: not YAML"),
+        ("[\n", "its config:2: not a YAML file"),
         ("MODEL:\n  ARCH: vit\n", r"unknown model: MODEL\.ARCH is 'vit'"),
         ("TRAIN:\n  BATCH_SIZE: many\n", r"its config: TRAIN\.BATCH_SIZE: "),
     ],

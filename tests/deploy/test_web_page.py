@@ -32,22 +32,26 @@ BEHIND = Row(SubnetConfig(1.0, 48, 4), gflops=0.06, params=1, milliseconds=8.0, 
 
 
 class NoNetwork:
-    """A predictor that reads the first frame and calls `during` meanwhile."""
+    """A predictor that reads the first frame, and calls `during` while it reads and `running` as its network's run."""
 
     backend, class_names = "none", CLASSES
     table = QueryTable((*POINTS, BEHIND), {"model": "x3d", "backends": {"pytorch": {"device": "a PC"}}})
 
-    def __init__(self, during=lambda: None):
-        self.during = during
+    def __init__(self, during=lambda: None, running=lambda: None):
+        self.during, self.running = during, running
 
     def points(self):
         return POINTS
 
-    def predict(self, source, config=None):
+    def read(self, source, config=None):
         self.during()
         with open_video(source) as video:
             (frame_HWC,) = video.read([0])
         return SimpleNamespace(config=config, frames=frame_HWC[None])
+
+    def run(self, video):
+        self.running()
+        return video
 
 
 @pytest.fixture
@@ -133,23 +137,24 @@ def test_a_broken_upload_is_called_by_its_name_and_leaves_no_file(temp_folder):
         raise ValueError(f"{path}: too short")
 
     predictor = NoNetwork()
-    predictor.predict = fail
+    predictor.read = fail
     with pytest.raises(ValueError, match=r"^my clip\.mp4: too short$"):
         Demo(predictor).predict(Clip("my clip.mp4", upload=b"x"), SMALL)
     assert os.listdir(temp_folder) == []
 
 
-def test_visitors_are_served_one_at_a_time_by_one_thread(numbered_video):
+def test_networks_run_one_at_a_time_in_one_thread_and_reading_waits_for_none(numbered_video):
     inside, most, threads = [], [], set()
+    all_read = threading.Barrier(4, timeout=30)  # broken unless four visitors' clips are read at the same time
 
-    def during():
+    def running():
         inside.append(1)
         most.append(len(inside))
         threads.add(threading.get_ident())
         time.sleep(0.005)
         inside.pop()
 
-    demo = Demo(NoNetwork(during))
+    demo = Demo(NoNetwork(all_read.wait, running))
     with ThreadPoolExecutor(4) as visitors:
         list(visitors.map(lambda _: demo.predict(Clip("a", str(numbered_video)), SMALL), range(12)))
     assert most == [1] * 12

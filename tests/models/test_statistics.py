@@ -68,6 +68,17 @@ TENSOR = torch.zeros(8)
         ({"statistics": {str(CONFIG): {"norm": (1.0, 2.0)}}}, "at norm are .*; they must be mean and variance"),
         ({"statistics": {str(CONFIG): {"norm": (TENSOR[None], TENSOR[None])}}}, "at norm are .*; they must be mean"),
         ({"statistics": {str(CONFIG): {"norm": (TENSOR.long(), TENSOR)}}}, "at norm are .*; they must be mean"),
+        (
+            {"statistics": {str(CONFIG): {"norm": (TENSOR, TENSOR - 1)}}},
+            "at norm have a mean that is not finite, or a var",
+        ),
+        ({"statistics": {str(CONFIG): {"norm": (TENSOR / 0, TENSOR)}}}, "at norm have a mean that is not finite"),
+        (
+            {"statistics": {str(CONFIG): {"norm": (TENSOR, TENSOR / 0)}}},
+            "at norm have a mean that is not finite, or a var",
+        ),
+        ({"statistics": {str(CONFIG): {"norm": (TENSOR, TENSOR + float("inf"))}}}, "at norm have a mean that is not"),
+        ({"interpolation_losses": [[2, 48, 10**400]]}, "points of top-1 must be finite"),
         ({"interpolated": "w"}, "interpolated is 'w'; it must be a list"),
         ({"interpolation_losses": 5}, "interpolation_losses is 5; it must be a list"),
         ({"interpolation_losses": [[2, 48]]}, r"interpolation_losses has \[2, 48\]; each must be frames, size and"),

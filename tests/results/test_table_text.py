@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.results.table_text import legend, table_to_csv, table_to_markdown, table_to_text
@@ -77,6 +78,15 @@ def test_a_legend_says_what_the_context_knows():
         "ms: median time of one forward pass of 8 clips, 1 thread; accuracy as measured on pytorch.",
         "Accuracy: over 4 of 5 listed videos (some of 6).",
     ]
+
+
+def test_texts_of_a_table_are_not_obeyed_by_a_terminal():
+    rows = (TABLE.rows[0], replace(TABLE.rows[1], backend="\x1b[2J\n"))
+    context = {**CONTEXT, "backend": "pytorch", "backends": {"\x1b[2J\n": {"device": "\x1b]0;x\x07"}}}
+    printed = table_to_text(rows) + legend(rows, context)
+    assert "\\x1b[2J\\n" in table_to_text(rows)
+    assert len(table_to_text(rows).splitlines()) == 3
+    assert set(printed) & set("\x1b\x07\r") == set()
 
 
 def read_csv(table):

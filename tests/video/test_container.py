@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import shutil
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from mutualnet3d.video import container as container_module
-from mutualnet3d.video.container import MATROSKA, MP4, open_file
+from mutualnet3d.video.container import MATROSKA, MP4, VideoContainer, open_file
+from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.errors import VideoDecodeError
 from tests.conftest import write_video
 from tests.video.encoded import FPS, NUM_FRAMES, assert_same_frames, read, refused
@@ -161,3 +169,98 @@ def test_titles_in_another_encoding_do_no_harm(video_named, tmp_path):
                 container.mux(packet)
     path.write_bytes(path.read_bytes().replace(b"TITLETITLE", b"\xff\xfe\xe9\xe8\xc0\xc1\xf5\xf8\x80\x81"))
     assert_same_frames(read(path, [0, 59]), frames, [0, 59])
+
+
+# ---- files that name others ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened_files(path: Path) -> Iterator[list[bool]]:
+    """Give a list that becomes [True] if anybody opens the file in the block: Linux tells."""
+    libc = ctypes.CDLL(None)
+    descriptor = libc.inotify_init1(os.O_NONBLOCK)
+    assert descriptor >= 0
+    assert libc.inotify_add_watch(descriptor, os.fsencode(path), 0x20) >= 0
+    is_opened: list[bool] = []
+    try:
+        yield is_opened
+        with contextlib.suppress(BlockingIOError):
+            is_opened.append(bool(os.read(descriptor, 4096)))
+    finally:
+        os.close(descriptor)
+
+
+PLAYLISTS = {
+    "a.mp4": "ffconcat version 1.0\nfile other.mp4\nfile other.mp4\n",
+    "b.ts": "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nother.mp4\n#EXT-X-ENDLIST\n",
+    "c.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nother.mp4\n#EXT-X-ENDLIST\n",
+    "d.mp4": '<?xml version="1.0"?><MPD type="static" mediaPresentationDuration="PT4S"><Period><AdaptationSet>'
+    '<Representation id="1" mimeType="video/mp4"><BaseURL>other.mp4</BaseURL></Representation></AdaptationSet>'
+    "</Period></MPD>",
+    "e.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+    "f.avi": "1\n00:00:01,000 --> 00:00:02,000\nother.mp4\n",
+    "g.mkv": "# VobSub index file, v7\nid: en, index: 0\ntimestamp: 00:00:00:000, filepos: 0\n",
+    "h.flv": ";FFMETADATA1\ntitle=other.mp4\n",
+    "%d.png": "no picture",
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_playlists_are_refused_and_open_no_other_file(tmp_path, numbered_video, name):
+    other = Path(shutil.copy(numbered_video, tmp_path / "other.mp4"))
+    shutil.copy(numbered_video, tmp_path / "1.png")
+    (tmp_path / name).write_text(PLAYLISTS[name])
+    for probe in (False, True):
+        with opened_files(other) as is_opened, pytest.raises(av.InvalidDataError) as caught:
+            open_file(str(tmp_path / name), probe)
+        assert is_opened in ([], [False])
+        if "of no container format" in str(caught.value):
+            assert "allowed: mov,mp4,m4a,3gp,3g2,mj2, matroska,webm, avi" in str(caught.value)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")
+def test_the_watch_notices_who_opens_a_file(numbered_video):
+    with opened_files(numbered_video) as is_opened:
+        open_file(str(numbered_video)).close()
+    assert is_opened == [True]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")
+@pytest.mark.parametrize("kind", [b"url ", b"alis"])
+def test_data_of_another_file_is_not_opened(tmp_path, numbered_video, kind):
+    """MP4's `dref` may name another file that has the frames."""
+    other = Path(shutil.copy(numbered_video, tmp_path / "other.mp4"))
+    data = bytearray(numbered_video.read_bytes())
+    place = data.index(b"dref") + 12
+    assert data[place + 4 : place + 12] == b"url " + bytes([0, 0, 0, 1])
+    location = os.fsencode(other) + b"\0"
+    entry = struct.pack(">I4sI", 12 + len(location), kind, 0) + location
+    grown = len(entry) - 12
+    data[place : place + 12] = entry
+    for parent in (b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"):
+        start = data.index(parent) - 4
+        struct.pack_into(">I", data, start, struct.unpack_from(">I", data, start)[0] + grown)
+    (tmp_path / "a.mp4").write_bytes(data)
+    with opened_files(other) as is_opened, open_file(str(tmp_path / "a.mp4")) as container:
+        list(container.packets())
+    assert is_opened in ([], [False])
+
+
+@pytest.mark.parametrize("name", ["concat:other.mp4", "subfile,,start,0,end,0,,:other.mp4", "data:video/mp4,A"])
+def test_names_of_protocols_are_files(tmp_path, monkeypatch, numbered_video, name):
+    shutil.copy(numbered_video, tmp_path / "other.mp4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        open_file(name)
+
+
+def test_libav_may_use_no_protocol_but_files(numbered_video):
+    with pytest.raises((av.InvalidDataError, FileNotFoundError)):
+        VideoContainer("a", f"concat:{numbered_video}")
+
+
+def test_the_time_that_is_over_ends_the_opening(numbered_video):
+    with pytest.raises(VideoDecodeError, match="not decoded within 0 s"):
+        open_file(str(numbered_video), deadline=Deadline(str(numbered_video), 0.0))

@@ -15,8 +15,10 @@ def test_the_time_begins_when_the_deadline_is_made(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     deadline, unlimited = Deadline("a.mp4", 2.5), Deadline("a.mp4")
+    assert (deadline.remaining(), unlimited.remaining()) == (2.5, None)
     clock[0] = 102.5
     deadline.check()
+    assert deadline.remaining() == 0.0
     clock[0] = 102.6
     unlimited.check()
     with pytest.raises(VideoDecodeError, match=r"^a\.mp4: not decoded within 2\.5 s$"):

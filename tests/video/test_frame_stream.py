@@ -155,13 +155,13 @@ def test_what_is_no_file_is_named(tmp_path):
 
 
 def test_a_file_without_video_is_named(tmp_path):
-    with av.open(str(tmp_path / "a.wav"), "w") as container:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
-    with pytest.raises(VideoDecodeError, match=r"a\.wav: the file has no video stream"):
-        open_frame_stream(str(tmp_path / "a.wav"))
+    with pytest.raises(VideoDecodeError, match=r"a\.mkv: the file has no video stream"):
+        open_frame_stream(str(tmp_path / "a.mkv"))
 
 
 def test_a_video_of_broken_frames_alone_is_named(tmp_path):
@@ -226,6 +226,7 @@ def test_a_camera(camera):
         "mode": "r",
         "format": "v4l2",
         "options": {"framerate": "25/2"},
+        "container_options": {},
         "metadata_errors": "replace",
         "timeout": None,
     }

@@ -6,6 +6,7 @@ import pytest
 from mutualnet3d.video import packet_list
 from mutualnet3d.video.container import open_file
 from mutualnet3d.video.deadline import Deadline
+from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from tests.video.encoded import NUM_FRAMES, assert_same_frames, one_after_the_other, refused, some_sets
 
@@ -57,3 +58,24 @@ def test_a_video_without_frames_is_named(video_named, tmp_path):
     path = tmp_path / "header.mp4"
     path.write_bytes(data[: data.index(b"moof") - 4])
     refused(path, "the video has no frame")
+
+
+def test_too_many_packets_are_refused(video_named, monkeypatch):
+    path = video_named("open.mkv")[0]
+    monkeypatch.setattr(packet_list, "MAX_PACKETS", NUM_FRAMES - 1)
+    refused(path, f"the video has more than {NUM_FRAMES - 1} packets; cut it")
+
+
+@pytest.mark.parametrize("name", ["tiny.mkv", "tiny.avi", "tiny.mp4"])
+def test_packets_that_are_too_small_for_frames_are_refused(video_named, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(packet_list, "_MANY_PACKETS", 100)
+    path = tmp_path / name
+    with av.open(str(video_named("mpeg4.avi")[0])) as whole, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for time in range(300):
+            packet = av.Packet(b"x")
+            packet.pts = packet.dts = time
+            packet.time_base, packet.stream, packet.is_keyframe = whole.streams.video[0].time_base, stream, True
+            container.mux(packet)
+    with pytest.raises(VideoDecodeError, match=r"the first \d+ packets have \d+ bytes, too few for frames"):
+        VideoReader(str(path)).read([0]).__next__()

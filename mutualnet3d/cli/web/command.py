@@ -39,13 +39,12 @@ def run(args: argparse.Namespace) -> int:
     log_to_terminal(with_time=False)
     _check(args)
 
-    from streamlit.web import cli
-
     demo_of(args)
     _prevent_address_lookup()
     print(f"the page: {_url(args.host, args.port)} (Ctrl-C ends it)", flush=True)
-    words = [f"--{name}={value}" for name, value in _streamlit_options(args)]
-    cli.main(["run", PAGE, *words, "--", *args.words], "streamlit", standalone_mode=False)
+    from mutualnet3d.cli.web.server import run_page
+
+    run_page(PAGE, args.words, _streamlit_options(args))
     return 0
 
 
@@ -90,25 +89,25 @@ def _check(args: argparse.Namespace) -> None:
             raise OSError(f"cannot listen on {args.host}, port {args.port}: {error.strerror}") from error
 
 
-def _streamlit_options(args: argparse.Namespace) -> list[tuple[str, object]]:
+def _streamlit_options(args: argparse.Namespace) -> dict[str, object]:
     """Return the settings that overrule the user's own ones of Streamlit."""
-    settings: list[tuple[str, object]] = [
-        ("server.address", args.host),
-        ("server.port", args.port),
-        ("server.maxUploadSize", args.max_upload),
-        ("server.headless", "true"),  # no browser is opened, no question asked
-        ("server.fileWatcherType", "none"),
-        ("server.enableCORS", "true"),
-        ("server.enableXsrfProtection", "true"),
-        ("browser.gatherUsageStats", "false"),
-        ("client.toolbarMode", "viewer"),
-        ("client.showErrorDetails", "none"),  # tracebacks are for the terminal
-        ("client.showErrorLinks", "false"),
-        ("logger.hideWelcomeMessage", "true"),  # it would ask the web for this machine's address
-    ]
+    settings: dict[str, object] = {
+        "server.address": args.host,
+        "server.port": args.port,
+        "server.maxUploadSize": args.max_upload,
+        "server.headless": True,  # no browser is opened, no question asked
+        "server.fileWatcherType": "none",
+        "server.enableCORS": True,
+        "server.enableXsrfProtection": True,
+        "browser.gatherUsageStats": False,
+        "client.toolbarMode": "viewer",
+        "client.showErrorDetails": "none",  # tracebacks are for the terminal
+        "client.showErrorLinks": False,
+        "logger.hideWelcomeMessage": True,  # it would ask the web for this machine's address
+    }
     if _is_loopback(args.host):
         # A page from elsewhere whose name is made to point to this machine is not let in.
-        settings += [("server.allowedHosts", name) for name in ("localhost", "127.0.0.1", "::1", args.host)]
+        settings["server.allowedHosts"] = ["localhost", "127.0.0.1", "::1", args.host]
     return settings
 
 

@@ -11,6 +11,7 @@ import mimetypes
 import streamlit as st
 
 from mutualnet3d.cli.web.command import demo_of, main
+from mutualnet3d.data.limited_reader import BusyError
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
 from mutualnet3d.deploy.web_page import Clip, Demo, escape_markdown, label_of_point, pngs
 from mutualnet3d.plots.front_figure import front_figure
@@ -45,7 +46,7 @@ def show_page() -> None:
         else:
             try:
                 prediction = demo.predict(clip, row.config)
-            except (VideoDecodeError, ValueError) as error:
+            except (VideoDecodeError, BusyError, ValueError) as error:
                 st.error(escape_markdown(str(error)))
             else:
                 if clip.is_folder:

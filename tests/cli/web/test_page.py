@@ -108,7 +108,9 @@ def page(browser, server):
     """The page, opened; all that it asks for is of the server."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(30_000)
-    asked = []
+    asked, complaints = [], []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda socket: asked.append(socket.url))
     page.goto(f"http://127.0.0.1:{server.port}")
@@ -118,6 +120,7 @@ def page(browser, server):
     elsewhere = [url for url in asked if urlsplit(url).netloc != f"127.0.0.1:{server.port}"]
     assert [url for url in elsewhere if not url.startswith(("data:", "blob:"))] == []
     assert any(url.startswith("ws://") for url in asked)
+    assert [text for text in complaints if "Content" in text or "Refused" in text or "violates" in text] == []
 
 
 def figure(page, name):
@@ -213,6 +216,20 @@ def test_listens_on_this_machine_alone(server):
     lines = [line.split() for table in tables for line in table]
     listening = [line[1] for line in lines if line[3] == "0A" and line[9] in sockets]
     assert listening == [f"0100007F:{server.port:04X}"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "path", ["/", "/_stcore/health", "/_stcore/host-config", "/media/none", "/none.js", "/../../etc"]
+)
+def test_all_responses_have_the_headers(server, path):
+    from mutualnet3d.cli.web.server import HEADERS
+
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", path)
+    headers = connection.getresponse().headers
+    assert {name: headers[name] for name in HEADERS} == HEADERS
+    connection.close()
 
 
 @pytest.mark.browser

@@ -1,0 +1,80 @@
+"""Streamlit's server with headers that tell a browser how little the page needs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+
+def _hashes_of_scripts() -> str:
+    """Return the sources of the scripts that stand in Streamlit's own page, by their hashes."""
+    page = Path(streamlit.__file__).with_name("static") / "index.html"
+    scripts = re.findall(r"<script>(.*?)</script>", page.read_text(encoding="utf-8"), re.DOTALL)
+    sums = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    return "".join(f" 'sha256-{value}'" for value in sums)
+
+
+# Everything comes from the page's own server. Streamlit sets styles of elements, and shows frames and videos of its own
+# making (data:, blob:); no other page may frame this one.
+_POLICY = {
+    "default-src": "'self'",
+    "script-src": f"'self'{_hashes_of_scripts()}",
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data: blob:",
+    "media-src": "'self' data: blob:",
+    "font-src": "'self' data:",
+    "connect-src": "'self'",
+    "worker-src": "'self' blob:",
+    "object-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+HEADERS = {
+    "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in _POLICY.items()),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Page(streamlit.App):
+    """Streamlit's application, every response of which has `HEADERS`, errors too."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name.lower().encode() for name in HEADERS}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                others = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in names]
+                ours = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*others, *ours]}
+            await send(message)
+
+        await super().__call__(scope, receive, send_with_headers)
+
+
+def run_page(script: str, words: Sequence[str], settings: Mapping[str, object]) -> None:
+    """Serve a script until Ctrl-C.
+
+    Args:
+        script: path of the page's script.
+        words: its command line.
+        settings: settings of Streamlit, which overrule the user's own.
+    """
+    sys.argv = [script, *words]  # Streamlit gives the script these
+    try:
+        Page(script).run(config=dict(settings))
+    except KeyboardInterrupt:  # the server has ended, and passes the signal on
+        return

@@ -1,0 +1,96 @@
+"""Sub-network of a bundle, as bundle.json describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mutualnet3d.deploy.bundle_files import SUFFIXES
+from mutualnet3d.results.row import finite_number
+from mutualnet3d.shapes import ClipShape
+
+# Largest clip, uint8: the largest published network's has 9 MB.
+_MAX_CLIP_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class BundledNetwork:
+    """One sub-network of a bundle.
+
+    Args:
+        gflops: 1e9 multiply-adds of a clip.
+        params: number of parameters.
+        inputs: clip shape of each pathway.
+        files: path in the bundle by format, "onnx", "openvino", "openvino-int8", "pt2".
+        differences: largest difference of logits from the eager network's by format, relative to the largest logit.
+    """
+
+    gflops: float
+    params: int
+    inputs: tuple[ClipShape, ...]
+    files: Mapping[str, str]
+    differences: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for bundle.json."""
+        return {
+            "gflops": self.gflops,
+            "params": self.params,
+            "inputs": [[shape.frames, shape.size, shape.size, 3] for shape in self.inputs],
+            "files": dict(self.files),
+            "differences": dict(self.differences),
+        }
+
+    @classmethod
+    def from_json(cls, values: Any, where: str) -> BundledNetwork:
+        """Return the sub-network that `to_json` gave `values` of.
+
+        Args:
+            where: file and sub-network, for errors.
+
+        Raises:
+            ValueError: a value is missing, unknown or of another type.
+        """
+        names = [field.name for field in fields(cls)]
+        if not isinstance(values, Mapping) or set(values) != set(names):
+            raise ValueError(f"{where} is {values!r:.60}; it must have {', '.join(names)}")
+        try:
+            numbers = [finite_number(name, values[name]) for name in ("gflops", "params")]
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        for name, kind in (("files", str), ("differences", int | float)):
+            parts = values[name]
+            if not isinstance(parts, Mapping) or not all(isinstance(part, kind) for part in parts.values()):
+                raise ValueError(f"{where}: {name} is {parts!r:.60}; it must have a value for each format")
+        for format_, name in values["files"].items():
+            if format_ not in SUFFIXES or not name.endswith(SUFFIXES[format_]):
+                allowed = ", ".join(f"{known} (*{suffix})" for known, suffix in SUFFIXES.items())
+                raise ValueError(f"{where}: files has {format_!r:.60}: {name!r:.60}; allowed: {allowed}")
+        return cls(
+            numbers[0], int(numbers[1]), _shapes(values["inputs"], where), values["files"], values["differences"]
+        )
+
+
+def _shapes(inputs: Any, where: str) -> tuple[ClipShape, ...]:
+    """Return the clip shapes of a network's inputs, (T, S, S, 3) of each pathway.
+
+    Raises:
+        ValueError: they are none, or a clip is larger than `_MAX_CLIP_BYTES`; `where` is named.
+    """
+    if (
+        not isinstance(inputs, list)
+        or not inputs
+        or not all(isinstance(sides, list) and len(sides) == 4 for sides in inputs)
+    ):
+        raise ValueError(f"{where}: inputs is {inputs!r:.60}; it must be (T, S, S, 3) of each pathway")
+    try:
+        shapes = tuple(ClipShape(frames, size) for frames, size, _, _ in inputs)
+    except ValueError as error:
+        raise ValueError(f"{where}: inputs: {error}") from error
+    for shape, sides in zip(shapes, inputs, strict=True):
+        if sides[2:] != [shape.size, 3]:
+            raise ValueError(f"{where}: inputs is {inputs!r:.60}; it must be (T, S, S, 3) of each pathway")
+        if 3 * shape.frames * shape.size**2 > _MAX_CLIP_BYTES:
+            raise ValueError(f"{where}: inputs: a clip of {inputs!r:.60} has more than {_MAX_CLIP_BYTES >> 20} MB")
+    return shapes

@@ -1,0 +1,123 @@
+"""Sub-networks on one back end of this machine: chosen by a budget, made ready, measured; a lock for their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mutualnet3d.data.clip_reader import ClipReader, Reader
+from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.deploy.backend_choice import choose_backend
+from mutualnet3d.deploy.forked import run_in_fork
+from mutualnet3d.deploy.networks import NetworkStore
+from mutualnet3d.deploy.pickled_files import PickledFiles
+from mutualnet3d.deploy.subnet_choice import SubnetChoice
+from mutualnet3d.models.fork_safe_lock import ForkSafeLock
+from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.shapes import SubnetConfig
+
+
+class SubnetPredictor:
+    """Base of `Predictor`: all of it but videos.
+
+    Args:
+        networks: store of the sub-networks.
+        backend: a name in `BACKENDS`; "auto": the fastest here of those that compute in float32, as the query table
+            was measured; "fast": of all, where they agree on a clip of noise, and int8 where the table says that it
+            costs next to nothing. These two run all candidates now, but "pt2", which is code: see `choose_backend`.
+        device: "cpu" or "cuda"; None: a GPU where there is one, for PyTorch, and the CPU for the other libraries,
+            which run there alone.
+        threads: threads of the CPU; None: as many as each library takes by itself.
+        reader: reader of the videos; None: a `ClipReader`.
+
+    Attributes:
+        backend: name of the back end.
+        trials: milliseconds of each back end that was tried when one was chosen.
+        rejected: reason why others were not taken, by their names.
+
+    Raises:
+        ValueError: an unknown back end or device; one that cannot run here, with the reason.
+        ModuleNotFoundError: the back end's library is not installed; it says what to install.
+    """
+
+    def __init__(
+        self,
+        networks: NetworkStore,
+        backend: str = "auto",
+        device: str | None = None,
+        threads: int | None = None,
+        reader: Reader | None = None,
+    ):
+        run_in_fork()
+        choice = choose_backend(networks, backend, device, threads)
+        self._networks, self._backend = networks, choice.backend
+        self.backend, self.trials, self.rejected = choice.backend.name, choice.trials, choice.rejected
+        self._subnets = SubnetChoice(networks, choice.backend)
+        self._given_reader, self._reader = reader, reader or ClipReader(networks.preprocessing)
+        self._settings = device, threads
+        self._files: PickledFiles | None = None
+        # One lock with the model's, so that no two threads can have one each and wait for the other's.
+        self._lock = networks.network().lock if choice.backend.format == "pytorch" else ForkSafeLock()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._networks.class_names
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self._networks.preprocessing
+
+    @property
+    def configs(self) -> tuple[SubnetConfig, ...]:
+        """Sub-networks, the most expensive first."""
+        return self._networks.configs
+
+    @property
+    def table(self) -> QueryTable:
+        """Query table of the back end, with milliseconds of this machine once they were measured.
+
+        Raises:
+            ValueError: the checkpoint has none, or none of int8 for "openvino-int8".
+        """
+        return self._subnets.table
+
+    def points(self) -> tuple[Row, ...]:
+        """Return the Pareto front over milliseconds of this machine and back end, the cheapest first."""
+        return self.measure().pareto("milliseconds")
+
+    def choose(
+        self,
+        gflops: float | None = None,
+        milliseconds: float | None = None,
+        config: SubnetConfig | str | None = None,
+    ) -> tuple[SubnetConfig, Row | None]:
+        """Return the sub-network that `predict` takes, and its row of the table; see `predict`."""
+        run_in_fork()
+        with self._lock:
+            return self._subnets.choose(gflops, milliseconds, config)
+
+    def prepare(self, configs: Sequence[SubnetConfig | str] | None = None) -> None:
+        """Make sub-networks ready, all of the table's front or `configs`, so that no later call has to: back ends but
+        PyTorch compile each, with weights of its own.
+
+        Raises:
+            ValueError: there is no such sub-network, or neither `configs` nor a table.
+        """
+        if isinstance(configs, str):
+            raise ValueError(f"configs is {configs!r}; it must be a list of sub-networks or their keys")
+        run_in_fork()
+        with self._lock:
+            for config in self._subnets.front() if configs is None else list(map(self._subnets.runnable, configs)):
+                self._backend.forward(config)
+
+    def measure(self, again: bool = False) -> QueryTable:
+        """Return the table of the sub-networks on its Pareto fronts, with milliseconds of this machine, measured once.
+
+        Args:
+            again: True to measure once more, as the machine has changed.
+
+        Raises:
+            ValueError: the checkpoint has no query table.
+        """
+        run_in_fork()
+        with self._lock:
+            return self._subnets.measure(again)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from mutualnet3d.data.clip_reader import ClipReader
+from mutualnet3d.deploy.predictor import Predictor
+from mutualnet3d.deploy.subnet_predictor import SubnetPredictor
+from tests.deploy.networks import FULL, HOW, SMALL
+
+
+def test_it_needs_no_video(networks):
+    predictor = SubnetPredictor(networks, backend="pytorch")
+    assert predictor.configs == (FULL, SMALL)
+    assert predictor.choose(gflops=networks.gflops(SMALL))[0] == SMALL
+    assert predictor.preprocessing == HOW
+    assert {row.config for row in predictor.points()} <= {FULL, SMALL}
+
+
+def test_its_lock_is_the_models_where_pytorch_runs_it(networks):
+    assert SubnetPredictor(networks, backend="pytorch")._lock is networks.network().lock
+
+
+def test_a_reader_that_is_given_reads(networks, video):
+    class Counting(ClipReader):
+        def read(self, source, *rest):
+            sources.append(source)
+            return super().read(source, *rest)
+
+    sources = []
+    Predictor(networks, backend="pytorch", reader=Counting(HOW)).predict(video, config=SMALL)
+    assert sources == [video]
