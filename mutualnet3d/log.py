@@ -119,9 +119,9 @@ class JsonLines:
         """
         if not _is_main:
             return
-        _end_last_line(self.path, _is_record)
         # Opened again for each record, a few per second at most: a killed run leaves nothing unflushed.
         try:
+            _end_last_line(self.path, _is_record)
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(simplejson.dumps(record, ignore_nan=True) + "\n")
         except OSError as error:  # a full disk does not name the file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -31,6 +32,9 @@ from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, union_of_shapes
 # oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
 # again makes the demo's training step 1.2 times as long. Read when the first convolution runs.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
+# Open files of a process with loader workers, and of each worker's tensors that are on their way, with room to spare.
+_FILES, _FILES_OF_WORKER = 64, 32
+_MOST_FILES = 65536  # some programs go through all files that they may have
 
 
 class Session:
@@ -55,6 +59,7 @@ class Session:
         self.cfg, self.launch = cfg, launch
         self.shard = Shard(distributed.rank(), distributed.world_size())
         is_main = self.shard.rank == 0
+        provide_descriptors(cfg.DATA_LOADER.NUM_WORKERS)
         setup_logging(cfg.OUTPUT_DIR, self.shard.rank)
         for notice in lock.notices if lock else ():
             logger.info("%s", notice)
@@ -228,6 +233,27 @@ def _check_outputs(cfg: CfgNode) -> None:
         if cfg.TENSORBOARD.ENABLE:
             log_dir = cfg.TENSORBOARD.LOG_DIR or os.path.join(folder, "tensorboard")
             check_output_folder(log_dir, "TENSORBOARD.LOG_DIR" if cfg.TENSORBOARD.LOG_DIR else "OUTPUT_DIR")
+
+
+def provide_descriptors(num_workers: int) -> None:
+    """Raise this process's limit of open files, to 65,536 if it may; loader workers inherit it.
+
+    Each tensor on its way from a worker is an open file. A worker that can open none loses a batch without a word to
+    the process that waits for it.
+
+    Raises:
+        OSError: the limit is too low for so many workers.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    least = _FILES + _FILES_OF_WORKER * num_workers if num_workers else 0
+    if hard != resource.RLIM_INFINITY and hard < least:
+        raise OSError(
+            f"Too many open files would be needed: this process may open {hard} (ulimit -Hn), and "
+            f"{num_workers} loader workers need {least}; raise the limit, or take fewer DATA_LOADER.NUM_WORKERS"
+        )
 
 
 def on_main(make: Callable[[], bytes]) -> bytes:

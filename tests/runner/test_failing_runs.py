@@ -150,6 +150,40 @@ def test_a_worker_that_is_killed(workers, tiny_overrides, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_shared_memory_that_is_full(workers, tiny_overrides, tmp_path):
+    skip_without_disk("shared memory")
+    (script,), file = start("shared memory", tiny_overrides, tmp_path, workers)
+    assert seconds_to_end([script], file) < SECONDS
+    status, errors = script.finish()
+    assert status == 1
+    assert "/dev/shm, through which loader workers hand clips over, was full: it has 8 MiB" in last_line(errors)
+    check_nobody_is_left(file)
+
+
+@pytest.mark.slow
+def test_too_few_descriptors_from_the_start(tiny_overrides, tmp_path):
+    """A worker lost its batches without a word, and the run waited for ever."""
+    changes = {"DATA_LOADER__NUM_WORKERS": 2, "OUTPUT_DIR": str(tmp_path / "output")}
+    words = words_of(tiny_overrides(**changes))
+    process = subprocess.run(
+        ["bash", "-c", 'ulimit -n 16; exec "$@"', "-", sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, MARK: str(tmp_path), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60.0,
+        check=False,
+    )
+    assert process.returncode == 2, process.stderr[-2000:]
+    assert process.stderr == (
+        "error: Too many open files would be needed: this process may open 16 (ulimit -Hn), and 2 loader workers need "
+        "128; raise the limit, or take fewer DATA_LOADER.NUM_WORKERS\n"
+    )
+    assert marked(tmp_path) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     "place", ["step", "loader", "calibration", "testing", "SIGINT", "killed", "disk", "log.jsonl", "descriptors"]

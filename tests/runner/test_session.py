@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from mutualnet3d.data.build_loaders import build_val_loader
 from mutualnet3d.distributed import Launch
 from mutualnet3d.files.folder_lock import FolderInUse, FolderLock
 from mutualnet3d.mutual import SubnetConfig
-from mutualnet3d.runner.session import Session, job_of
+from mutualnet3d.runner.session import Session, job_of, provide_descriptors
 from mutualnet3d.runner.testing import test as test_run
 from mutualnet3d.runner.training import train
 from mutualnet3d.shapes import ClipBatch, ClipShape
+from tests.copies import SERVER
 from tests.runner.runs import make_cfg
 
 NARROW = SubnetConfig(0.5, 32, 2)
@@ -138,3 +140,22 @@ def test_a_test_says_which_videos_it_is_over(make_session, tiny_data, tmp_path):
     assert "val: the accuracy is over 4 of 6 listed videos: 1 are missing, 1 could not be decoded" in log
     rows = Path(session.cfg.OUTPUT_DIR, "bad_videos.csv").read_text()
     assert rows.count("val_4.mp4,") == rows.count("val_2.mp4,") == 1
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be():
+    receiver, sender = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=_raise_limits, args=(sender,))
+    process.start()
+    assert receiver.recv() == (200, 200)
+    assert receiver.recv() == "this process may open 200 (ulimit -Hn), and 5 loader workers need 224"
+    process.join()
+
+
+def _raise_limits(pipe):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+    provide_descriptors(4)
+    pipe.send(resource.getrlimit(resource.RLIMIT_NOFILE))
+    provide_descriptors(0)
+    with pytest.raises(OSError, match="Too many open files") as error:
+        provide_descriptors(5)
+    pipe.send(str(error.value).partition("needed: ")[2].partition(";")[0])
