@@ -40,8 +40,8 @@ def fail(place: str, file: str) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
     elif place == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif place in ("disk", "shared memory"):
-        fill("/dev/shm" if place == "shared memory" else str(Path(file).parent / "output"))
+    elif place == "disk":
+        fill(str(Path(file).parent / "output"))
     elif place == "descriptors":
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     elif place == "reader":
@@ -80,26 +80,31 @@ def failing(call, place: str, file: str, calls: int = CALLS):
     return wrapped
 
 
+def fail_in_the_loader(place: str, file: str) -> None:
+    VideoDataset.__getitem__ = failing(VideoDataset.__getitem__, place, file)
+
+
 def main() -> int:
     _, place, rank, file, *words = sys.argv
     multiprocessing.set_start_method("fork", force=True)  # as the command line does; a copy's is its server's
     if os.environ.get("RANK", "0") == rank:
         if place == "disk":
             mount(Path(file).parent / "output", 8 << 20)
-        elif place == "shared memory":
-            mount("/dev/shm", 8 << 20)
         if place == "calibration":
             session.calibrate = failing(calibrate, place, file, calls=0)
         elif place == "testing":
             session.evaluate = failing(evaluate.evaluate, place, file, calls=0)
         elif place == "hook":
             TrainLog.after_step = failing(TrainLog.after_step, place, file)
-        elif place == "loader":  # in a worker, where there is one
-            VideoDataset.__getitem__ = failing(VideoDataset.__getitem__, place, file)
+        elif place == "loader":  # in a worker, where there is one: see below
+            fail_in_the_loader(place, file)
         else:
             TrainStep.__call__ = failing(TrainStep.__call__, place, file)
     return run_net(words)
 
+
+if __name__ == "__mp_main__" and sys.argv[1] == "loader":  # a worker, which begins with this module anew
+    fail_in_the_loader(sys.argv[1], sys.argv[3])
 
 if __name__ == "__main__":
     sys.exit(main())

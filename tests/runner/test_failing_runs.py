@@ -80,7 +80,7 @@ def seconds_to_end(scripts, file):
 
 
 def skip_without_disk(place):
-    if place in ("disk", "shared memory") and why_none():
+    if place == "disk" and why_none():
         pytest.skip(why_none())
 
 
@@ -146,18 +146,6 @@ def test_a_worker_that_is_killed(workers, tiny_overrides, tmp_path):
     assert status == 1
     # Raised where the clips are waited for, or by torch's handler of the signal, wherever the training was.
     assert re.search("is killed by signal: Killed|check-videos` finds it", errors.strip().splitlines()[-1])
-    check_nobody_is_left(file)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_shared_memory_that_is_full(workers, tiny_overrides, tmp_path):
-    skip_without_disk("shared memory")
-    (script,), file = start("shared memory", tiny_overrides, tmp_path, workers)
-    assert seconds_to_end([script], file) < SECONDS
-    status, errors = script.finish()
-    assert status == 1
-    assert "/dev/shm, through which loader workers hand clips over, was full: it has 8 MiB" in last_line(errors)
     check_nobody_is_left(file)
 
 
