@@ -158,7 +158,7 @@ def _listed(path: str) -> list[Video]:
     if not g_pathmgr.isfile(path):
         print(f"{path} is left out: there is no such list")
         return []
-    return read_kinetics_list(path, num_classes=ANY_LABEL)
+    return list(read_kinetics_list(path, num_classes=ANY_LABEL))
 
 
 def _in_folder(folder: str) -> list[Video]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +16,9 @@ from iopath.common.file_io import g_pathmgr
 from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos
 from mutualnet3d.data.find_videos import find_videos
 from mutualnet3d.data.label_names import read_label_names
-from mutualnet3d.data.lists import Video, read_kinetics_list
+from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
+from mutualnet3d.data.video_list import Video, VideoList
 from mutualnet3d.log import logger
 
 
@@ -33,7 +34,7 @@ class Split:
     """
 
     name: str
-    videos: list[Video]
+    videos: Sequence[Video]
     bad: BadVideos
     num_in_list: int
 
@@ -41,7 +42,9 @@ class Split:
     def digest(self) -> str:
         """16 hexadecimal digits that stand for these videos in this order, wherever their folders are: data may be
         copied to a faster disk in the middle of a training."""
-        names = "\n".join(f"{os.path.basename(video.path)} {video.label}" for video in self.videos)
+        videos = VideoList.of(self.videos)
+        pairs = zip(videos.paths(), videos.label_N.tolist(), strict=True)
+        names = "\n".join(f"{os.path.basename(path)} {label}" for path, label in pairs)
         return hashlib.sha256(names.encode("utf-8", errors="backslashreplace")).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -64,7 +67,7 @@ def read_split(
         TooManyBadVideos: none exists; of the training list, too few.
     """
     if is_ssv2(cfg, name):
-        videos = read_ssv2(cfg.DATA.PATH_TO_DATA_DIR, name, cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_PREFIX)
+        videos = VideoList.of(read_ssv2(cfg.DATA.PATH_TO_DATA_DIR, name, cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_PREFIX))
     else:
         videos = read_kinetics_list(
             os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{name}.csv"),
@@ -77,7 +80,7 @@ def read_split(
     num_in_list = len(videos)
     if name == "test" and 0 < cfg.TEST.NUM_VIDEOS < num_in_list:
         chosen = np.random.default_rng(cfg.RNG_SEED).permutation(num_in_list)[: cfg.TEST.NUM_VIDEOS]
-        videos = [videos[index] for index in sorted(chosen.tolist())]
+        videos = videos.take(np.sort(chosen))
         logger.info("test: %d of the list's %d videos (TEST.NUM_VIDEOS)", len(videos), num_in_list)
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
     result = find_videos(videos, run_once, math.inf if max_fraction is None else max_fraction * len(videos))

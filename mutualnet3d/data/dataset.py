@@ -16,8 +16,8 @@ from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
 from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
-from mutualnet3d.data.lists import Video
 from mutualnet3d.data.outage import DataAway, DataDisk
+from mutualnet3d.data.video_list import Video, VideoList
 from mutualnet3d.shapes import ClipBatch, ClipShape
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.open import open_video
@@ -79,7 +79,7 @@ class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
         timeout: float | None = None,
         disk_timeout: float = 60.0,
     ):
-        self.videos, self.frame_sampler, self.crop_sampler = list(videos), frame_sampler, crop_sampler
+        self.videos, self.frame_sampler, self.crop_sampler = VideoList.of(videos), frame_sampler, crop_sampler
         self.num_crops, self.augment, self.seed, self.timeout = num_crops, augment or Augment(), seed, timeout
         self._assembler = ClipAssembler()
         self._disk = DataDisk(self.videos, disk_timeout)

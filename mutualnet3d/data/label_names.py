@@ -7,7 +7,8 @@ from typing import Any
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.text import parse_json, read_text, unquoted
+from mutualnet3d.data.text import bounded_int, check_line, parse_json, read_text, unquoted
+from mutualnet3d.files.regular import check_regular
 
 
 def read_label_names(label_file: str) -> dict[str, int]:
@@ -21,19 +22,25 @@ def read_label_names(label_file: str) -> dict[str, int]:
         FileNotFoundError: there is no such file.
         ValueError: no names, a name twice, or ids other than 0, 1, 2 and so on; the message names file and value.
     """
+    check_regular(label_file, "a file of label names")
     if not g_pathmgr.isfile(label_file):
         raise FileNotFoundError(f"no file of label names at {label_file}; expected JSON or text with one name a line")
-    text = read_text(label_file).strip()
-    if label_file.lower().endswith(".json") or text.startswith(("{", "[")):
+    text = read_text(label_file)
+    if label_file.lower().endswith(".json") or text.lstrip().startswith(("{", "[")):
         pairs = _names_of_json(label_file, parse_json(label_file, text, object_pairs_hook=tuple))
     else:
-        pairs = _names_of_text(text)
+        lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
+        for number, line in lines:
+            check_line(label_file, number, line)
+        pairs = _names_of_text([line for _, line in lines if line])
     if not pairs:
         raise ValueError(f"{label_file}: no label names; expected JSON or text with one name a line")
     names: dict[str, int] = {}
     owners: dict[int, str] = {}
     for raw, number in pairs:
         name = unquoted(raw)
+        if not name.isprintable() and any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+            raise ValueError(f"{label_file}: names must be text, got {name!r} for the id {number}, half a character")
         if not name or name in names:
             raise ValueError(f"{label_file}: names must differ and not be empty, got {name!r} for the id {number}")
         if number in owners or not 0 <= number < len(pairs):
@@ -58,7 +65,7 @@ def _names_of_json(label_file: str, data: Any) -> list[tuple[str, int]]:
     if data and all(
         _as_id(key) is not None and isinstance(value, str) and _as_id(value) is None for key, value in data
     ):
-        return [(value, int(key)) for key, value in data]
+        return [(value, number) for key, value in data if (number := _as_id(key)) is not None]
     pairs = []
     for name, value in data:
         number = _as_id(value)
@@ -70,19 +77,19 @@ def _names_of_json(label_file: str, data: Any) -> list[tuple[str, int]]:
 
 def _as_id(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"-?\d+", value.strip()):
-        return int(value)
+        digits = value.strip()
+        return -bounded_int(digits[1:]) if digits.startswith("-") else bounded_int(digits)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _names_of_text(text: str) -> list[tuple[str, int]]:
+def _names_of_text(lines: list[str]) -> list[tuple[str, int]]:
     """Return pairs of name and id; ids are written on a side where all lines, or all but a header, have a number."""
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
     id_first, id_last = r'"?(?P<id>\d+)"?\s*[,;\s]\s*(?P<name>.+)', r'(?P<name>.+?)\s*[,;\s]\s*"?(?P<id>\d+)"?'
     numbered = []
     for body in (lines, lines[1:]):
         for form in (id_first, id_last):
             matches = [re.fullmatch(form, line) for line in body]
-            pairs = [(match["name"], int(match["id"])) for match in matches if match]
+            pairs = [(match["name"], bounded_int(match["id"])) for match in matches if match]
             if pairs and len(pairs) == len(body):
                 if sorted(number for _, number in pairs) == list(range(len(pairs))):
                     return pairs

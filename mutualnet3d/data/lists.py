@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
+import numpy as np
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.label_names import read_label_names
-from mutualnet3d.data.text import QUOTED, close_names, full_path, read_text, unquoted
+from mutualnet3d.data.text import QUOTED, bounded_int, check_line, close_names, full_path, read_lines, unquoted
+from mutualnet3d.data.video_list import Video as Video
+from mutualnet3d.data.video_list import VideoList, VideoPacker
 from mutualnet3d.files.atomic import write_text
+from mutualnet3d.files.regular import check_regular
 from mutualnet3d.log import logger
 
 SEPARATORS = (",", " ", "\t", ";")
+_CHUNK = 4096  # videos that are packed at once
 _HEADER_WORDS = {"label", "labels", "class", "class_id", "label_id", "category"}
-
-
-@dataclass(frozen=True)
-class Video:
-    """Entry of a list.
-
-    Args:
-        path: the video's file; the folder, if the video is a folder of pictures.
-        label: its class.
-        listed_at: place of the entry (`file:line`), for messages.
-        pictures: names of a folder's pictures in order, relative to `path`, joined by newlines, where the list names
-            them. One string, since a data set may have millions of pictures. "": the video is a file, or all pictures
-            of a folder in the natural order of their names.
-    """
-
-    path: str
-    label: int
-    listed_at: str
-    pictures: str = ""
-
-    @property
-    def picture_paths(self) -> list[str]:
-        """Full paths of the pictures that the list names; none if it names the file or folder alone."""
-        return [os.path.join(self.path, name) for name in self.pictures.split("\n")] if self.pictures else []
 
 
 def read_kinetics_list(
@@ -49,7 +32,7 @@ def read_kinetics_list(
     separator: str = " ",
     label_file: str = "",
     skip_rows: int = 0,
-) -> list[Video]:
+) -> VideoList:
     """Read a Kinetics-style list: a line `path label` for each video; empty lines and a header are skipped.
 
     The label is the text after the last separator, so that paths may have spaces. A path or a label may stand in
@@ -74,32 +57,39 @@ def read_kinetics_list(
         raise ValueError(
             f"{list_path}: separator must be a character or more, skip_rows 0 or more; got {separator!r}, {skip_rows}"
         )
+    check_regular(list_path, "a list of videos")
     if not g_pathmgr.isfile(list_path):
         raise FileNotFoundError(
             f"no list of videos at {list_path}; expected a text file with a line `{_form(separator)}` for each video"
         )
     labels = _Labels(label_file, read_label_names(label_file) if label_file else {})
-    # Not splitlines(), which also splits at characters that names of files may have.
-    lines = [(number, line.strip()) for number, line in enumerate(read_text(list_path).split("\n"), start=1)]
-    lines = [(number, line) for number, line in lines[skip_rows:] if line]
-    if lines and _is_header(lines[0][1], separator, labels):
-        del lines[0]
-    if not lines:
+    lines = _lines_with_text(list_path, skip_rows)
+    first_number, first_line = next(lines, (0, ""))
+    if first_line and _is_header(first_line, separator, labels):
+        first_number, first_line = next(lines, (0, ""))
+    if not first_line:
         raise ValueError(f"{list_path}: the list is empty; expected a line `{_form(separator)}` for each video")
-
-    first_number, first_line = lines[0]
     separator = _fitting_separator(first_line, separator, labels)
-    base = path_prefix or os.path.dirname(list_path)
-    videos = []
-    for number, line in lines:
-        listed_at = f"{list_path}:{number}"
-        pair = _parse_line(line, separator, labels)
-        if pair is None or pair[1] >= num_classes:
-            as_the_first = f" as in line {first_number}" if number != first_number else ""
-            raise ValueError(f"{listed_at}: {_describe_error(line, separator, labels, num_classes, as_the_first)}")
-        videos.append(Video(full_path(base, pair[0]), pair[1], listed_at))
-    _warn_of_duplicates(list_path, videos)
-    return videos
+    parser = _LineParser(list_path, separator, labels, num_classes, first_number)
+    folder = os.path.join(path_prefix or os.path.dirname(list_path), "")
+    # Where paths are absolute, they begin elsewhere.
+    is_relative = full_path(folder, first_line).startswith(folder)
+    packer, hashes = VideoPacker(folder if is_relative else "", f"{list_path}:"), array("q")
+    lines = chain([(first_number, first_line)], lines)
+    while chunk := list(islice(lines, _CHUNK)):
+        paths, classes, places = parser.parse(chunk, folder)
+        packer.add(paths, classes, places, [""] * len(paths))
+        hashes.extend(map(hash, paths))
+    _warn_of_duplicates(list_path, np.frombuffer(hashes, np.int64))
+    return packer.finish()
+
+
+def _lines_with_text(list_path: str, skip_rows: int) -> Iterator[tuple[int, str]]:
+    """Yield number and text of the lines that are not empty, without the space around them."""
+    for number, line in enumerate(islice(read_lines(list_path), skip_rows, None), start=skip_rows + 1):
+        if line := line.strip():
+            check_line(list_path, number, line)
+            yield number, line
 
 
 def write_list(path: str, entries: Iterable[tuple[str, int]]) -> None:
@@ -152,7 +142,7 @@ class _Labels:
             number = self.names.get(text, self.folded.get(text.casefold()))
             if number is not None:
                 return number
-        return int(text) if text.isdecimal() else None
+        return bounded_int(text) if text.isdecimal() else None
 
 
 def _readings(line: str, separator: str) -> Iterator[tuple[str, str]]:
@@ -192,6 +182,62 @@ def _parse_line(line: str, separator: str, labels: _Labels) -> tuple[str, int] |
     return pair
 
 
+@dataclass
+class _LineParser:
+    """Parser of a list's lines, all with one separator.
+
+    Args:
+        list_path: the list, for errors.
+        separator: text between path and label.
+        labels: labels of the list.
+        num_classes: number of classes.
+        first_number: number of the line that chose the separator, for errors.
+    """
+
+    list_path: str
+    separator: str
+    labels: _Labels
+    num_classes: int
+    first_number: int
+
+    def __post_init__(self) -> None:
+        # Classes by the texts of plain labels that have been met.
+        self._class_of: dict[str, int] = {}
+
+    def parse(self, lines: Iterable[tuple[int, str]], folder: str) -> tuple[list[str], list[int], list[str]]:
+        """Return the paths, classes and places of videos.
+
+        Args:
+            lines: number and text of each.
+            folder: folder of relative paths, with the separator at its end; "": they stay.
+
+        Raises:
+            ValueError: a line that has no path or class.
+        """
+        paths, classes, places = [], [], []
+        class_of, separator, prefix = self._class_of, self.separator, f"{self.list_path}:"
+        for number, line in lines:
+            path, _, label = line.rpartition(separator)
+            # Lines without quotes, whose label is as one before, are nearly all: `_parse` would return the same.
+            class_id = class_of.get(label, -1)
+            if class_id < 0 or not path or path[-1] in ",;" or path[-1].isspace() or '"' in line:
+                path, class_id = self._parse(number, line)
+                if not self.labels.names and label.isdecimal() and len(class_of) < _CHUNK and '"' not in line:
+                    class_of[label] = class_id
+            paths.append(folder + path if path[0] != "/" and "://" not in path else full_path(folder, path))
+            classes.append(class_id)
+            places.append(f"{prefix}{number}")
+        return paths, classes, places
+
+    def _parse(self, number: int, line: str) -> tuple[str, int]:
+        pair = _parse_line(line, self.separator, self.labels)
+        if pair is None or pair[1] >= self.num_classes:
+            as_the_first = f" as in line {self.first_number}" if number != self.first_number else ""
+            message = _describe_error(line, self.separator, self.labels, self.num_classes, as_the_first)
+            raise ValueError(f"{self.list_path}:{number}: {message}")
+        return pair
+
+
 def _fitting_separator(line: str, separator: str, labels: _Labels) -> str:
     """Return the separator that this line can be read with; else the one that leaves the shortest label to name."""
     choices = (separator, *(other for other in SEPARATORS if other != separator))
@@ -218,7 +264,8 @@ def _describe_error(line: str, separator: str, labels: _Labels, num_classes: int
     if not readings:
         return f"expected `{_form(separator)}`{as_the_first}, got {line!r}"
     if pair:
-        return f"{allowed}, got {pair[1]!r}" + (f" ({line!r})" if labels.names else "")
+        number = f"{pair[1]}" if pair[1] < 10**18 else "a number of more than 18 digits"
+        return f"{allowed}, got {number}" + (f" ({line!r})" if labels.names else "")
     texts = [label for _, label in readings]
     if labels.names:
         return f"label {texts[0]!r} is no name in {labels.file}{close_names(labels.names, *texts)}"
@@ -230,7 +277,7 @@ def _form(separator: str) -> str:
     return f"path{separator}label".replace("\t", "\\t")
 
 
-def _warn_of_duplicates(list_path: str, videos: Sequence[Video]) -> None:
-    count = len(videos) - len({video.path for video in videos})
+def _warn_of_duplicates(list_path: str, hashes: np.ndarray) -> None:
+    count = len(hashes) - len(np.unique(hashes))
     if count:
-        logger.warning("%s: %d of %d lines repeat a path of an earlier line", list_path, count, len(videos))
+        logger.warning("%s: %d of %d lines repeat a path of an earlier line", list_path, count, len(hashes))

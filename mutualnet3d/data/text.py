@@ -2,33 +2,94 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from iopath.common.file_io import g_pathmgr
 
+from mutualnet3d.files.regular import check_regular
+
 QUOTED = r'"(?:[^"]|"")*"'  # a text in double quotes, a quote inside it doubled
+_PART = 1 << 20  # bytes that are decoded at once
+_LONGEST_LINE = 1 << 13  # characters; a path has at most 4,096, and the ways to read a line grow with its square
 
 
 def read_text(path: str) -> str:
     """Return the text of a file, without the mark that some editors put first.
 
     Raises:
-        ValueError: it is not UTF-8; the message names the line.
+        ValueError: it is no file, or not UTF-8, or has a NUL byte; the message names the line.
     """
+    return "\n".join(read_lines(path))
+
+
+def read_lines(path: str) -> Iterator[str]:
+    """Yield the lines of a file, split at line feeds alone, without the mark that some editors put first.
+
+    str.splitlines also splits at characters that names of files may have.
+
+    Raises:
+        ValueError: see `read_text`; before the first line, wherever the fault is.
+    """
+    check_regular(path, "a text")
     with g_pathmgr.open(path, "rb") as file:
         raw: bytes = file.read()
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    parts = list(_parts(raw))
+    for start, stop in parts:
+        try:
+            raw[start:stop].decode()
+        except UnicodeDecodeError as error:
+            place = start + error.start
+            utf_16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            raise ValueError(
+                f"{path}:{_line_at(raw, place)}: the text must be UTF-8, got the byte 0x{raw[place]:02x} "
+                f"({error.reason})" + ("; it looks like UTF-16" if utf_16 else "")
+            ) from error
+    nul = raw.find(b"\0")
+    if nul >= 0:
         raise ValueError(
-            f"{path}:{line}: the text must be UTF-8, got the byte 0x{raw[error.start]:02x} ({error.reason})"
-        ) from error
+            f"{path}:{_line_at(raw, nul)}: the text must be UTF-8 without NUL bytes; UTF-16 has many of them"
+        )
+    return (line for start, stop in parts for line in raw[start:stop].decode().split("\n"))
+
+
+def _line_at(raw: bytes, place: int) -> int:
+    return raw.count(b"\n", 0, place) + 1
+
+
+def _parts(raw: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of parts of whole lines, without the line feeds between them: all decoded at once, a text
+    would take up to 4 bytes for each of its own."""
+    start = 0
+    while (stop := raw.find(b"\n", start + _PART)) >= 0:
+        yield start, stop
+        start = stop + 1
+    yield start, len(raw)
+
+
+def check_line(path: str, number: int, line: str) -> None:
+    """Refuse a line that is longer than any path and name together can be.
+
+    Raises:
+        ValueError: it is; the message names file and line.
+    """
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(
+            f"{path}:{number}: a line may have {_LONGEST_LINE} characters, this one has {len(line)}; it begins with "
+            f"{line[:40]!r}"
+        )
+
+
+def bounded_int(digits: str) -> int:
+    """Return the number that decimal digits stand for; 10**18 for any larger: Python refuses to read the longest."""
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) <= 18 else 10**18
 
 
 def parse_json(path: str, text: str, object_pairs_hook: Callable[[list[Any]], Any] | None = None) -> Any:
@@ -38,9 +99,15 @@ def parse_json(path: str, text: str, object_pairs_hook: Callable[[list[Any]], An
         ValueError: it is not JSON; the message names file and line.
     """
     try:
-        return json.loads(text, object_pairs_hook=object_pairs_hook)
+        return json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_json_int)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: the file must be JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: the file must be JSON of few levels; it is nested too deep to be read") from error
+
+
+def _json_int(digits: str) -> int:
+    return -bounded_int(digits[1:]) if digits.startswith("-") else bounded_int(digits)
 
 
 def full_path(base: str, path: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,33 @@ def test_label_names_that_cannot_be(tmp_path, name, text, message):
 def test_label_names_of_the_demo_data(tmp_path):
     text = json.dumps(dict(enumerate(["left", "right"])), indent=1)
     assert read_label_names(write(tmp_path, text, "classes.json")) == {"left": 0, "right": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", b"a\nb\0\n", r"a\.txt:2: the text must be UTF-8 without NUL bytes"),
+        ("a.txt", "a\n".encode("utf-16"), r"a\.txt:1: the text must be UTF-8.*it looks like UTF-16"),
+        (
+            "a.txt",
+            "0 a\n" + "9" * 5000 + " b\n",
+            r"a\.txt: ids of 2 names .* got 10{18} for 'b'",
+        ),
+        ("a.json", '{"a": 0, "b": ' + "9" * 5000 + "}", r"a\.json: ids of 2 names .* got 10{18} for 'b'"),
+        ("a.json", '{"a": 0, "b": "-' + "9" * 5000 + '"}', r"a\.json: ids of 2 names .* got -10{18} for 'b'"),
+        ("a.json", '["a", "\\ud800"]', r"a\.json: names must be text, got '\\ud800' for the id 1, half a character"),
+        ("a.json", "[" * 100_000, r"a\.json: the file must be JSON of few levels"),
+        ("a.txt", "a\n" + "a 1 " * 2_000_000, r"a\.txt:2: a line may have 8192 characters, this one has 7999999"),
+    ],
+)
+def test_hostile_label_names(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read_label_names(write(tmp_path, text, name))
+    assert len(str(caught.value)) < 600
+
+
+def test_label_files_that_are_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "a FIFO"), (tmp_path, "a folder")):
+        with pytest.raises(ValueError, match=f"{path}: a file of label names must be a file; this is {kind}"):
+            read_label_names(str(path))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mutualnet3d.data import lists
 from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
 
 
@@ -240,3 +241,72 @@ def test_names_that_no_list_can_hold(tmp_path):
     with pytest.raises(ValueError, match=r"'\\udcff\.mp4': a list is UTF-8, and this name is not; rename the file"):
         write_list(str(tmp_path / "a.csv"), [("\udcff.mp4", 0)])
     assert list(tmp_path.iterdir()) == []
+
+
+class Forgetful(dict):
+    """Dictionary that has nothing: each line is then read the long way."""
+
+    def __setitem__(self, key, value):
+        pass
+
+
+ends = st.sampled_from(["0", "1", "2", "01", "٣", "9", "x", "run", "", "10" * 200, "1" * 5_000])
+rows = st.one_of(
+    st.builds("{}{}{}".format, st.sampled_from(["a.mp4", "/b", "s3://c", "d e", "a.mp4", '"q"', "x,"]), paths, ends),
+    st.builds("{}.mp4 {}".format, st.integers(0, 3), st.integers(0, 2)),
+)
+
+
+@given(st.lists(rows, min_size=1, max_size=8), st.sampled_from(", \t"), st.booleans(), st.sampled_from(["", "/v"]))
+def test_lines_read_by_their_known_label_are_those_read_in_full(rows, separator, has_names, prefix):
+    with TemporaryDirectory() as folder:
+        names = write(Path(folder), "zero\nrun\nmp4 1\n", "names.txt") if has_names else ""
+        path = write(Path(folder), "\n".join(rows).encode())
+
+        def outcome():
+            try:
+                return list(read_kinetics_list(path, 4, prefix, separator, names))
+            except ValueError as error:
+                return str(error)
+
+        quick = outcome()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                lists._LineParser, "__post_init__", lambda self: object.__setattr__(self, "_class_of", Forgetful())
+            )
+            assert outcome() == quick
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a.mp4 1\nb\0.mp4 1\n", r"train\.csv:2: the text must be UTF-8 without NUL bytes; UTF-16 has many of them"),
+        (
+            "a.mp4 1\n".encode("utf-16"),
+            r"train\.csv:1: .* got the byte 0xff .*; it looks like UTF-16",
+        ),
+        ("a.mp4 1\n".encode("utf-16-le"), r"train\.csv:1: the text must be UTF-8 without NUL bytes"),
+        (b"a.mp4 1\n\xed\xa0\x80.mp4 1\n", r"train\.csv:2: the text must be UTF-8, got the byte 0xed"),
+        (f"a.mp4 {10**400}", r"train\.csv:1: label must be a class from 0 to 2, got a number of more than 18 digits$"),
+        ("a 1\na " + "9" * 5000, r"train\.csv:2: label must be a class from 0 to 2, got a number of more than 18"),
+        (
+            "a 1\n" + "a " * 50_000_000,
+            r"train\.csv:2: a line may have 8192 characters, this one has 99999999; it",
+        ),
+    ],
+)
+def test_lists_that_are_none(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read(tmp_path, text)
+    assert len(str(caught.value)) < 600
+
+
+def test_numbers_with_many_zeros_and_line_ends_of_windows(tmp_path):
+    assert read(tmp_path, f"\ufeffa.mp4 {'0' * 5000}1\r\nb.mp4 2\r\n") == [("/v/a.mp4", 1), ("/v/b.mp4", 2)]
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "a FIFO"), (tmp_path, "a folder")):
+        with pytest.raises(ValueError, match=f"{path}: a list of videos must be a file; this is {kind}"):
+            read_kinetics_list(str(path), 2)

@@ -30,7 +30,7 @@ def shapes_at(step):
 @pytest.fixture(scope="module")
 def mixed_videos(tiny_data, tmp_path_factory):
     """16 videos, of which 3 are broken in different ways."""
-    videos = read_kinetics_list(str(tiny_data / "train.csv"), 2)
+    videos = list(read_kinetics_list(str(tiny_data / "train.csv"), 2))
     folder = tmp_path_factory.mktemp("broken")
     contents = (b"", b"no video", Path(videos[0].path).read_bytes()[:200])
     for index, content in zip(BAD, contents, strict=True):

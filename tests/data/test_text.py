@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from mutualnet3d.data.text import close_names, full_path, parse_json, read_text, unquoted
+from mutualnet3d.data.text import (
+    bounded_int,
+    check_line,
+    close_names,
+    full_path,
+    parse_json,
+    read_lines,
+    read_text,
+    unquoted,
+)
 
 
 def test_text_without_its_mark_and_an_error_that_names_the_line(tmp_path):
@@ -12,6 +21,26 @@ def test_text_without_its_mark_and_an_error_that_names_the_line(tmp_path):
     path.write_bytes(b"one\ntwo\n\xff\n")
     with pytest.raises(ValueError, match=r"a\.txt:3: the text must be UTF-8, got the byte 0xff \(invalid start byte\)"):
         read_text(str(path))
+
+
+def test_lines_are_those_of_the_whole_text(tmp_path, monkeypatch):
+    text = "é\u2028\n\n" + "\n".join("ab"[: number % 3] for number in range(50)) + "\n"
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    for size in (0, 1, 7, 1 << 20):
+        monkeypatch.setattr("mutualnet3d.data.text._PART", size)
+        assert list(read_lines(str(tmp_path / "a.txt"))) == text.split("\n")
+        assert read_text(str(tmp_path / "a.txt")) == text
+    (tmp_path / "b.txt").write_bytes(b"")
+    assert list(read_lines(str(tmp_path / "b.txt"))) == [""]
+    with pytest.raises(ValueError, match=r"a text must be a file; this is a folder"):
+        read_lines(str(tmp_path))
+
+
+def test_bounds():
+    assert [bounded_int(digits) for digits in ("007", "0" * 5000, "9" * 18, "9" * 19)] == [7, 0, 10**18 - 1, 10**18]
+    check_line("a.txt", 1, "x" * 8192)
+    with pytest.raises(ValueError, match=r"^a\.txt:1: a line may have 8192 characters, this one has 8193"):
+        check_line("a.txt", 1, "x" * 8193)
 
 
 def test_json():
