@@ -27,6 +27,15 @@ class VideoEncodeError(RuntimeError):
     """Pictures that the encoder does not take. The message names the file and the cause."""
 
 
+def is_of_memory(error: BaseException | None) -> bool:
+    """Return True for an error whose cause, at any depth, is that there is not enough memory."""
+    while error is not None:
+        if isinstance(error, MemoryError) or "not enough memory" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
 def too_late(name: str, timeout: float) -> VideoDecodeError:
     """Return the error of a video that was not decoded within `timeout` seconds."""
     return VideoDecodeError(f"{name}: not decoded within {timeout:g} s")
