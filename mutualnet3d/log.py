@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -52,6 +53,21 @@ class _TerminalHandler(logging.Handler):
         sys.stdout.flush()
 
 
+class _FileHandler(logging.FileHandler):
+    """Writes lines to a file. A line that cannot be written is an error: logging would print a traceback for each and
+    go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, self.baseFilename) from error
+        super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # of lines whose error was raised before
+            super().close()
+
+
 def setup_logging(output_dir: str, rank: int = 0) -> None:
     """Send the log to standard output and to `output_dir`/log.txt, appending; debug lines to the file alone. A second
     call moves the file. Other ranks than 0 print their warnings to standard error and write no file.
@@ -77,7 +93,7 @@ def setup_logging(output_dir: str, rank: int = 0) -> None:
         return
     _end_last_line(os.path.join(output_dir, "log.txt"), lambda line: True)
     formatter = PrintableFormatter("[%(asctime)s] %(message)s", datefmt="%m-%d %H:%M:%S")
-    terminal, file = _TerminalHandler(), logging.FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")
+    terminal, file = _TerminalHandler(), _FileHandler(os.path.join(output_dir, "log.txt"), encoding="utf-8")
     terminal.setLevel(logging.INFO)
     for handler in (terminal, file):
         handler.setFormatter(formatter)
@@ -96,13 +112,20 @@ class JsonLines:
         self.sinks: list[Records] = []
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append a record; numbers that are not finite become null."""
+        """Append a record; numbers that are not finite become null.
+
+        Raises:
+            OSError: it cannot be written; the file is named.
+        """
         if not _is_main:
             return
-        _end_last_line(self.path, _is_record)
         # Opened again for each record, a few per second at most: a killed run leaves nothing unflushed.
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(simplejson.dumps(record, ignore_nan=True) + "\n")
+        try:
+            _end_last_line(self.path, _is_record)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(simplejson.dumps(record, ignore_nan=True) + "\n")
+        except OSError as error:  # a full disk does not name the file
+            raise OSError(error.errno, error.strerror, self.path) from error
         for sink in self.sinks:
             sink.write(record)
 

@@ -87,12 +87,14 @@ IMPORTS_IN_CIRCLES = {  # (module, imported module) -> reason
 }
 WITHOUT_TEST: dict[str, str] = {}  # path -> reason
 TESTS_OF_NO_MODULE = {  # path -> reason
+    "cli/test_failing_commands.py": "whole commands that fail, each in another way",
     "config/test_recipes.py": "of the YAML files in configs/",
     "engine/test_cuda.py": "of all that needs a GPU",
     "models/test_families.py": "the same tests for the networks of every module",
     "runner/test_failing_runs.py": "whole runs that fail, each at another place",
     "runner/test_training_data.py": "whole runs that share data as users have them",
     "runner/test_training_processes.py": "whole runs in several processes",
+    "runner/test_training_without_clips.py": "whole runs whose clips do not come",
     "test_architecture.py": "of docs/architecture.md",
     "test_docs.py": "of the commands in README, INSTALL and docs/",
     "test_examples.py": "of examples/",

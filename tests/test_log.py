@@ -135,3 +135,12 @@ def test_a_line_of_text_is_not_glued_to_one_that_was_cut_off(tmp_path):
     first, second = (tmp_path / "log.txt").read_text().splitlines()
     assert first == "[11-27 06:27:10] step 1/4, ep"
     assert second.endswith("] resumed")
+
+
+@pytest.mark.parametrize("name", ["log.txt", "log.jsonl"])
+def test_a_log_that_cannot_be_written_is_an_error_with_its_name(name, tmp_path):
+    (tmp_path / name).symlink_to("/dev/full")
+    setup_logging(str(tmp_path))
+    write = {"log.txt": logger.info, "log.jsonl": JsonLines(str(tmp_path / name)).write}[name]
+    with pytest.raises(OSError, match=rf"No space left on device: '.*{name}'"):
+        write({"kind": "train"})

@@ -12,6 +12,7 @@ import argparse
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.files.output import check_output_file
 from mutualnet3d.log import printable
 
 
@@ -43,4 +44,10 @@ def run(args: argparse.Namespace) -> int:
     return 0 if summary.all_ok else 1
 
 
-main = Command(__doc__, add_arguments, run, output_files=("output", "clean_list"))
+main = Command(
+    __doc__,
+    add_arguments,
+    run,
+    catches_sigterm=True,
+    outputs={"output": check_output_file, "clean_list": check_output_file},
+)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FrameType
 
-from mutualnet3d.files.output import check_output_file
 from mutualnet3d.log import PrintableFormatter, logger, printable
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # a shell's status for a command that Ctrl-C ended
+EXIT_TERMINATED = 143  # for one that SIGTERM ended
 EXIT_NO_READER = 1
 
 # Exceptions with a message for users: one line, without a traceback.
@@ -33,9 +35,11 @@ class Command:
         errors: exceptions that become one line and `EXIT_ERROR`. With `OSError` among them a closed pipe at standard
             output ends the command without a word.
         interrupted: line for Ctrl-C, from the arguments.
-        catches_sigterm: True to treat SIGTERM like Ctrl-C, so that it leaves no half-written file.
+        catches_sigterm: True to treat SIGTERM like Ctrl-C, with `EXIT_TERMINATED`, so that it leaves no half-written
+            file and no process.
         is_intermixed: True to allow positional words on both sides of options.
-        output_files: arguments that name files to be written; they are checked before the command's work.
+        outputs: check of each option that names an output, by the argument's name: functions of `files/output.py`, or
+            of its path and option. They are called before the command's work, for the options that are given.
     """
 
     description: str | None
@@ -45,7 +49,7 @@ class Command:
     interrupted: Callable[[argparse.Namespace], str] = lambda args: "interrupted"
     catches_sigterm: bool = False
     is_intermixed: bool = False
-    output_files: tuple[str, ...] = ()
+    outputs: Mapping[str, Callable[[str, str], None]] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -77,31 +81,37 @@ class Command:
     def __call__(self, words: Sequence[str] | None = None, prog: str | None = None) -> int:
         args = self.parse(words, prog)
         try:
-            for name in self.output_files:
-                if path := getattr(args, name):
-                    check_output_file(path, f"--{name.replace('_', '-')}")
+            for name, check in self.outputs.items():
+                path = getattr(args, name)
+                if path is not None and (path or self.parser().get_default(name) is None):  # "" may be the default
+                    check(path, f"--{name.replace('_', '-')}")
             with _sigterm_as_ctrl_c() if self.catches_sigterm else nullcontext():
                 status = self.run(args)
                 sys.stdout.flush()  # now, where a closed pipe is caught
                 return status
         except self.errors as error:
             if isinstance(error, BrokenPipeError):  # nobody reads on, for example `| head`
-                # Python would print the error again when it flushes standard output at its end.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                drop_output()
                 return EXIT_NO_READER
             return report(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             logger.debug("interrupted", exc_info=True)
             print(self.interrupted(args), file=sys.stderr)
-            return EXIT_INTERRUPTED
+            return EXIT_TERMINATED if isinstance(error, _Terminated) else EXIT_INTERRUPTED
 
 
 def report(error: Exception) -> int:
     """Print an error in one line, its traceback into the log file alone; return `EXIT_ERROR`."""
-    logger.debug("stopped", exc_info=error)
+    with contextlib.suppress(OSError):  # a log that cannot be written may be the error itself
+        logger.debug("stopped", exc_info=error)
     text = printable(str(error), keep="\n")
     print(f"error: {text}", file=sys.stderr)
     return EXIT_ERROR
+
+
+def drop_output() -> None:
+    """Send standard output nowhere, after its reader has gone: Python would print that error again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def log_to_terminal(with_time: bool = True) -> None:
@@ -113,9 +123,17 @@ def log_to_terminal(with_time: bool = True) -> None:
     logger.setLevel(logging.INFO)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command
+from mutualnet3d.files.output import checker_of_folder
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -75,4 +76,11 @@ def _progress(bar: tqdm) -> Callable[[int, int], None]:
     return show
 
 
-main = Command(__doc__, add_arguments, run)
+_FILES = ("train.csv", "val.csv", "test.csv", "classes.json", "moving_shapes.json")
+main = Command(
+    __doc__,
+    add_arguments,
+    run,
+    catches_sigterm=True,
+    outputs={"output": checker_of_folder(_FILES, ("train", "val"))},
+)

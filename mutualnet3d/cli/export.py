@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command
 from mutualnet3d.cli.names import FORMATS
+from mutualnet3d.files.output import check_new_folder
 
 if TYPE_CHECKING:
     from mutualnet3d.runner.quantizing import Quantized
@@ -45,10 +46,6 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    if not args.output:
-        raise ValueError("--output is empty; expected a folder that is not there yet")
-    if os.path.lexists(args.output):  # now: the steps below take their time
-        raise FileExistsError(f"{args.output} is there already; a bundle is written to a new folder")
 
     from mutualnet3d.deploy.export import export, front_of
     from mutualnet3d.deploy.load import load_checkpoint_networks
@@ -110,4 +107,6 @@ def _interrupted(args: argparse.Namespace) -> str:
     return f"interrupted; {args.output if is_written else 'nothing'} is written"
 
 
-main = Command(__doc__, add_arguments, run, interrupted=_interrupted, catches_sigterm=True)
+main = Command(
+    __doc__, add_arguments, run, interrupted=_interrupted, catches_sigterm=True, outputs={"output": check_new_folder}
+)

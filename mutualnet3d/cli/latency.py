@@ -15,6 +15,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from mutualnet3d.cli.command import Command
+from mutualnet3d.files.output import checker_of_stem
 
 if TYPE_CHECKING:
     from mutualnet3d.results.query_table import QueryTable
@@ -78,4 +79,6 @@ def _compared(before: QueryTable, after: QueryTable) -> str:
     )
 
 
-main = Command(__doc__, add_arguments, run, output_files=("output",))
+main = Command(
+    __doc__, add_arguments, run, outputs={"output": checker_of_stem((".json", ".csv"), replaces_extension=True)}
+)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 from mutualnet3d.cli.command import Command
+from mutualnet3d.files.output import checker_of_folder
 from mutualnet3d.log import printable
 
 
@@ -39,4 +40,5 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-main = Command(__doc__, add_arguments, run)
+_FILES = ("train.csv", "val.csv", "test.csv", "labels.json", "missing.csv")
+main = Command(__doc__, add_arguments, run, outputs={"output": checker_of_folder(_FILES)})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli.command import Command
 from mutualnet3d.cli.names import COSTS, PAPER_NETWORKS
+from mutualnet3d.files.output import checker_of_stem
 
 if TYPE_CHECKING:
     from mutualnet3d.plots.curves import Curve
@@ -122,4 +123,4 @@ def _views(tables: dict[str, QueryTable], paper: PaperResults | None) -> str:
     return next(iter(views.values()), paper.views if paper else "")
 
 
-main = Command(__doc__, add_arguments, run)
+main = Command(__doc__, add_arguments, run, outputs={"output": checker_of_stem([f".{name}" for name in SUFFIXES])})

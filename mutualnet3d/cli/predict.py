@@ -186,4 +186,4 @@ def _write(text: str, file: TextIO) -> None:
     file.flush()
 
 
-main = Command(__doc__, add_arguments, run, is_intermixed=True)
+main = Command(__doc__, add_arguments, run, catches_sigterm=True, is_intermixed=True)

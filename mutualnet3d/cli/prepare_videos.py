@@ -12,6 +12,7 @@ import argparse
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.files.output import checker_of_folder
 from mutualnet3d.log import printable
 
 
@@ -54,4 +55,4 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
-main = Command(__doc__, add_arguments, run)
+main = Command(__doc__, add_arguments, run, catches_sigterm=True, outputs={"output": checker_of_folder(["failed.csv"])})

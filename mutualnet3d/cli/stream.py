@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.files.output import check_output_file
 
 if TYPE_CHECKING:
     from mutualnet3d.deploy import Predictor
@@ -188,5 +189,5 @@ main = Command(
     run,
     interrupted=lambda args: "interrupted; nothing is written",
     catches_sigterm=True,
-    output_files=("output", "trace_plot"),
+    outputs={"output": check_output_file, "trace_plot": check_output_file},
 )

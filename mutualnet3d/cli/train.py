@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mutualnet3d.cli.command import EXIT_ERROR, Command, report
+from mutualnet3d.cli.command import EXIT_ERROR, Command, drop_output, report
 from mutualnet3d.cli.options import add_cfg
 from mutualnet3d.log import logger
 
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace, command: str) -> int:
         command: name of the command, a key of `OVERRIDES`.
 
     Raises:
-        ValueError, FileNotFoundError, ModuleNotFoundError, FloatingPointError: the config, the data or the environment
-            is wrong, or a loss is not finite.
+        ValueError, OSError, ModuleNotFoundError, FloatingPointError: the config, the data or the environment is wrong,
+            a file cannot be written, or a loss is not finite.
         Interrupted: a signal asked the run to leave.
     """
     if sys.__stderr__ is not None:
@@ -105,6 +105,9 @@ def run(args: argparse.Namespace, command: str) -> int:
     except DataAway as error:
         report(error)
         return EXIT_AGAIN
+    except BrokenPipeError as error:
+        drop_output()
+        return report(BrokenPipeError(f"nobody reads the log at standard output any more ({error})"))
     except Interrupted as left:
         print(f"stopped by {left}", file=sys.stderr)
         raise
@@ -176,7 +179,7 @@ def _run(cfg: CfgNode, launch: Launch) -> int:
 
 def make_command(description: str | None, name: str) -> Command:
     """Return the command `name`, a key of `OVERRIDES`. Other exceptions than a user's keep their traceback."""
-    errors = (ValueError, FileNotFoundError, ModuleNotFoundError, FloatingPointError)
+    errors = (ValueError, OSError, ModuleNotFoundError, FloatingPointError)
     return Command(description, add_arguments, partial(run, command=name), errors=errors)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from mutualnet3d.engine.checkpoint import save_checkpoint
-from mutualnet3d.files.atomic import TEMPORARY_SUFFIX, link_atomically
+from mutualnet3d.files.atomic import TEMPORARY_SUFFIX, WriteError, link_atomically
 from mutualnet3d.log import logger
 
 Loaded = TypeVar("Loaded")
@@ -24,13 +24,15 @@ class CheckpointFolder:
     Args:
         output_dir: folder of the run.
         num_kept: number of newest checkpoints that are kept, and of those of epochs.
+        before_save: function that raises an error if this run must not write any more; None: it may always.
     """
 
     BEST = "best.pyth"
     _NAME = re.compile(r"checkpoint_(?:epoch_\d+_)?step_(\d{1,18})\.pyth")
 
-    def __init__(self, output_dir: str, num_kept: int = 3):
+    def __init__(self, output_dir: str, num_kept: int = 3, before_save: Callable[[], object] | None = None):
         self.folder, self.num_kept = os.path.join(output_dir, "checkpoints"), num_kept
+        self.before_save = before_save
 
     def newest_first(self) -> list[str]:
         """Return the paths of all checkpoints by their steps, without the best one, which is or was one of them."""
@@ -72,14 +74,25 @@ class CheckpointFolder:
             step: number of steps done.
             epoch: number of epochs done, if it is one of an epoch's.
             is_best: True to make it `best.pyth` too.
+
+        Raises:
+            WriteError: the disk is full; the message names the newest checkpoint that is whole.
         """
+        if self.before_save is not None:
+            self.before_save()
         name = (
             f"checkpoint_step_{step:08d}.pyth"
             if epoch is None
             else f"checkpoint_epoch_{epoch:05d}_step_{step:08d}.pyth"
         )
         path = os.path.join(self.folder, name)
-        save_checkpoint(path, content)
+        try:
+            save_checkpoint(path, content)
+        except WriteError as error:
+            whole = self.newest()
+            kept = f"the newest whole checkpoint is {whole}" if whole else "there is no checkpoint yet"
+            error.args = (f"{error}; {kept}",)
+            raise
         if is_best:
             link_atomically(path, os.path.join(self.folder, self.BEST))
         newest = [os.path.basename(newer) for newer in self.newest_first()]

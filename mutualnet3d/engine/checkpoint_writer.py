@@ -28,9 +28,9 @@ class BackgroundWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
             self.wait()
-        except OSError:
+        except Exception:
             if error is None:
-                raise  # otherwise the error of the block itself is the one to report
+                raise  # otherwise the error of the block itself is the first cause, whatever this one is
         finally:
             self._pool.shutdown()
 
@@ -43,7 +43,7 @@ class BackgroundWriter:
         """Copy `content` and write the copy in the background, after the file before it.
 
         Raises:
-            OSError: the file before it could not be written.
+            WriteError: the disk was full when the file before was written; any error of `write`.
         """
         self.wait()
         self._pending = self._pool.submit(self._write, copied(content), _event(content), args)
@@ -52,7 +52,7 @@ class BackgroundWriter:
         """Wait for the file that is being written, and return its path; None if there is none.
 
         Raises:
-            OSError: it could not be written.
+            WriteError: the disk was full; any error of `write`.
         """
         pending, self._pending = self._pending, None
         return None if pending is None else pending.result()

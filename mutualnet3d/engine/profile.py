@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
+import tempfile
+from functools import partial
+from typing import IO
 
 import torch
 
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
+from mutualnet3d.files.atomic import write_atomically, write_text
 from mutualnet3d.log import logger
 
 # Steps before the profiled ones: the first steps compile kernels and fill caches.
@@ -39,11 +45,16 @@ class Profile(Hook):
 
     def _write(self, profiler: torch.profiler.profile, first: int, last: int) -> None:
         profiler.stop()
-        os.makedirs(self.folder, exist_ok=True)
         name = os.path.join(self.folder, f"steps_{first + 1:08d}_{last + 1:08d}")
-        profiler.export_chrome_trace(f"{name}.json.gz")
+        with tempfile.NamedTemporaryFile(suffix=".json") as plain:
+            profiler.export_chrome_trace(plain.name)
+            write_atomically(f"{name}.json.gz", partial(_compress, plain.name))
         order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = profiler.key_averages().table(sort_by=order, row_limit=30)
-        with open(f"{name}.txt", "w", encoding="utf-8") as file:
-            file.write(table)
+        write_text(f"{name}.txt", table)
         logger.info("profiled steps %d to %d: %s.txt, %s.json.gz", first + 1, last + 1, name, name)
+
+
+def _compress(path: str, target: IO[bytes]) -> None:
+    with open(path, "rb") as source, gzip.open(target, "wb") as compressed:
+        shutil.copyfileobj(source, compressed)

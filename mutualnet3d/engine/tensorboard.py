@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mutualnet3d.files.atomic import disk_errors_named
+
 # The networks of a step by their place; random widths would make a curve of each point.
 _PLACES = ("full", "narrowest")
 
@@ -28,10 +30,19 @@ class TensorBoardRecords:
             raise ModuleNotFoundError(
                 f"TENSORBOARD.ENABLE needs tensorboard: pip install 'mutualnet3d[tensorboard]' ({error})"
             ) from error
+        self.folder = folder
         self.writer = SummaryWriter(folder, purge_step=start_step or None)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Write a record of training or validation; others are left out."""
+        """Write a record of training or validation; others are left out.
+
+        Raises:
+            WriteError: the disk is full.
+        """
+        with disk_errors_named(self.folder):
+            self._write(record)
+
+    def _write(self, record: dict[str, Any]) -> None:
         step = record.get("step")
         if step is None or record["kind"] not in ("train", "validation"):
             return

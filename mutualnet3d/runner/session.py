@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import resource
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,7 +18,8 @@ from mutualnet3d.data.build_split import Split, read_split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
 from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
-from mutualnet3d.files.atomic import write_text
+from mutualnet3d.files.atomic import remove_unfinished, write_text
+from mutualnet3d.files.folder_lock import FolderLock, is_running
 from mutualnet3d.files.output import check_output_file, check_output_folder
 from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model
@@ -30,6 +32,9 @@ from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, union_of_shapes
 # oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
 # again makes the demo's training step 1.2 times as long. Read when the first convolution runs.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
+# Open files of a process with loader workers, and of each worker's tensors that are on their way, with room to spare.
+_FILES, _FILES_OF_WORKER = 64, 32
+_MOST_FILES = 65536  # some programs go through all files that they may have
 
 
 class Session:
@@ -38,6 +43,7 @@ class Session:
     Args:
         cfg: config of the run.
         launch: place of this process in its job, which it has joined.
+        lock: lock of OUTPUT_DIR, whose notices are logged; None: there are none.
 
     Attributes:
         shard: this process's part of the work.
@@ -49,13 +55,14 @@ class Session:
         bad_videos: file of missing and bad videos.
     """
 
-    def __init__(self, cfg: CfgNode, launch: Launch):
+    def __init__(self, cfg: CfgNode, launch: Launch, lock: FolderLock | None = None):
         self.cfg, self.launch = cfg, launch
         self.shard = Shard(distributed.rank(), distributed.world_size())
         is_main = self.shard.rank == 0
-        if is_main:
-            _check_outputs(cfg.OUTPUT_DIR)
+        provide_descriptors(cfg.DATA_LOADER.NUM_WORKERS)
         setup_logging(cfg.OUTPUT_DIR, self.shard.rank)
+        for notice in lock.notices if lock else ():
+            logger.info("%s", notice)
         self.records = JsonLines(os.path.join(cfg.OUTPUT_DIR, "log.jsonl"))
         self.bad_videos = BadVideoFile(os.path.join(cfg.OUTPUT_DIR, "bad_videos.csv"), is_writer=is_main)
         if is_main:
@@ -169,18 +176,84 @@ class Session:
         split.bad.merge(entry for entries in distributed.gather(split.bad.new_entries()) for entry in entries)
 
 
-def _check_outputs(folder: str) -> None:
+@contextmanager
+def holding_outputs(cfg: CfgNode) -> Iterator[FolderLock | None]:
+    """Context in which OUTPUT_DIR is this job's: its first process holds the lock, and has checked before that the run
+    can write its files. Testing holds it too, since both write logs, config and bad videos.
+
+    Yields:
+        The lock; None on other processes than the first.
+
+    Raises:
+        ValueError: OUTPUT_DIR, or one of its files, cannot be written, or another run holds it.
+    """
+    if not distributed.is_main():
+        yield None
+        return
+    _check_outputs(cfg)
+    with FolderLock(cfg.OUTPUT_DIR, *job_of(os.environ)) as lock:
+        for name in remove_unfinished(cfg.OUTPUT_DIR, is_running):
+            lock.notices.append(f"removed {name}, which a killed process had not finished")
+        yield lock
+
+
+def job_of(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Return the name of the job that this process is of, and the number of its starts before this one; "" and 0 for a
+    process that neither SLURM nor torchrun has named."""
+    if environ.get("SLURM_JOB_ID"):
+        return f"SLURM job {environ['SLURM_JOB_ID']}", _count(environ.get("SLURM_RESTART_COUNT"))
+    if environ.get("TORCHELASTIC_RUN_ID", "none") != "none":
+        return f"torchrun {environ['TORCHELASTIC_RUN_ID']}", _count(environ.get("TORCHELASTIC_RESTART_COUNT"))
+    return "", 0
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdecimal() else 0
+
+
+def _check_outputs(cfg: CfgNode) -> None:
     """Refuse a folder that a run cannot write its files into.
 
     Raises:
         ValueError: OUTPUT_DIR, or one of its files, cannot be written.
     """
+    folder = cfg.OUTPUT_DIR
     check_output_folder(folder, "OUTPUT_DIR")
-    for name in ("log.txt", "log.jsonl", "bad_videos.csv", "config.yaml"):
+    names = ["log.txt", "log.jsonl", "bad_videos.csv", "config.yaml"]
+    if cfg.TEST.ENABLE:
+        names += ["calibrated.pyth", "query_table.json", "query_table.csv", "query_table.md", "class_accuracy.csv"]
+        if cfg.TEST.SAVE_RESULTS_PATH:
+            check_output_file(os.path.join(folder, cfg.TEST.SAVE_RESULTS_PATH), "TEST.SAVE_RESULTS_PATH")
+    for name in names:
         check_output_file(os.path.join(folder, name), "OUTPUT_DIR")
-    checkpoints = os.path.join(folder, "checkpoints")
-    if os.path.lexists(checkpoints):
-        check_output_folder(checkpoints, "OUTPUT_DIR")
+    if cfg.TRAIN.ENABLE:
+        check_output_folder(os.path.join(folder, "checkpoints"), "OUTPUT_DIR")
+        if cfg.PROFILE_STEPS:
+            check_output_folder(os.path.join(folder, "profile"), "OUTPUT_DIR")
+        if cfg.TENSORBOARD.ENABLE:
+            log_dir = cfg.TENSORBOARD.LOG_DIR or os.path.join(folder, "tensorboard")
+            check_output_folder(log_dir, "TENSORBOARD.LOG_DIR" if cfg.TENSORBOARD.LOG_DIR else "OUTPUT_DIR")
+
+
+def provide_descriptors(num_workers: int) -> None:
+    """Raise this process's limit of open files, to 65,536 if it may; loader workers inherit it.
+
+    Each tensor on its way from a worker is an open file. A worker that can open none loses a batch without a word to
+    the process that waits for it.
+
+    Raises:
+        OSError: the limit is too low for so many workers.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    least = _FILES + _FILES_OF_WORKER * num_workers if num_workers else 0
+    if hard != resource.RLIM_INFINITY and hard < least:
+        raise OSError(
+            f"Too many open files would be needed: this process may open {hard} (ulimit -Hn), and "
+            f"{num_workers} loader workers need {least}; raise the limit, or take fewer DATA_LOADER.NUM_WORKERS"
+        )
 
 
 def on_main(make: Callable[[], bytes]) -> bytes:

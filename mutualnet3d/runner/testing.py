@@ -30,7 +30,7 @@ from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.results.view_scores import Accuracy
 from mutualnet3d.runner.build_space import build_test_space, configs_to_test
 from mutualnet3d.runner.reports import write_reports
-from mutualnet3d.runner.session import Session
+from mutualnet3d.runner.session import Session, holding_outputs
 from mutualnet3d.shapes import ClipShape
 
 
@@ -44,8 +44,8 @@ def test(cfg: CfgNode, launch: Launch | None = None) -> QueryTable | None:  # no
     Raises:
         Interrupted: a signal asked the process to leave.
     """
-    with Signals():
-        return _test(Session(cfg, launch or Launch()))
+    with Signals(), holding_outputs(cfg) as lock:
+        return _test(Session(cfg, launch or Launch(), lock))
 
 
 test.__test__ = False  # type: ignore[attr-defined] # not a test case, whatever its name starts with

@@ -21,6 +21,7 @@ from mutualnet3d.engine.optim import linear_scaling
 from mutualnet3d.engine.preemption import Interrupted, PreemptionHook, Signals
 from mutualnet3d.engine.shared_flags import SharedFlags
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
+from mutualnet3d.files.folder_lock import FolderLock
 from mutualnet3d.log import logger
 from mutualnet3d.models import load_weights, sort_channels
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -34,7 +35,7 @@ from mutualnet3d.runner.build_training import (
     sync_norms,
 )
 from mutualnet3d.runner.resume import TrainState
-from mutualnet3d.runner.session import Session
+from mutualnet3d.runner.session import Session, holding_outputs
 
 
 def train(cfg: CfgNode, launch: Launch | None = None) -> str:
@@ -49,13 +50,13 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
         DataAway: the disk of the videos is away, or does not answer; the state is saved.
         Interrupted: SIGTERM or SIGUSR1 asked a process of the job to leave; the state is saved.
     """
-    with Signals(seconds_waiting) as signals:
-        session = Session(cfg, launch or Launch())
+    with Signals(seconds_waiting) as signals, holding_outputs(cfg) as lock:
+        session = Session(cfg, launch or Launch(), lock)
         with session.sharing_the_cores():
-            return _train(session, signals)
+            return _train(session, signals, lock)
 
 
-def _train(session: Session, signals: Signals) -> str:
+def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     cfg = session.cfg
     split = session.read_split("train")
     epoch_steps = steps_per_epoch(cfg, split)
@@ -69,7 +70,7 @@ def _train(session: Session, signals: Signals) -> str:
     optimizer_step = build_optimizer_step(cfg, session.model)
     validation = build_validation(session, networks[-1] if cfg.TEST.USE_EMA else session.model, split)
 
-    folder = CheckpointFolder(cfg.OUTPUT_DIR, cfg.TRAIN.CHECKPOINTS_KEPT)
+    folder = CheckpointFolder(cfg.OUTPUT_DIR, cfg.TRAIN.CHECKPOINTS_KEPT, before_save=lock.check if lock else None)
     state = TrainState(session, split, optimizer_step, averaged, validation)
     resume_point = state.resume(folder)
     if resume_point.step == 0:

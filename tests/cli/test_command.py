@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 from mutualnet3d.cli.command import EXIT_ERROR, USER_ERRORS, Command, log_to_terminal, report
+from mutualnet3d.cli.main import COMMANDS, load_command
+from mutualnet3d.files.output import check_output_file
 
 DOC = """Do a thing
 well, e.g. often. More of it.
@@ -52,7 +54,7 @@ def test_words_and_status(monkeypatch):
 
 
 def test_outputs_are_looked_at_before_the_work(tmp_path, capsys):
-    command = make(raiser(AssertionError("it ran")), output_files=("report_path",))
+    command = make(raiser(AssertionError("it ran")), outputs={"report_path": check_output_file})
     add_arguments = command.add_arguments
 
     def with_output(parser):
@@ -114,7 +116,7 @@ def test_ctrl_c(capsys):
 
 def test_sigterm_is_like_ctrl_c_where_files_are_written():
     before = signal.getsignal(signal.SIGTERM)
-    assert make(lambda args: os.kill(os.getpid(), signal.SIGTERM), catches_sigterm=True)([]) == 130
+    assert make(lambda args: os.kill(os.getpid(), signal.SIGTERM), catches_sigterm=True)([]) == 143
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -140,3 +142,60 @@ def test_the_log_goes_to_standard_error(capsys, monkeypatch):
 def test_usage_has_the_name_it_is_called_by(capsys):
     assert isinstance(make(int).parser("tool x"), argparse.ArgumentParser)
     assert make(int).parser("tool x").format_usage().startswith("usage: tool x [-h] [--fast]")
+
+
+# Options that take a path and are read, not written.
+INPUTS = {"--cfg", "--checkpoint", "--table", "--input", "--list", "--lists", "--label-file", "--clips", "--tables"}
+INPUTS |= {"--separate", "--videos", "--path-prefix", "root", "csv", "videos"}
+PATHS = {"PATH", "FILE", "FOLDER", "ROOT", "CSV", "VIDEO", "NAME=PATH", "NAME=PATH[,PATH...]"}
+
+
+def paths_of(parser):
+    """Return the options of a parser, and of those in it, that take a path by their names for people."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from paths_of(inner)
+        elif action.metavar in PATHS or "output" in action.dest:
+            yield (action.option_strings or [action.dest])[-1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_with_a_path_is_an_input_or_is_looked_at_before_the_work(name):
+    command = load_command(name)
+    checked = {f"--{output.replace('_', '-')}" for output in command.outputs}
+    assert set(paths_of(command.parser())) - INPUTS == checked
+
+
+FOLDER_OF = {"make-lists": ["folders", "ROOT"], "check-videos": ["--list", "x"], "prepare-videos": ["--input", "x"]}
+FOLDER_OF |= {"export": ["--checkpoint", "x"], "plot": [], "demo-data": []}
+FOLDER_OF |= {"stream": ["--checkpoint", "x", "--input", "x"], "latency": ["--table", "x", "--checkpoint", "x"]}
+NAMES = {  # of what is a folder where a file is to be written
+    "make-lists": ("", "train.csv"),
+    "check-videos": ("report.csv", "report.csv"),
+    "prepare-videos": ("", "failed.csv"),
+    "plot": ("curve", "curve.svg"),
+    "demo-data": ("", "moving_shapes.json"),
+    "stream": ("a.mp4", "a.mp4"),
+    "latency": ("a.json", "a.csv"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDER_OF)
+def test_every_command_finds_an_output_that_cannot_be_written_before_its_work(name, tmp_path, capsys):
+    command = replace(load_command(name), run=raiser(AssertionError("it ran")))
+    (tmp_path / "file").touch()
+    below = str(tmp_path / "file" / "a.json")
+    assert command([*FOLDER_OF[name], "--output", below]) == 2
+    start = f"error: --output: {tmp_path / 'file'} is no folder; nothing can be written into "
+    assert capsys.readouterr().err.startswith(start)
+    assert command([*FOLDER_OF[name], "--output", ""]) == 2
+    assert capsys.readouterr().err.startswith("error: --output is empty; expected a")
+    if name in NAMES:
+        output, folder = NAMES[name]
+        (tmp_path / folder).mkdir()
+        assert command([*FOLDER_OF[name], "--output", str(tmp_path / output)]) == 2
+        assert capsys.readouterr().err == f"error: --output: {tmp_path / folder} is a folder; expected a file\n"
+    else:
+        assert command([*FOLDER_OF[name], "--output", str(tmp_path)]) == 2
+        assert capsys.readouterr().err == f"error: --output: {tmp_path} is there already; expected a new folder\n"

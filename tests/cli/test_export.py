@@ -36,6 +36,6 @@ def test_names_bad_input(checkpoint, tmp_path, capsys):
     assert main([*words, str(tmp_path / "new"), "--subnet", "x"]) == 2
     empty, present, key = capsys.readouterr().err.splitlines()
     assert empty == "error: --output is empty; expected a folder that is not there yet"
-    assert present == f"error: {tmp_path} is there already; a bundle is written to a new folder"
+    assert present == f"error: --output: {tmp_path} is there already; expected a new folder"
     assert key.startswith("error: not a sub-network's key: 'x'")
     assert not (tmp_path / "new").exists()

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import errno
+import os
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from mutualnet3d.demo.write_set import write_clip
 from mutualnet3d.files import atomic
+from mutualnet3d.files.torch_file import CHECKPOINT, write_torch_file
+from tests.copies import SERVER
+from tests.small_disk import mount, why_none
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
@@ -76,3 +85,61 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         atomic.write_atomically(str(path), fail)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.bin", b"old")]
+
+
+def _write_all(folder, pipe):
+    """Write files of each kind to a disk of 256 kB, and send the errors and what is left."""
+    mount(folder, 256 << 10)
+    path = Path(folder, "whole")
+    atomic.write_text(str(path), "old")
+
+    def write(kind):
+        if kind == "text":
+            atomic.write_text(str(path), "x" * 1_000_000)
+        elif kind == "checkpoint":
+            write_torch_file(str(path), CHECKPOINT, {"x": torch.zeros(500_000)})
+        elif kind == "scores":
+            atomic.write_atomically(str(path), lambda file: np.savez(file, x=np.zeros(500_000)))
+        elif kind == "video":
+            noise = np.random.default_rng(0).integers(0, 255, (60, 256, 256, 3), dtype=np.uint8)
+            write_clip(path.with_suffix(".mp4"), noise, 24)
+        else:
+            with atomic.atomic_folder(f"{path}_folder") as temporary, open(os.path.join(temporary, "a"), "wb") as file:
+                file.write(bytes(1_000_000))
+
+    for kind in ("text", "checkpoint", "scores", "video", "folder"):
+        try:
+            write(kind)
+        except OSError as error:
+            pipe.send((kind, type(error).__name__, error.errno, str(error), sorted(os.listdir(folder))))
+        else:
+            pipe.send((kind, "written", 0, "", sorted(os.listdir(folder))))
+
+
+@pytest.mark.skipif(bool(why_none()), reason=why_none())
+def test_a_full_disk_is_named_with_its_file_and_leaves_no_half(tmp_path):
+    receiver, sender = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=_write_all, args=(str(tmp_path), sender))
+    process.start()
+    for name, kept in (
+        ("whole", "the one before is whole"),
+        ("whole", "the one before is whole"),
+        ("whole", "the one before is whole"),
+        ("whole.mp4", "no part of it is left"),
+        ("whole_folder", "no part of it is left"),
+    ):
+        kind, error, number, message, names = receiver.recv()
+        assert (error, number, names) == ("WriteError", errno.ENOSPC, ["whole"]), kind
+        start = re.escape(f"{tmp_path / name} cannot be written: No space left on device (")
+        free = rf"{start}\d+ bytes are free on the disk of {re.escape(str(tmp_path))}\); {kept}"
+        assert re.fullmatch(free, message), message
+    process.join()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    names = [".a.csv.7.tmp", ".a.b.8.tmp", ".a.csv.tmp", "a.csv.7.tmp", ".x.abcd12.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.7.tmp").mkdir()
+    assert atomic.remove_unfinished(str(tmp_path), lambda pid: pid == 8) == [".a.csv.7.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], ".folder.7.tmp"])

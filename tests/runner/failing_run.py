@@ -5,8 +5,11 @@ FILE gets the process ids of the run's loader workers when it fails, in the proc
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -16,8 +19,10 @@ from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.engine import evaluate
 from mutualnet3d.engine.train_log import TrainLog
 from mutualnet3d.engine.train_step import TrainStep
+from mutualnet3d.log import logger
 from mutualnet3d.mutual import calibrate
 from mutualnet3d.runner import session
+from tests.small_disk import mount
 
 CAUSE = "made up: the first cause"
 CALLS = 3  # that succeed before it fails
@@ -31,10 +36,35 @@ def fail(place: str, file: str) -> None:
     elif place == "worker":
         assert workers[0].pid is not None
         os.kill(workers[0].pid, signal.SIGKILL)
+    elif place == "paused":
+        os.kill(os.getpid(), signal.SIGSTOP)
     elif place == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif place in ("disk", "shared memory"):
+        fill("/dev/shm" if place == "shared memory" else str(Path(file).parent / "output"))
+    elif place == "descriptors":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    elif place == "reader":
+        read, write = os.pipe()
+        os.dup2(write, 1)
+        os.close(read)
+    elif place in ("log.txt", "log.jsonl"):
+        path = Path(file).parent / "output" / place
+        path.unlink()
+        path.symlink_to("/dev/full")
+        if place == "log.txt":
+            for handler in logger.handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.setStream(path.open("a"))
     else:
         raise KeyError(CAUSE)
+
+
+def fill(folder: str) -> None:
+    """Leave no room on the disk of a folder."""
+    with contextlib.suppress(OSError), open(os.path.join(folder, "filler"), "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
 
 
 def failing(call, place: str, file: str, calls: int = CALLS):
@@ -54,6 +84,10 @@ def main() -> int:
     _, place, rank, file, *words = sys.argv
     multiprocessing.set_start_method("fork", force=True)  # as the command line does; a copy's is its server's
     if os.environ.get("RANK", "0") == rank:
+        if place == "disk":
+            mount(Path(file).parent / "output", 8 << 20)
+        elif place == "shared memory":
+            mount("/dev/shm", 8 << 20)
         if place == "calibration":
             session.calibrate = failing(calibrate, place, file, calls=0)
         elif place == "testing":

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,8 +18,10 @@ from mutualnet3d.engine.checkpoint import load_checkpoint
 from tests.copies import Script
 from tests.runner.failing_run import CAUSE
 from tests.runner.runs import ROOT, words_of
+from tests.small_disk import why_none
 
 SECONDS = 20.0
+MARK = "MUTUALNET3D_TEST_RUN"
 PLACES = {
     "step": (1, CAUSE),
     "hook": (1, CAUSE),
@@ -25,8 +31,14 @@ PLACES = {
     "SIGINT": (130, "stopped by SIGINT after step"),
     "SIGTERM": (75, "stopped by SIGTERM after step"),
     "killed": (-signal.SIGKILL, ""),
+    "disk": (2, r"error: .* cannot be written: No space left on device \(\d+ bytes .*the newest whole checkpoint is "),
+    "descriptors": (2, r"error: .*Too many open files"),
+    "log.txt": (2, r"error: \[Errno 28\] No space left on device: '.*log\.txt'"),
+    "log.jsonl": (2, r"error: \[Errno 28\] No space left on device: '.*log\.jsonl'"),
+    "reader": (2, "error: nobody reads the log at standard output any more"),
 }
-QUICK = {("step", 2), ("SIGINT", 1), ("killed", 1)}
+OF_THE_WRITER = {"disk", "descriptors", "log.txt", "log.jsonl", "reader"}  # of the process that writes
+QUICK = {("step", 2), ("SIGINT", 1), ("killed", 1), ("disk", 1)}
 
 
 def start(place, tiny_overrides, folder, workers, num_processes=1):
@@ -47,8 +59,11 @@ def start(place, tiny_overrides, folder, workers, num_processes=1):
             "WORLD_SIZE": str(num_processes),
             "LOCAL_WORLD_SIZE": str(num_processes),
         }
-        script = [str(ROOT / "tests/runner/failing_run.py"), place, num_processes - 1, file, *words[1:]]
-        scripts.append(Script(script, folder / f"rank_{rank}", environment if num_processes > 1 else None))
+        failing = 0 if place in OF_THE_WRITER else num_processes - 1
+        script = [str(ROOT / "tests/runner/failing_run.py"), place, failing, file, *words[1:]]
+        scripts.append(
+            Script(script, folder / f"rank_{rank}", environment if num_processes > 1 else {MARK: str(folder)})
+        )
     return scripts, file
 
 
@@ -62,6 +77,25 @@ def seconds_to_end(scripts, file):
     for script in scripts:
         script.finish(timeout=60.0)
     return time.monotonic() - failed
+
+
+def skip_without_disk(place):
+    if place in ("disk", "shared memory") and why_none():
+        pytest.skip(why_none())
+
+
+def last_line(errors):
+    return (errors.strip().splitlines() or [""])[-1]
+
+
+def marked(folder):
+    """Return the numbers of the running processes that were started for `folder`, whoever started them."""
+    mark, numbers = f"{MARK}={folder}".encode(), []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes().split(b"\0") and is_running(path.parent.name):
+                numbers.append(path.parent.name)
+    return numbers
 
 
 def is_running(process_id):
@@ -89,12 +123,13 @@ def check_nobody_is_left(file):
     ],
 )
 def test_a_process_alone(place, workers, tiny_overrides, tmp_path):
+    skip_without_disk(place)
     (script,), file = start(place, tiny_overrides, tmp_path, workers)
     assert seconds_to_end([script], file) < SECONDS
     status, errors = script.finish()
     expected, cause = PLACES[place]
     assert status == expected, errors[-2000:]
-    assert not cause or cause in errors.strip().splitlines()[-1], errors[-2000:]
+    assert re.search(cause, last_line(errors)), errors[-2000:]
     process_ids = check_nobody_is_left(file)
     assert len(process_ids) == workers or place in ("loader", "calibration", "testing")
     if place in ("SIGINT", "SIGTERM"):
@@ -115,20 +150,119 @@ def test_a_worker_that_is_killed(workers, tiny_overrides, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_shared_memory_that_is_full(workers, tiny_overrides, tmp_path):
+    skip_without_disk("shared memory")
+    (script,), file = start("shared memory", tiny_overrides, tmp_path, workers)
+    assert seconds_to_end([script], file) < SECONDS
+    status, errors = script.finish()
+    assert status == 1
+    assert "/dev/shm, through which loader workers hand clips over, was full: it has 8 MiB" in last_line(errors)
+    check_nobody_is_left(file)
+
+
+@pytest.mark.slow
+def test_too_few_descriptors_from_the_start(tiny_overrides, tmp_path):
+    """A worker lost its batches without a word, and the run waited for ever."""
+    changes = {"DATA_LOADER__NUM_WORKERS": 2, "OUTPUT_DIR": str(tmp_path / "output")}
+    words = words_of(tiny_overrides(**changes))
+    process = subprocess.run(
+        ["bash", "-c", 'ulimit -n 16; exec "$@"', "-", sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, MARK: str(tmp_path), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60.0,
+        check=False,
+    )
+    assert process.returncode == 2, process.stderr[-2000:]
+    assert process.stderr == (
+        "error: Too many open files would be needed: this process may open 16 (ulimit -Hn), and 2 loader workers need "
+        "128; raise the limit, or take fewer DATA_LOADER.NUM_WORKERS\n"
+    )
+    assert marked(tmp_path) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("place", ["step", "loader", "calibration", "testing", "SIGINT", "killed"])
+@pytest.mark.parametrize(
+    "place", ["step", "loader", "calibration", "testing", "SIGINT", "killed", "disk", "log.jsonl", "descriptors"]
+)
 def test_a_process_of_two(place, workers, tiny_overrides, tmp_path):
     """The peer of the process that fails loses it, status 76, or leaves with it after a signal, 75."""
+    skip_without_disk(place)
     scripts, file = start(place, tiny_overrides, tmp_path, workers, num_processes=2)
     assert seconds_to_end(scripts, file) < SECONDS
-    (peer, peer_errors), (status, errors) = (script.finish() for script in scripts)
+    ended = [script.finish() for script in scripts]
+    (peer, peer_errors), (status, errors) = ended[::-1] if place in OF_THE_WRITER else ended
     expected, cause = PLACES[place]
     assert status == expected, errors[-2000:]
-    assert not cause or cause in errors.strip().splitlines()[-1], errors[-2000:]
+    assert re.search(cause, last_line(errors)), errors[-2000:]
     if place == "SIGINT":
         assert peer == 75
         assert "stopped by a signal to another process" in peer_errors.strip().splitlines()[-1]
     else:
         assert peer == 76, peer_errors[-2000:]
-        assert "error: rank 0 lost another process of the job" in peer_errors
+        assert f"error: rank {1 if place in OF_THE_WRITER else 0} lost another process of the job" in peer_errors
     check_nobody_is_left(file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "workers"), [("step", 0), ("step", 2), ("killed", 2)])
+def test_a_process_of_torchrun(place, workers, tiny_overrides, tmp_path):
+    changes = {"DATA_LOADER__NUM_WORKERS": workers, "TRAIN__CHECKPOINT_STEPS": 1, "SOLVER__MAX_EPOCH": 3}
+    words = words_of(tiny_overrides(OUTPUT_DIR=str(tmp_path / "output"), **changes))
+    file, errors = tmp_path / "workers", tmp_path / "errors"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*torchrun, "tests/runner/failing_run.py", place, "1", file, *words[1:]]
+    environment = {**os.environ, MARK: str(tmp_path), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with errors.open("wb") as stream:
+        process = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stderr=stream, stdout=stream)
+    deadline = time.monotonic() + 120.0
+    while not ((file.exists() and file.read_text()) or (workers == 0 and file.exists())) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(marked(tmp_path)) >= 1 + workers
+    failed = time.monotonic()
+    try:
+        assert process.wait(SECONDS) == 1
+    finally:
+        process.kill()
+    assert time.monotonic() - failed < SECONDS
+    text = errors.read_text()
+    if place == "step":
+        assert text.index(f"KeyError: '{CAUSE}'") < text.index("Root Cause")
+        assert re.search(r"Root Cause[\s\S]*rank +: 1 [\s\S]*exitcode +: 1 ", text), text[-3000:]
+    else:
+        assert re.search(r"rank +: 1 [\s\S]*exitcode +: -9 ", text), text[-3000:]
+    while marked(tmp_path) and time.monotonic() - failed < SECONDS:
+        time.sleep(0.1)
+    assert marked(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_second_run_in_the_folder_of_a_first(tiny_overrides, tmp_path):
+    """It is refused while the first one lives; after a SIGKILL it takes the lock over and goes on."""
+    (first,), file = start("paused", tiny_overrides, tmp_path / "first", 1)
+    while not (file.exists() and file.read_text()):
+        assert first.poll() is None, first.finish()
+        time.sleep(0.02)
+    output = tmp_path / "first" / "output"
+    words = words_of(tiny_overrides(OUTPUT_DIR=str(output), SOLVER__MAX_EPOCH=1, TRAIN__CHECKPOINT_STEPS=1))
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    status, errors = Script(words, tmp_path / "second").finish()
+    assert status == 2
+    holder = rf"process {first._process.pid} on {socket.gethostname()}, since "
+    assert re.match(rf"error: .*output is in use by another run: {holder}", errors), errors
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
+    first.send_signal(signal.SIGKILL)
+    assert first.finish()[0] == -signal.SIGKILL
+    (output / f".config.yaml.{first._process.pid}.tmp").touch()
+    status, errors = Script(words, tmp_path / "third").finish()
+    assert status == 0, errors[-2000:]
+    log = (output / "log.txt").read_text()
+    assert "is taken over: its process is gone" in log
+    assert f"removed .config.yaml.{first._process.pid}.tmp, which a killed process had not finished" in log
+    assert "resumed from " in log
+    assert not list(output.rglob(".*.tmp"))
+    assert not (output / "run.lock").exists()

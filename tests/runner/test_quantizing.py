@@ -214,7 +214,7 @@ def test_the_tool_names_what_is_wrong(tested, tmp_path, run_tool, monkeypatch):
     present.mkdir()
     assert error_of("--output", "") == "error: --output is empty; expected a folder that is not there yet"
     message = error_of("--output", present, "--int8")
-    assert message == f"error: {present} is there already; a bundle is written to a new folder"
+    assert message == f"error: --output: {present} is there already; expected a new folder"
     message = error_of("--output", absent, "--int8", "DATA.PATH_TO_DATA_DIR", tmp_path / "none")
     assert message.startswith("error: ")
     assert str(tmp_path / "none") in message

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,13 @@ import torch
 import mutualnet3d as m3
 from mutualnet3d.data.build_loaders import build_val_loader
 from mutualnet3d.distributed import Launch
+from mutualnet3d.files.folder_lock import FolderInUse, FolderLock
 from mutualnet3d.mutual import SubnetConfig
-from mutualnet3d.runner.session import Session
+from mutualnet3d.runner.session import Session, job_of, provide_descriptors
+from mutualnet3d.runner.testing import test as test_run
+from mutualnet3d.runner.training import train
 from mutualnet3d.shapes import ClipBatch, ClipShape
+from tests.copies import SERVER
 from tests.runner.runs import make_cfg
 
 NARROW = SubnetConfig(0.5, 32, 2)
@@ -34,14 +39,50 @@ def test_a_session_writes_its_config_and_seeds_its_weights(make_session):
     assert (first.shard.rank, first.shard.world_size, first.device) == (0, 1, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("name", ["log.txt", "log.jsonl", "bad_videos.csv", "config.yaml"])
-def test_files_of_a_run_that_cannot_be_written_are_named(name, make_session, tmp_path):
+FILES = ["log.txt", "log.jsonl", "bad_videos.csv", "config.yaml", "calibrated.pyth", "query_table.json"]
+
+
+@pytest.mark.parametrize("run", [train, test_run])
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_a_run_that_cannot_be_written_are_named(name, run, tiny_overrides, tmp_path):
     (tmp_path / name).mkdir()
     with pytest.raises(ValueError, match=rf"OUTPUT_DIR: .*{re.escape(name)} is a folder; expected a file"):
-        make_session(OUTPUT_DIR=str(tmp_path))
+        run(make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path))))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"OUTPUT_DIR: .*file is no folder"):
-        make_session(OUTPUT_DIR=str(tmp_path / "file"))
+        run(make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "file"))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "option"),
+    [
+        ({}, "checkpoints", "OUTPUT_DIR"),
+        ({"PROFILE_STEPS": 1}, "profile", "OUTPUT_DIR"),
+        ({"TENSORBOARD__ENABLE": True}, "tensorboard", "OUTPUT_DIR"),
+        ({"TENSORBOARD__ENABLE": True, "TENSORBOARD__LOG_DIR": "{}/curves"}, "curves", "TENSORBOARD.LOG_DIR"),
+    ],
+)
+def test_folders_of_a_run_that_cannot_be_written_are_named(changes, name, option, tiny_overrides, tmp_path):
+    changes = {key: value.format(tmp_path) if isinstance(value, str) else value for key, value in changes.items()}
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=rf"^{option}: .*{name} is no folder"):
+        train(make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path), **changes)))
+
+
+def test_a_job_has_a_name_and_a_number_of_its_starts():
+    assert job_of({}) == job_of({"TORCHELASTIC_RUN_ID": "none"}) == ("", 0)
+    assert job_of({"SLURM_JOB_ID": "7", "TORCHELASTIC_RUN_ID": "x"}) == ("SLURM job 7", 0)
+    assert job_of({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "2"}) == ("SLURM job 7", 2)
+    assert job_of({"TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_RESTART_COUNT": "1"}) == ("torchrun x", 1)
+
+
+@pytest.mark.parametrize("run", [train, test_run])
+def test_a_folder_that_another_run_holds_is_left_as_it_is(run, tiny_overrides, tmp_path):
+    with FolderLock(str(tmp_path)):
+        with pytest.raises(FolderInUse, match=rf"is in use by another run: process {os.getpid()} on "):
+            run(make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path))))
+        assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
 
 
 def test_clips_of_a_batch_become_the_networks_input(make_session):
@@ -99,3 +140,22 @@ def test_a_test_says_which_videos_it_is_over(make_session, tiny_data, tmp_path):
     assert "val: the accuracy is over 4 of 6 listed videos: 1 are missing, 1 could not be decoded" in log
     rows = Path(session.cfg.OUTPUT_DIR, "bad_videos.csv").read_text()
     assert rows.count("val_4.mp4,") == rows.count("val_2.mp4,") == 1
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be():
+    receiver, sender = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=_raise_limits, args=(sender,))
+    process.start()
+    assert receiver.recv() == (200, 200)
+    assert receiver.recv() == "this process may open 200 (ulimit -Hn), and 5 loader workers need 224"
+    process.join()
+
+
+def _raise_limits(pipe):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+    provide_descriptors(4)
+    pipe.send(resource.getrlimit(resource.RLIMIT_NOFILE))
+    provide_descriptors(0)
+    with pytest.raises(OSError, match="Too many open files") as error:
+        provide_descriptors(5)
+    pipe.send(str(error.value).partition("needed: ")[2].partition(";")[0])
