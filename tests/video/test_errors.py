@@ -45,7 +45,14 @@ def test_a_wait_that_libav_gave_up_is_one_that_took_too_long():
         raise error
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+    ],
+)
 def test_a_lack_of_memory_is_known_below_other_errors(error):
     outer = VideoDecodeError("cannot be decoded")
     outer.__cause__ = error
