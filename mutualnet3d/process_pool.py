@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import resource
 import signal
 import time
 from collections import deque
@@ -28,6 +29,9 @@ _TERM_SECONDS = 2.0  # from SIGTERM to SIGKILL: time to remove half-written file
 _ORPHAN_SECONDS = 10.0  # after the time of an item: then its process ends by itself
 _LONGEST_ALARM_SECONDS = 1e8  # a timer takes no infinity
 
+# Bytes for a video: whole 8K videos with 16 reference frames take 1.4 GB; beyond, a few processes would fill a machine.
+VIDEO_MEMORY = 2 << 30
+
 
 def num_cores() -> int:
     """Return the number of processor cores that this process may use."""
@@ -36,26 +40,35 @@ def num_cores() -> int:
 
 @dataclass(frozen=True)
 class LostItem:
-    """Result of an item whose process (`pid`) died, or was ended because the item took too long."""
+    """Result of an item whose process (`pid`) died, or was ended: the item took too long, or too much memory."""
 
     reason: str
     pid: int
 
 
 def map_in_processes(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, timeout: float
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    timeout: float,
+    memory: int | None = None,
 ) -> Generator[tuple[int, Result | LostItem]]:
     """Yield (index, result) of `function` for every item, in the order in which they are done.
 
-    A process that dies, or has had one item for `timeout` seconds, loses that item alone: another takes its place.
+    A process that dies, needs more than `memory`, or has had one item for `timeout` seconds, loses that item alone:
+    another takes its place.
     Processes end with the generator. SIGTERM raises `SystemExit` in them, so that `finally` removes half-written files.
     If this process is killed, they end after their item, at the latest seconds after `timeout`.
 
     Args:
-        function: work on one item; it must pickle and must not raise: its process would die.
+        function: work on one item; it must pickle and must not raise: its process would die. A `MemoryError`
+            may leave it where there is a limit.
         items: arguments of the calls; they must pickle.
         workers: number of processes, 1 or more.
         timeout: seconds that one item may take, more than 0; `math.inf` for any time.
+        memory: bytes of address space that a process may take beyond those that it has before its first item, more
+            than 0; None: no limit.
 
     The caller's main module must be importable (`if __name__ == "__main__":`).
 
@@ -67,17 +80,19 @@ def map_in_processes(
         raise ValueError(f"workers is {workers}; allowed: 1 or more")
     if not timeout > 0:
         raise ValueError(f"timeout is {timeout} seconds; allowed: more than 0")
-    return _map_in_processes(function, list(items), workers, timeout)
+    if memory is not None and memory < 1:
+        raise ValueError(f"memory is {memory} bytes; allowed: more than 0, or None")
+    return _map_in_processes(function, list(items), workers, timeout, memory)
 
 
 def _map_in_processes(
-    function: Callable[[Item], Result], items: list[Item], workers: int, timeout: float
+    function: Callable[[Item], Result], items: list[Item], workers: int, timeout: float, memory: int | None
 ) -> Generator[tuple[int, Result | LostItem]]:
     todo = deque(enumerate(items))
     pool: dict[Connection, _Worker[Item, Result]] = {}
 
     def start() -> None:
-        worker = _Worker(function, timeout)
+        worker = _Worker(function, timeout, memory)
         pool[worker.connection] = worker
 
     try:
@@ -90,7 +105,6 @@ def _map_in_processes(
                 if worker.connection.poll():
                     result = worker.receive()
                 elif time.monotonic() >= worker.deadline:
-                    worker.end()
                     result = LostItem(f"took longer than {timeout:g} seconds", worker.pid)
                 else:
                     continue
@@ -98,6 +112,7 @@ def _map_in_processes(
                 if isinstance(result, LostItem):
                     if index is None:
                         raise RuntimeError(f"a process ended before it took an item: {result.reason}")
+                    worker.end()
                     del pool[worker.connection]
                     if todo:
                         start()
@@ -116,14 +131,15 @@ def _map_in_processes(
 class _Worker(Generic[Item, Result]):
     """Process that works on one item at a time: `index`, or None before its first, until `deadline`."""
 
-    def __init__(self, function: Callable[[Item], Result], timeout: float):
+    def __init__(self, function: Callable[[Item], Result], timeout: float, memory: int | None):
         self.index: int | None = None
         self.deadline = math.inf
-        self._timeout = timeout
+        self._timeout, self._memory = timeout, memory
         context: Any = fork_server.context("pool")
         self.connection, child_connection = context.Pipe()
         alarm_seconds = min(timeout + _ORPHAN_SECONDS, _LONGEST_ALARM_SECONDS)
-        self._process = context.Process(target=_serve, args=(child_connection, function, alarm_seconds), daemon=True)
+        args = child_connection, function, alarm_seconds, memory
+        self._process = context.Process(target=_serve, args=args, daemon=True)
         self._process.start()
         child_connection.close()  # a copy here would keep the pipe open after the death of the process
         self.pid: int = self._process.pid
@@ -140,7 +156,11 @@ class _Worker(Generic[Item, Result]):
             return self.connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            return LostItem(f"the process that worked on it died ({_ending(self._process.exitcode)})", self.pid)
+            ending = _ending(self._process.exitcode)
+            # SIGKILL comes from elsewhere: the limit makes allocations fail.
+            limited = self._memory is not None and ending != signal.SIGKILL.name
+            limit = f"; it may take {_megabytes(self._memory or 0)} of memory" if limited else ""
+            return LostItem(f"the process that worked on it died ({ending}){limit}", self.pid)
 
     def end(self) -> None:
         """End the process by SIGTERM, and by SIGKILL if libav does not let it go."""
@@ -151,9 +171,11 @@ class _Worker(Generic[Item, Result]):
         self._process.join()
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any], alarm_seconds: float) -> None:
+def _serve(connection: Connection, function: Callable[[Any], Any], alarm_seconds: float, memory: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the one that started them ends them
     signal.signal(signal.SIGTERM, _exit)
+    if memory is not None:
+        _limit_memory(memory)
     connection.send(None)
     while True:
         try:
@@ -162,10 +184,28 @@ def _serve(connection: Connection, function: Callable[[Any], Any], alarm_seconds
             return
         # SIGALRM kills this process, also inside libav, if nobody is left to do it.
         signal.setitimer(signal.ITIMER_REAL, alarm_seconds)
-        result = function(item)
+        try:
+            result = function(item)
+        except MemoryError:
+            if memory is None:
+                raise
+            result = LostItem(f"needs more than {_megabytes(memory)} of memory", os.getpid())
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         with contextlib.suppress(OSError):
             connection.send(result)
+
+
+def _limit_memory(memory: int) -> None:
+    """Limit the address space of this process to so many bytes more than it has."""
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = used + memory if hard == resource.RLIM_INFINITY else min(used + memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _megabytes(memory: int) -> str:
+    return f"{memory / (1 << 20):.4g} MB"
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

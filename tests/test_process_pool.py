@@ -21,6 +21,8 @@ def trouble(item):
         os._exit(3)
     if item == "hang":
         time.sleep(60)
+    if isinstance(item, int):
+        return len(bytearray(item))
     return f"{item} done"
 
 
@@ -41,6 +43,19 @@ def test_a_process_that_dies_or_hangs_costs_its_item_alone():
         "the process that worked on it died (SIGKILL)",
         "took longer than 1.5 seconds",
         "the process that worked on it died (exit status 3)",
+    ]
+    assert len({result.pid for result in lost}) == 3
+
+
+def test_a_process_that_needs_too_much_memory_costs_its_item_alone():
+    items = [1 << 20, 300 << 20, "a", 1 << 40, "leave", 2 << 20]
+    results = dict(map_in_processes(trouble, items, workers=1, timeout=60.0, memory=200 << 20))
+    assert [results[index] for index in (0, 2, 5)] == [1 << 20, "a done", 2 << 20]
+    lost = [results[index] for index in (1, 3, 4)]
+    assert [result.reason for result in lost] == [
+        "needs more than 200 MB of memory",
+        "needs more than 200 MB of memory",
+        "the process that worked on it died (exit status 3); it may take 200 MB of memory",
     ]
     assert len({result.pid for result in lost}) == 3
 
@@ -120,4 +135,6 @@ def test_numbers_out_of_range():
         map_in_processes(trouble, ["a"], workers=0, timeout=1.0)
     with pytest.raises(ValueError, match="timeout is 0 seconds; allowed: more than 0"):
         map_in_processes(trouble, ["a"], workers=1, timeout=0)
+    with pytest.raises(ValueError, match="memory is 0 bytes; allowed: more than 0, or None"):
+        map_in_processes(trouble, ["a"], workers=1, timeout=1.0, memory=0)
     assert 1 <= num_cores() <= (os.cpu_count() or 1)

@@ -15,8 +15,8 @@ from iopath.common.file_io import g_pathmgr
 from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import progress
-from mutualnet3d.process_pool import LostItem, map_in_processes
-from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.process_pool import VIDEO_MEMORY, LostItem, map_in_processes
+from mutualnet3d.video.errors import VideoDecodeError, is_of_memory
 from mutualnet3d.video.open import open_video
 
 OK, MISSING, BAD, SHORT = "ok", "missing", "bad", "short"
@@ -122,14 +122,16 @@ def check_videos(
         paths: paths of files, or of folders of pictures; any that iopath can open.
         min_frames: a video of fewer frames is short.
         workers: number of processes.
-        timeout: seconds that one video may take; one that takes longer is bad.
+        timeout: seconds that one video may take; one that takes longer is bad, as is one that takes more memory than
+            `VIDEO_MEMORY`.
 
     Raises:
         ValueError: a number that is out of range.
     """
     if min_frames < 1:
         raise ValueError(f"min_frames is {min_frames}; allowed: 1 or more")
-    results = map_in_processes(partial(check_video, min_frames=min_frames), paths, workers=workers, timeout=timeout)
+    check = partial(check_video, min_frames=min_frames)
+    results = map_in_processes(check, paths, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)
     # They come as they are done; early ones wait for their turn.
     early: dict[int, Result] = {}
     turn = 0
@@ -141,7 +143,11 @@ def check_videos(
 
 
 def check_video(path: str, min_frames: int = 1) -> Result:
-    """Decode every frame of a video, in this process: a crash of the decoder is a crash of the caller's."""
+    """Decode every frame of a video, in this process: a crash of the decoder is a crash of the caller's.
+
+    Raises:
+        MemoryError: it needs more memory than this process may take.
+    """
     num_frames = 0
     try:
         if not g_pathmgr.exists(path):
@@ -150,7 +156,11 @@ def check_video(path: str, min_frames: int = 1) -> Result:
             for _ in video.read(range(video.info.num_frames)):
                 num_frames += 1
     except VideoDecodeError as error:
+        if is_of_memory(error):
+            raise MemoryError from error
         return Result(path, BAD, str(error), num_frames)
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it too
         return Result(path, BAD, f"{path}: cannot be decoded: {type(error).__name__}: {error}", num_frames)
     if num_frames < min_frames:

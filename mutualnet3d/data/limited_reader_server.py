@@ -19,7 +19,7 @@ import torch
 from mutualnet3d.data.clip_reader import ClipReader
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.shapes import ClipShape
-from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.errors import VideoDecodeError, is_of_memory
 
 LENGTH = 4  # bytes of the number before a message
 _MOST_FILES = 64  # open at once
@@ -91,13 +91,13 @@ def _answer(connection: socket.socket, limits: Limits) -> None:
         answer, pixels = _read(request, limits)
     except VideoDecodeError as error:
         answer = {"error": "video", "text": str(error)}
-        if _is_of_memory(error):
+        if is_of_memory(error):
             answer["text"] = _too_large(request, limits)
     except ValueError as error:
         answer = {"error": "value", "text": str(error)}
     except (MemoryError, RuntimeError) as error:
         # torch has no memory left, for one; the message says what else.
-        text = _too_large(request, limits) if _is_of_memory(error) else f"{request['source']}: {error}"
+        text = _too_large(request, limits) if is_of_memory(error) else f"{request['source']}: {error}"
         answer = {"error": "video", "text": text}
     content = json.dumps({key: value[:4000] if isinstance(value, str) else value for key, value in answer.items()})
     connection.sendall(len(content.encode()).to_bytes(LENGTH, "big") + content.encode())
@@ -114,14 +114,6 @@ def _read(request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], list
     )
     pixels = [read.clips[shape].contiguous().numpy().data.cast("B") for shape in shapes]
     return {"decode": read.decode_seconds, "prepare": read.prepare_seconds}, pixels
-
-
-def _is_of_memory(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, MemoryError) or "not enough memory" in str(error):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _too_large(request: dict[str, Any], limits: Limits) -> str:

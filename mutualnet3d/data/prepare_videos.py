@@ -20,8 +20,8 @@ from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, writ
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_video_files
 from mutualnet3d.files.atomic import temporary_path, write_text
 from mutualnet3d.log import logger, progress
-from mutualnet3d.process_pool import LostItem, map_in_processes
-from mutualnet3d.video.errors import VideoDecodeError, VideoEncodeError
+from mutualnet3d.process_pool import VIDEO_MEMORY, LostItem, map_in_processes
+from mutualnet3d.video.errors import VideoDecodeError, VideoEncodeError, is_of_memory
 from mutualnet3d.video.transcode import Encoding, transcode
 
 
@@ -62,7 +62,7 @@ def prepare_videos(
             new paths, without the videos that failed.
         path_prefix, separator, label_file: form of the lists, see `read_kinetics_list`.
         workers: number of processes; each encodes with one thread.
-        timeout: seconds that one video may take.
+        timeout: seconds that one video may take. One that takes more memory than `VIDEO_MEMORY` fails.
 
     Raises:
         FileNotFoundError: there is no such folder or list.
@@ -92,7 +92,8 @@ def prepare_videos(
     for folder in {os.path.dirname(target) for _, target in to_do} | {output}:
         os.makedirs(folder, exist_ok=True)
     reasons = {}
-    encoded = map_in_processes(partial(_encode, encoding=encoding), to_do, workers=workers, timeout=timeout)
+    encode = partial(_encode, encoding=encoding)
+    encoded = map_in_processes(encode, to_do, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)
     for index, result in progress(encoded, total=len(to_do), what="videos encoded"):
         source, target = to_do[index]
         if isinstance(result, LostItem):
@@ -129,13 +130,13 @@ def _encode(job: tuple[str, str], encoding: Encoding) -> _Failed | _NoOutput | N
     source, target = job
     try:
         transcode(source, target, encoding)
-    except VideoDecodeError as error:
-        return _Failed(str(error))
-    except VideoEncodeError as error:
-        return _Failed(f"{source}: {error}")
+    except (VideoDecodeError, VideoEncodeError, MemoryError) as error:
+        if is_of_memory(error):
+            raise MemoryError from error
+        return _Failed(str(error) if isinstance(error, VideoDecodeError) else f"{source}: {error}")
     except OSError as error:
         return _NoOutput(f"{target}: {type(error).__name__}: {error}")
-    except (ValueError, ArithmeticError, MemoryError, RuntimeError) as error:
+    except (ValueError, ArithmeticError, RuntimeError) as error:
         return _Failed(f"{source}: cannot be encoded: {type(error).__name__}: {error}")
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,16 @@ class FrameCountCorrected(VideoDecodeError):
 
 class VideoEncodeError(RuntimeError):
     """Pictures that the encoder does not take. The message names the file and the cause."""
+
+
+def is_of_memory(error: BaseException | None) -> bool:
+    """Return True for an error whose cause, at any depth, is that there is not enough memory."""
+    while error is not None:
+        # torch's RuntimeError, of which there are two
+        if isinstance(error, MemoryError) or re.search("not enough memory|can't allocate memory", str(error)):
+            return True
+        error = error.__cause__
+    return False
 
 
 def too_late(name: str, timeout: float) -> VideoDecodeError:

@@ -34,6 +34,20 @@ def test_files_are_made_and_read(program, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_page_reads_an_ordinary_clip_beside_a_hostile_file(program, tmp_path):
+    program.hostile_files(0.0001)["playlist.mp4"](tmp_path / "playlist.mp4")
+    program.ordinary(tmp_path / "good.mp4")
+    reader = program.LimitedClipReader(program.PREPROCESSING)
+    program.page_read(reader, tmp_path / "good.mp4")
+    cost = program.measure_page(reader, tmp_path / "playlist.mp4", tmp_path / "good.mp4")
+    assert "of no container format that is read" in cost.outcome
+    assert cost.seconds < program.MOST_SECONDS
+    assert cost.megabytes < program.MOST_PAGE_MEGABYTES
+    assert 0 < cost.wait < program.MOST_WAIT_SECONDS
+    reader.close()
+
+
+@pytest.mark.slow
 def test_the_program_in_small(program):
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "--scale", "0.001"], capture_output=True, text=True, check=False

@@ -8,20 +8,11 @@ import pytest
 
 from mutualnet3d.data import limited_reader_server
 from mutualnet3d.data.limited_reader_server import Limits
-from mutualnet3d.video.errors import VideoDecodeError
 
 
 def test_limits_are_told():
     assert str(Limits(9.0, 1 << 30)) == "9 s and 1 GB of memory"
     assert str(Limits(0.5, 300 << 20)) == "0.5 s and 0.293 GB of memory"
-
-
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
-def test_a_lack_of_memory_is_known_below_other_errors(error):
-    outer = VideoDecodeError("cannot be decoded")
-    outer.__cause__ = error
-    assert limited_reader_server._is_of_memory(outer)
-    assert not limited_reader_server._is_of_memory(VideoDecodeError("cannot be decoded"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -11,6 +11,7 @@ from mutualnet3d.video.errors import (
     VideoDecodeError,
     VideoEncodeError,
     decoder_errors,
+    is_of_memory,
 )
 
 
@@ -42,3 +43,18 @@ def test_a_wait_that_libav_gave_up_is_one_that_took_too_long():
         raise error
     with pytest.raises(VideoDecodeError, match=r"^a\.mp4: cannot be decoded: ExitError: "), decoder_errors("a.mp4"):
         raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+    ],
+)
+def test_a_lack_of_memory_is_known_below_other_errors(error):
+    outer = VideoDecodeError("cannot be decoded")
+    outer.__cause__ = error
+    assert is_of_memory(outer)
+    assert not is_of_memory(VideoDecodeError("cannot be decoded"))

@@ -2,6 +2,9 @@
 
 It is a script of its own in a folder of its own, since Streamlit runs a path and puts its folder before all others on
 sys.path.
+
+An upload is held once, in the memory of the page: after one of 150 MB it has 152 MB more. While the script runs it has
+150 MB more again, a copy that Streamlit makes of what its uploader returns.
 """
 
 from __future__ import annotations
@@ -89,7 +92,8 @@ def _choose_clip(demo: Demo) -> Clip | None:
     if way == from_list:
         number = st.selectbox("Clip of the list", range(len(demo.clips)), format_func=lambda at: str(demo.clips[at]))
         return demo.clips[number]
-    upload = st.file_uploader("A video", type=[extension[1:] for extension in VIDEO_EXTENSIONS])
+    st.file_uploader("A video", type=[extension[1:] for extension in VIDEO_EXTENSIONS], key="upload")
+    upload = st.session_state["upload"]  # what the uploader returns is a copy, which would be held beside it
     return None if upload is None else Clip(upload.name, upload=upload.getvalue())
 
 

@@ -49,8 +49,15 @@ HEADERS = {
 }
 
 
+_PART = 1 << 20  # bytes of a response that are sent at once
+
+
 class Page(streamlit.App):
-    """Streamlit's application, every response of which has `HEADERS`, errors too."""
+    """Streamlit's application, every response of which has `HEADERS`, errors too.
+
+    Responses are sent in parts, each after the browser has taken most of the last: the server would hold a whole video
+    twice more, for as long as a slow browser takes.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         names = {name.lower().encode() for name in HEADERS}
@@ -60,6 +67,11 @@ class Page(streamlit.App):
                 others = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in names]
                 ours = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
                 message = {**message, "headers": [*others, *ours]}
+            body = message.get("body", b"") if message["type"] == "http.response.body" else b""
+            for start in range(0, len(body) - _PART, _PART):
+                await send({**message, "body": body[start : start + _PART], "more_body": True})
+            if len(body) > _PART:
+                message = {**message, "body": body[(len(body) - 1) // _PART * _PART :]}
             await send(message)
 
         await super().__call__(scope, receive, send_with_headers)
