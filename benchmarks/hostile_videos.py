@@ -39,10 +39,10 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from struct import pack, pack_into
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -253,8 +253,7 @@ def measure(path: Path, timeout: float) -> tuple[float, float, str]:
     return result["seconds"], result["mb"], result["outcome"]
 
 
-@dataclass(frozen=True)
-class PageCost:
+class PageCost(NamedTuple):
     """Cost of a file for the page.
 
     Args:
