@@ -79,8 +79,8 @@ def test_what_is_no_file_in_the_tables_place_is_refused(make, tested, tmp_path):
         load_checkpoint_networks(str(tmp_path / "calibrated.pyth"))
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_in_the_model_files_place_is_refused(make, tmp_path):
+@pytest.mark.parametrize(("make", "kind"), [(os.mkfifo, "FIFO"), (os.mkdir, "folder")])
+def test_what_is_no_file_in_the_model_files_place_is_refused(make, kind, tmp_path):
     make(tmp_path / "calibrated.pyth")
-    with pytest.raises(FileNotFoundError, match=r"no file at .*calibrated\.pyth"):
+    with pytest.raises(ValueError, match=rf"calibrated\.pyth: a model file must be a file; this is a {kind}"):
         load_model_file(str(tmp_path / "calibrated.pyth"))

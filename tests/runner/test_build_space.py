@@ -33,10 +33,13 @@ def test_sizes_of_testing(name, overrides, full, size):
 
 
 def test_a_size_for_each_that_is_trained():
-    for sizes in ([56, 44], [56, 44, 44], [56, 44, 30.5]):
-        with pytest.raises(
-            ValueError, match=r"TEST\.SIZES is .*; it must be a size in pixels for each of MUTUAL\.SIZES, \[48"
-        ):
+    of_each = r"TEST\.SIZES is .*; it must be a size in pixels for each of MUTUAL\.SIZES, \[48"
+    for sizes, message in (
+        ([56, 44], of_each),
+        ([56, 44, 44], of_each),
+        ([56, 44, 30.5], r"TEST\.SIZES is .*30\.5\]; it must be a list of whole numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
             m3.load_cfg(CFG, ["TEST.SIZES", sizes])
 
 

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from mutualnet3d.files.atomic import WriteError
 from mutualnet3d.video import writer as writer_module
 from mutualnet3d.video.errors import VideoEncodeError
 from mutualnet3d.video.writer import BT709, open_video_writer
@@ -107,7 +108,7 @@ def test_errors_of_the_block_the_disk_and_the_encoder(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write(KeyboardInterrupt())
-    with pytest.raises(av.error.OSError, match="No space left"):
+    with pytest.raises(WriteError, match=r"a\.mp4 cannot be written: No space left"):
         write(av.error.OSError(28, "No space left on device"))
     with pytest.raises(VideoEncodeError, match=r"a\.mp4: cannot be encoded: ExternalError: .*x264"):
         write(av.error.ExternalError(-542398533, "x264"))
