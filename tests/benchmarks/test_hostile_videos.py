@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,8 +50,9 @@ def test_the_page_reads_an_ordinary_clip_beside_a_hostile_file(program, tmp_path
 
 @pytest.mark.slow
 def test_the_program_in_small(program):
+    few = r"claims_|playlist|deep_|unfolds"
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), "--scale", "0.001"], capture_output=True, text=True, check=False
+        [sys.executable, str(PROGRAM), "--scale", "0.001", "--only", few], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("\n") == 2 + len(program.hostile_files(0.001))
+    assert done.stdout.count("\n") == 2 + sum(bool(re.search(few, name)) for name in program.hostile_files(0.001))
