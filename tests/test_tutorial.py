@@ -52,7 +52,7 @@ def test_the_tutorial_from_first_to_last(users_folder, monkeypatch, capsys):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [deploy])")
     pytest.importorskip("streamlit", reason="streamlit is not installed (extra [web])")
     pages = []
-    monkeypatch.setattr("streamlit.web.cli.main", lambda words, *rest, **more: pages.append(words))
+    monkeypatch.setattr("mutualnet3d.cli.web.server.run_page", lambda *words: pages.append(words))
     monkeypatch.setattr("streamlit.net_util.get_external_ip", None)  # the command replaces it; put back after the test
     done = []
     for language, text in re.findall(r"```(bash|python)\n(.*?)```", TUTORIAL, flags=re.DOTALL):

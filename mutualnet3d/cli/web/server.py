@@ -6,14 +6,17 @@ import base64
 import hashlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
 import streamlit
 
-if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
+# The interface between an ASGI server and its application.
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
 def _hashes_of_scripts() -> str:
