@@ -271,14 +271,14 @@ class PageCost(NamedTuple):
 
 def children_of(process: int) -> list[int]:
     """Return the processes that a process has started."""
-    found = []
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             if int(path.read_text().rpartition(")")[2].split()[1]) == process:
-                found.append(int(path.parent.name))
+                children.append(int(path.parent.name))
         except (FileNotFoundError, ProcessLookupError):
             continue  # ended meanwhile
-    return found
+    return children
 
 
 def page_read(reader: LimitedClipReader, path: Path) -> tuple[float, str]:

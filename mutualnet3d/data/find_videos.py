@@ -26,8 +26,8 @@ class FoundVideos:
     """Listed videos that exist and those that do not, both in the list's order.
 
     Args:
-        existing: those that exist.
-        missing: those that do not.
+        existing: videos of which there is a file or a folder with pictures.
+        missing: other videos that were looked for.
         num_left: number of videos that were not looked for, since too many were missing before them.
     """
 

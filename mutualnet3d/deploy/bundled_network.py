@@ -65,7 +65,7 @@ class BundledNetwork:
                 raise ValueError(f"{where}: {name} is {parts!r:.60}; it must have a value for each format")
         for format_, name in values["files"].items():
             if format_ not in SUFFIXES or not name.endswith(SUFFIXES[format_]):
-                allowed = ", ".join(f"{known} (*{suffix})" for known, suffix in SUFFIXES.items())
+                allowed = ", ".join(f"{form} (*{suffix})" for form, suffix in SUFFIXES.items())
                 raise ValueError(f"{where}: files has {format_!r:.60}: {name!r:.60}; allowed: {allowed}")
         return cls(
             numbers[0], int(numbers[1]), _shapes(values["inputs"], where), values["files"], values["differences"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
+
+from mutualnet3d.log import logger
 
 
 class BackgroundWriter:
@@ -28,9 +31,12 @@ class BackgroundWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
             self.wait()
-        except Exception:
+        except Exception as second:
             if error is None:
-                raise  # otherwise the error of the block itself is the first cause, whatever this one is
+                raise
+            # The block's own error is the first cause and goes on; a log that cannot be written may be that cause.
+            with contextlib.suppress(OSError):
+                logger.warning("the checkpoint that was being written is lost: %s", second)
         finally:
             self._pool.shutdown()
 

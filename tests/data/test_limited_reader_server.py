@@ -17,7 +17,7 @@ def test_limits_are_told():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_process_has_its_limits():
-    ours, theirs = socket.socketpair()
+    connection, child_connection = socket.socketpair()
     server, pid = os.getpid(), os.fork()
     if not pid:
         try:
@@ -27,10 +27,10 @@ def test_a_process_has_its_limits():
                 used = int(file.read().split()[0]) * resource.getpagesize()
             more = resource.getrlimit(resource.RLIMIT_AS)[1] - used
             values = [*(resource.getrlimit(kind)[1] for kind in kinds), 0 < more <= 1 << 28]
-            theirs.sendall(repr(values).encode())
+            child_connection.sendall(repr(values).encode())
         finally:
             os._exit(0)
-    theirs.close()
-    assert ours.recv(100).decode() == "[0, 64, True]"
-    ours.close()
+    child_connection.close()
+    assert connection.recv(100).decode() == "[0, 64, True]"
+    connection.close()
     os.waitpid(pid, 0)

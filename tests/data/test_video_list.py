@@ -84,11 +84,11 @@ def test_a_long_list_is_shared_with_workers_and_a_short_one_copied(is_shared, mo
     assert (videos.num_bytes > 1 << 20) == is_shared
     context = fork_server.context("pool", "loader")
     for _ in range(2):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_send_back, args=(theirs, videos))
+        connection, child_connection = context.Pipe()
+        process = context.Process(target=_send_back, args=(child_connection, videos))
         process.start()
-        theirs.close()
-        last, length, num_maps = ours.recv()
+        child_connection.close()
+        last, length, num_maps = connection.recv()
         process.join(30)
         assert (last, length, process.exitcode) == (VIDEOS[-1], len(videos), 0)
         if os.path.isdir("/dev/shm"):

@@ -292,7 +292,7 @@ NATIVE = {".onnx": "onnxruntime", ".xml": "openvino", ".bin": "openvino", "-int8
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [DESCRIPTION, TABLE, CHECKPOINT, *(f"networks/{CONFIGS[1]}{end}" for end in NATIVE)])
 def test_damages_that_the_sums_do_not_show_are_refused_by_name_or_a_prediction_ends(name, whole, tmp_path):
-    """Where the sender made the sums after the damage. Numbers may then be others, as weights may."""
+    """Damages before the sums are made: other numbers are possible, as other weights are."""
     backend = next((NATIVE[end] for end in reversed(NATIVE) if name.endswith(end)), "pytorch")
     numbers = range(500) if backend in ("pytorch", "onnxruntime") else range(60)
     counts = outcomes(str(whole), tmp_path, name, backend, numbers)

@@ -8,7 +8,8 @@ import torch
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 
 
-def test_the_writer_writes_a_copy_and_reports_its_errors():
+def test_the_writer_writes_a_copy_and_reports_its_errors(caplog, monkeypatch):
+    monkeypatch.setattr("mutualnet3d.engine.checkpoint_writer.logger.propagate", True)
     gate, written = threading.Event(), []
 
     def write(content, step):
@@ -35,3 +36,4 @@ def test_the_writer_writes_a_copy_and_reports_its_errors():
     writer.save({}, 2)
     with pytest.raises(KeyError, match="the block's own"), writer:  # not the error of the file
         raise KeyError("the block's own")
+    assert "the checkpoint that was being written is lost: disk full" in caplog.text

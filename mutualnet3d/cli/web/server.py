@@ -68,8 +68,8 @@ class Page(streamlit.App):
         async def send_with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 others = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in names]
-                ours = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*others, *ours]}
+                policy = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*others, *policy]}
             body = message.get("body", b"") if message["type"] == "http.response.body" else b""
             for start in range(0, len(body) - _PART, _PART):
                 await send({**message, "body": body[start : start + _PART], "more_body": True})
