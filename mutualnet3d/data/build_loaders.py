@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.data.augment import Augment
+from mutualnet3d.data.augment import Augment, RandAugmentPolicy
 from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, TestBatchSampler, TrainBatchSampler
 from mutualnet3d.data.build_split import Split, is_ssv2, steps_per_epoch
 from mutualnet3d.data.clip_order import ClipOrder
@@ -199,6 +199,10 @@ def _train_dataset(cfg: CfgNode, split: Split, crop_scale: float = 1.0) -> Video
 def _augment(cfg: CfgNode) -> Augment:
     if not cfg.AUG.ENABLE:
         return Augment(grayscale_probability=cfg.DATA.COLOR_RND_GRAYSCALE)
+    try:
+        RandAugmentPolicy.parse(cfg.AUG.AA_TYPE or "rand")
+    except ValueError as error:
+        raise ValueError(f"AUG.AA_TYPE: {error}") from error
     return Augment(
         color_jitter=cfg.AUG.COLOR_JITTER,
         rand_augment=cfg.AUG.AA_TYPE,

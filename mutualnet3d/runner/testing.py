@@ -10,6 +10,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
+from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
 from mutualnet3d.data.build_split import Split, read_class_names
 from mutualnet3d.deploy.backends import PyTorch
@@ -44,6 +45,7 @@ def test(cfg: CfgNode, launch: Launch | None = None) -> QueryTable | None:  # no
     Raises:
         Interrupted: a signal asked the process to leave.
     """
+    check_cfg(cfg)  # again: Python may have changed it since it was loaded
     with Signals(), holding_outputs(cfg) as lock:
         return _test(Session(cfg, launch or Launch(), lock))
 

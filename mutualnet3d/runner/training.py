@@ -8,6 +8,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
+from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_train_loader
 from mutualnet3d.data.build_split import Split, steps_per_epoch
 from mutualnet3d.data.outage import DataAway
@@ -50,6 +51,7 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
         DataAway: the disk of the videos is away, or does not answer; the state is saved.
         Interrupted: SIGTERM or SIGUSR1 asked a process of the job to leave; the state is saved.
     """
+    check_cfg(cfg)  # again: Python may have changed it since it was loaded
     with Signals(seconds_waiting) as signals, holding_outputs(cfg) as lock:
         session = Session(cfg, launch or Launch(), lock)
         with session.sharing_the_cores():
