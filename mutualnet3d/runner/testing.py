@@ -30,6 +30,7 @@ from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.results.view_scores import Accuracy
 from mutualnet3d.runner.build_space import build_test_space, configs_to_test
+from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.reports import write_reports
 from mutualnet3d.runner.session import Session, holding_outputs
 from mutualnet3d.shapes import ClipShape
@@ -77,7 +78,8 @@ def _load(session: Session) -> LoadedWeights:
     path = cfg.TEST.CHECKPOINT_FILE_PATH or distributed.broadcast(CheckpointFolder(cfg.OUTPUT_DIR).newest())
     if path is None:
         raise FileNotFoundError(f"no checkpoint in {cfg.OUTPUT_DIR}; train first, or set TEST.CHECKPOINT_FILE_PATH")
-    return load_weights(session.model, path, new_classifier=False, averaged=cfg.TEST.USE_EMA)
+    with changes_named(cfg):
+        return load_weights(session.model, path, new_classifier=False, averaged=cfg.TEST.USE_EMA)
 
 
 def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: LoadedWeights) -> None:

@@ -35,6 +35,7 @@ from mutualnet3d.runner.build_training import (
     build_validation,
     sync_norms,
 )
+from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.resume import TrainState
 from mutualnet3d.runner.session import Session, holding_outputs
 
@@ -130,7 +131,8 @@ def _start_from_weights(session: Session, averaged: AveragedWeights | None) -> N
     cfg = session.cfg
     if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
         return
-    loaded = load_weights(session.model, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
+    with changes_named(cfg):
+        loaded = load_weights(session.model, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
     logger.info("started from %s", loaded)
     if cfg.MUTUAL.SORT_CHANNELS:
         logger.info("sorted the channels of %d groups of layers by importance", sort_channels(session.model))
