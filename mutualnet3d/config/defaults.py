@@ -79,6 +79,9 @@ _C.DATA.PATH_PREFIX = ""
 _C.DATA.PATH_LABEL_SEPARATOR = " "
 # Names of the classes (JSON or text), for lists whose labels are names. "": they are numbers.
 _C.DATA.LABEL_FILE = ""
+# Train a classifier with more outputs (MODEL.NUM_CLASSES) than the training list has labels, and the file of class
+# names has names: to keep the head of some weights, for instance. False: that is an error.
+_C.DATA.ALLOW_UNUSED_CLASSES = False
 # Lines to leave out at the start of a list.
 _C.DATA.SKIP_ROWS = 0
 # Training stops when more than this fraction of the listed videos is missing or cannot be decoded.

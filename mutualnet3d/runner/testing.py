@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
-from mutualnet3d.data.build_split import Split, read_class_names
+from mutualnet3d.data.build_split import Split, read_class_names, warn_of_empty_classes
 from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
@@ -33,15 +33,17 @@ from mutualnet3d.runner.build_space import build_test_space, configs_to_test
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.reports import write_reports
 from mutualnet3d.runner.session import Session, holding_outputs
+from mutualnet3d.runner.tested_folder import folder_of_test
 from mutualnet3d.shapes import ClipShape
 
 
 def test(cfg: CfgNode, launch: Launch | None = None) -> QueryTable | None:  # noqa: PT028 - not a test case
     """Calibrate, evaluate and measure the sub-networks of `TEST.SUBNETS`; write and return the query table.
 
-    Files in `OUTPUT_DIR`: calibrated.pyth (weights and statistics), query_table.json, .csv and .md, tradeoff.png,
-    class_accuracy.csv, confusion_*.csv and .png, and `TEST.SAVE_RESULTS_PATH`. The processes of a job share clips and
-    videos; the first of them measures, writes and returns the table.
+    Files in `OUTPUT_DIR`, or in a folder below it where those of a fuller test are (`tested_folder`): calibrated.pyth
+    (weights and statistics), query_table.json, .csv and .md, tradeoff.png, class_accuracy.csv, confusion_*.csv and
+    .png, and `TEST.SAVE_RESULTS_PATH`. The processes of a job share clips and videos; the first of them measures,
+    writes and returns the table.
 
     Raises:
         Interrupted: a signal asked the process to leave.
@@ -59,15 +61,17 @@ def _test(session: Session) -> QueryTable | None:
     configs = configs_to_test(cfg)
     loaded = _load(session)
     split = session.read_split("test")
+    warn_of_empty_classes(cfg, split)
     class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not after it
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
+    folder = distributed.broadcast(folder_of_test(cfg.OUTPUT_DIR, configs, split.bad.num_listed, views_of(cfg)))
     _find_statistics(session, configs, loaded)
     if cfg.TEST.MEASURE_INTERPOLATION:
         _check_neighbours(session, configs)
     result = _evaluate(session, configs, split, keep_scores=distributed.is_main())
     if cfg.TEST.MEASURE_INTERPOLATION:
         _measure_interpolation(session, result, split)
-    table = _write(session, result, split, loaded.step, class_names) if distributed.is_main() else None
+    table = _write(session, folder, result, split, loaded.step, class_names) if distributed.is_main() else None
     distributed.barrier()  # the others wait while the first one measures
     return table
 
@@ -117,7 +121,7 @@ def _same(first: NormStatistics | None, second: NormStatistics) -> bool:
 
 
 def _evaluate(session: Session, configs: Sequence[SubnetConfig], split: Split, keep_scores: bool = False) -> Evaluation:
-    num_views = session.cfg.TEST.NUM_ENSEMBLE_VIEWS * session.cfg.TEST.NUM_SPATIAL_CROPS
+    num_views = views_of(session.cfg).count
     loader = build_test_loader(session.cfg, split, session.shapes(configs), session.shard)
     with session.sharing_the_cores():
         return session.evaluate(session.model, configs, loader, split, num_views, keep_scores)
@@ -145,9 +149,16 @@ def _measure_interpolation(session: Session, result: Evaluation, split: Split) -
     statistics.interpolation_losses.update(losses)
 
 
-def _write(session: Session, result: Evaluation, split: Split, step: int, class_names: Sequence[str]) -> QueryTable:
+def views_of(cfg: CfgNode) -> Views:
+    """Return the views of a video in a test."""
+    return Views(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
+
+
+def _write(
+    session: Session, folder: str, result: Evaluation, split: Split, step: int, class_names: Sequence[str]
+) -> QueryTable:
     cfg = session.cfg
-    calibrated = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
+    calibrated = os.path.join(folder, "calibrated.pyth")
     model_file = ModelFile.of(
         session.model,
         class_names=tuple(class_names),
@@ -159,8 +170,8 @@ def _write(session: Session, result: Evaluation, split: Split, step: int, class_
     )
     write_model_file(calibrated, model_file)
     table = _tabulate(session, result, split, file_hash(calibrated))
-    write_reports(cfg, table, result, split, class_names)
-    logger.info("wrote the query table to %s", cfg.OUTPUT_DIR)
+    write_reports(cfg, folder, table, result, split, class_names)
+    logger.info("wrote the query table to %s", folder)
     print(table.to_text())
     print(table.legend())
     return table
@@ -173,7 +184,7 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
         latencies = measure_latencies(
             forward, configs, session.blank_clips, session.device, num_rounds=cfg.TEST.LATENCY_RUNS
         )
-    views = Views(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
+    views = views_of(cfg)
     rows: list[Row] = []
     for config, accuracy in result.accuracies.items():
         operations, params = costs(model, config)

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_train_loader
-from mutualnet3d.data.build_split import Split, steps_per_epoch
+from mutualnet3d.data.build_split import Split, check_classes, steps_per_epoch
 from mutualnet3d.data.outage import DataAway
 from mutualnet3d.data.watch import seconds_waiting
 from mutualnet3d.distributed.launch import Launch
@@ -62,6 +62,7 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
 def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     cfg = session.cfg
     split = session.read_split("train")
+    check_classes(cfg, split)
     epoch_steps = steps_per_epoch(cfg, split)
     num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
     configs_at = build_configs_at(cfg, session.space)
@@ -76,6 +77,8 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     folder = CheckpointFolder(cfg.OUTPUT_DIR, cfg.TRAIN.CHECKPOINTS_KEPT, before_save=lock.check if lock else None)
     state = TrainState(session, split, optimizer_step, averaged, validation)
     resume_point = state.resume(folder)
+    if resume_point.step >= num_steps:
+        return _complete(session, folder, resume_point.step, num_steps)
     if resume_point.step == 0:
         _start_from_weights(session, averaged)
     loader = build_train_loader(
@@ -123,6 +126,19 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     _log_end(session, split, num_steps, time.monotonic() - started)
     newest = distributed.broadcast(folder.newest())
     assert newest is not None, "the last step wrote one, in this run or in the one that it resumed"
+    return newest
+
+
+def _complete(session: Session, folder: CheckpointFolder, step: int, num_steps: int) -> str:
+    """Log that there is nothing left to train, and return the path of the newest checkpoint."""
+    epochs = f"SOLVER.MAX_EPOCH {session.cfg.SOLVER.MAX_EPOCH}"
+    logger.info("the training is complete: %d steps are done, and the config asks for %d (%s)", step, num_steps, epochs)
+    if step > num_steps:
+        logger.warning(
+            "the newest checkpoint has seen more steps than the config asks for: %d, not %d", step, num_steps
+        )
+    newest = distributed.broadcast(folder.newest())
+    assert newest is not None, "the run was resumed from one"
     return newest
 
 

@@ -14,9 +14,10 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.files.torch_file import read_torch_file
 from mutualnet3d.models import build_model, read_model_file
-from mutualnet3d.results.query_table import Views
+from mutualnet3d.results.query_table import QueryTable, Views
 from mutualnet3d.runner import configs_to_test
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
@@ -59,6 +60,21 @@ def test_a_front_of_a_subset_is_tested_on_all(trained):
     assert set(configs_to_test(elsewhere)) <= front
     with pytest.raises(FileNotFoundError, match=r"no query table at .*nowhere/query_table\.json"):
         configs_to_test(trained("nowhere", TEST__SUBNETS=["pareto"]))
+
+
+def test_a_smaller_test_leaves_the_files_of_a_fuller_one(trained):
+    both = ["w1.0-s32-t4", "w0.5-s32-t2"]
+    cfg = trained("full", TEST__SUBNETS=both)
+    run_test(cfg)
+    some = run_test(trained("full", TEST__SUBNETS=both[:1]))
+    table = QueryTable.load(f"{cfg.OUTPUT_DIR}/query_table.json")
+    assert [str(row.config) for row in table.rows] == both
+    assert [str(row.config) for row in some.rows] == both[:1]
+    (folder,) = Path(cfg.OUTPUT_DIR).glob("test_*")
+    assert folder.name.startswith(f"test_{both[0]}_")
+    for place, of_place in ((cfg.OUTPUT_DIR, table), (folder, some)):
+        assert file_hash(f"{place}/calibrated.pyth") == of_place.context["checkpoint"]
+    assert f"this test's files go to {folder}" in Path(cfg.OUTPUT_DIR, "log.txt").read_text()
 
 
 def test_a_larger_crop_is_calibrated_and_tested_at_its_size(trained, monkeypatch):
@@ -261,7 +277,8 @@ def test_testing_without_a_checkpoint(tiny_overrides):
 
 def test_weights_of_another_number_of_classes(tiny_overrides, tmp_path):
     path = run_train(make_cfg(tiny_overrides(MUTUAL__ENABLE=False, OUTPUT_DIR=str(tmp_path / "static"))))
-    more = make_cfg(tiny_overrides(MODEL__NUM_CLASSES=5, TRAIN__CHECKPOINT_FILE_PATH=path, SOLVER__MAX_EPOCH=1))
+    five = {"MODEL__NUM_CLASSES": 5, "DATA__ALLOW_UNUSED_CLASSES": True, "SOLVER__MAX_EPOCH": 1}
+    more = make_cfg(tiny_overrides(TRAIN__CHECKPOINT_FILE_PATH=path, **five))
     run_train(more)
     assert "classifier of 2 classes left out; that of 5 starts afresh" in Path(more.OUTPUT_DIR, "log.txt").read_text()
     foreign = tiny_overrides(MODEL__NUM_CLASSES=5, TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "test"))
