@@ -33,6 +33,7 @@ from mutualnet3d.runner.build_space import build_test_space, configs_to_test
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.reports import write_reports
 from mutualnet3d.runner.session import Session, holding_outputs
+from mutualnet3d.runner.start_log import log_start
 from mutualnet3d.runner.tested_folder import folder_of_test
 from mutualnet3d.shapes import ClipShape
 
@@ -58,6 +59,7 @@ test.__test__ = False  # type: ignore[attr-defined] # not a test case, whatever 
 
 def _test(session: Session) -> QueryTable | None:
     cfg = session.cfg
+    log_start(session)
     configs = configs_to_test(cfg)
     loaded = _load(session)
     split = session.read_split("test")

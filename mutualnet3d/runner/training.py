@@ -38,6 +38,7 @@ from mutualnet3d.runner.build_training import (
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.resume import TrainState
 from mutualnet3d.runner.session import Session, holding_outputs
+from mutualnet3d.runner.start_log import log_network, log_start
 
 
 def train(cfg: CfgNode, launch: Launch | None = None) -> str:
@@ -61,6 +62,7 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
 
 def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     cfg = session.cfg
+    log_start(session)
     split = session.read_split("train")
     check_classes(cfg, split)
     epoch_steps = steps_per_epoch(cfg, split)
@@ -113,6 +115,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
         checkpointing,
         PreemptionHook(signals, flags, checkpointing.finish),
     ]
+    log_network(session)
     _log_start(session, split, resume_point.step, num_steps)
     started = time.monotonic()
     with writer:
