@@ -17,6 +17,13 @@ def hash_of(dump: str) -> str:
     return hashlib.sha256(dump.encode("utf-8")).hexdigest()[:8]
 
 
+def hash_without(dump: str, ignored: Sequence[str]) -> str:
+    """Return 8 hexadecimal digits that stand for the values of a config, given as YAML, without keys that begin like
+    one of `ignored`."""
+    values = [f"{key}: {value!r}" for key, value in sorted(_flat(yaml.safe_load(dump)))]
+    return hash_of("\n".join(value for value in values if not value.startswith(tuple(ignored))))
+
+
 def changed_values(then: str, now: str) -> dict[str, tuple[Any, Any]]:
     """Return the values of the keys that two configs, given as YAML, have with different values: key -> old and new,
     "not there" for a key that one of them lacks."""

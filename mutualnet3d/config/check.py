@@ -66,6 +66,7 @@ def check_cfg(cfg: CfgNode) -> None:
         "False unless SOLVER.MOMENTUM is above 0 and SOLVER.DAMPENING is 0; they are "
         f"{cfg.SOLVER.MOMENTUM:g} and {cfg.SOLVER.DAMPENING:g}",
     )
+    _check_tested_checkpoint(cfg)
     _check_averages(cfg)
     _check_steps(cfg)
     _check_space(cfg)
@@ -123,6 +124,24 @@ def _check_subnet(cfg: CfgNode) -> None:
             SubnetConfig.parse(cfg.TRAIN.SUBNET)
         except ValueError as error:
             raise ValueError(f"TRAIN.SUBNET: {error}") from error
+
+
+def _check_tested_checkpoint(cfg: CfgNode) -> None:
+    if cfg.TEST.CHECKPOINT == "last":
+        return
+    _require(
+        cfg,
+        "TEST.CHECKPOINT",
+        not cfg.TEST.CHECKPOINT_FILE_PATH,
+        "'last' with TEST.CHECKPOINT_FILE_PATH, which is a file",
+    )
+    _require(
+        cfg,
+        "TEST.CHECKPOINT",
+        not (cfg.TRAIN.ENABLE and cfg.TEST.ENABLE) or 0 < cfg.TRAIN.EVAL_PERIOD <= cfg.SOLVER.MAX_EPOCH,
+        "'last' unless the training validates: TRAIN.EVAL_PERIOD, which is "
+        f"{cfg.TRAIN.EVAL_PERIOD}, must be from 1 to SOLVER.MAX_EPOCH",
+    )
 
 
 def _check_averages(cfg: CfgNode) -> None:

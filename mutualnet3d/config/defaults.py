@@ -270,7 +270,9 @@ _C.TEST.MEASURE_INTERPOLATION = False
 _C.TEST.MAX_INTERPOLATION_LOSS = 0.5
 # File of all scores of all videos, in OUTPUT_DIR (.npz, for numpy.load). "": none.
 _C.TEST.SAVE_RESULTS_PATH = "scores.npz"
-# Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": the newest checkpoint of OUTPUT_DIR.
+# Checkpoint of OUTPUT_DIR to test: last; or best, by the validations (TRAIN.EVAL_PERIOD), checkpoints/best.pyth.
+_C.TEST.CHECKPOINT = "last"
+# Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": those of TEST.CHECKPOINT.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Test (and validate) the averaged weights of SOLVER.EMA_DECAY instead of the last step's.
 _C.TEST.USE_EMA = False

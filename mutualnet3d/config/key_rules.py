@@ -154,6 +154,7 @@ RULES: dict[str, Rule] = {
     "TEST.MEASURE_INTERPOLATION": _FLAG,
     "TEST.MAX_INTERPOLATION_LOSS": Rule(float, low=0),
     "TEST.SAVE_RESULTS_PATH": _TEXT,
+    "TEST.CHECKPOINT": Rule(str, choices=("last", "best")),
     "TEST.CHECKPOINT_FILE_PATH": _TEXT,
     "TEST.USE_EMA": _FLAG,
     "TEST.LATENCY_RUNS": _COUNT,

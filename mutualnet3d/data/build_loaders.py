@@ -120,13 +120,24 @@ def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], 
     return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report)
 
 
-def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard) -> TestLoader:
-    """Build the loader of testing: `TEST.NUM_ENSEMBLE_VIEWS` spans x `TEST.NUM_SPATIAL_CROPS` crops of each video."""
+def build_test_loader(
+    cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard, start_batch: int = 0
+) -> TestLoader:
+    """Build the loader of testing: `TEST.NUM_ENSEMBLE_VIEWS` spans x `TEST.NUM_SPATIAL_CROPS` crops of each video.
+
+    Args:
+        cfg: config of the run.
+        split: the test list.
+        shapes: shapes of every clip.
+        shard: rank of this process, number of processes.
+        start_batch: number of batches that are done.
+    """
     num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
     num_views, preprocessing = num_spans * num_crops, build_preprocessing(cfg)
     frame_sampler, crop_sampler = preprocessing.frame_sampler(num_spans), preprocessing.crop_sampler(num_crops)
     dataset = _dataset(cfg, split, frame_sampler, crop_sampler, num_crops=num_crops)
-    batch_sampler = TestBatchSampler(len(split.videos), num_views, _test_batch_size(cfg, shard), shapes, shard)
+    batch_size = _test_batch_size(cfg, shard)
+    batch_sampler = TestBatchSampler(len(split.videos), num_views, batch_size, shapes, shard, start_batch)
     return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report)
 
 

@@ -17,7 +17,8 @@ from mutualnet3d.files.torch_archive import check_archive, is_archive
 # The formats of this project, and the version of each that this release writes. A checkpoint is a training's (in the
 # first releases a tested model's too), a model a trained network that describes itself.
 CHECKPOINT, MODEL = "mutualnet3d.checkpoint", "mutualnet3d.model"
-VERSIONS = {CHECKPOINT: 1, MODEL: 1}
+UNFINISHED_TEST = "mutualnet3d.unfinished_test"
+VERSIONS = {CHECKPOINT: 1, MODEL: 1, UNFINISHED_TEST: 1}
 
 
 class OtherNetwork(ValueError):

@@ -31,8 +31,9 @@ def folder_of_test(output_dir: str, configs: Sequence[SubnetConfig], num_videos:
         return output_dir
     videos = table.context.get("num_listed", num_videos)
     lost = [row.config for row in table.default_rows if row.config not in configs]
-    is_fuller = videos > num_videos or table.views.count > views.count
-    if not is_fuller and not (lost and videos == num_videos):
+    numbers, own = (videos, table.views.count), (num_videos, views.count)
+    is_fuller = any(number > own_number for number, own_number in zip(numbers, own, strict=True))
+    if not is_fuller and not (lost and numbers == own):
         return output_dir
     folder = os.path.join(output_dir, _name(configs, num_videos, views))
     logger.warning(

@@ -62,7 +62,8 @@ def test_a_front_of_a_subset_is_tested_on_all(trained):
         configs_to_test(trained("nowhere", TEST__SUBNETS=["pareto"]))
 
 
-def test_a_smaller_test_leaves_the_files_of_a_fuller_one(trained):
+def test_a_smaller_test_leaves_the_files_of_a_fuller_one(trained, monkeypatch):
+    monkeypatch.setattr("mutualnet3d.runner.reports._picture", lambda *args: None)
     both = ["w1.0-s32-t4", "w0.5-s32-t2"]
     cfg = trained("full", TEST__SUBNETS=both)
     run_test(cfg)
@@ -75,6 +76,51 @@ def test_a_smaller_test_leaves_the_files_of_a_fuller_one(trained):
     for place, of_place in ((cfg.OUTPUT_DIR, table), (folder, some)):
         assert file_hash(f"{place}/calibrated.pyth") == of_place.context["checkpoint"]
     assert f"this test's files go to {folder}" in Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+
+
+def test_the_best_checkpoint_is_tested_where_asked(tiny_overrides, monkeypatch):
+    monkeypatch.setattr("mutualnet3d.runner.reports._picture", lambda *args: None)
+    words = tiny_overrides(TRAIN__CHECKPOINT_STEPS=2, SOLVER__MAX_EPOCH=1, TEST__SUBNETS=["full"])
+    cfg = make_cfg(words)
+    newest = run_train(cfg)
+    best = make_cfg([*words, "TEST.CHECKPOINT", "best", "TRAIN.ENABLE", False])
+    with pytest.raises(
+        FileNotFoundError, match=r"no best\.pyth in .*, which TEST\.CHECKPOINT best tests; a training wri"
+    ):
+        run_test(best)
+    folder = Path(cfg.OUTPUT_DIR, "checkpoints")
+    os.link(folder / "checkpoint_step_00000002.pyth", folder / "best.pyth")
+    run_test(best)
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert f"testing 1 sub-networks of {folder}/best.pyth on 6 videos" in log
+    assert "these weights have seen 2 steps; they are chosen by TEST.CHECKPOINT best\n" in log
+    model_file = f"{cfg.OUTPUT_DIR}/calibrated.pyth"
+    assert read_model_file(model_file).network.step == 2
+    run_test(cfg)
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert f"testing 1 sub-networks of {newest} on 6 videos" in log
+    assert (
+        f"chosen by TEST.CHECKPOINT last; the best of the validations is {folder}/best.pyth, which TEST.CHECKPOI" in log
+    )
+    assert read_model_file(model_file).network.step == 4
+    with pytest.raises(ValueError, match=r"best\.pyth: a checkpoint of a training, .*: mutualnet3d test --cfg "):
+        m3.deploy.Predictor.load(str(folder / "best.pyth"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["TEST.CHECKPOINT_FILE_PATH", "a.pyth"], r"is 'best'; it must be 'last' with TEST\.CHECKPOINT_FILE_PATH"),
+        (
+            ["TRAIN.EVAL_PERIOD", 0],
+            r"'last' unless the training validates: TRAIN\.EVAL_PERIOD, which is 0, must be from",
+        ),
+        (["TRAIN.EVAL_PERIOD", 3], r"TRAIN\.EVAL_PERIOD, which is 3, must be from 1 to SOLVER\.MAX_EPOCH"),
+    ],
+)
+def test_there_has_to_be_a_best_checkpoint(tiny_overrides, words, message):
+    with pytest.raises(ValueError, match=message):
+        make_cfg([*tiny_overrides(TEST__CHECKPOINT="best"), *words])
 
 
 def test_a_larger_crop_is_calibrated_and_tested_at_its_size(trained, monkeypatch):
