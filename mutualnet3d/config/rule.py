@@ -28,6 +28,7 @@ class Rule:
         inner_lengths: allowed lengths of lists in the list; () for a list without lists in it.
         is_distinct: True for a list whose elements differ.
         takes_none: True if None is allowed.
+        takes_empty: False for a text that must not be empty.
         text: description of the range for errors; "" for one made of the bounds.
     """
 
@@ -41,6 +42,7 @@ class Rule:
     inner_lengths: tuple[int, ...] = ()
     is_distinct: bool = False
     takes_none: bool = False
+    takes_empty: bool = True
     text: str = ""
 
     def type_problem(self, value: Any, default: Any) -> str | None:
@@ -101,6 +103,7 @@ class Rule:
     def _is_in_range(self, value: Any) -> bool:
         return not (
             (self.choices and value not in self.choices)
+            or (not self.takes_empty and not value)
             or (self.low is not None and value < self.low)
             or (self.high is not None and value > self.high)
             or (self.above is not None and value <= self.above)
@@ -112,6 +115,8 @@ class Rule:
         upper = f"{self.high:g}]" if self.high is not None else f"{self.below:g})" if self.below is not None else ""
         if lower and upper:
             return f"in {lower}, {upper}"
+        if not self.takes_empty:
+            return "not empty"
         return f"above {self.above:g}" if self.above is not None else f"at least {self.low:g}" if lower else ""
 
 

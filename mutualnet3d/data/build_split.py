@@ -134,7 +134,7 @@ def _label_file(cfg: CfgNode, split: str) -> str:
 
 
 def check_classes(cfg: CfgNode, split: Split) -> None:
-    """Refuse a classifier with more outputs than the training data have classes; warn of classes without a video.
+    """Refuse a classifier with more outputs than the training data have classes.
 
     A test needs no such check: its weights bring their number of classes, and its list may have some of them only.
 
@@ -158,7 +158,6 @@ def check_classes(cfg: CfgNode, split: Split) -> None:
             "DATA.ALLOW_UNUSED_CLASSES True for "
             "a classifier with outputs that have no videos"
         )
-    warn_of_empty_classes(cfg, split)
 
 
 def warn_of_empty_classes(cfg: CfgNode, split: Split) -> None:

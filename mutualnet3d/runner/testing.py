@@ -84,12 +84,15 @@ def _test(session: Session, signals: Signals) -> QueryTable | None:
     configs = configs_to_test(cfg)
     loaded, choice = _load(session)
     split = session.read_split("test")
-    warn_of_empty_classes(cfg, split)
+    if distributed.is_main():
+        warn_of_empty_classes(cfg, split)
     class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not after it
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
     logger.info("these weights have seen %d steps; they are chosen by %s", loaded.step, choice)
     unfinished = UnfinishedTest(cfg.OUTPUT_DIR, _identity(session, configs, split, loaded), session.shard, signals)
-    folder = distributed.broadcast(folder_of_test(cfg.OUTPUT_DIR, configs, split.bad.num_listed, views_of(cfg)))
+    folder = cfg.OUTPUT_DIR
+    if distributed.is_main():  # the one that writes
+        folder = folder_of_test(folder, configs, split.bad.num_listed, views_of(cfg))
     if unfinished.load_statistics(session.model):
         logger.info("an unfinished test had found the statistics of the sub-networks")
     elif _find_statistics(session, configs, loaded):
@@ -99,7 +102,7 @@ def _test(session: Session, signals: Signals) -> QueryTable | None:
     result = _evaluate(session, configs, split, unfinished, "scores", keep_scores=distributed.is_main())
     if cfg.TEST.MEASURE_INTERPOLATION:
         _measure_interpolation(session, result, split, unfinished)
-    table = _write(session, folder, result, split, loaded.step, class_names) if distributed.is_main() else None
+    table = _write(session, folder, result, split, loaded, class_names) if distributed.is_main() else None
     distributed.barrier()  # the others wait while the first one measures
     unfinished.remove()
     return table
@@ -230,7 +233,12 @@ def views_of(cfg: CfgNode) -> Views:
 
 
 def _write(
-    session: Session, folder: str, result: Evaluation, split: Split, step: int, class_names: Sequence[str]
+    session: Session,
+    folder: str,
+    result: Evaluation,
+    split: Split,
+    loaded: LoadedWeights,
+    class_names: Sequence[str],
 ) -> QueryTable:
     cfg = session.cfg
     calibrated = os.path.join(folder, "calibrated.pyth")
@@ -240,11 +248,11 @@ def _write(
         preprocessing=build_preprocessing(cfg).to_json(),
         space=space_of(cfg),
         channels_last=cfg.MODEL.CHANNELS_LAST,
-        step=step,
+        step=loaded.step,
         config=cfg.dump(),
     )
     write_model_file(calibrated, model_file)
-    table = _tabulate(session, result, split, file_hash(calibrated))
+    table = _tabulate(session, result, split, loaded, file_hash(calibrated))
     write_reports(cfg, folder, table, result, split, class_names)
     logger.info("wrote the query table to %s", folder)
     print(table.to_text())
@@ -252,7 +260,7 @@ def _write(
     return table
 
 
-def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: str) -> QueryTable:
+def _tabulate(session: Session, result: Evaluation, split: Split, loaded: LoadedWeights, checkpoint: str) -> QueryTable:
     cfg, model = session.cfg, session.model
     configs = list(result.accuracies)
     with evaluation_forward(model) as forward:
@@ -273,6 +281,8 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
         "ensemble": cfg.DATA.ENSEMBLE_METHOD,
         "statistics": "calibrated" if set(configs).isdisjoint(model.statistics.interpolated) else "interpolated",
         "checkpoint": checkpoint,
+        "weights": os.path.basename(loaded.path),
+        "step": loaded.step,
         "backend": PyTorch.name,
         "views": str(views),
         "backends": {

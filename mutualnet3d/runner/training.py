@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_train_loader
-from mutualnet3d.data.build_split import Split, check_classes, steps_per_epoch
+from mutualnet3d.data.build_split import Split, check_classes, steps_per_epoch, warn_of_empty_classes
 from mutualnet3d.data.outage import DataAway
 from mutualnet3d.data.watch import seconds_waiting
 from mutualnet3d.distributed.launch import Launch
@@ -65,6 +65,8 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     log_start(session)
     split = session.read_split("train")
     check_classes(cfg, split)
+    if distributed.is_main():
+        warn_of_empty_classes(cfg, split)
     epoch_steps = steps_per_epoch(cfg, split)
     num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
     configs_at = build_configs_at(cfg, session.space)

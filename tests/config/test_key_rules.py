@@ -48,6 +48,7 @@ def out_of_range(rule):
         *([] if rule.above is None else [rule.above, rule.above - step]),
         *([] if rule.below is None else [rule.below, rule.below + step]),
         *(["a"] if rule.choices and rule.kind is str else []),
+        *([] if rule.takes_empty else [""]),
         *([max(rule.choices) + 1, -1] if rule.choices and rule.kind is int else []),
     ]
     if rule.lengths is None:

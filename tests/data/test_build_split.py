@@ -8,7 +8,15 @@ import pytest
 
 import mutualnet3d as m3
 from mutualnet3d.data.bad_videos import BadVideoFile, TooManyBadVideos
-from mutualnet3d.data.build_split import Split, check_classes, is_ssv2, read_class_names, read_split, steps_per_epoch
+from mutualnet3d.data.build_split import (
+    Split,
+    check_classes,
+    is_ssv2,
+    read_class_names,
+    read_split,
+    steps_per_epoch,
+    warn_of_empty_classes,
+)
 
 CFG = "X3D_tiny_mutual.yaml"
 
@@ -82,6 +90,7 @@ def test_a_classifier_has_the_classes_of_the_training_data(lists, bad_videos, ca
     split = read_split(make_cfg(lists), "train", bad_videos)
     assert split.num_videos_K.tolist() == [4, 4]  # those that are listed, missing ones too
     check_classes(make_cfg(lists), split)
+    warn_of_empty_classes(make_cfg(lists), split)
     assert not [record for record in caplog.records if record.levelname == "WARNING" and "classes" in record.message]
     with pytest.raises(
         ValueError,
@@ -90,6 +99,7 @@ def test_a_classifier_has_the_classes_of_the_training_data(lists, bad_videos, ca
     ):
         check_classes(make_cfg(lists, num_classes=400), split)
     check_classes(make_cfg(lists, "DATA.ALLOW_UNUSED_CLASSES", True, num_classes=400), split)
+    warn_of_empty_classes(make_cfg(lists, num_classes=400), split)
     assert caplog.records[-1].getMessage() == "train: the list has videos of 2 of 400 classes"
     (lists / "labels.json").write_text('{"a": 0, "b": 1, "c": 2}')
     check_classes(make_cfg(lists, num_classes=3), split)

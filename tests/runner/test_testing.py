@@ -96,6 +96,8 @@ def test_the_best_checkpoint_is_tested_where_asked(tiny_overrides, monkeypatch):
     assert "these weights have seen 2 steps; they are chosen by TEST.CHECKPOINT best\n" in log
     model_file = f"{cfg.OUTPUT_DIR}/calibrated.pyth"
     assert read_model_file(model_file).network.step == 2
+    context = QueryTable.load(f"{cfg.OUTPUT_DIR}/query_table.json").context
+    assert (context["weights"], context["step"]) == ("best.pyth", 2)
     run_test(cfg)
     log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
     assert f"testing 1 sub-networks of {newest} on 6 videos" in log
