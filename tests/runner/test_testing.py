@@ -62,6 +62,7 @@ def test_a_front_of_a_subset_is_tested_on_all(trained):
         configs_to_test(trained("nowhere", TEST__SUBNETS=["pareto"]))
 
 
+@pytest.mark.slow
 def test_a_smaller_test_leaves_the_files_of_a_fuller_one(trained, monkeypatch):
     monkeypatch.setattr("mutualnet3d.runner.reports._picture", lambda *args: None)
     both = ["w1.0-s32-t4", "w0.5-s32-t2"]

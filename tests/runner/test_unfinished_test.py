@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,8 @@ from mutualnet3d.engine.preemption import Interrupted
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
 from tests.conftest import TINY, as_overrides, restored_log
-from tests.runner.runs import CFG
+from tests.copies import run_script
+from tests.runner.runs import CFG, ROOT, words_of
 
 
 @pytest.fixture(autouse=True)
@@ -65,16 +70,16 @@ def numbers_of(table):
 
 
 def test_a_test_goes_on_where_it_was_stopped(trained):
-    """Four batches of three views: the same table and the same scores, to the last bit; statistics are found once."""
+    """Four batches of three views, two of each video: the same table and scores, to the last bit; statistics are found
+    once."""
     whole = trained("whole", TEST__SUBNETS=["w0.5-s32-t4"])
     expected = run_test(whole)
     cfg = trained("halves", TEST__SUBNETS=["w0.5-s32-t4"])
-    for number in (1, 0):  # the second signal comes in the first batch of the rest
-        patch = stop_at(number)
-        with pytest.raises(Interrupted) as stopped:
-            run_test(cfg)
-        patch.undo()
-        assert stopped.value.code == 75
+    patch = stop_at(2)
+    with pytest.raises(Interrupted) as stopped:
+        run_test(cfg)
+    patch.undo()
+    assert stopped.value.code == 75
     assert str(stopped.value) == "SIGUSR1 after 3 of 4 batches of the test"
     assert not Path(cfg.OUTPUT_DIR, "query_table.json").exists()
     assert numbers_of(run_test(cfg)) == numbers_of(expected)
@@ -109,3 +114,34 @@ def test_results_of_other_settings_are_not_used_and_stay(trained):
     )
     assert table.context["num_videos"] == 5
     assert not os.path.exists(folder)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_with_their_parts(tiny_data, tmp_path):
+    """torchrun passes SIGTERM on to both, which are at different batches."""
+    data = {**TINY, "DATA.PATH_TO_DATA_DIR": str(tiny_data), "SOLVER.MAX_EPOCH": 1, "TEST.NUM_ENSEMBLE_VIEWS": 100}
+    words, whole = (as_overrides({**data, "OUTPUT_DIR": str(tmp_path / name)}) for name in ("halves", "whole"))
+    run_script(words_of(whole), tmp_path, num_processes=2)
+    shutil.copytree(tmp_path / "whole" / "checkpoints", tmp_path / "halves" / "checkpoints")
+    log = tmp_path / "halves" / "log.txt"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, *map(str, words_of(words))]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 100
+            while time.monotonic() < deadline and not (log.exists() and " calibrated " in log.read_text()):
+                time.sleep(0.01)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+    names = {path.name for path in (tmp_path / "halves" / "unfinished_test").rglob("*.pyth")}
+    assert names == {"statistics.pyth", "scores_0_of_2.pyth", "scores_1_of_2.pyth"}
+    run_script(words_of(words), tmp_path, num_processes=2)
+    assert re.search(r"an unfinished test had done [1-9]\d* batches; [1-9]", log.read_text())
+    scores, expected = (np.load(tmp_path / name / "scores.npz") for name in ("halves", "whole"))
+    for name in expected:
+        assert np.array_equal(scores[name], expected[name]), name
+    assert not (tmp_path / "halves" / "unfinished_test").exists()
