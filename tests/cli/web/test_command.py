@@ -18,8 +18,9 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def test_names_bad_input(tested, tmp_path, run_tool):
+def test_names_bad_input_and_starts_nothing(tested, tmp_path, run_tool, monkeypatch):
     pytest.importorskip("streamlit", reason="the extra `web` is not installed")
+    monkeypatch.setattr("mutualnet3d.data.limited_reader._Server", None)
     none = tmp_path / "none"
 
     def error_of(*words):
