@@ -58,6 +58,8 @@ def fail(place: str, file: str) -> None:
         os.close(read)
         if way == "reader of errors":
             os.kill(os.getpid(), signal.SIGTERM)
+    elif way == "away":
+        (Path(file).parent / "videos").rename(Path(file).parent / "gone")
     elif way == "folder":
         shutil.rmtree(Path(file).parent / "output")
     elif way in ("log.txt", "log.jsonl"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -64,7 +65,7 @@ OF_NO_WORKER = ("hook", "SIGTERM", "log.txt", "reader", "reader of errors", "fol
 QUICK = {("step", 2), ("SIGINT", 1), ("killed", 1), ("disk", 1), ("reader of errors", 0), ("folder", 0)}
 
 
-def start(place, tiny_overrides, folder, workers, num_processes=1):
+def start(place, tiny_overrides, folder, workers, num_processes=1, **others):
     """Start a run whose last process fails; return its scripts, and the file of the process ids of its workers."""
     changes = {
         "DATA_LOADER__NUM_WORKERS": workers,
@@ -77,7 +78,7 @@ def start(place, tiny_overrides, folder, workers, num_processes=1):
     }
     if place.startswith("stopped"):
         changes |= {"DATA__DECODE_TIMEOUT": 2.0, "DATA__DISK_TIMEOUT": 0.0}
-    words = words_of(tiny_overrides(OUTPUT_DIR=str(folder / "output"), **changes))
+    words = words_of(tiny_overrides(OUTPUT_DIR=str(folder / "output"), **{**changes, **others}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -198,6 +199,19 @@ def test_a_test_with_workers(way, phase, workers, tiny_overrides, tmp_path):
     assert seconds_to_end([script], file) < SECONDS
     check_end(*script.finish(), *PHASES[way])
     assert len(check_nobody_is_left(file)) == workers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("phase", "workers"), [("calibration", 0), ("testing", 0), ("testing", 1)])
+def test_the_disk_of_a_test_s_videos_that_is_away(phase, workers, tiny_data, tiny_overrides, tmp_path):
+    videos = tmp_path / "videos"
+    shutil.copytree(tiny_data, videos)
+    changes = {"DATA__PATH_PREFIX": str(videos), "DATA__DISK_TIMEOUT": 1.0}
+    (script,), file = start(f"away@{phase}", tiny_overrides, tmp_path, workers, **changes)
+    assert seconds_to_end([script], file) < SECONDS
+    check_end(*script.finish(), 75, r"error: data disk away for \d+ s: .*videos/")
+    check_nobody_is_left(file)
+    assert not (tmp_path / "output" / "bad_videos.csv").exists()
 
 
 @pytest.mark.slow
