@@ -74,7 +74,8 @@ def start(place, tiny_overrides, folder, workers, num_processes=1, **others):
         "SOLVER__MAX_EPOCH": 1 if "@" in place else 3,
         # Batches enough that the workers are at some when it fails.
         "BN__NUM_BATCHES_PRECISE": 12,
-        "TEST__BATCH_SIZE": 4,
+        "TEST__BATCH_SIZE": 2,
+        "TEST__NUM_ENSEMBLE_VIEWS": 10,
     }
     if place.startswith("stopped"):
         changes |= {"DATA__DECODE_TIMEOUT": 2.0, "DATA__DISK_TIMEOUT": 0.0}
