@@ -19,6 +19,7 @@ from mutualnet3d.data.check_videos import ANY_LABEL
 from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_video_files
 from mutualnet3d.files.atomic import temporary_path, write_text
+from mutualnet3d.files.unfinished import remove_abandoned
 from mutualnet3d.log import logger, progress
 from mutualnet3d.process_pool import VIDEO_MEMORY, LostItem, map_in_processes
 from mutualnet3d.video.errors import VideoDecodeError, VideoEncodeError, is_of_memory
@@ -91,6 +92,7 @@ def prepare_videos(
     to_do = [(source, target) for source, target in jobs if not os.path.isfile(target)]
     for folder in {os.path.dirname(target) for _, target in to_do} | {output}:
         os.makedirs(folder, exist_ok=True)
+        remove_abandoned(folder)
     reasons = {}
     encode = partial(_encode, encoding=encoding)
     encoded = map_in_processes(encode, to_do, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)

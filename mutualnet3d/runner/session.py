@@ -17,6 +17,7 @@ from mutualnet3d.data.build_loaders import build_calibration_loader
 from mutualnet3d.data.build_split import Split, read_split
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
 from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.files.atomic import remove_unfinished, write_text
@@ -104,8 +105,18 @@ class Session:
         return blank_clips(self.model, self.normalize, self.device, config, num_clips)
 
     def read_split(self, name: str) -> Split:
-        """Return the videos of train, val or test; one process looks for the files."""
-        return read_split(self.cfg, name, self.bad_videos, run_once=on_main)
+        """Return the videos of train, val or test; one process looks for the files.
+
+        A training that goes on from a checkpoint had its videos when it began: they are waited for. Those of the test
+        may never have been there.
+
+        Raises:
+            DataAway: they do not come.
+        """
+        newest = None
+        if name != "test":
+            newest = distributed.broadcast(CheckpointFolder(self.cfg.OUTPUT_DIR).newest())
+        return read_split(self.cfg, name, self.bad_videos, on_main, newest)
 
     def calibrate(
         self, model: SlimmableNet, configs: Sequence[SubnetConfig], train_split: Split, crop_scale: float = 1.0

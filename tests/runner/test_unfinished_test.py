@@ -119,7 +119,13 @@ def test_results_of_other_settings_are_not_used_and_stay(trained):
 @pytest.mark.slow
 def test_two_processes_go_on_with_their_parts(tiny_data, tmp_path):
     """torchrun passes SIGTERM on to both, which are at different batches."""
-    data = {**TINY, "DATA.PATH_TO_DATA_DIR": str(tiny_data), "SOLVER.MAX_EPOCH": 1, "TEST.NUM_ENSEMBLE_VIEWS": 100}
+    data = {
+        **TINY,
+        "DATA.PATH_TO_DATA_DIR": str(tiny_data),
+        "SOLVER.MAX_EPOCH": 1,
+        "TEST.BATCH_SIZE": 2,
+        "TEST.NUM_ENSEMBLE_VIEWS": 40,
+    }
     words, whole = (as_overrides({**data, "OUTPUT_DIR": str(tmp_path / name)}) for name in ("halves", "whole"))
     run_script(words_of(whole), tmp_path, num_processes=2)
     shutil.copytree(tmp_path / "whole" / "checkpoints", tmp_path / "halves" / "checkpoints")
