@@ -96,7 +96,7 @@ class Command:
             return report(error)
         except KeyboardInterrupt as error:
             logger.debug("interrupted", exc_info=True)
-            print(self.interrupted(args), file=sys.stderr)
+            print(printable(self.interrupted(args)), file=sys.stderr)
             return EXIT_TERMINATED if isinstance(error, _Terminated) else EXIT_INTERRUPTED
 
 
@@ -104,8 +104,7 @@ def report(error: Exception) -> int:
     """Print an error in one line, its traceback into the log file alone; return `EXIT_ERROR`."""
     with contextlib.suppress(OSError):  # a log that cannot be written may be the error itself
         logger.debug("stopped", exc_info=error)
-    text = printable(str(error), keep="\n")
-    print(f"error: {text}", file=sys.stderr)
+    print(printable(f"error: {error}", keep="\n"), file=sys.stderr)
     return EXIT_ERROR
 
 
