@@ -97,7 +97,13 @@ def build_model(cfg: CfgNode) -> SlimmableNet:
     Raises:
         ValueError: an error of `recipe_of`, or values that no network can have.
     """
-    return build_network(*recipe_of(cfg))
+    builder, arguments = recipe_of(cfg)
+    try:
+        return build_network(builder, arguments)
+    except ValueError as error:
+        section = {"x3d": "X3D", "resnet": "RESNET", "slowfast": "SLOWFAST and RESNET"}[builder]
+        values = ", ".join(f"{name} {value}" for name, value in arguments.items())
+        raise ValueError(f"{error} (the keys are those of MODEL, {section}, DATA: {values})") from error
 
 
 def build_network(
