@@ -17,6 +17,9 @@ from mutualnet3d.video.mp4_boxes import check_boxes
 # Larger pictures are taken for damaged headers; 8K video has half as many pixels.
 MAX_PIXELS = 1 << 26
 
+# Packets of more bytes are looked at the clock for, one by one.
+_LARGE_PACKET = 1 << 20
+
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 MATROSKA = "matroska,webm"
 
@@ -168,11 +171,14 @@ class VideoContainer:
 
         Raises:
             av.FFmpegError: nothing can be read; a device breaks.
+            VideoDecodeError: the time is over.
         """
         num_read = 0
         try:
             for packet in self._opened.demux(self.stream):
                 num_read += 1
+                if packet.size > _LARGE_PACKET:  # a compressed one may have been unfolded, which takes time
+                    self._deadline.check()
                 if packet.size:
                     yield packet
         except av.FFmpegError:
