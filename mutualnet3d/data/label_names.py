@@ -45,6 +45,8 @@ def read_label_names(label_file: str) -> dict[str, int]:
             raise ValueError(f"{label_file}: names must differ and not be empty, got {name!r} for the id {number}")
         if number in owners or not 0 <= number < len(pairs):
             owner = f", which {owners[number]!r} has" if number in owners else ""
+            if sorted(number for _, number in pairs) == list(range(1, len(pairs) + 1)):
+                owner = "; these count from 1, as UCF-101's classInd.txt does: `mutualnet3d make-lists ucf101` reads it"
             raise ValueError(
                 f"{label_file}: ids of {len(pairs)} names must be 0 to {len(pairs) - 1}, each once; "
                 f"got {number} for {name!r}{owner}"

@@ -22,7 +22,10 @@ MATROSKA = "matroska,webm"
 
 # Containers that are opened, by libav's names. Each is one file that has all of its video: libav's playlists (concat,
 # hls, dash, sdp, image2, ...) would read the files and addresses that they name, and each other.
-_NOT_MP4 = (MATROSKA, "avi", "flv", "mpegts", "mpeg", "mpegvideo", "asf", "ogg", "gif", "h264", "hevc", "m4v")
+_NOT_MP4 = (
+    *(MATROSKA, "avi", "flv", "mpegts", "mpeg", "mpegvideo", "asf", "ogg", "gif", "h264", "hevc", "m4v"),
+    *("rm", "dv", "mxf", "nut", "yuv4mpegpipe", "ivf", "obu"),
+)
 FORMATS = (MP4, *_NOT_MP4)
 
 _INVALID_DATA = av.error.tag_to_code(b"INDA")
