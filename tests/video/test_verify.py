@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.verify import RandomAccess, compare_random_access
+from tests.conftest import numbered_frames
 from tests.video.encoded import without_packet
 
 
@@ -38,3 +40,19 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     path.write_text("no video")
     with pytest.raises(VideoDecodeError, match="no container format"):
         compare_random_access(str(path))
+
+
+def test_repeated_frames_of_an_avi_are_not_promised(tmp_path):
+    """Where frames are shown for several of the file's periods, its header counts the periods."""
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number, picture in enumerate(numbered_frames(10)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = 5 * number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(tmp_path / "a.avi")) as container:
+        assert container.streams.video[0].frames == 46
+    result = compare_random_access(str(tmp_path / "a.avi"))
+    assert (result.num_promised, result.num_frames, result.wrong) == (10, 10, ())
