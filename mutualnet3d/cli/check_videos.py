@@ -33,10 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mutualnet3d.data.check_videos import check_lists
+    from mutualnet3d.data.lists import without_reports
 
     log_to_terminal()
     summary = check_lists(
-        args.list,
+        without_reports(args.list),
         args.output,
         clean_lists=args.clean_list,
         path_prefix=args.path_prefix,

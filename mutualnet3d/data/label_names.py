@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -53,6 +54,15 @@ def read_label_names(label_file: str) -> dict[str, int]:
             )
         names[name], owners[number] = number, name
     return names
+
+
+def label_file_beside(list_path: str) -> str:
+    """Return the file of class names in a list's folder, classes.json or labels.json; "" if there is none.
+
+    The commands that write demo data and lists give it these names.
+    """
+    paths = [os.path.join(os.path.dirname(list_path), name) for name in ("classes.json", "labels.json")]
+    return next(filter(g_pathmgr.isfile, paths), "")
 
 
 def _names_of_json(label_file: str, data: Any) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -13,7 +13,14 @@ import numpy as np
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.label_names import read_label_names
-from mutualnet3d.data.list_kinds import NUM_LINES, large_label_hint, no_label_hint, other_kind, raw_frames_path
+from mutualnet3d.data.list_kinds import (
+    NUM_LINES,
+    large_label_hint,
+    no_label_hint,
+    other_kind,
+    raw_frames_path,
+    report_kind,
+)
 from mutualnet3d.data.text import QUOTED, bounded_int, check_line, close_names, full_path, read_lines, unquoted
 from mutualnet3d.data.video_list import Video as Video
 from mutualnet3d.data.video_list import VideoList, VideoPacker
@@ -96,6 +103,26 @@ def _lines_with_text(list_path: str, skip_rows: int) -> Iterator[tuple[int, str]
         if line := line.strip():
             check_line(list_path, number, line)
             yield number, line
+
+
+def without_reports(paths: Sequence[str]) -> list[str]:
+    """Return the lists among `paths`, without the files that this project writes beside them, as a pattern such as
+    `data/*.csv` names them too; the log has what was passed over.
+
+    Raises:
+        ValueError: no list is left; a file is no text.
+    """
+    lists = []
+    for path in paths:
+        first = next(read_lines(path), "") if g_pathmgr.isfile(path) else ""
+        kind = report_kind(path, first.strip())
+        if kind:
+            logger.info("%s is passed over: %s", path, kind)
+        else:
+            lists.append(path)
+    if paths and not lists:
+        raise ValueError(f"none of {', '.join(paths)} is a list of videos")
+    return lists
 
 
 def _refuse_other_kinds(list_path: str, start: list[tuple[int, str]]) -> None:
