@@ -28,7 +28,7 @@ from mutualnet3d.data.video_files import (
     find_picture_folders,
     find_video_files,
     is_video_file,
-    passed_over,
+    passed_over_text,
 )
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.log import logger
@@ -109,7 +109,7 @@ def lists_of_folders(
         if not any(videos["val"].values()):
             second = "second source" if pattern else "second video"
             raise ValueError(f"{root}: no class has a {second}; nothing is left for validation")
-    _say_passed_over(local_root, folders)
+    _log_other_files(local_root, folders)
 
     labels = class_ids(root, videos["train"])
     lists = {
@@ -163,7 +163,7 @@ def lists_of_kinetics(csv_paths: Sequence[str], videos: str, output: str) -> lis
             f"{clips[0].file_stem}.mp4 and {clips[0].youtube_id}.mp4"
         )
     if files.others:
-        logger.info("%s: %s", videos, passed_over(files.others))
+        logger.info("%s: %s", videos, passed_over_text(files.others))
     listed = [clip.split for clip in clips]
     counts = [count_of(split, lists[split], listed.count(split)) for split in SPLITS if split in listed]
     write_lists(output, {split: entries for split, entries in lists.items() if entries}, labels)
@@ -219,7 +219,7 @@ def _offer_pattern(classes: Mapping[str, Sequence[str]]) -> None:
         )
 
 
-def _say_passed_over(root: str, folders: Sequence[str]) -> None:
+def _log_other_files(root: str, folders: Sequence[str]) -> None:
     """Say which files below the class folders make no list, and what lies beside them."""
     others = []
     for name in folders:
@@ -231,7 +231,7 @@ def _say_passed_over(root: str, folders: Sequence[str]) -> None:
             if files.videos or not is_picture_file(os.path.basename(path))
         ]
     if others:
-        logger.warning("%s: %s", root, passed_over(others))
+        logger.warning("%s: %s", root, passed_over_text(others))
     beside = [name for name in sorted(os.listdir(root)) if is_video_file(name)]
     if beside:
         logger.warning("%s: %d videos are in no class folder and are left out (%s)", root, len(beside), beside[0])

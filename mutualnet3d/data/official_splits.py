@@ -143,11 +143,11 @@ def _warn_of_other_pictures(num_frames: Mapping[_Entry, int], folder: str) -> No
     for entry, count in num_frames.items():
         place = full_path(folder, entry.path)
         if os.path.isdir(place):
-            found = sum(1 for name in os.listdir(place) if is_picture_file(name))
-            if found != count:
-                other.append((entry, found, count))
+            num_pictures = sum(1 for name in os.listdir(place) if is_picture_file(name))
+            if num_pictures != count:
+                other.append((entry, num_pictures, count))
     if other:
-        entry, found, count = other[0]
+        entry, num_pictures, count = other[0]
         logger.warning(
             "%d of %d folders have more or fewer pictures than their list counts; the first: %s (%s) has %d, not %d. "
             "All pictures of a folder are frames: those of the optical flow must lie elsewhere",
@@ -155,7 +155,7 @@ def _warn_of_other_pictures(num_frames: Mapping[_Entry, int], folder: str) -> No
             len(num_frames),
             entry.path,
             entry.listed_at,
-            found,
+            num_pictures,
             count,
         )
 
@@ -196,8 +196,8 @@ class _Finder:
             return place
         if self._paths_of_stem is None:
             self._paths_of_stem = defaultdict(list)
-            for found in find_video_files(self._folder):
-                self._paths_of_stem[_stem(found)].append(found)
+            for name in find_video_files(self._folder):
+                self._paths_of_stem[_stem(name)].append(name)
         choices = self._paths_of_stem.get(_stem(path), [])
         # A name may be that of videos of several classes.
         parent = os.path.basename(os.path.dirname(path))

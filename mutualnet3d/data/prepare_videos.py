@@ -24,7 +24,7 @@ from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, with
 from mutualnet3d.data.preparation_record import NAME as RECORD
 from mutualnet3d.data.preparation_record import Preparation, PreparationRecord, preparation_of
 from mutualnet3d.data.text import read_text
-from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_files, passed_over
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_files, passed_over_text
 from mutualnet3d.files.atomic import temporary_path, write_text
 from mutualnet3d.log import logger, progress
 from mutualnet3d.process_pool import VIDEO_MEMORY, LostItem, map_in_processes
@@ -115,7 +115,7 @@ def prepare_videos(
     present = [name for name, (_, target) in jobs.items() if os.path.isfile(target)]
     valid = _still_valid(present, preparations, record, existing, output)
     if files.others:
-        logger.info("%s: %s", root, passed_over(files.others))
+        logger.info("%s: %s", root, passed_over_text(files.others))
     to_do = [name for name in names if name not in valid]
     for folder in {os.path.dirname(jobs[name][1]) for name in to_do} | {output}:
         os.makedirs(folder, exist_ok=True)
@@ -218,11 +218,11 @@ def _class_names(lists: Sequence[str], label_file: str, output: str) -> dict[str
 def _copy_missing(lists: Sequence[str], output: str) -> None:
     """Copy the list of missing videos that lies beside the lists."""
     paths = {os.path.join(os.path.dirname(path), MISSING_CSV) for path in lists}
-    there = sorted(path for path in paths if g_pathmgr.isfile(path))
-    if len(there) == 1:
-        write_text(os.path.join(output, MISSING_CSV), read_text(there[0]))
-    elif there:
-        logger.info("not copied, since they are several: %s", ", ".join(there))
+    sources = sorted(path for path in paths if g_pathmgr.isfile(path))
+    if len(sources) == 1:
+        write_text(os.path.join(output, MISSING_CSV), read_text(sources[0]))
+    elif sources:
+        logger.info("not copied, since they are several: %s", ", ".join(sources))
 
 
 @dataclass(frozen=True)

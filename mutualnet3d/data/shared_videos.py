@@ -106,7 +106,7 @@ def _contents(paths: set[str]) -> dict[str, str]:
         size = _size(path)
         if size:
             of_size[size].append(path)
-    alike = [path for of_one in of_size.values() if len(of_one) > 1 for path in of_one]
+    alike = [path for group in of_size.values() if len(group) > 1 for path in group]
     return dict(_hashed(alike)) if alike else {}
 
 

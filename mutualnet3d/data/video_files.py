@@ -77,7 +77,7 @@ def find_picture_folders(folder: str) -> list[str]:
     return sorted(place for place, names in _walk(folder) if any(map(is_picture_file, names)))
 
 
-def passed_over(paths: Iterable[str]) -> str:
+def passed_over_text(paths: Iterable[str]) -> str:
     """Return the text about files that were passed over: their number by extension, with an example of each."""
     groups: dict[str, list[str]] = {}
     for path in paths:

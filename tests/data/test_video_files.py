@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mutualnet3d.data.check_videos import check_video
-from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_files, find_video_files, is_video_file, passed_over
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_files, find_video_files, is_video_file, passed_over_text
 from tests.conftest import numbered_frames
 from tests.data.test_make_lists import touch
 from tests.video.formats import write_in_format
@@ -102,9 +102,9 @@ def test_a_gif_that_moves_is_a_video_and_another_is_a_picture(tmp_path):
 
 
 def test_the_text_about_files_passed_over():
-    assert passed_over(["a/b.txt"]) == "1 file passed over, no videos by their names: 1 .txt (a/b.txt)"
+    assert passed_over_text(["a/b.txt"]) == "1 file passed over, no videos by their names: 1 .txt (a/b.txt)"
     names = [f"{letter}.{letter}{letter}" for letter in "hgfedcba"] + ["x.TXT", "y.txt"]
-    assert passed_over(names) == (
+    assert passed_over_text(names) == (
         "10 files passed over, no videos by their names: 2 .txt (x.TXT), 1 .aa (a.aa), 1 .bb (b.bb), 1 .cc (c.cc), "
         "1 .dd (d.dd), 1 .ee (e.ee), 3 of 3 other extensions"
     )
