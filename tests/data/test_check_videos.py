@@ -105,6 +105,21 @@ def test_an_avi_whose_header_promises_more_frames_is_ok_with_a_note(tmp_path):
     assert check_video(str(path)) == Result(str(path), "ok", "", 20, (note,))
 
 
+def test_drop_packets_of_an_avi_are_no_frames(tmp_path):
+    """Xvid writes them where a picture is shown on: they count in the header, and give no frame."""
+    path = write_in_format(tmp_path / "a.avi", numbered_frames(20), "avi", "mpeg4")
+    with av.open(str(path)) as source, av.open(str(tmp_path / "dropped.avi"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        contents = [bytes(packet) for packet in source.demux() if packet.size]
+        for number, content in enumerate([*contents[:7], b"\x7f", *contents[7:], b"\x7f", b"\x7f"]):
+            packet = av.Packet(content)
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, number, number, number == 0
+            target.mux(packet)
+    result = check_video(str(tmp_path / "dropped.avi"))
+    assert (result.status, result.reason, result.num_frames) == ("ok", "", 20)
+    assert [note.text for note in result.notes] == ["20 of 23 promised frames can be decoded"]
+
+
 def test_frames_that_are_other_pictures_alone_are_bad(monkeypatch, numbered_video):
     wrong = RandomAccess(num_promised=9, num_frames=9, num_damaged=0, num_compared=8, wrong=(1, 2, 3, 4, 5, 6))
     monkeypatch.setattr(check, "compare_random_access", lambda path: wrong)
