@@ -8,7 +8,7 @@
         --val kinetics400_val_list_rawframes.txt --videos rawframes --output data/k400
 
 folders: ROOT/train/CLASS/* and ROOT/val/CLASS/* (and ROOT/test/CLASS/*), or ROOT/CLASS/*, which is split at random,
-with --group so that all clips of a source come into one split.
+with --group so that all clips of a recording come into one split.
 kinetics: the official CSV files. ucf101, hmdb51: the official splits, of which the test videos become val.csv and
 test.csv. mmaction2: lists of videos, or of folders of pictures (raw frames).
 Listed videos that are not there are counted and written to missing.csv.
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--group",
         default="",
         metavar="PATTERN",
-        help="regular expression whose first group is a video's source, by its name: '(.+)_c\\d+' of v_Archery_g01_c04",
+        help="regular expression: its first group is a video's recording, by its name: '(.+)_c\\d+'",
     )
     kinetics = kinds.add_parser("kinetics", help="the CSV files of Kinetics-400, 600 or 700")
     kinetics.add_argument("csv", nargs="+", metavar="CSV", help="columns label,youtube_id,time_start,time_end,split")

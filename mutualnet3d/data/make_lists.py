@@ -21,7 +21,7 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.kinetics_csv import KINETICS_COLUMNS, SPLIT_OF, KineticsClip, read_kinetics_csv
 from mutualnet3d.data.lists import path_in_list, write_list
-from mutualnet3d.data.source_groups import likely_pattern, split_sources
+from mutualnet3d.data.recordings import likely_pattern, split_recordings
 from mutualnet3d.data.video_files import (
     VIDEO_EXTENSIONS,
     find_files,
@@ -68,9 +68,9 @@ def lists_of_folders(
         output: folder of the lists. Paths are relative to it if the videos lie below it, else absolute.
         val_fraction: 0 to 1, both excluded. No effect if there are split folders.
         seed: seed of the draw.
-        group: regular expression that names the source of a video by its first group, searched for in the file's name
-            without extension: all videos of a source then come into one split. "": each video is drawn by itself; where
-            names look like clips of sources, the log offers a pattern.
+        group: regular expression that names the recording of a video by its first group, searched for in the file's
+            name without extension: all videos of a recording then come into one split. "": each video is drawn by
+            itself; where names look like clips of recordings, the log offers a pattern.
 
     Returns:
         The counts of train and val, and of test if it has videos of its own; else test.csv equals val.csv.
@@ -88,7 +88,7 @@ def lists_of_folders(
     folders = _subfolders(local_root)
     if {"train", "val"} <= set(folders):
         if pattern:
-            raise ValueError(f"{root}: train and val are there; a pattern of sources has nothing to split")
+            raise ValueError(f"{root}: train and val are there; a pattern of recordings has nothing to split")
         videos = {split: _videos_of_classes(os.path.join(local_root, split)) for split in SPLITS if split in folders}
         for split, classes in videos.items():
             unknown = sorted(classes.keys() - videos["train"].keys())
@@ -102,12 +102,12 @@ def lists_of_folders(
     else:
         classes = _videos_of_classes(local_root)
         if pattern:
-            videos = dict(zip(("train", "val"), split_sources(classes, pattern, val_fraction, seed), strict=True))
+            videos = dict(zip(("train", "val"), split_recordings(classes, pattern, val_fraction, seed), strict=True))
         else:
             _offer_pattern(classes)
             videos = _split(classes, val_fraction, seed)
         if not any(videos["val"].values()):
-            second = "second source" if pattern else "second video"
+            second = "second recording" if pattern else "second video"
             raise ValueError(f"{root}: no class has a {second}; nothing is left for validation")
     _log_other_files(local_root, folders)
 
@@ -197,7 +197,7 @@ def _has_videos(folder: str) -> bool:
 
 
 def _compiled(group: str) -> re.Pattern[str] | None:
-    """Return the pattern of sources; None if there is none.
+    """Return the pattern of recordings; None if there is none.
 
     Raises:
         ValueError: it is no regular expression.
@@ -212,8 +212,8 @@ def _offer_pattern(classes: Mapping[str, Sequence[str]]) -> None:
     name, pattern = likely_pattern(classes)
     if pattern:
         logger.warning(
-            "names look like several clips of one source (%s), which this split may tear apart; all clips of a source "
-            "come into one split by --group %s",
+            "names look like several clips of one recording (%s), which this split may tear apart; all clips of a "
+            "recording come into one split by --group %s",
             name,
             shlex.quote(pattern),
         )

@@ -161,7 +161,7 @@ def test_what_is_passed_over_is_said(tmp_path, caplog):
     assert f"{split}: folders beside train, val and test are left out: more" in caplog.text
 
 
-def test_clips_of_one_source_stay_together_by_a_pattern_which_is_offered(tmp_path, caplog):
+def test_clips_of_one_recording_stay_together_by_a_pattern_which_is_offered(tmp_path, caplog):
     names = [
         f"{c}/v_{c}_g{group:02d}_c{clip:02d}.avi" for c in ("run", "jump") for group in range(5) for clip in range(4)
     ]
@@ -170,27 +170,29 @@ def test_clips_of_one_source_stay_together_by_a_pattern_which_is_offered(tmp_pat
         lists_of_folders(str(root), str(root))
     (message,) = [record.getMessage() for record in caplog.records]
     assert message == (
-        "names look like several clips of one source (UCF-101), which this split may tear apart; all clips of a source "
-        "come into one split by --group '(.+_g\\d+)_c\\d+'"
+        "names look like several clips of one recording (UCF-101), which this split may tear apart; all clips of a "
+        "recording come into one split by --group '(.+_g\\d+)_c\\d+'"
     )
 
-    def sources(name: str) -> set[str]:
+    def recordings(name: str) -> set[str]:
         return {line.rpartition("_c")[0] for line in lines(root / name)}
 
-    assert sources("train.csv") & sources("val.csv")
+    assert recordings("train.csv") & recordings("val.csv")
     caplog.clear()
     lists_of_folders(str(root), str(root), group=r"(.+_g\d+)_c\d+")
     assert not caplog.records
-    assert not sources("train.csv") & sources("val.csv")
+    assert not recordings("train.csv") & recordings("val.csv")
     assert (len(lines(root / "train.csv")), len(lines(root / "val.csv"))) == (32, 8)
     with pytest.raises(ValueError, match=r"group must be a regular expression, got '\(': missing \), unterminated"):
         lists_of_folders(str(root), str(root), group="(")
-    with pytest.raises(ValueError, match=r"v_jump_g00_c00\.avi: its name tells no source by the pattern 'person'"):
+    with pytest.raises(ValueError, match=r"v_jump_g00_c00\.avi: its name tells no recording by the pattern 'person'"):
         lists_of_folders(str(root), str(root), group="person")
-    with pytest.raises(ValueError, match=r"set: no class has a second source; nothing is left for validation"):
+    with pytest.raises(ValueError, match=r"set: no class has a second recording; nothing is left for validation"):
         lists_of_folders(str(root), str(root), group="v")
     split = touch(tmp_path / "split", "train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4")
-    with pytest.raises(ValueError, match=r"split: train and val are there; a pattern of sources has nothing to split"):
+    with pytest.raises(
+        ValueError, match=r"split: train and val are there; a pattern of recordings has nothing to split"
+    ):
         lists_of_folders(str(split), str(split), group="v")
 
 
