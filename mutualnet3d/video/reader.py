@@ -13,7 +13,7 @@ are counted as they come; the process remembers it of the file (`file_facts`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import av
@@ -26,6 +26,7 @@ from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError, deco
 from mutualnet3d.video.file_facts import FileFacts, FileState, facts_of, remember
 from mutualnet3d.video.frame_rate import choose_frame_rate
 from mutualnet3d.video.info import VideoInfo
+from mutualnet3d.video.keyframe_run import NotBelieved, decode_run
 from mutualnet3d.video.mp4_index import Mp4Index, read_mp4_index
 from mutualnet3d.video.packet_list import PacketList, read_packets
 from mutualnet3d.video.picture import RgbConverter
@@ -117,7 +118,7 @@ class VideoReader:
                     delivered += 1
                 if delivered == len(indices):
                     return
-        except _NotBelieved:
+        except NotBelieved:
             pass
         yield from self._by_counting(indices[delivered:])
 
@@ -191,7 +192,7 @@ class VideoReader:
         """Yield the frames at `indices`, as far as they come, in order.
 
         Raises:
-            _NotBelieved: only decoding from the start gives the right frames.
+            NotBelieved: only decoding from the start gives the right frames.
         """
         if packets.keys is None or max(indices, default=-1) >= len(packets.keys):
             return  # the video looked otherwise when it was read again
@@ -199,46 +200,12 @@ class VideoReader:
         chosen = set(keys)
         position = 0
         for start, stop in packets.runs(chosen):
-            for frame in self._decode_run(packets, start, stop, chosen):
+            for frame in decode_run(self._decoder, packets, start, stop, chosen, self._container.is_probed):
                 if frame.pts == keys[position]:
                     yield frame
                     position += 1
                     if position == len(keys):
                         return
-
-    def _decode_run(
-        self, packets: PacketList, start: int, stop: int, chosen: Collection[int]
-    ) -> Iterator[av.VideoFrame]:
-        """Yield the frames of a run of packets that begins where the container claims a keyframe.
-
-        The frames say whether it is one, and whether timestamps are in the order of being shown. Errors are concealed
-        by what was decoded before: that has to be all of the video.
-
-        Raises:
-            _NotBelieved: a claim is false, or a frame is damaged.
-        """
-        first = packets.index.keys[start]
-        last: int | None = None
-        expected = None if packets.may_skip else iter(packets.index.shown_of(start, stop))
-        num_errors = self._decoder.num_errors
-        for frame in self._decoder.run(packets.packets(start, stop), chosen, packets.may_skip):
-            key = frame.pts
-            if key is None or first is None or (frame.is_corrupt and key >= first):
-                raise _NotBelieved
-            if last is None and start:
-                if key < first:
-                    continue  # it is shown before the keyframe, and refers to what comes before that
-                if key > first or not frame.key_frame:
-                    raise _NotBelieved
-            if self._decoder.num_errors > num_errors:
-                raise _NotBelieved
-            is_next = key == next(expected, None) if expected is not None else last is None or key > last
-            if not is_next:
-                if self._container.is_probed:
-                    raise _NotBelieved
-                return
-            last = key
-            yield frame
 
     def _by_counting(self, indices: Sequence[int]) -> Iterator[av.VideoFrame]:
         """Yield the frames at `indices`, as far as they come, in order, counted from the start of the video."""
@@ -261,7 +228,3 @@ class VideoReader:
 
     def _remember(self, num_frames: int | None) -> None:
         remember(self._state, FileFacts(from_start=True, num_frames=num_frames))
-
-
-class _NotBelieved(Exception):
-    """Claims of a file about its packets that its frames contradict."""
