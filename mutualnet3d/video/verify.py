@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -70,11 +71,11 @@ def _decode_all(path: str, deadline: Deadline) -> tuple[list[int], int, int]:
     """
     sums: list[int] = []
     num_damaged = 0
-    to_rgb = RgbConverter()
+    converters: defaultdict[tuple[int, int], RgbConverter] = defaultdict(RgbConverter)  # a video may change its size
     with decoder_errors(path, deadline.timeout), open_file(path, deadline=deadline) as container:
         decoder = Decoder(container, deadline)
         for frame in decoder.all_frames(container.packets()):
-            sums.append(_check_sum(to_rgb(frame)))
+            sums.append(_check_sum(converters[frame.width, frame.height](frame)))
             num_damaged += frame.is_corrupt
         if not sums:
             raise decoder.nothing_decoded()

@@ -38,7 +38,8 @@ def test_of_an_mp4_file_only_the_groups_of_the_chosen_frames_are_read(groups_of_
     for indices, groups in (([0], 1), ([50], 1), ([23, 24], 2), ([3, 40, 99], 3), ([47, 48, 59, 60], 3)):
         count, frames = packets_read(groups_of_12, indices, monkeypatch)
         assert [int(frame[0, 0, 0]) // 2 for frame in frames] == indices
-        assert count <= 12 * groups
+        # These pictures are lossless: which x264 made them, the first packet says.
+        assert count <= 12 * groups + (indices[0] > 0)
     with VideoReader(str(groups_of_12)) as video:
         assert (video.info.num_frames, video.info.fps) == (100, 24.0)
         for indices in ([70], [3, 90], [50, 51]):  # forwards and back again

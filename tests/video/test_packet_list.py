@@ -17,7 +17,7 @@ def test_these_videos_do_have_leading_pictures(video_named, name):
     path = str(video_named(name)[0])
     with open_file(path) as container:
         index = packet_list.read_packets(container, Deadline(path)).index
-    pts = index.pts
+    pts = index.keys
     assert any(pts[position] < pts[key] for key in index.keyframes for position in range(key + 1, len(pts)))
 
 

