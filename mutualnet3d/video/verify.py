@@ -90,7 +90,8 @@ def _promised(container: VideoContainer, num_frames: int) -> int:
     if container.format == MP4:
         # The header also counts frames that an edit list hides; but frames beyond the end of the file are promised.
         num_cut = sum(entry.pos + entry.size > container.num_bytes for entry in entries)
-        return num_frames + num_cut if num_cut else 0
+        # One that is cut in its middle may have given a frame.
+        return min(num_frames + num_cut, container.stream.frames) if num_cut else 0
     if container.format == "avi" and entries:
         # Times count frames. Where some have none, the header also counts the repeated ones, which have no data.
         has_all = entries[-1].timestamp - entries[0].timestamp == len(entries) - 1

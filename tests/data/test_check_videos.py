@@ -24,8 +24,10 @@ from mutualnet3d.data.check_videos import (
     check_videos,
 )
 from mutualnet3d.video.verify import RandomAccess
-from tests.conftest import numbered_frames, write_video
+from tests.conftest import SHARED, numbered_frames, write_video
 from tests.video.formats import write_in_format
+
+FAULTS = SHARED / "videos" / "faults"
 
 
 def die(path, min_frames):
@@ -118,6 +120,29 @@ def test_drop_packets_of_an_avi_are_no_frames(tmp_path):
     result = check_video(str(tmp_path / "dropped.avi"))
     assert (result.status, result.reason, result.num_frames) == ("ok", "", 20)
     assert [note.text for note in result.notes] == ["20 of 23 promised frames can be decoded"]
+
+
+def test_a_file_that_is_cut_in_a_frame_promises_no_more_than_its_index(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
+    content = write_in_format(tmp_path / "a.mp4", frames, "mp4", "mpeg4", movflags="faststart").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(content[: len(content) * 7 // 10])
+    result = check_video(str(tmp_path / "a.mp4"))
+    assert (result.status, 10 < result.num_frames < 15) == ("ok", True)
+    assert result.notes == (
+        Note(FEWER, f"{result.num_frames} of 20 promised frames can be decoded"),
+        Note(DAMAGED, f"1 of {result.num_frames} frames have concealed errors"),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FAULTS.exists(), reason=f"the sample files are not at {FAULTS}")
+def test_files_whose_frames_were_wrong_are_ok():
+    """What their containers claim is not believed any more: the frames alone are those of decoding from the start."""
+    paths = sorted(path for path in FAULTS.iterdir() if path.suffix != ".md" and not path.name.startswith("claims"))
+    assert len(paths) >= 8
+    results = [check_video(str(path)) for path in paths]
+    assert [(result.status, result.notes) for result in results] == [("ok", ())] * len(paths)
+    assert {result.num_frames for result in results} == {90, 96}
 
 
 def test_frames_that_are_other_pictures_alone_are_bad(monkeypatch, numbered_video):
