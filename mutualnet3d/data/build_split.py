@@ -11,10 +11,11 @@ from functools import cached_property
 
 import numpy as np
 from fvcore.common.config import CfgNode
+from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos
 from mutualnet3d.data.find_videos import find_videos
-from mutualnet3d.data.label_names import label_file_beside, read_label_names
+from mutualnet3d.data.label_names import read_label_names
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.shared_videos import shared_paths
 from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
@@ -132,7 +133,10 @@ def read_class_names(cfg: CfgNode) -> list[str]:
     path = cfg.DATA.LABEL_FILE
     if not path and is_ssv2(cfg, "test"):
         path = label_file_of(cfg.DATA.PATH_TO_DATA_DIR)
-    path = path or label_file_beside(os.path.join(cfg.DATA.PATH_TO_DATA_DIR, "test.csv"))
+    for name in ("classes.json", "labels.json"):  # the names that the tools for demo data and lists write
+        beside = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, name)
+        if not path and g_pathmgr.isfile(beside):
+            path = beside
     ids = read_label_names(path) if path else {}
     names = {number: name for name, number in ids.items()}
     return [names.get(number, str(number)) for number in range(cfg.MODEL.NUM_CLASSES)]
