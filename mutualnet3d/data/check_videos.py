@@ -25,6 +25,7 @@ from mutualnet3d.video.paths import is_folder
 from mutualnet3d.video.verify import compare_random_access
 
 OK, MISSING, BAD, SHORT = "ok", "missing", "bad", "short"
+_MOST_SECONDS = 60.0  # for frames that are asked for alone; decoding all comes first
 ANY_LABEL = 10**9  # more classes than any list has: labels are not what is checked
 
 # Kinds of notes about videos that training uses, as the summary counts them.
@@ -244,7 +245,7 @@ def _check_file(path: str) -> tuple[int, tuple[Note, ...]]:
     Raises:
         VideoDecodeError: the file cannot be read, or gives other frames if they are asked for alone.
     """
-    result = compare_random_access(path)
+    result = compare_random_access(path, most_seconds=_MOST_SECONDS)
     if result.wrong:
         numbers = ", ".join(map(str, result.wrong[:5])) + (", ..." if len(result.wrong) > 5 else "")
         raise VideoDecodeError(

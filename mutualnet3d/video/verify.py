@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -37,13 +39,17 @@ class RandomAccess:
     wrong: tuple[int, ...]
 
 
-def compare_random_access(path: str, timeout: float | None = None, count: int | None = 8) -> RandomAccess:
+def compare_random_access(
+    path: str, timeout: float | None = None, count: int | None = 8, most_seconds: float = math.inf
+) -> RandomAccess:
     """Decode a file from its start to its end, then ask for frames alone, in random order, and compare.
 
     Args:
         path: path of the file; any that iopath can open.
         timeout: seconds that the whole comparison may take; None: any time.
         count: number of frames to compare, evenly spread, the first and the last among them; None: all.
+        most_seconds: seconds after which no further frame is asked for alone: in an hour that must be decoded from its
+            start each would take minutes.
 
     Raises:
         VideoDecodeError: the file cannot be read, has no frame that can be decoded, or takes too long.
@@ -56,10 +62,14 @@ def compare_random_access(path: str, timeout: float | None = None, count: int | 
     wrong = []
     with VideoReader(path, deadline.remaining()) as video:
         num_promised = max(video.info.num_frames, num_in_header)
+        started, num_compared = time.monotonic(), 0
         for number in numbers:
+            if num_compared and time.monotonic() - started > most_seconds:
+                break
             if _sum_of_frame(video, number) != sums[number]:
                 wrong.append(number)
-    return RandomAccess(num_promised, len(sums), num_damaged, len(numbers), tuple(sorted(wrong)))
+            num_compared += 1
+    return RandomAccess(num_promised, len(sums), num_damaged, num_compared, tuple(sorted(wrong)))
 
 
 def _decode_all(path: str, deadline: Deadline) -> tuple[list[int], int, int]:

@@ -148,7 +148,7 @@ def test_files_whose_frames_were_wrong_are_ok():
 
 def test_frames_that_are_other_pictures_alone_are_bad(monkeypatch, numbered_video):
     wrong = RandomAccess(num_promised=9, num_frames=9, num_damaged=0, num_compared=8, wrong=(1, 2, 3, 4, 5, 6))
-    monkeypatch.setattr(check, "compare_random_access", lambda path: wrong)
+    monkeypatch.setattr(check, "compare_random_access", lambda path, most_seconds: wrong)
     result = check_video(str(numbered_video))
     assert result.status == "bad"
     assert result.reason == (
@@ -156,14 +156,14 @@ def test_frames_that_are_other_pictures_alone_are_bad(monkeypatch, numbered_vide
         "(frame 1, 2, 3, 4, 5, ... of 9)"
     )
     damaged = RandomAccess(num_promised=9, num_frames=9, num_damaged=2, num_compared=8, wrong=())
-    monkeypatch.setattr(check, "compare_random_access", lambda path: damaged)
+    monkeypatch.setattr(check, "compare_random_access", lambda path, most_seconds: damaged)
     note = Note(DAMAGED, "2 of 9 frames have concealed errors")
     assert check_video(str(numbered_video)) == Result(str(numbered_video), "ok", "", 9, (note,))
 
 
 def test_errors_that_no_one_thought_of_are_bad_videos_too(monkeypatch, numbered_video):
     class Broken:
-        def __init__(self, path):
+        def __init__(self, path, most_seconds):
             raise OverflowError("frame 3")
 
     monkeypatch.setattr(check, "compare_random_access", Broken)

@@ -15,6 +15,7 @@ def test_frames_of_a_good_file_are_the_same(video_named):
     path = str(video_named("open.mp4")[0])
     assert compare_random_access(path) == RandomAccess(60, 60, 0, 8, ())
     assert compare_random_access(path, count=None) == RandomAccess(60, 60, 0, 60, ())
+    assert compare_random_access(path, most_seconds=0.0) == RandomAccess(60, 60, 0, 1, ())
 
 
 def test_a_wrong_frame_is_seen(video_named, monkeypatch):
