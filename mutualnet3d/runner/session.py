@@ -180,8 +180,9 @@ class Session:
         return result
 
     def exchange_bad_videos(self, split: Split) -> None:
-        """Tell all processes the videos of `split` that any of them has found bad."""
+        """Tell all processes the videos of `split` that any of them has found bad or damaged."""
         split.bad.merge(entry for entries in distributed.gather(split.bad.new_entries()) for entry in entries)
+        split.bad.damaged.update(*distributed.gather(split.bad.damaged))
 
 
 @contextmanager

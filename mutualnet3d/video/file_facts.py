@@ -39,12 +39,14 @@ class FileState:
 
     @classmethod
     def of(cls, path: str) -> FileState:
+        """Return the state of the file at `path`, on this machine."""
         status = os.stat(path)
-        return cls(path, status.st_size, status.st_mtime_ns)
+        return cls(os.path.abspath(path), status.st_size, status.st_mtime_ns)
 
 
 NOTHING_KNOWN = FileFacts()
 _facts: OrderedDict[FileState, FileFacts] = OrderedDict()
+_num_remembered = 0
 
 
 def facts_of(state: FileState) -> FileFacts:
@@ -52,8 +54,15 @@ def facts_of(state: FileState) -> FileFacts:
     return _facts.get(state, NOTHING_KNOWN)
 
 
+def num_remembered() -> int:
+    """Return how often something was remembered so far."""
+    return _num_remembered
+
+
 def remember(state: FileState, facts: FileFacts) -> None:
     """Remember facts about a file; those of the file that was first told of are forgotten where there are too many."""
+    global _num_remembered
+    _num_remembered += 1
     _facts[state] = facts
     while len(_facts) > MAX_FILES:
         _facts.popitem(last=False)

@@ -68,7 +68,7 @@ def test_hidden_frames_in_packets_of_their_own_are_not_counted(tmp_path, codec, 
     encode(joined, codec=codec, options=options)
     path = str(split_packets(joined, tmp_path / "split.mkv", codec_id, bitstream_filter))
     with VideoReader(path) as video:
-        assert video._packets.num_packets > 60
+        assert video._source.packets.num_packets > 60
         assert video.info.num_frames == 60
     result = compare_random_access(path, count=None)
     assert (result.num_promised, result.num_frames, result.wrong) == (60, 60, ())

@@ -4,7 +4,6 @@ import av
 import pytest
 
 from mutualnet3d.video.errors import FrameCountCorrected
-from mutualnet3d.video.info import VideoInfo
 from mutualnet3d.video.mp4_index import Mp4Index
 from mutualnet3d.video.reader import VideoReader
 from tests.video.encoded import NUM_FRAMES, assert_same_frames
@@ -60,7 +59,7 @@ def test_an_index_that_does_not_agree_with_the_packets_is_not_used(video_named, 
 def test_an_index_of_another_number_of_frames_is_corrected(groups_of_12, monkeypatch):
     with VideoReader(str(groups_of_12)) as video:
         monkeypatch.setattr(Mp4Index, "load", lambda self, indices: None)
-        video.info = VideoInfo(103, 24.0)
+        monkeypatch.setattr(Mp4Index, "num_frames", 103)
         with pytest.raises(
             FrameCountCorrected, match=r"groups\.mp4: the file's index has 103 frames, its packets .* 100"
         ):

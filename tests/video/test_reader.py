@@ -18,6 +18,7 @@ from mutualnet3d.video.container import VideoContainer
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError
 from mutualnet3d.video.packet_list import PacketList
+from mutualnet3d.video.packet_source import PacketSource
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import SHARED, numbered_frames, write_video
 from tests.video.encoded import (
@@ -167,27 +168,27 @@ def test_a_decoder_that_drops_reordered_frames_is_told_more(video_named, monkeyp
     path, frames = video_named("closed.mp4")
     original = Decoder.decode
     with VideoReader(str(path)) as video:
-        seventh = video._load([7]).timestamps[7]
+        seventh = video._source.load([7]).keys[7]
 
     def dropping(self: Decoder, packet: av.Packet | None) -> list[av.VideoFrame]:
         return [frame for frame in original(self, packet) if self._container.is_probed or frame.pts != seventh]
 
     monkeypatch.setattr(Decoder, "decode", dropping)
     with VideoReader(str(path)) as video:
-        assert not video._container.is_probed
+        assert not video._source.container.is_probed
         assert_same_frames(list(video.read([2, 7, 8, 40])), frames, [2, 7, 8, 40])
-        assert video._container.is_probed
+        assert video._source.container.is_probed
 
     # The file may look otherwise when it is read again, shorter for one.
-    reading = VideoReader._read_packets
+    reading = PacketSource.read_all
 
-    def fewer(self: VideoReader) -> PacketList:
+    def fewer(self: PacketSource) -> PacketList:
         packets = reading(self)
-        if self._container.is_probed:
+        if self.container.is_probed:
             packets.keys = packets.keys[:5]
         return packets
 
-    monkeypatch.setattr(VideoReader, "_read_packets", fewer)
+    monkeypatch.setattr(PacketSource, "read_all", fewer)
     with VideoReader(str(path)) as video:
         assert_same_frames(list(video.read([7])), frames, [7])
 
