@@ -323,7 +323,7 @@ def _describe_error(line: str, separator: str, labels: _Labels, num_classes: int
     if not hint and not re.match(r"[-+.\d]", texts[0]):
         hint = "; names of classes need a label file"
         if not as_the_first:
-            hint += ", a header needs DATA.SKIP_ROWS 1"
+            hint += ", a header ends with label, class or category"
     return f"{allowed}, got {texts[0]!r}{hint}"
 
 

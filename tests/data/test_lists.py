@@ -177,7 +177,7 @@ def test_line_that_is_not_path_and_label(tmp_path, text, message):
 def test_label_that_is_no_class(tmp_path, label, separator):
     got = label if label == "2" else f"'{label}'"
     hint = {
-        "fight": "; names of classes need a label file, a header needs DATA\\.SKIP_ROWS 1",
+        "fight": "; names of classes need a label file, a header ends with label, class or category",
         "2": "; a list that counts its classes from 1 must be written anew from 0",
     }.get(label, "")
     with pytest.raises(ValueError, match=rf"train\.csv:1: label must be a class from 0 to 1, got {got}{hint}$"):
