@@ -26,6 +26,7 @@ from mutualnet3d.data.preparation_record import Preparation, PreparationRecord, 
 from mutualnet3d.data.text import read_text
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_files, passed_over_text
 from mutualnet3d.files.atomic import temporary_path, write_text
+from mutualnet3d.files.unfinished import remove_abandoned
 from mutualnet3d.log import logger, progress
 from mutualnet3d.process_pool import VIDEO_MEMORY, LostItem, map_in_processes
 from mutualnet3d.video.errors import VideoDecodeError, VideoEncodeError, is_of_memory
@@ -119,6 +120,7 @@ def prepare_videos(
     to_do = [name for name in names if name not in valid]
     for folder in {os.path.dirname(jobs[name][1]) for name in to_do} | {output}:
         os.makedirs(folder, exist_ok=True)
+        remove_abandoned(folder)
     for name in set(present) - set(valid):
         os.remove(jobs[name][1])
     record.write(valid)

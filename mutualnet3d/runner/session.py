@@ -17,6 +17,7 @@ from mutualnet3d.data.build_loaders import build_calibration_loader
 from mutualnet3d.data.build_split import Split, read_split, warn_of_shared_videos
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
 from mutualnet3d.files.atomic import remove_unfinished, write_text
 from mutualnet3d.files.folder_lock import FolderLock, is_running
@@ -103,15 +104,30 @@ class Session:
         return blank_clips(self.model, self.normalize, self.device, config, num_clips)
 
     def read_split(self, name: str) -> Split:
-        """Return the videos of train, val or test; one process looks for the files, and says which ones the training
-        list shares with another."""
-        split = read_split(self.cfg, name, self.bad_videos, run_once=on_main)
-        if self.shard.rank == 0 and name not in self._splits:
-            self._splits[name] = split
-            for tested in self._splits.values() if name == "train" else [split]:
+        """Return the videos of train, val or test; one process looks for the files, and says which of them the training
+        list has too.
+
+        A training that goes on from a checkpoint had its videos when it began: they are waited for. Those of the test
+        may never have been there.
+
+        Raises:
+            DataAway: they do not come.
+        """
+        newest = None
+        if name != "test":
+            newest = distributed.broadcast(CheckpointFolder(self.cfg.OUTPUT_DIR).newest())
+        split = read_split(self.cfg, name, self.bad_videos, on_main, newest)
+        if self.shard.rank == 0:
+            self._warn_of_shared_videos(split)
+        return split
+
+    def _warn_of_shared_videos(self, split: Split) -> None:
+        """Say once for each tested split how many of its videos the training list has too."""
+        if split.name not in self._splits:
+            self._splits[split.name] = split
+            for tested in self._splits.values() if split.name == "train" else [split]:
                 if "train" in self._splits and tested.name != "train":
                     warn_of_shared_videos(self._splits["train"], tested)
-        return split
 
     def calibrate(
         self, model: SlimmableNet, configs: Sequence[SubnetConfig], train_split: Split, crop_scale: float = 1.0

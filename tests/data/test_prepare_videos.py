@@ -58,6 +58,7 @@ def test_a_data_set_is_prepared_and_gone_on_with(tmp_path, data):
 
     before = (out / "b" / "two.mp4").stat().st_mtime_ns
     (out / "a class" / "one.mp4").unlink()
+    Path(temporary_path(str(out / "a class" / "one.mp4"), pid=4194305)).touch()  # a killed run's
     write_video(data / "b" / "bad.avi", numbered_frames(6), codec="libx264")  # mended
     assert prepare_videos(str(data), str(out), SMALL, lists=lists) == PreparationSummary(encoded=2, present=1, failed=0)
     assert (out / "b" / "two.mp4").stat().st_mtime_ns == before
