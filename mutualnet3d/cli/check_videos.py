@@ -1,4 +1,4 @@
-"""Find the videos of lists that training cannot use, and those that lists share: all frames of all videos are decoded.
+"""Find the videos of lists that training cannot use, by decoding every frame, and those that lists share.
 
     mutualnet3d check-videos --list data/kinetics/train.csv --output report.csv --clean-list train_clean.csv
     mutualnet3d check-videos --list data/mine/train.csv data/mine/val.csv data/mine/test.csv --output report.csv
