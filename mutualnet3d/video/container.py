@@ -25,7 +25,10 @@ MATROSKA = "matroska,webm"
 
 # Containers that are opened, by libav's names. Each is one file that has all of its video: libav's playlists (concat,
 # hls, dash, sdp, image2, ...) would read the files and addresses that they name, and each other.
-_NOT_MP4 = (MATROSKA, "avi", "flv", "mpegts", "mpeg", "mpegvideo", "asf", "ogg", "gif", "h264", "hevc", "m4v")
+_NOT_MP4 = (
+    *(MATROSKA, "avi", "flv", "mpegts", "mpeg", "mpegvideo", "asf", "ogg", "gif", "h264", "hevc", "m4v"),
+    *("rm", "dv", "mxf", "nut", "yuv4mpegpipe", "ivf", "obu"),
+)
 FORMATS = (MP4, *_NOT_MP4)
 
 _INVALID_DATA = av.error.tag_to_code(b"INDA")
@@ -52,6 +55,7 @@ class VideoContainer:
         options: libav's options for a device.
 
     Attributes:
+        name, location: see above.
         stream, codec: the video stream and its decoder.
         is_probed: libav has decoded the first frames.
 
@@ -71,7 +75,7 @@ class VideoContainer:
         device_format: str | None = None,
         options: Mapping[str, str] | None = None,
     ):
-        self.name, self._location, self._deadline = name, location, deadline or Deadline(name)
+        self.name, self.location, self._deadline = name, location, deadline or Deadline(name)
         self._device_format, self._options = device_format, dict(options or {})
         self._limits: dict[str, str] = {}
         if device_format is None:
@@ -95,7 +99,7 @@ class VideoContainer:
         self._deadline.check()
         try:
             self._input = av.open(
-                self._location,
+                self.location,
                 mode="r",
                 format=self._device_format,
                 options=self._options if probe else _NO_PROBING,
@@ -110,7 +114,7 @@ class VideoContainer:
             raise av.InvalidDataError(
                 _INVALID_DATA,
                 f"the file is of no container format that is read; allowed: {', '.join(FORMATS)}",
-                self._location,
+                self.location,
             ) from error
         self._deadline.check()  # libav takes what it has when the time is over
         # A "video" stream may be the cover of an audio file.

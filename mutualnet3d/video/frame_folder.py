@@ -84,3 +84,12 @@ def open_frame_folder(folder: str, fps: float | None = None) -> FrameFolder:
     if not frame_paths:
         raise VideoDecodeError(f"{folder}: the folder has no picture; looked for {' '.join(PICTURE_EXTENSIONS)}")
     return FrameFolder(frame_paths, fps)
+
+
+def is_moving_picture(path: str) -> bool:
+    """Tell whether a picture file of this machine has more than one frame, as a GIF may."""
+    try:
+        with Image.open(path) as picture:
+            return bool(getattr(picture, "is_animated", False))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
