@@ -104,15 +104,15 @@ def report(error: Exception) -> int:
     """Print an error in one line, its traceback into the log file alone; return `EXIT_ERROR`."""
     with contextlib.suppress(OSError):  # a log that cannot be written may be the error itself
         logger.debug("stopped", exc_info=error)
-    text = printable(str(error), keep="\n")
-    tell(f"error: {text}")
+    tell(f"error: {error}")
     return EXIT_ERROR
 
 
 def tell(text: str) -> None:
-    """Print a line to standard error. Where nobody reads that any more, the line is lost, and the exit status stays."""
+    """Print a text to standard error, its control characters escaped. Where nobody reads that any more, it is lost, and
+    the exit status stays."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text, keep="\n"), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # or Python ends with status 120
 

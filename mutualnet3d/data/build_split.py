@@ -18,6 +18,7 @@ from mutualnet3d.data.find_videos import find_videos
 from mutualnet3d.data.label_names import read_label_names
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.outage import DataAway
+from mutualnet3d.data.shared_videos import shared_paths
 from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
 from mutualnet3d.data.video_list import Video, VideoList
 from mutualnet3d.log import logger
@@ -107,6 +108,23 @@ def read_split(
         )
     bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction, result.num_left)
     return Split(name, result.existing, bad, num_in_list, num_videos_K)
+
+
+def warn_of_shared_videos(train: Split, tested: Split) -> None:
+    """Say how many videos of a tested split are in the training list too, by their paths, if any are."""
+    shared = shared_paths(tested.videos, train.videos)
+    if shared.first is not None:
+        video, trained = shared.first
+        logger.warning(
+            "%s: %d of %d videos are in the training list too, and the accuracy on them is no accuracy on new videos; "
+            "the first: %s, listed at %s and %s",
+            tested.name,
+            shared.num_shared,
+            len(tested.videos),
+            video.path,
+            video.listed_at,
+            trained.listed_at,
+        )
 
 
 def steps_per_epoch(cfg: CfgNode, split: Split) -> int:

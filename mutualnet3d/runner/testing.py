@@ -22,7 +22,7 @@ from mutualnet3d.engine.evaluate import Evaluation, evaluation_forward
 from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.files.hashes import file_hash
-from mutualnet3d.log import logger
+from mutualnet3d.log import logger, printable
 from mutualnet3d.models import ModelFile, costs, load_weights, write_model_file
 from mutualnet3d.models.build import space_of
 from mutualnet3d.models.interpolate import interpolated, neighbours
@@ -255,8 +255,7 @@ def _write(
     table = _tabulate(session, result, split, loaded, file_hash(calibrated))
     write_reports(cfg, folder, table, result, split, class_names)
     logger.info("wrote the query table to %s", folder)
-    print(table.to_text())
-    print(table.legend())
+    print(printable(f"{table.to_text()}\n{table.legend()}", keep="\n"))
     return table
 
 

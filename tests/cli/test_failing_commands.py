@@ -88,7 +88,7 @@ def test_a_process_of_a_command_that_is_killed_costs_one_video(run):
 def test_a_process_of_the_preparation_that_is_killed_costs_one_video(run, tmp_path):
     status, _, left = run("prepare-videos", "worker", workers=1)
     assert status == 1
-    assert len(left) == 22  # of 22 videos one is lost; failed.csv
+    assert len(left) == 23  # of 22 videos one is lost; failed.csv and prepared.csv
     assert "died (SIGKILL)" in (tmp_path / "out" / "failed.csv").read_text()
 
 
