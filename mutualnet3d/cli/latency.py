@@ -68,7 +68,13 @@ def _settings(table: QueryTable) -> str:
 
 
 def _compared(before: QueryTable, after: QueryTable) -> str:
-    """Return the ratio of the new times to the old ones, for people."""
+    """Return the ratio of the new times to the old ones, for people.
+
+    Only times of passes of as many clips compare.
+    """
+    batches = [table.facts.get("batch_size", 1) for table in (before, after)]
+    if batches[0] != batches[1]:
+        return f"new milliseconds are of passes of {batches[1]} clips, old ones of {batches[0]}: they do not compare"
     old = {row.config: row.milliseconds for row in before.default_rows}
     ratios = [row.milliseconds / old[row.config] for row in after.default_rows if old[row.config] > 0]
     if not ratios:

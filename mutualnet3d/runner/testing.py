@@ -173,7 +173,18 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
     rows: list[Row] = []
     for config, accuracy in result.accuracies.items():
         operations, params = costs(model, config)
-        rows += _rows(config, operations / 1e9, params, latencies.milliseconds[config], accuracy, views)
+        full_row = Row(
+            config,
+            operations / 1e9,
+            params,
+            latencies.milliseconds[config],
+            accuracy.top1,
+            accuracy.top5,
+            PyTorch.name,
+            views,
+            settled=config not in latencies.unsettled,
+        )
+        rows += [full_row, *row_of_single_views(full_row, accuracy)]
     context = {
         "model": cfg.MODEL.ARCH,
         "num_videos": len(result.video_V),
@@ -198,11 +209,8 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
     return QueryTable(tuple(rows), context)
 
 
-def _rows(
-    config: SubnetConfig, gflops: float, params: int, milliseconds: float, accuracy: Accuracy, views: Views
-) -> list[Row]:
-    """Return the rows of a sub-network: of all views of a video, and of single ones, where there are several."""
-    row = Row(config, gflops, params, milliseconds, accuracy.top1, accuracy.top5, PyTorch.name, views)
-    if views.count == 1:
-        return [row]
-    return [row, replace(row, views=Views(), top1=accuracy.clip_top1, top5=accuracy.clip_top5)]
+def row_of_single_views(row: Row, accuracy: Accuracy) -> list[Row]:
+    """Return the row of single views beside one of several views of a video; nothing where `row` is of one view."""
+    if row.views.count == 1:
+        return []
+    return [replace(row, views=Views(), top1=accuracy.clip_top1, top5=accuracy.clip_top5)]
