@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,22 @@ def test_rows_of_other_back_ends_and_views_are_not_drawn():
     assert curve_of_table("x", with_int8()) == curve_of_table("x", TABLE)
     (first, _) = curve_of_table("x", with_int8().select(backend="openvino-int8"), "milliseconds").points
     assert (first.cost, first.top1) == (2.0, 76.0)
+
+
+def test_times_that_did_not_settle_are_on_no_front():
+    rows = [replace(row, settled=str(row.config) != "w1.0-s32-t8") for row in TABLE.rows]
+    table = QueryTable(tuple(rows), CONTEXT)
+    curve = curve_of_table("x", table, "milliseconds")
+    assert [point.label for point in curve.front] == ["w0.5-s32-t4", "w1.0-s32-t4", "w1.0-s48-t8"]
+    assert {point.label for point in curve.others} == {"w0.5-s48-t8", "w1.0-s32-t8"}
+    (unsettled,) = [point for point in curve.points if not point.settled]
+    assert unsettled.notes[-1] == "its time did not settle: the machine was busy"
+    assert curve_of_table("x", table).front == tuple(
+        replace(point, notes=found.notes)
+        for point, found in zip(curve_of_table("x", TABLE).front, curve_of_table("x", table).front, strict=True)
+    )  # GFLOPs are counted
+    none = QueryTable(tuple(replace(row, settled=False) for row in rows), CONTEXT)
+    assert curve_of_table("x", none, "milliseconds").front == ()
 
 
 def test_the_papers_curves_are_references():
