@@ -39,8 +39,9 @@ def draw_overlay(
     """Return a copy of a picture with the prediction drawn into two of its corners; the rest is not changed.
 
     Above on the left are the best three labels, each on a bar as long as its score; below on the left the sub-network's
-    key, GFLOPs, milliseconds, and a column for each sub-network of the front, the one in use in orange. Letters grow
-    with the picture, which should be at least 160 pixels wide: labels that smaller ones have no room for are left out.
+    key, GFLOPs and milliseconds of all views, and a column for each sub-network of the front, the one in use in orange.
+    Letters grow with the picture, which should be at least 160 pixels wide: labels that smaller ones have no room for
+    are left out.
 
     Args:
         frame_HWC: uint8 (H, W, 3), RGB.
@@ -60,7 +61,7 @@ def draw_overlay(
     is_over = budget is not None and total > budget
     facts = [
         (str(prediction.config), _WHITE),
-        (f"{prediction.gflops:.3g} GFLOPs", _WHITE),
+        (f"{prediction.gflops_of_video:.3g} GFLOPs", _WHITE),
         (_time_text(total, budget), _ORANGE if is_over else _WHITE),
     ]
     top = pen.facts(facts, [row.config for row in front], prediction.config)

@@ -118,7 +118,8 @@ def _point_of_row(row: Row, cost: str) -> Point:
     others = [text for name, text in costs.items() if name != cost and getattr(row, name) > 0]
     settled = row.settled or cost != "milliseconds"
     doubt = () if row.settled else ("its time did not settle: the machine was busy",)
-    notes = (f"top-5 {row.top5:.2f} %", *others, f"{row.params:,} parameters", *doubt)
+    of_video = (f"{row.views} views: {row.gflops_of_video:.4g} GFLOPs per video",) if row.views.count > 1 else ()
+    notes = (f"top-5 {row.top5:.2f} %", *others, *of_video, f"{row.params:,} parameters", *doubt)
     return Point(getattr(row, cost), row.top1, str(row.config), notes=notes, settled=settled)
 
 

@@ -120,10 +120,14 @@ def measure_latencies(
             number,
             len(unsettled),
             len(seconds),
-            ", ".join(map(str, unsettled)),
+            ", ".join(map(_key_text, unsettled)),
         )
     milliseconds = {key: 1e3 * summary(times) for key, times in seconds.items()}
     return Latencies(milliseconds, rounds, frozenset(unsettled))
+
+
+def _key_text(key: object) -> str:
+    return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def has_settled(times: Sequence[float]) -> bool:

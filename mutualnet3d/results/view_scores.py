@@ -23,7 +23,8 @@ class Accuracy:
     Args:
         top1, top5: accuracy over videos, the scores of each one's views put together.
         num_videos: number of videos.
-        clip_top1, clip_top5: accuracy over single views of the same videos, as a test with one view would see them.
+        clip_top1, clip_top5: mean accuracy of the single views of the same videos; a test with one view has the middle
+            one alone.
     """
 
     top1: float

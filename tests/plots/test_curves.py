@@ -18,7 +18,7 @@ from mutualnet3d.plots.curves import (
     top1_title,
 )
 from mutualnet3d.results.paper import paper_results
-from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.query_table import QueryTable, Views
 from tests.results.tables import CONTEXT, TABLE, row, with_int8
 
 
@@ -40,6 +40,17 @@ def test_points_have_no_front():
     assert sorted((point.cost, point.top1) for point in curve.others) == [(3.0, 75.0), (5.0, 80.0), (9.0, 90.0)]
     notes = {point.label: point.notes for point in curve.points}
     assert notes["w1.0-s48-t8"] == ("top-5 95.00 %", "1 GFLOPs", "1,000,000 parameters")
+
+
+def test_the_cost_of_several_views_is_noted():
+    table = QueryTable(tuple(replace(row, views=Views(10, 3)) for row in TABLE.rows), {**CONTEXT, "views": "10 x 3"})
+    most_expensive = max(curve_of_table("x", table).points, key=lambda point: point.cost)
+    assert most_expensive.notes == (
+        "top-5 95.00 %",
+        "9 ms",
+        "10 x 3 views: 30 GFLOPs per video",
+        "1,000,000 parameters",
+    )
 
 
 def test_rows_of_other_back_ends_and_views_are_not_drawn():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import logging
 import platform
 import re
@@ -132,6 +133,15 @@ def test_times_that_never_settle_are_told_and_end(measure, caplog, factor):
     first = sum(quiet(config) * factor(number) for config in CONFIGS for number in range(20))
     last_round = sum(2 * quiet(config) * factor(forward.passes.count(config)) for config in CONFIGS)
     assert forward.now <= 3 * first + last_round
+
+
+def test_keys_of_several_parts_are_words(monkeypatch, caplog):
+    keys = [("openvino", CONFIGS[0]), ("openvino-int8", CONFIGS[0])]
+    seconds = itertools.accumulate(itertools.count(1))  # each time is longer than the one before
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(seconds))
+    with caplog.at_level(logging.WARNING, "mutualnet3d"):
+        measure_latencies(lambda key, clips: None, keys, lambda key: [], CPU, num_rounds=4)
+    assert caplog.messages[0].endswith("2 of 2 did not settle: openvino w1.0-s32-t4, openvino-int8 w1.0-s32-t4")
 
 
 def test_few_rounds_say_nothing_and_the_least_time_needs_no_more(measure):

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import mutualnet3d as m3
+from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.files.torch_file import read_torch_file
 from mutualnet3d.models import build_model, read_model_file
@@ -107,6 +108,16 @@ def test_what_is_behind_the_table(trained, tiny_data):
             single = table.select(views=Views(1, 1)).row(row.config)
             assert single.top1 in [100 * right / 12 for right in range(13)]
             assert (single.gflops, single.milliseconds) == (row.gflops, row.milliseconds)  # of one clip
+    # A prediction of one clip has the accuracy of one, and so has a budget of one; two clips have that of the test.
+    predictor = Predictor.load(folder / "calibrated.pyth", backend="pytorch")
+    config = table.default_rows[0].config
+    video = str(tiny_data / "val_0.mp4")
+    for views in (1, 2):
+        row = table.row(config, Views(views, 1))
+        values = predictor.predict(video, config=config, views=views).to_json()
+        assert (values["top1"], values["views"]) == (row.top1, views)
+        assert values["gflops_of_video"] == pytest.approx(row.gflops_of_video)
+    assert table.best(gflops=1e9).views == Views(1, 1)
     classes = list(csv.DictReader((folder / "class_accuracy.csv").open()))
     assert [(row["class"], row["name"], row["videos"]) for row in classes] == [("0", "0", "3"), ("1", "1", "3")]
     for row in table.default_rows:
