@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
     parser.add_argument("--threads", type=int, help="of PyTorch; default: as many as it takes by itself")
     parser.add_argument("--batch", type=int, default=1, help="clips of a forward pass; default: 1")
-    parser.add_argument("--runs", type=int, default=10, help="timed passes of each sub-network; default: 10")
+    words = "timed passes of each sub-network, more where they vary; default: 10"
+    parser.add_argument("--runs", type=int, default=10, help=words)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -163,7 +163,8 @@ class QueryTable:
     # ---- queries -----------------------------------------------------------------------------------------------------
 
     def best(self, gflops: float | None = None, milliseconds: float | None = None) -> Row:
-        """Return the most accurate of the `query_rows` within all given bounds, both of one clip.
+        """Return the most accurate of the `query_rows` within all given bounds: of one clip, as milliseconds are unless
+        `facts` has another `batch_size`.
 
         Its accuracy is that of `row.views`: of one, unless the table knows only that of several. Order and errors are
         those of `budget_query.best_row`.

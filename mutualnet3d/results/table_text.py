@@ -141,9 +141,8 @@ def legend(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
     if all_views[-1].count > 1:
         costs = " and ".join(f"{views.count} times for {views} views" for views in all_views if views.count > 1)
         # A test of several views finds the accuracy of single ones beside it.
-        single = (
-            "; 1 x 1: mean over the test's single views" if default_views.count > 1 and Views() in all_views else ""
-        )
+        words = "each video's middle view" if context.get("single_views") == "middle" else "mean over the single views"
+        single = f"; 1 x 1: {words}" if default_views.count > 1 and Views() in all_views else ""
         lines.append(f"A video takes a clip's GFLOPs {costs}{single}.")
     return "\n".join(map(printable, lines))
 

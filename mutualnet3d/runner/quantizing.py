@@ -25,7 +25,7 @@ from mutualnet3d.engine.evaluate import Evaluation, evaluate
 from mutualnet3d.log import logger, progress
 from mutualnet3d.results.latency import Latencies, device_name, measure_latencies
 from mutualnet3d.results.query_table import QueryTable, Row, Views
-from mutualnet3d.runner.testing import row_of_single_views
+from mutualnet3d.runner.testing import middle_view, row_of_single_views
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, SubnetConfig, union_of_shapes
 
 # Training clips that ranges are found with, the first ones of batch norm's calibration: NNCF's own number.
@@ -209,6 +209,7 @@ def _evaluate(cfg: CfgNode, int8: OpenVINOInt8, configs: Sequence[SubnetConfig],
         num_classes=cfg.MODEL.NUM_CLASSES,
         failed_videos=loader.failed,
         ensemble=cfg.DATA.ENSEMBLE_METHOD,
+        middle_view=middle_view(cfg),
     )
     tested = len(result.video_V)
     if tested < split.bad.num_listed:

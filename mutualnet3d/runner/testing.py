@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
 from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
-from mutualnet3d.data.build_split import Split, read_class_names
+from mutualnet3d.data.build_split import Split, is_ssv2, read_class_names
 from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
@@ -116,7 +116,18 @@ def _evaluate(session: Session, configs: Sequence[SubnetConfig], split: Split, k
     num_views = session.cfg.TEST.NUM_ENSEMBLE_VIEWS * session.cfg.TEST.NUM_SPATIAL_CROPS
     loader = build_test_loader(session.cfg, split, session.shapes(configs), session.shard)
     with session.sharing_the_cores():
-        return session.evaluate(session.model, configs, loader, split, num_views, keep_scores)
+        middle = middle_view(session.cfg)
+        return session.evaluate(session.model, configs, loader, split, num_views, keep_scores, middle)
+
+
+def middle_view(cfg: CfgNode) -> int | None:
+    """Return the number of the view of a test that a test of one view would have; None: it has another one.
+
+    The middle one of an even number of spans lies where a single one does; three crops are of another scale than one.
+    """
+    num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
+    is_same = num_spans % 2 == 0 and num_crops == 1 and not is_ssv2(cfg, "test")
+    return num_spans // 2 if is_same else None
 
 
 def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None:
@@ -196,6 +207,7 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
         "checkpoint": checkpoint,
         "backend": PyTorch.name,
         "views": str(views),
+        **({} if views.count == 1 else {"single_views": "mean" if middle_view(cfg) is None else "middle"}),
         "backends": {
             PyTorch.name: {
                 "device": device_name(session.device),

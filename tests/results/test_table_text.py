@@ -146,7 +146,8 @@ def test_the_cost_of_all_views_is_said():
     table = QueryTable((*several, *TABLE.rows), {**CONTEXT, "views": "10 x 3"})
     assert legend(table.rows, table.context).splitlines()[-2:] == [
         "Accuracy: over 1 x 1 or 10 x 3 views.",
-        "A video takes a clip's GFLOPs 30 times for 10 x 3 views; 1 x 1: mean over the test's single views.",
+        "A video takes a clip's GFLOPs 30 times for 10 x 3 views; 1 x 1: mean over the single views.",
     ]
+    assert legend(table.rows, {**table.context, "single_views": "middle"}).endswith("1 x 1: each video's middle view.")
     assert views_text(Views()) == "one view"
     assert views_text(Views(10, 3)) == "10 x 3 views"
