@@ -40,6 +40,7 @@ _NO_CHARACTER = "\U0010ffff"  # no font has it: what is drawn is the picture of 
 _SIZE = 20  # pixels, at which pictures of characters are compared
 _SECONDS = 10  # that fontconfig may take
 _NAMED = 5  # characters that the warning names
+_used: list[str] = []  # fonts of the system that show some character: they are likely to show its neighbours
 _told: list[str] = []  # the warning's characters, once it was given
 
 
@@ -81,7 +82,11 @@ def own_fonts() -> tuple[str, ...]:
 @functools.lru_cache(maxsize=4096)
 def system_font(character: str) -> str | None:
     """Return the path of a font of this machine that shows the character; None: there is none."""
-    return next((path for path in _candidates(character) if shows(path, character)), None)
+    path = next((path for path in _used if shows(path, character)), None)
+    if path is None:
+        path = next((path for path in _candidates(character) if shows(path, character)), None)
+        _used.extend([] if path is None else [path])
+    return path
 
 
 def escape_unshown(text: str) -> str:
@@ -146,13 +151,13 @@ def _candidates(character: str) -> list[str]:
 
 @functools.cache
 def _all_fonts() -> list[str]:
-    found = [
+    paths = [
         os.path.join(folder, name)
         for root in _FOLDERS
         for folder, _, names in os.walk(os.path.expanduser(root))
         for name in names
     ]
-    return _plain_first(found)
+    return _plain_first(paths)
 
 
 def _plain_first(paths: Iterable[str]) -> list[str]:

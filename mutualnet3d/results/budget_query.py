@@ -30,13 +30,13 @@ def rows_nearest(rows: Sequence[Row], default_rows: Sequence[Row], views: Views)
     Args:
         rows: rows of a table, of any back end; only those of the default rows' back end count.
         default_rows: rows of the test's own back end and views.
-        views: views that are wanted.
+        views: views of a video, the first choice.
     """
     configs = {row.config for row in default_rows}
     for candidate in (views, Views()):
-        found = tuple(row for row in rows if (row.backend, row.views) == (default_rows[0].backend, candidate))
-        if configs <= {row.config for row in found}:
-            return found
+        of_views = tuple(row for row in rows if (row.backend, row.views) == (default_rows[0].backend, candidate))
+        if configs <= {row.config for row in of_views}:
+            return of_views
     return tuple(default_rows)
 
 

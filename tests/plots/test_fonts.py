@@ -57,6 +57,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(fonts, "_FOLDERS", (str(tmp_path),))
     monkeypatch.setattr(fonts.shutil, "which", lambda command: None)
     monkeypatch.setattr(fonts, "_told", [])
+    monkeypatch.setattr(fonts, "_used", [])
     forget()
     yield tmp_path
     forget()
@@ -79,7 +80,7 @@ def test_accents_and_cyrillic_need_no_font_of_the_system(folder, caplog):
     assert not caplog.messages
 
 
-def test_other_scripts_are_of_fonts_of_the_system(folder):
+def test_other_scripts_are_of_fonts_of_the_system(folder, monkeypatch):
     bold = write_font(folder / "Wide-Bold.ttf", MIDDLE + KINGDOM, "Wide Bold")
     plain = write_font(folder / "Wide.ttf", MIDDLE + KINGDOM, "Wide")
     (folder / "broken.ttf").write_bytes(b"not a font")
@@ -87,6 +88,9 @@ def test_other_scripts_are_of_fonts_of_the_system(folder):
     assert shows(bold, MIDDLE)
     assert not shows(plain, HIRAGANA)
     assert system_font(MIDDLE) == plain
+    with monkeypatch.context() as patch:
+        patch.setattr(fonts, "_candidates", None)  # nothing is searched for its neighbours
+        assert system_font(KINGDOM) == plain
     assert escape_unshown(MIDDLE + KINGDOM) == MIDDLE + KINGDOM
     assert split_by_font(f"a {MIDDLE}{KINGDOM} b") == [
         ("a ", PILLOWS_OWN),
