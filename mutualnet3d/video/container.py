@@ -30,6 +30,10 @@ _INVALID_DATA = av.error.tag_to_code(b"INDA")
 # Headers of these formats state all that is needed; libav need not decode the first frames to learn it, which takes it
 # as long as a tenth of a clip.
 _STATED = (MP4, MATROSKA)
+
+# Headers of these formats state the duration.
+_WITH_DURATION = (MP4, MATROSKA, "avi")
+
 _NO_PROBING = {"probesize": "5000", "analyzeduration": "1", "fpsprobesize": "0"}
 
 
@@ -161,7 +165,16 @@ class VideoContainer:
     @property
     def header_rates(self) -> list[float]:
         """Believable frame rates of the header, frames per second, the best one first."""
-        return believable_rates((self.stream.average_rate, self.stream.guessed_rate))
+        # Of a copy into a container of finer units the average is often the unit's own rate.
+        return believable_rates((self.stream.guessed_rate, self.stream.average_rate))
+
+    @property
+    def header_seconds(self) -> float | None:
+        """Duration that the header states; None: it states none, and libav makes it of timestamps."""
+        duration, time_base = self.stream.duration, self.stream.time_base
+        if self.format not in _WITH_DURATION or not duration or not time_base:
+            return None
+        return float(duration * time_base)
 
     def packets(self) -> Iterator[av.Packet]:
         """Yield the video stream's packets from where the file stands, without empty ones.

@@ -6,10 +6,12 @@ from __future__ import annotations
 import glob
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol
 
+import av
 import numpy as np
 
 from mutualnet3d.video.container import VideoContainer, open_file
@@ -17,13 +19,11 @@ from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import decoder_errors
 from mutualnet3d.video.frame_folder import open_frame_folder
 from mutualnet3d.video.frame_rate import DEFAULT_FPS, check_fps
+from mutualnet3d.video.frame_times import LONGEST_PAUSE
 from mutualnet3d.video.frames_in_memory import as_array, is_picture
 from mutualnet3d.video.open import refuse_fps_of_file
 from mutualnet3d.video.paths import is_folder
 from mutualnet3d.video.picture import RgbConverter, upright_pixel_aspect
-
-# A longer pause between two frames is taken for damage, seconds.
-_LONGEST_PAUSE = 60.0
 
 # Inputs of a stream: a path, a camera's number, pictures.
 StreamInput = str | os.PathLike[str] | int | Iterable[Any]
@@ -135,18 +135,25 @@ class _ContainerStream:
         container = self._container
         assert container is not None, "a stream is read once"
         # Frames that come at the end of the packets know their timestamps, but not the unit.
-        time_base = container.stream.time_base if container.has_times else None
+        time_base = container.stream.time_base
+        # Frames are shown in order, each when the packet is decoded that comes `reorder_depth` later.
+        decoding_times: deque[int | None] = deque()
         step = 1 / (self.fps or DEFAULT_FPS)
         before, start, is_empty = -step, None, True
         try:
             with decoder_errors(self.name):
                 decoder = Decoder(container)
-                for frame in decoder.all_frames(container.packets()):
+                for frame in decoder.all_frames(_noting_times(container.packets(), decoding_times)):
                     seconds = before + step
-                    if time_base is not None and frame.pts is not None:
-                        time_in_file = frame.pts * time_base.numerator / time_base.denominator
+                    if is_empty:
+                        for _ in range(min(container.codec.reorder_depth, len(decoding_times))):
+                            decoding_times.popleft()
+                    decoded_at = decoding_times.popleft() if decoding_times else None
+                    timestamp = frame.pts if container.has_times else decoded_at
+                    if time_base is not None and timestamp is not None:
+                        time_in_file = timestamp * time_base.numerator / time_base.denominator
                         # Where recordings are joined, times begin anew.
-                        if start is None or not before < time_in_file - start <= before + _LONGEST_PAUSE:
+                        if start is None or not before < time_in_file - start <= before + LONGEST_PAUSE:
                             start = time_in_file - seconds
                         seconds = time_in_file - start
                     self.pixel_aspect = self.pixel_aspect or upright_pixel_aspect(container.stream, frame)
@@ -163,6 +170,13 @@ class _ContainerStream:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+
+def _noting_times(packets: Iterator[av.Packet], times: deque[int | None]) -> Iterator[av.Packet]:
+    """Yield the packets, and add to `times` when each is decoded."""
+    for packet in packets:
+        times.append(packet.dts)
+        yield packet
 
 
 class FileStream(_ContainerStream):

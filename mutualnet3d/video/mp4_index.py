@@ -46,6 +46,11 @@ class Mp4Index:
     def num_frames(self) -> int:
         return len(self.timestamps)
 
+    @property
+    def times(self) -> list[int]:
+        """Times of the frames, ascending, in units of the stream."""
+        return self.timestamps
+
     def load(self, indices: Sequence[int]) -> PacketList | None:
         """Read the packets from the keyframe before each frame at `indices` up to the next keyframe.
 

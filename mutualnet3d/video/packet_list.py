@@ -10,6 +10,7 @@ import av
 from mutualnet3d.video.container import VideoContainer
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.frame_times import times_of_showing
 from mutualnet3d.video.packet_index import PacketIndex
 
 # Packets of more bytes in all are not kept between reading and decoding but read again.
@@ -38,6 +39,8 @@ class PacketList:
         packets: the packets, None for those that nobody needs; or None: they are read again.
         timestamps: times of the shown frames, ascending, in units of the stream; None: only decoding from the start
             says which frame comes when.
+        times: times of the shown frames, where they are known without `timestamps`: AVI has those of decoding, whose
+            distances are the same.
     """
 
     def __init__(
@@ -47,9 +50,11 @@ class PacketList:
         index: PacketIndex,
         packets: Sequence[av.Packet | None] | None,
         timestamps: list[int] | None,
+        times: list[int | None] | None = None,
     ):
         self._container, self._deadline = container, deadline
         self.index, self._packets, self.timestamps = index, packets, timestamps
+        self.times: Sequence[int | None] | None = timestamps if times is None else times
 
     @property
     def num_packets(self) -> int:
@@ -84,6 +89,7 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
     pts: list[int | None] = []
     keyframes: list[int] = []
     hidden: set[int] = set()
+    decoding_times: list[int | None] = []
     is_vp8 = container.codec.name == "vp8"
     for packets in _batches(container, deadline):
         keyframes += [len(pts) + place for place, packet in enumerate(packets) if packet.is_keyframe]
@@ -91,6 +97,8 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
         if is_vp8:
             hidden |= {len(pts) + place for place, packet in enumerate(packets) if not _vp8_is_shown(packet)}
         pts += [packet.pts for packet in packets]
+        if not container.has_times:
+            decoding_times += [packet.dts for packet in packets]
         batch_bytes = sum([packet.size for packet in packets])
         num_bytes += batch_bytes
         if len(pts) > _MANY_PACKETS and num_bytes < _LEAST_BYTES * len(pts):
@@ -107,7 +115,10 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
     if len(pts) - len(hidden) < 1:
         raise VideoDecodeError(f"{container.name}: the video has no frame")
     index = PacketIndex(pts, keyframes, hidden)
-    return PacketList(container, deadline, index, kept, index.shown if container.has_times else None)
+    if container.has_times:
+        return PacketList(container, deadline, index, kept, index.shown)
+    times = [time for place, time in enumerate(decoding_times) if place not in hidden]
+    return PacketList(container, deadline, index, kept, None, times_of_showing(times, container.codec.reorder_depth))
 
 
 def _batches(container: VideoContainer, deadline: Deadline) -> Iterator[list[av.Packet]]:

@@ -19,8 +19,7 @@ from mutualnet3d.video.container import open_file
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError, decoder_errors
-from mutualnet3d.video.frame_rate import choose_frame_rate
-from mutualnet3d.video.info import VideoInfo
+from mutualnet3d.video.info import VideoInfo, measure_info
 from mutualnet3d.video.mp4_index import Mp4Index, read_mp4_index
 from mutualnet3d.video.packet_list import PacketList, read_packets
 from mutualnet3d.video.picture import RgbConverter
@@ -150,8 +149,13 @@ class VideoReader:
         return self._packets
 
     def _info_of(self, index: Mp4Index | PacketList) -> VideoInfo:
-        rates, time_base = self._container.header_rates, self._container.stream.time_base
-        return VideoInfo(index.num_frames, choose_frame_rate(rates, index.timestamps, time_base))
+        return self._info(index.num_frames, index.times)
+
+    def _info(self, num_frames: int, times: Sequence[int | None] | None) -> VideoInfo:
+        container = self._container
+        return measure_info(
+            num_frames, times, container.stream.time_base, container.header_rates, container.header_seconds
+        )
 
     # ---- decoding ----------------------------------------------------------------------------------------------------
 
@@ -197,8 +201,10 @@ class VideoReader:
         packets = self._packets
         assert packets is not None
         promised, packets.timestamps = self.info.num_frames, None
-        num_frames = sum(1 for _ in self._decoder.all_frames(packets.packets(0, packets.num_packets)))
+        times = [frame.pts for frame in self._decoder.all_frames(packets.packets(0, packets.num_packets))]
+        num_frames = len(times)
         if not num_frames:
             return self._decoder.nothing_decoded()
-        self.info = replace(self.info, num_frames=num_frames)
+        shown_times = self._info(num_frames, times).times if self._container.has_times else None
+        self.info = replace(self.info, num_frames=num_frames, times=shown_times)
         return FrameCountCorrected(f"{self.path}: {promised} frames were promised, {num_frames} can be decoded")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import av
 from mutualnet3d.video.container import VideoContainer, open_file
 from mutualnet3d.video.errors import VideoDecodeError, decoder_errors
 from mutualnet3d.video.frame_rate import rate_fraction
-from mutualnet3d.video.picture import quarter_turns, upright_pixel_aspect, upright_yuv420
+from mutualnet3d.video.orientation import orientation_of
+from mutualnet3d.video.picture import upright_pixel_aspect, upright_yuv420
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.writer import colours_of, open_video_writer
 
@@ -80,8 +82,8 @@ def transcode(source: str, target: str, encoding: Encoding) -> None:
         ValueError, VideoEncodeError: the encoder refuses the pictures.
     """
     with VideoReader(source) as video:
-        # The header's rate may be far off, and the encoder spends its bits by it. Frames have their own times anyway.
-        fps = video.info.fps
+        # The header's rate may be far off, and the encoder spends its bits by it.
+        fps, times = video.info.fps, video.info.times
     with decoder_errors(source):
         container = open_file(source)
     with container, closing(_decoded(container)) as frames:
@@ -89,23 +91,25 @@ def transcode(source: str, target: str, encoding: Encoding) -> None:
         if first is None:
             raise VideoDecodeError(f"{source}: the video has no frame that can be decoded")
         size = encoding.size(first.width, first.height)
-        size = size[::-1] if quarter_turns(first) % 2 else size
+        size = size[::-1] if orientation_of(first).swaps_sides else size
         first_pts = first.pts or 0
+        time_base = first.time_base or 1 / rate_fraction(fps)
         with open_video_writer(
             target,
             fps,
             options=encoding.options(),
-            time_base=first.time_base or 1 / rate_fraction(fps),
+            time_base=time_base,
             colours=colours_of(first),
         ) as writer:
             # The pixels' aspect is kept, not evened out: readers that know no such thing see the same pictures.
             pixel_aspect = upright_pixel_aspect(container.stream, first)
-            frame: av.VideoFrame | None = first
-            while frame is not None:
-                is_timed = container.has_times and frame.pts is not None
-                pts = frame.pts - first_pts if is_timed and frame.pts is not None else None
+            for number, frame in enumerate(itertools.chain([first], frames)):
+                pts = None
+                if container.has_times:
+                    pts = None if frame.pts is None else frame.pts - first_pts
+                elif times is not None and number < len(times):
+                    pts = round(times[number] / float(time_base))
                 writer.write_frame(upright_yuv420(frame, size), pts, pixel_aspect)
-                frame = next(frames, None)
 
 
 def _decoded(container: VideoContainer) -> Generator[av.VideoFrame]:

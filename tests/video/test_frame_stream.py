@@ -19,6 +19,7 @@ from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_stream import CameraStream, FileStream, PictureStream, open_frame_stream
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
+from tests.video.encoded import FAULTS, needs_faults
 
 
 def read(source) -> tuple[list[float], list[np.ndarray]]:
@@ -78,6 +79,24 @@ def test_times_are_those_that_the_file_says(tmp_path):
     times, pictures = read(FileStream(str(path)))
     np.testing.assert_allclose(times, [0, 0.04, 0.2, 0.201, 1.0], atol=1e-6)
     assert [picture[0, 0, 0] for picture in pictures] == [0, 2, 4, 6, 8]
+
+
+def test_times_of_an_avi_are_those_of_decoding(tmp_path):
+    """Its pauses are packets that are left out."""
+    path = tmp_path / "uneven.avi"
+    times_ms = [40 * number + (1000 if number > 9 else 0) for number in range(20)]
+    encode(path, numbered_frames(20), times_ms, bf="2")
+    times, pictures = read(FileStream(str(path)))
+    assert len(pictures) == 20
+    assert times == pytest.approx([time / 1000 for time in times_ms], abs=0.02)
+
+
+@needs_faults
+def test_an_avi_that_was_copied_from_finer_units_has_its_rate():
+    stream = FileStream(str(FAULTS / "copy_x264.avi"))
+    assert stream.fps == 30.0
+    times, _ = read(stream)
+    assert times == pytest.approx([number / 30 for number in range(90)])
 
 
 def test_where_times_begin_anew_they_go_on(tmp_path):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from mutualnet3d.video.frame_folder import FrameFolder
 from mutualnet3d.video.frames_in_memory import FramesInMemory
-from mutualnet3d.video.info import VideoInfo
+from mutualnet3d.video.info import VideoInfo, measure_info
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames
 
@@ -19,6 +21,35 @@ def videos(tmp_path, numbered_video):
     for path, frame in zip(paths, frames, strict=True):
         Image.fromarray(frame).save(path)
     return VideoReader(str(numbered_video)), FrameFolder(paths, 24.0), FramesInMemory(frames, 24.0)
+
+
+MS = Fraction(1, 1000)
+
+
+def test_timestamps_count_before_the_header():
+    even = measure_info(4, [7, 47, 87, 127], MS, [600.0, 30.0], 0.16)
+    assert (even, even.times) == (VideoInfo(4, 25.0), None)
+    paused = measure_info(5, [7, 47, 87, 5087, 5127], MS, [3.9, 25.0])
+    assert paused == VideoInfo(5, 25.0)
+    assert paused.times.tolist() == pytest.approx([0.0, 0.04, 0.08, 5.08, 5.12])
+
+
+@pytest.mark.parametrize("timestamps", [None, [7, 47, None, 127], [7, 47, 40, 127], [7, 47, 87]])
+def test_without_good_timestamps_frames_over_duration(timestamps):
+    info = measure_info(4, timestamps, MS, [600.0], 0.16)
+    assert (info, info.times) == (VideoInfo(4, 25.0), None)
+    assert measure_info(4, timestamps, MS, [24.0, 600.0]).fps == 24.0
+    assert measure_info(4, timestamps, None).fps is None
+
+
+def test_one_frame_has_no_rate_but_the_headers():
+    assert measure_info(1, [5], MS, [24.0]) == VideoInfo(1, 24.0)
+
+
+def test_times_without_a_rate_are_of_no_use():
+    """A film of a picture an hour: each distance is longer than a pause can be, and the rate lower than any."""
+    info = measure_info(3, [0, 3_600_000, 9_200_000], MS)
+    assert (info.fps, info.times) == (None, None)
 
 
 def test_every_kind_of_video_is_read_alike(videos):

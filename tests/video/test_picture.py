@@ -6,14 +6,24 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type
 
 from mutualnet3d.video.picture import RgbConverter, upright_pixel_aspect, upright_yuv420
 
 
+def matrix_data(matrix):
+    """A frame's side data with a display matrix, of its numbers a, b, c, d."""
+    a, b, c, d = matrix
+    return {Type.DISPLAYMATRIX: np.array([a, b, 0, c, d, 0, 0, 0, 1], np.int32)}
+
+
+ASPECTS = [((1, 0, 0, 1), Fraction(4, 3)), ((0, -1, 1, 0), Fraction(3, 4)), ((-1, 0, 0, -1), Fraction(4, 3))]
+
+
 def test_pixels_of_a_picture_that_is_turned_upright():
     stream, square = SimpleNamespace(sample_aspect_ratio=Fraction(4, 3)), SimpleNamespace(sample_aspect_ratio=None)
-    for rotation, aspect in ((0, Fraction(4, 3)), (90, Fraction(3, 4)), (180, Fraction(4, 3)), (-90, Fraction(3, 4))):
-        frame = SimpleNamespace(rotation=rotation)
+    for matrix, aspect in [*ASPECTS, ((0, 1, -1, 0), Fraction(3, 4)), ((0, 1, 1, 0), Fraction(3, 4))]:
+        frame = SimpleNamespace(side_data=matrix_data(matrix))
         assert upright_pixel_aspect(stream, frame) == aspect
         assert upright_pixel_aspect(square, frame) is None
 
@@ -25,16 +35,25 @@ def test_planes_are_turned_as_the_picture_is():
     frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24").reformat(format="yuv420p")
 
     class Turned:
-        def __init__(self, rotation):
-            self.rotation = rotation
+        def __init__(self, matrix):
+            self.side_data = matrix_data(matrix)
             self.reformat = frame.reformat
 
-    for rotation, turns in ((-90, 3), (90, 1), (180, 2), (-180, 2), (0, 0)):
-        size = (32, 48) if turns % 2 else (48, 32)
-        turned = upright_yuv420(Turned(rotation), size)
+    turned_of = {
+        (0, 1, -1, 0): lambda picture: np.rot90(picture, 3),
+        (0, -1, 1, 0): np.rot90,
+        (-1, 0, 0, -1): lambda picture: np.rot90(picture, 2),
+        (1, 0, 0, 1): lambda picture: picture,
+        (-1, 0, 0, 1): np.fliplr,
+        (1, 0, 0, -1): np.flipud,
+        (0, 1, 1, 0): lambda picture: picture.transpose(1, 0, 2),
+    }
+    for matrix, turn in turned_of.items():
+        expected = turn(frame.to_ndarray(format="rgb24"))
+        size = expected.shape[1::-1]
+        turned = upright_yuv420(Turned(matrix), size)
         assert (turned.width, turned.height) == size
-        expected = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-        assert np.abs(turned.to_ndarray(format="rgb24").astype(int) - expected).mean() < 8, rotation
+        assert np.abs(turned.to_ndarray(format="rgb24").astype(int) - expected).mean() < 8, matrix
 
 
 def rgb_frame(height, width, level):
