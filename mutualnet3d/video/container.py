@@ -10,6 +10,11 @@ import av
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.video.deadline import Deadline
+from mutualnet3d.video.encryption import (
+    START_BYTES,
+    check_metadata_for_encryption,
+    check_transport_for_scrambling,
+)
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_rate import believable_rates
 from mutualnet3d.video.mp4_boxes import check_boxes
@@ -57,7 +62,7 @@ class VideoContainer:
         is_probed: libav has decoded the first frames.
 
     Raises:
-        VideoDecodeError: there is no video stream, or this libav has no decoder for it.
+        VideoDecodeError: there is no video stream, it is encrypted, or this libav has no decoder for it.
         av.FFmpegError, OSError: the file or device cannot be opened.
     """
 
@@ -122,6 +127,7 @@ class VideoContainer:
         if not streams:
             raise VideoDecodeError(f"{self.name}: the file has no video stream")
         self.stream, self.is_probed = streams[0], probe
+        check_metadata_for_encryption(self.name, self._input.metadata, self.stream.metadata, self.format)
         for other in self._input.streams:
             if other is not self.stream:
                 other.discard = av.stream.Discard.all  # not even read, where the format allows it
@@ -223,12 +229,20 @@ def open_file(path: str, probe: bool = True, deadline: Deadline | None = None) -
 
     Raises:
         VideoDecodeError, av.FFmpegError, OSError: see `VideoContainer`; `path` is no regular file; the file's index
-            claims more than the file can hold.
+            claims more than the file can hold; the video is encrypted.
     """
     location = _regular_file(path)
     is_mp4 = check_boxes(path, location, deadline)
     formats = FORMATS if is_mp4 else _NOT_MP4
-    return VideoContainer(path, location, probe=probe, deadline=deadline, formats=formats)
+    container = VideoContainer(path, location, probe=probe, deadline=deadline, formats=formats)
+    if container.format == "mpegts":
+        try:
+            with open(location, "rb") as file:
+                check_transport_for_scrambling(path, file.read(START_BYTES), container.stream.id)
+        except BaseException:
+            container.close()
+            raise
+    return container
 
 
 def _regular_file(path: str) -> str:
