@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mutualnet3d.video.errors import FrameCountCorrected
 from mutualnet3d.video.frame_folder import FrameFolder
 from mutualnet3d.video.frames_in_memory import FramesInMemory
 from mutualnet3d.video.info import VideoInfo, measure_info
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames
+from tests.video.encoded import WITH_GAPS_MS, encode, without_packet
 
 
 @pytest.fixture
@@ -60,3 +62,24 @@ def test_every_kind_of_video_is_read_alike(videos):
             frames = list(opened.read([0, 41, 99]))
         assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
         assert [np.unique(frame).tolist() for frame in frames] == [[0], [82], [198]]
+
+
+@pytest.mark.parametrize("name", ["gaps.mp4", "gaps.mkv"])
+def test_times_of_a_file_are_the_encoders(video_named, name):
+    path, _ = video_named(name)
+    with VideoReader(str(path)) as video:
+        assert (video.info.num_frames, video.info.fps) == (60, 25.0)
+        assert video.info.times.tolist() == pytest.approx([milliseconds / 1000 for milliseconds in WITH_GAPS_MS])
+
+
+def test_times_of_a_file_with_a_corrected_count_are_the_decoded_frames(tmp_path):
+    times_ms = [40 * number + 3000 * (number >= 30) for number in range(60)]
+    encode(tmp_path / "whole.mp4", codec="mjpeg", pixels="yuvj420p", times_ms=times_ms)
+    path = without_packet(tmp_path / "whole.mp4", tmp_path / "broken.mp4", 20)
+    with VideoReader(str(path)) as video:
+        with pytest.raises(FrameCountCorrected):
+            list(video.read(range(60)))
+        remaining_ms = times_ms[:20] + times_ms[21:]
+        assert (video.info.num_frames, video.info.fps) == (59, 25.0)
+        assert video.info.times.tolist() == pytest.approx([milliseconds / 1000 for milliseconds in remaining_ms])
+        assert len(list(video.read([0, 58]))) == 2
