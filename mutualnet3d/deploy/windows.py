@@ -89,14 +89,9 @@ class Cutter:
         """
         frames = [frame for frame in kept if frame.seconds >= start - _EPSILON] or kept[:1]
         pictures, fps = [frame.picture for frame in frames], self._rate(frames)
-        if not _are_even(frames) or self.is_late(frames[0], start):
+        if not _are_even(frames) or frames[0].seconds - start > 1.5 / fps:
             pictures, fps = self._at_even_times(kept, np.diff([frame.seconds for frame in frames]), start, end)
         return WindowClip(pictures, fps, start, end, max(0, frames[0].number - after - 1), frames[-1].number)
-
-    def is_late(self, frame: NumberedFrame, start: float) -> bool:
-        """Tell whether the frame before this one is still seen when a window begins at `start`, for longer than
-        usual."""
-        return frame.seconds - start > 1.5 / (self._fps or self._target_fps)
 
     def _at_even_times(
         self, kept: Sequence[NumberedFrame], distances: np.ndarray, start: float, end: float
@@ -263,7 +258,8 @@ class Reader:
         with self._changed:
             self._frames.append(frame)
             start = self._cutter.end_of(frame) - self._cutter.span
-            while self._frames[0].seconds < start - _EPSILON and not self._cutter.is_late(self._frames[1], start):
+            # The last frame before the window stays where it is seen at the window's start.
+            while self._frames[0].seconds < start - _EPSILON and self._frames[1].seconds <= start + _EPSILON:
                 self._frames.popleft()
             self._changed.notify_all()
 

@@ -28,6 +28,9 @@ class VideoInfo:
     fps: float | None
     times: np.ndarray | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        assert self.times is None or len(self.times) == self.num_frames, "times are of all frames"
+
 
 def measure_info(
     num_frames: int,
