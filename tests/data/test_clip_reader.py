@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from fractions import Fraction
-
-import av
 import numpy as np
 import pytest
 import torch
@@ -18,6 +15,7 @@ from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
+from tests.video.encoded import write_numbered_at
 
 HOW = Preprocessing(
     num_frames=8, sampling_rate=4, target_fps=24.0, scale=40, crop_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)
@@ -62,16 +60,9 @@ def test_clips_are_those_of_testing(how, num_spans, num_crops, noisy_video):
 
 def test_training_and_prediction_go_by_the_time_of_a_paused_video(tmp_path):
     """60 numbered frames at 24 a second, 1.25 s after the half of them."""
-    seconds = np.array([number + (30 if number >= 30 else 0) for number in range(60)]) / 24
-    path = str(tmp_path / "paused.mp4")
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264rgb", rate=24, options={"qp": "0", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
-        for number, frame_HWC in enumerate(numbered_frames(60)):
-            frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
-            frame.pts, frame.time_base = round(24 * seconds[number]), Fraction(1, 24)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    places = [number + (30 if number >= 30 else 0) for number in range(60)]
+    path = str(write_numbered_at(tmp_path / "paused.mp4", places, 24, "libx264rgb", qp="0", preset="ultrafast"))
+    seconds = np.array(places) / 24
 
     def shown_from(start: float) -> list[int]:
         times = start + np.linspace(0, 31 / 24, 8)  # the clip's first frame to its last

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from fractions import Fraction
-
 import av
 import numpy as np
 import pytest
@@ -19,8 +17,7 @@ from mutualnet3d.data.clip_sampling import CropBox, Span
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.info import VideoInfo
 from mutualnet3d.video.reader import VideoReader
-from tests.conftest import numbered_frames
-from tests.video.encoded import FAULTS, needs_faults
+from tests.video.encoded import FAULTS, needs_faults, write_numbered_at
 
 
 def rng(seed=0):
@@ -111,22 +108,11 @@ def assert_clips_span_their_time(path, seconds=None):
             assert (shown_until[indices] >= times - 1.1 * usual).all()
 
 
-def uneven_avi(path):
-    """100 frames of MPEG-4 at 30 a second, of which the container drops those from 40 to 69: a pause of a second."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=30, options={"bf": "2", "g": "12"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number, frame_HWC in enumerate(numbered_frames(100)):
-            frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
-            frame.pts, frame.time_base = number if number < 40 else number + 30, Fraction(1, 30)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
 def test_clips_of_an_uneven_avi_span_their_time(tmp_path):
-    path = uneven_avi(tmp_path / "uneven.avi")
-    assert_clips_span_their_time(path, np.array([*range(40), *range(70, 130)]) / 30)
+    """MPEG-4 with B-frames at 30 a second; the container drops 30 of 130 frames: a pause of a second."""
+    places = [*range(40), *range(70, 130)]
+    path = write_numbered_at(tmp_path / "uneven.avi", places, 30)
+    assert_clips_span_their_time(path, np.array(places) / 30)
     with VideoReader(str(path)) as video:
         assert video.info.fps == 30.0
         assert np.diff(video.info.times).max() == pytest.approx(31 / 30)

@@ -14,7 +14,7 @@ import pytest
 
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
-from tests.conftest import SHARED
+from tests.conftest import SHARED, numbered_frames
 
 NUM_FRAMES, FPS, HEIGHT, WIDTH = 60, 24, 48, 64
 
@@ -200,3 +200,17 @@ def with_matrix(source: Path, target: Path, matrix: Sequence[int]) -> Path:
     data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     target.write_bytes(data)
     return target
+
+
+def write_numbered_at(path: Path, places: Sequence[int], fps: int, codec: str = "mpeg4", **options: str) -> Path:
+    """Numbered frames, of which frame i is shown at `places[i]` / `fps` seconds; MPEG-4 with B-frames by default."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options=options or {"bf": "2", "g": "12"})
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "rgb24" if codec == "libx264rgb" else "yuv420p"
+        for place, frame_HWC in zip(places, numbered_frames(len(places)), strict=True):
+            frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

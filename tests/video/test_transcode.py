@@ -12,7 +12,7 @@ from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.transcode import Encoding, transcode
 from tests.conftest import SHARED, numbered_frames, write_video
-from tests.video.encoded import FAULTS, needs_faults, with_index_first
+from tests.video.encoded import FAULTS, needs_faults, with_index_first, write_numbered_at
 
 SMALL = Encoding(short_side=32, keyframe_every=4, crf=0, preset="ultrafast")
 
@@ -143,15 +143,7 @@ def test_odd_files_keep_the_time_of_their_frames(tmp_path, name, last):
 
 
 def test_a_pause_of_an_avi_is_kept(tmp_path):
-    source = tmp_path / "in.avi"
-    with av.open(str(source), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25, options={"bf": "2"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number, frame_HWC in enumerate(clear_frames(20)):
-            frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
-            frame.pts, frame.time_base = number if number < 10 else number + 50, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    source = write_numbered_at(tmp_path / "in.avi", [*range(10), *range(60, 70)], 25)
     transcode(str(source), str(tmp_path / "out.mp4"), SMALL)
     distances = np.diff(np.array(keyframes_and_times(tmp_path / "out.mp4")[1], float))
     assert np.sort(distances).tolist() == pytest.approx([0.04] * 18 + [2.04])
