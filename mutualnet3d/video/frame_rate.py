@@ -8,8 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from mutualnet3d.video.frame_times import are_even, typical_distances
-
 # Frame rates out of this range are not believed, frames per second.
 FPS_RANGE = (0.1, 1000.0)
 
@@ -31,12 +29,10 @@ def choose_frame_rate(
 ) -> float | None:
     """Return the rate that the frames' times show; the header's, which is exact, where it agrees or nothing is known.
 
-    A pause or a lost frame changes nothing: of unevenly spaced frames the typical distances count.
-
     Args:
         header_rates: believable rates of the header, frames per second, the best one first.
-        distances: distances between the frames, in units of `time_base`: see `frame_distances`; None: the file has no
-            times.
+        distances: distances between frames, in units of `time_base`; of unevenly spaced ones the typical distances,
+            so that a pause or a lost frame changes nothing. None: the file has no times.
         time_base: seconds of a unit; None: not known.
         mean_rate: number of frames over the duration that the header states, frames per second; None: not known.
 
@@ -44,9 +40,8 @@ def choose_frame_rate(
         Frames per second; None: not known.
     """
     if distances is not None and len(distances) and time_base:
-        typical = distances if are_even(distances, time_base) else typical_distances(distances)
-        seconds = float(int(typical.sum()) * time_base)
-        measured = _believable(len(typical) / seconds if seconds else None)
+        seconds = float(int(distances.sum()) * time_base)
+        measured = _believable(len(distances) / seconds if seconds else None)
         if measured is not None:
             return _agreeing(header_rates, measured, 0.01) or measured
     if mean_rate is not None and _believable(mean_rate) is not None:

@@ -39,6 +39,12 @@ def frame_distances(timestamps: Sequence[int | None], time_base: Fraction) -> np
     Returns:
         The distances; None: the timestamps do not ascend, or one is missing.
     """
+    first, second, last = timestamps[0], timestamps[1], timestamps[-1]
+    if first is not None and second is not None and last is not None and first < second:
+        step, num_steps = second - first, len(timestamps) - 1
+        # The usual case, quickly.
+        if last - first == step * num_steps and timestamps == list(range(first, last + 1, step)):
+            return np.full(num_steps, float(step))
     times = [time for time in timestamps if time is not None]
     if len(times) < len(timestamps) or any(map(ge, times, islice(times, 1, None))):
         return None
@@ -70,8 +76,6 @@ def are_even(distances: np.ndarray, time_base: Fraction) -> bool:
     return bool(np.abs(errors).max() <= min(rounding, 0.5 * mean))
 
 
-def frame_times(distances: np.ndarray, time_base: Fraction) -> np.ndarray | None:
-    """Return the seconds of the frames after the first, float64, the first's 0 included; None: evenly spaced."""
-    if are_even(distances, time_base):
-        return None
+def frame_times(distances: np.ndarray, time_base: Fraction) -> np.ndarray:
+    """Return the seconds from the first frame to each, the first's 0 included, float64."""
     return np.concatenate([[0.0], np.cumsum(distances)]) * float(time_base)

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from mutualnet3d.video.frame_rate import choose_frame_rate
-from mutualnet3d.video.frame_times import frame_distances, frame_times
+from mutualnet3d.video.frame_times import are_even, frame_distances, frame_times, typical_distances
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ def measure_info(
         header_rates: believable frame rates of the header, the best one first.
         header_seconds: duration that the header states; None: none.
     """
+    mean_rate = num_frames / header_seconds if header_seconds else None
     distances = None
     if time_base and timestamps is not None and len(timestamps) == num_frames > 1:
         distances = frame_distances(timestamps, time_base)
-    mean_rate = num_frames / header_seconds if header_seconds else None
-    fps = choose_frame_rate(header_rates, distances, time_base, mean_rate)
-    if distances is None or time_base is None or fps is None:
-        return VideoInfo(num_frames, fps)
-    return VideoInfo(num_frames, fps, frame_times(distances, time_base))
+    if distances is None or time_base is None or are_even(distances, time_base):
+        return VideoInfo(num_frames, choose_frame_rate(header_rates, distances, time_base, mean_rate))
+    fps = choose_frame_rate(header_rates, typical_distances(distances), time_base, mean_rate)
+    return VideoInfo(num_frames, fps, None if fps is None else frame_times(distances, time_base))
 
 
 class ReadableVideo(Protocol):
