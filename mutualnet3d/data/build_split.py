@@ -93,27 +93,6 @@ def read_split(
     return Split(name, result.existing, bad, num_in_list)
 
 
-def _run(function: Callable[[], bytes]) -> bytes:
-    return function()
-
-
-def _tell_of_short_videos(cfg: CfgNode, name: str, videos: Sequence[Video]) -> bytes:
-    """Warn if most videos of a list are shorter than a clip."""
-    seconds = sampled_seconds(videos, cfg.DATA.TARGET_FPS)
-    span = span_length(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS, 1.0)
-    text = shorter_than_clips(seconds, span, 1 / cfg.DATA.TARGET_FPS)
-    if text is not None:
-        logger.warning(
-            "%s: %s (DATA.NUM_FRAMES %d * DATA.SAMPLING_RATE %d / DATA.TARGET_FPS %g)",
-            name,
-            text,
-            cfg.DATA.NUM_FRAMES,
-            cfg.DATA.SAMPLING_RATE,
-            cfg.DATA.TARGET_FPS,
-        )
-    return b""
-
-
 def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
     """Return the steps that the schedule counts as an epoch: the whole batches of the list.
 
@@ -152,3 +131,24 @@ def read_class_names(cfg: CfgNode) -> list[str]:
 def is_ssv2(cfg: CfgNode, split: str) -> bool:
     """Return whether a split is of Something-Something V2; Kinetics-style lists otherwise."""
     return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET) == "ssv2")
+
+
+def _run(function: Callable[[], bytes]) -> bytes:
+    return function()
+
+
+def _tell_of_short_videos(cfg: CfgNode, name: str, videos: Sequence[Video]) -> bytes:
+    """Warn if most videos of a list are shorter than a clip."""
+    seconds = sampled_seconds(videos, cfg.DATA.TARGET_FPS)
+    span = span_length(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS, 1.0)
+    text = shorter_than_clips(seconds, span, 1 / cfg.DATA.TARGET_FPS)
+    if text is not None:
+        logger.warning(
+            "%s: %s (DATA.NUM_FRAMES %d * DATA.SAMPLING_RATE %d / DATA.TARGET_FPS %g)",
+            name,
+            text,
+            cfg.DATA.NUM_FRAMES,
+            cfg.DATA.SAMPLING_RATE,
+            cfg.DATA.TARGET_FPS,
+        )
+    return b""
