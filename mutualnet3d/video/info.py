@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Protocol, Self
 
@@ -30,6 +30,16 @@ class VideoInfo:
 
     def __post_init__(self) -> None:
         assert self.times is None or len(self.times) == self.num_frames, "times are of all frames"
+
+    def with_count(self, num_frames: int) -> VideoInfo:
+        """Return the properties of the same video with another number of frames.
+
+        Nobody knows which of the frames with times there are not: each gets the time of about its place.
+        """
+        if self.times is None:
+            return replace(self, num_frames=num_frames)
+        places = np.linspace(0, self.num_frames - 1, num_frames).round().astype(np.int64)
+        return replace(self, num_frames=num_frames, times=self.times[places])
 
 
 def measure_info(

@@ -10,7 +10,6 @@ contradict the decoder's, the video is decoded from its start and its frames are
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 
 import av
 import numpy as np
@@ -149,12 +148,13 @@ class VideoReader:
         return self._packets
 
     def _info_of(self, index: Mp4Index | PacketList) -> VideoInfo:
-        return self._info(index.num_frames, index.times)
-
-    def _info(self, num_frames: int, times: Sequence[int | None] | None) -> VideoInfo:
         container = self._container
         return measure_info(
-            num_frames, times, container.stream.time_base, container.header_rates, container.header_seconds
+            index.num_frames,
+            index.times,
+            container.stream.time_base,
+            container.header_rates,
+            container.header_seconds,
         )
 
     # ---- decoding ----------------------------------------------------------------------------------------------------
@@ -201,10 +201,8 @@ class VideoReader:
         packets = self._packets
         assert packets is not None
         promised, packets.timestamps = self.info.num_frames, None
-        times = [frame.pts for frame in self._decoder.all_frames(packets.packets(0, packets.num_packets))]
-        num_frames = len(times)
+        num_frames = sum(1 for _ in self._decoder.all_frames(packets.packets(0, packets.num_packets)))
         if not num_frames:
             return self._decoder.nothing_decoded()
-        shown_times = self._info(num_frames, times).times if self._container.has_times else None
-        self.info = replace(self.info, num_frames=num_frames, times=shown_times)
+        self.info = self.info.with_count(num_frames)
         return FrameCountCorrected(f"{self.path}: {promised} frames were promised, {num_frames} can be decoded")

@@ -44,6 +44,12 @@ def test_without_good_timestamps_frames_over_duration(timestamps):
     assert measure_info(4, timestamps, None).fps is None
 
 
+def test_another_number_of_frames():
+    assert VideoInfo(60, 25.0).with_count(57) == VideoInfo(57, 25.0)
+    info = VideoInfo(5, 25.0, np.array([0.0, 1.0, 2.0, 3.0, 9.0])).with_count(3)
+    assert (info.num_frames, info.times.tolist()) == (3, [0.0, 2.0, 9.0])
+
+
 def test_one_frame_has_no_rate_but_the_headers():
     assert measure_info(1, [5], MS, [24.0]) == VideoInfo(1, 24.0)
 
@@ -72,7 +78,7 @@ def test_times_of_a_file_are_the_encoders(video_named, name):
         assert video.info.times.tolist() == pytest.approx([milliseconds / 1000 for milliseconds in WITH_GAPS_MS])
 
 
-def test_times_of_a_file_with_a_corrected_count_are_the_decoded_frames(tmp_path):
+def test_times_of_a_file_with_a_corrected_count_are_those_of_about_the_same_frames(tmp_path):
     times_ms = [40 * number + 3000 * (number >= 30) for number in range(60)]
     encode(tmp_path / "whole.mp4", codec="mjpeg", pixels="yuvj420p", times_ms=times_ms)
     path = without_packet(tmp_path / "whole.mp4", tmp_path / "broken.mp4", 20)
@@ -81,5 +87,7 @@ def test_times_of_a_file_with_a_corrected_count_are_the_decoded_frames(tmp_path)
             list(video.read(range(60)))
         remaining_ms = times_ms[:20] + times_ms[21:]
         assert (video.info.num_frames, video.info.fps) == (59, 25.0)
-        assert video.info.times.tolist() == pytest.approx([milliseconds / 1000 for milliseconds in remaining_ms])
+        errors = np.abs(video.info.times - np.array(remaining_ms) / 1000)
+        assert (errors < 0.041).sum() == 58  # at the pause the one before it
+        assert (video.info.times[0], video.info.times[-1]) == pytest.approx((0.0, 5.36))
         assert len(list(video.read([0, 58]))) == 2
