@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,3 +92,19 @@ def test_times_of_a_file_with_a_corrected_count_are_those_of_about_the_same_fram
         assert (errors < 0.041).sum() == 58  # at the pause the one before it
         assert (video.info.times[0], video.info.times[-1]) == pytest.approx((0.0, 5.36))
         assert len(list(video.read([0, 58]))) == 2
+
+
+@pytest.mark.parametrize("name", ["mpeg4.mp4", "mpeg2.ts", "mjpeg.mov", "vp9.webm"])
+@pytest.mark.parametrize("ending", ["avi", "mkv"])
+def test_a_copy_has_the_rate_of_its_original(video_named, tmp_path, name, ending):
+    """Its header may tell that of the finer units: 600 or 1,000."""
+    copy = tmp_path / f"copy.{ending}"
+    with av.open(str(video_named(name)[0])) as original, av.open(str(copy), "w") as container:
+        stream = container.add_stream_from_template(original.streams.video[0])
+        for packet in original.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    with VideoReader(str(copy)) as video:
+        assert (video.info.num_frames, video.info.times) == (60, None)
+        assert video.info.fps == pytest.approx(24.0, rel=1e-3)
