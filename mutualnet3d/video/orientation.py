@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 # libav's numbers of further data of a frame that this PyAV has no names for; EXIF is one of them.
 _UNNAMED = range(28, 32)
@@ -67,7 +67,8 @@ def orientation_of_matrix(matrix: Sequence[int]) -> Orientation:
 
 
 def _display_matrix(frame: av.VideoFrame) -> list[int] | None:
-    by_type: Mapping[Any, Any] = frame.side_data
+    # Not `frame.side_data`: the frame would keep it, and it the frame, until the garbage collector comes by.
+    by_type: Mapping[Any, Any] = SideDataContainer(frame)  # type: ignore[call-arg]
     data = by_type.get(Type.DISPLAYMATRIX)
     return None if data is None else np.frombuffer(data, np.int32).tolist()
 

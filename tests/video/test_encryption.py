@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from mutualnet3d.video.container import open_file
 from mutualnet3d.video.encryption import check_transport_for_scrambling
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_stream import FileStream
@@ -126,8 +127,8 @@ def test_an_encrypted_wmv_is_refused(tmp_path):
 @pytest.mark.parametrize("before", [0, 4])
 def test_a_scrambled_transport_stream_is_refused(tmp_path, before):
     path = write_video(tmp_path / "clear.ts", numbered_frames(20))
-    with VideoReader(str(path)) as video:
-        packet_id = video._container.stream.id
+    with open_file(str(path)) as container:
+        packet_id = container.stream.id
     packets = [bytearray(path.read_bytes()[place : place + 188]) for place in range(0, path.stat().st_size, 188)]
     of_video = [packet for packet in packets if (packet[1] & 0x1F) << 8 | packet[2] == packet_id]
     assert len(of_video) >= 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.data.video_list import Video
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.frame_stream import FileStream
-from mutualnet3d.video.orientation import UPRIGHT, Orientation, orientation_of_matrix
+from mutualnet3d.video.orientation import UPRIGHT, Orientation, orientation_of, orientation_of_matrix
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.transcode import Encoding, transcode
 from tests.conftest import SHARED, write_video
@@ -145,6 +146,15 @@ def test_training_prediction_preparation_and_streams_are_upright(tmp_path, marke
     centre = corners(expected_HWC[top : top + side, left : left + side])
     for clip_THWC in (predicted, trained):
         assert [corners(picture) for picture in clip_THWC.numpy()] == [centre] * 2
+
+
+def test_a_frame_is_free_when_its_orientation_is_known(marked_video, tmp_path):
+    for path in (marked_video, with_matrix(marked_video, tmp_path / "turned.mp4", (0, 1, -1, 0))):
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
+        before = sys.getrefcount(frame)
+        orientation_of(frame)
+        assert sys.getrefcount(frame) == before
 
 
 @needs_faults

@@ -6,39 +6,34 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from av.sidedata.sidedata import Type
 
 from mutualnet3d.video.picture import RgbConverter, upright_pixel_aspect, upright_yuv420
+from tests.conftest import write_video
+from tests.video.encoded import with_matrix
 
 
-def matrix_data(matrix):
-    """A frame's side data with a display matrix, of its numbers a, b, c, d."""
-    a, b, c, d = matrix
-    return {Type.DISPLAYMATRIX: np.array([a, b, 0, c, d, 0, 0, 0, 1], np.int32)}
+def turned_frame(matrix, tmp_path, frame_HWC):
+    """A decoded frame with a display matrix, by its numbers a, b, c, d."""
+    path = write_video(tmp_path / "upright.mp4", frame_HWC[None], codec="libx264", qp="4")
+    with av.open(str(with_matrix(path, tmp_path / "turned.mp4", matrix))) as container:
+        return next(container.decode(video=0))
 
 
 ASPECTS = [((1, 0, 0, 1), Fraction(4, 3)), ((0, -1, 1, 0), Fraction(3, 4)), ((-1, 0, 0, -1), Fraction(4, 3))]
 
 
-def test_pixels_of_a_picture_that_is_turned_upright():
+def test_pixels_of_a_picture_that_is_turned_upright(tmp_path):
     stream, square = SimpleNamespace(sample_aspect_ratio=Fraction(4, 3)), SimpleNamespace(sample_aspect_ratio=None)
     for matrix, aspect in [*ASPECTS, ((0, 1, -1, 0), Fraction(3, 4)), ((0, 1, 1, 0), Fraction(3, 4))]:
-        frame = SimpleNamespace(side_data=matrix_data(matrix))
+        frame = turned_frame(matrix, tmp_path, np.zeros((16, 16, 3), np.uint8))
         assert upright_pixel_aspect(stream, frame) == aspect
         assert upright_pixel_aspect(square, frame) is None
 
 
-def test_planes_are_turned_as_the_picture_is():
+def test_planes_are_turned_as_the_picture_is(tmp_path):
     """A frame's own pixels turned, against its RGB picture turned by numpy."""
     frame_HWC = np.zeros((32, 48, 3), np.uint8)
     frame_HWC[:8], frame_HWC[:, :8] = (250, 0, 0), (0, 0, 250)
-    frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24").reformat(format="yuv420p")
-
-    class Turned:
-        def __init__(self, matrix):
-            self.side_data = matrix_data(matrix)
-            self.reformat = frame.reformat
-
     turned_of = {
         (0, 1, -1, 0): lambda picture: np.rot90(picture, 3),
         (0, -1, 1, 0): np.rot90,
@@ -49,9 +44,10 @@ def test_planes_are_turned_as_the_picture_is():
         (0, 1, 1, 0): lambda picture: picture.transpose(1, 0, 2),
     }
     for matrix, turn in turned_of.items():
+        frame = turned_frame(matrix, tmp_path, frame_HWC)
         expected = turn(frame.to_ndarray(format="rgb24"))
         size = expected.shape[1::-1]
-        turned = upright_yuv420(Turned(matrix), size)
+        turned = upright_yuv420(frame, size)
         assert (turned.width, turned.height) == size
         assert np.abs(turned.to_ndarray(format="rgb24").astype(int) - expected).mean() < 8, matrix
 
