@@ -7,6 +7,7 @@ import os
 import random
 import runpy
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -19,6 +20,7 @@ import pytest
 import torch
 
 from mutualnet3d.cli.main import main
+from mutualnet3d.video import file_facts
 from tests.copies import start_server
 
 # Tests hold what comes out, not how long it took: these machines are shared.
@@ -53,6 +55,12 @@ def _restored_generators_of_modules() -> Iterator[None]:
     """Make a module's fixtures independent of the tests before it."""
     with restored_generators():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a test finds out about a file from the next one."""
+    monkeypatch.setattr(file_facts, "_facts", OrderedDict())
 
 
 @pytest.fixture(autouse=True)

@@ -105,6 +105,9 @@ class BadVideos:
         max_fraction: largest allowed fraction of all listed videos that are missing or bad; None: any.
         num_left: number of listed videos that were not looked for, since too many were missing before them.
 
+    Attributes:
+        damaged: numbers of the videos of which a clip was used although the decoder concealed errors in it.
+
     Raises:
         TooManyBadVideos: too many are missing, or none exists.
     """
@@ -122,6 +125,7 @@ class BadVideos:
         self._file, self._max_fraction = file, max_fraction
         self._bad: dict[str, str] = {}
         self._merged: set[str] = set()  # paths that all processes of a job have
+        self.damaged: set[int] = set()
         is_refused = self._is_refused() or not videos
         most = _MOST_OF_REFUSED if is_refused else _MOST_MISSING
         self._written = "all" if len(missing) <= most else f"the first {most}"
@@ -143,6 +147,17 @@ class BadVideos:
     def num_bad(self) -> int:
         """Number of videos so far that exist but could not be decoded."""
         return len(self._bad)
+
+    @property
+    def num_damaged(self) -> int:
+        """Number of videos so far of which a clip was used although the decoder concealed errors in it."""
+        return len(self.damaged)
+
+    def report_damaged(self, index: int) -> None:
+        """Count, and log, a video of which a clip is used although the decoder concealed errors in it."""
+        if index not in self.damaged:
+            self.damaged.add(index)
+            logger.info("damaged video (%s, number %d): %s", self.split, self.num_damaged, self.videos[index].path)
 
     def mark_bad(self, indices: Iterable[int]) -> None:
         """Count videos that the run found bad before it went on from a checkpoint."""

@@ -86,6 +86,7 @@ def build_train_loader(
         batch_sampler,
         _workers(cfg),
         lambda failure: split.bad.report(failure, order.position_in_order(failure.request.position)),
+        split.bad.report_damaged,
     )
 
 
@@ -107,7 +108,9 @@ def build_calibration_loader(
     num_batches = min(cfg.BN.NUM_BATCHES_PRECISE, steps_per_epoch(cfg, split) * cfg.TRAIN.BATCH_SIZE // batch_size)
     order = ClipOrder(len(split.videos), cfg.RNG_SEED)
     batch_sampler = CalibrationBatchSampler(order, batch_size, num_batches, shapes, shard)
-    return TestLoader(_train_dataset(cfg, split, crop_scale), batch_sampler, _workers(cfg), split.bad.report)
+    return TestLoader(
+        _train_dataset(cfg, split, crop_scale), batch_sampler, _workers(cfg), split.bad.report, split.bad.report_damaged
+    )
 
 
 def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard) -> TestLoader:
@@ -117,7 +120,7 @@ def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], 
     frame_sampler = UniformSegments(cfg.DATA.NUM_FRAMES, 1) if is_segmented else UniformSpans(_clip_span(cfg), 1)
     dataset = _dataset(cfg, split, frame_sampler, crop_sampler)
     batch_sampler = TestBatchSampler(len(split.videos), 1, _test_batch_size(cfg, shard), shapes, shard)
-    return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report)
+    return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report, split.bad.report_damaged)
 
 
 def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard) -> TestLoader:
@@ -127,7 +130,7 @@ def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...],
     frame_sampler, crop_sampler = preprocessing.frame_sampler(num_spans), preprocessing.crop_sampler(num_crops)
     dataset = _dataset(cfg, split, frame_sampler, crop_sampler, num_crops=num_crops)
     batch_sampler = TestBatchSampler(len(split.videos), num_views, _test_batch_size(cfg, shard), shapes, shard)
-    return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report)
+    return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report, split.bad.report_damaged)
 
 
 def build_preprocessing(cfg: CfgNode) -> Preprocessing:

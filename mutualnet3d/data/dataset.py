@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -17,8 +17,10 @@ from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
 from mutualnet3d.data.clip_samplers import CropSampler, FrameSampler
 from mutualnet3d.data.outage import DataAway, DataDisk
+from mutualnet3d.data.shared_facts import SharedFacts
 from mutualnet3d.data.video_list import Video, VideoList
 from mutualnet3d.shapes import ClipBatch, ClipShape
+from mutualnet3d.video import file_facts
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.open import open_video
 
@@ -29,11 +31,19 @@ _CLIPS_A_TRIM = 32
 
 @dataclass(frozen=True)
 class ClipSample:
-    """Clip of a video in several shapes, uint8 (T, H, W, C) each, its request and its label."""
+    """Clip of a video in several shapes.
+
+    Args:
+        request: request for the clip.
+        clips: the clip in each shape, uint8 (T, H, W, C).
+        label: its class.
+        is_damaged: True if the decoder concealed errors in one of its frames.
+    """
 
     request: ClipRequest
     clips: dict[ClipShape, torch.Tensor]
     label: int
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
         self.videos, self.frame_sampler, self.crop_sampler = VideoList.of(videos), frame_sampler, crop_sampler
         self.num_crops, self.augment, self.seed, self.timeout = num_crops, augment or Augment(), seed, timeout
         self._assembler = ClipAssembler()
+        self._facts = SharedFacts(len(self.videos))
         self._disk = DataDisk(self.videos, disk_timeout)
         self._num_made = 0
 
@@ -110,10 +121,27 @@ class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
         span, crop = divmod(request.view, self.num_crops)
         view_sampler = ViewSampler(self.frame_sampler, self.crop_sampler, (span,), (crop,))
         rng = np.random.default_rng((self.seed, request.epoch, request.index))
-        with open_video(video.path, self.timeout, video.picture_paths) as opened:
+        with self._known(request.index, video), open_video(video.path, self.timeout, video.picture_paths) as opened:
             assembled = self._assembler.assemble(opened, request.shapes, view_sampler, rng)
+            is_damaged = bool(getattr(opened, "num_damaged_frames", 0))
         clips = self._augmented({shape: clip for shape, (clip,) in assembled.items()}, rng)
-        return ClipSample(request, clips, video.label)
+        return ClipSample(request, clips, video.label, is_damaged)
+
+    @contextlib.contextmanager
+    def _known(self, index: int, video: Video) -> Iterator[None]:
+        """Context in which a file is read once it was found out, by whichever process, how it has to be."""
+        if video.pictures:
+            yield
+            return
+        num_remembered = file_facts.num_remembered()
+        with contextlib.suppress(OSError):  # the file is not there: opening it says so
+            self._facts.recall(index, video.path)
+        try:
+            yield
+        finally:
+            if file_facts.num_remembered() > num_remembered:
+                with contextlib.suppress(OSError):
+                    self._facts.note(index, video.path)
 
     def _augmented(
         self, clips: dict[ClipShape, torch.Tensor], rng: np.random.Generator
@@ -138,15 +166,17 @@ class Loaded:
         batch: the clips; None if there are none.
         requests: the requests of the clips in `batch`.
         failures: the clips that could not be read.
+        damaged: numbers of the videos of clips in which the decoder concealed errors.
     """
 
     batch: ClipBatch | None
     requests: list[ClipRequest]
     failures: list[Failure]
+    damaged: list[int] = field(default_factory=list)
 
     def pin_memory(self) -> Loaded:
         """Pin the batch: torch's DataLoader calls this."""
-        return Loaded(self.batch and self.batch.pin_memory(), self.requests, self.failures)
+        return replace(self, batch=self.batch and self.batch.pin_memory())
 
 
 def collate(items: Sequence[ClipSample | Failure]) -> Loaded:
@@ -164,4 +194,5 @@ def collate(items: Sequence[ClipSample | Failure]) -> Loaded:
             torch.tensor([sample.label for sample in samples]),
             torch.tensor([sample.request.index for sample in samples]),
         )
-    return Loaded(batch, [sample.request for sample in samples], failures)
+    damaged = [sample.request.index for sample in samples if sample.is_damaged]
+    return Loaded(batch, [sample.request for sample in samples], failures, damaged)

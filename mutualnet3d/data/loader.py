@@ -31,6 +31,7 @@ class TrainLoader:
         batch_sampler: sampler of the steps; it can be iterated over once.
         workers: loader workers.
         report_bad: function that is called once with every video that is found bad.
+        report_damaged: function that is called with the number of the video of each clip in which errors are concealed.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class TrainLoader:
         batch_sampler: TrainBatchSampler,
         workers: Workers,
         report_bad: Callable[[Failure], None],
+        report_damaged: Callable[[int], None] = lambda index: None,
     ):
-        self.dataset, self.batch_sampler, self.workers, self.report_bad = dataset, batch_sampler, workers, report_bad
+        self.dataset, self.batch_sampler, self.workers = dataset, batch_sampler, workers
+        self.report_bad, self.report_damaged = report_bad, report_damaged
         self._num_batches = max(batch_sampler.num_steps - batch_sampler.next_step, 0)
 
     def __len__(self) -> int:
@@ -54,6 +57,8 @@ class TrainLoader:
         loads = iter(self.workers.load(self.dataset, self.batch_sampler)) if remaining else iter(())
         for loaded in loads:
             refuse_outage(loaded)
+            for index in loaded.damaged:
+                self.report_damaged(index)
             for failure in loaded.failures:
                 if self.batch_sampler.report_bad(failure.request):
                     self.report_bad(failure)
@@ -137,6 +142,7 @@ class TestLoader:
         batch_sampler: sampler of the batches.
         workers: loader workers.
         report_bad: function that is called with every clip that cannot be read.
+        report_damaged: see `TrainLoader`.
 
     Attributes:
         failed: numbers of the videos of which a clip could not be read, up to the current batch.
@@ -150,8 +156,10 @@ class TestLoader:
         batch_sampler: TestBatchSampler | CalibrationBatchSampler,
         workers: Workers,
         report_bad: Callable[[Failure], None],
+        report_damaged: Callable[[int], None] = lambda index: None,
     ):
-        self.dataset, self.batch_sampler, self.workers, self.report_bad = dataset, batch_sampler, workers, report_bad
+        self.dataset, self.batch_sampler, self.workers = dataset, batch_sampler, workers
+        self.report_bad, self.report_damaged = report_bad, report_damaged
         self.failed: set[int] = set()
 
     def __len__(self) -> int:
@@ -162,6 +170,8 @@ class TestLoader:
         num_good = 0
         for loaded in self.workers.load(self.dataset, self.batch_sampler):
             refuse_outage(loaded)
+            for index in loaded.damaged:
+                self.report_damaged(index)
             for failure in loaded.failures:
                 self.failed.add(failure.request.index)
                 self.report_bad(failure)

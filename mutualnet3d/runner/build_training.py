@@ -176,6 +176,7 @@ def build_validation(session: Session, model: SlimmableNet, train_split: Split) 
             "listed": val_split.bad.num_listed,
             "found": len(val_split.videos),
             "bad": val_split.bad.num_bad,
+            "damaged": val_split.bad.num_damaged,
         }
         session.records.write(record)
         return sum(accuracy.top1 for accuracy in accuracies.values()) / len(configs)

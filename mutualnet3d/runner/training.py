@@ -161,7 +161,10 @@ def _log_start(session: Session, split: Split, start_step: int, num_steps: int) 
 
 
 def _log_end(session: Session, split: Split, num_steps: int, seconds: float) -> None:
-    counts = {"listed": split.bad.num_listed, "found": len(split.videos), "bad": split.bad.num_bad}
+    bad = split.bad
+    counts = {"listed": bad.num_listed, "found": len(split.videos), "bad": bad.num_bad, "damaged": bad.num_damaged}
     session.records.write({"kind": "trained", "step": num_steps, "seconds": seconds, **counts})
-    if split.bad.num_bad:
-        logger.warning("%d of %d videos could not be decoded", split.bad.num_bad, len(split.videos))
+    if bad.num_bad:
+        logger.warning("%d of %d videos could not be decoded", bad.num_bad, len(split.videos))
+    if bad.num_damaged:
+        logger.warning("%d of %d videos were used with errors that are concealed", bad.num_damaged, len(split.videos))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator
 
 import av
@@ -17,22 +18,36 @@ class Decoder:
     Args:
         container: the file or device, whose decoder may be another one after it was opened anew.
         deadline: time that decoding may take; None: any time.
+
+    Attributes:
+        num_errors: number of packets so far that could not be decoded.
+        is_fresh: True if it has decoded nothing. One that has may know other headers than those at the video's start.
     """
 
     def __init__(self, container: VideoContainer, deadline: Deadline | None = None):
         self._container, self._deadline = container, deadline or Deadline(container.name)
         self._first_error: av.FFmpegError | None = None
+        # A packet may have eight pictures, between which nothing can be asked.
+        self._longest = 0.0  # seconds for one packet
+        self.num_errors = 0
+        self.is_fresh = True
 
-    def run(self, packets: Iterable[av.Packet], timestamps: Collection[int]) -> Iterator[av.VideoFrame]:
-        """Yield the frames that come of `packets`, the first of which is a keyframe. Frames to which none at
-        `timestamps` refers need not come."""
+    def run(
+        self, packets: Iterable[av.Packet], keys: Collection[int], may_skip: bool = False
+    ) -> Iterator[av.VideoFrame]:
+        """Yield the frames that come of `packets`, the first of which is a keyframe.
+
+        Args:
+            packets: the packets.
+            keys: timestamps of the packets whose frames are needed.
+            may_skip: True to pass over others to whose frames no other refers.
+        """
         codec = self._container.codec
         codec.flush_buffers()
-        # H.264 says of every frame whether any other refers to it. HEVC says it for frames of the same layer only.
-        may_skip = codec.name == "h264"
-        skips = False
+        codec.skip_frame = "DEFAULT"
+        self.is_fresh = skips = False
         for packet in packets:
-            if may_skip and skips is (packet.pts in timestamps):
+            if may_skip and skips is (packet.pts in keys):
                 skips = not skips
                 codec.skip_frame = "NONREF" if skips else "DEFAULT"
             yield from self.decode(packet)
@@ -44,18 +59,23 @@ class Decoder:
         codec = self._container.codec
         codec.flush_buffers()
         codec.skip_frame = "DEFAULT"
+        self.is_fresh = False
         for packet in packets:
             yield from self.decode(packet)
         yield from self.decode(None)
 
     def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         """Return the frames that a packet brings out; None: the end of the packets."""
-        self._deadline.check()
+        self._deadline.check(self._longest)
+        started = time.monotonic()
         try:
             return self._container.codec.decode(packet)
         except av.FFmpegError as error:
             self._first_error = self._first_error or error
+            self.num_errors += 1
             return []
+        finally:
+            self._longest = max(self._longest, time.monotonic() - started)
 
     def nothing_decoded(self) -> Exception:
         """Return the error of a video none of whose packets gave a frame: the first cause, where there is one."""

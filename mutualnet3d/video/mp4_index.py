@@ -8,16 +8,21 @@ from collections.abc import Iterator, Sequence
 
 import av
 
+from mutualnet3d.video.b_pictures import may_be_b_picture
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.packet_index import PacketIndex
-from mutualnet3d.video.packet_list import MAX_PACKETS, PacketList
+from mutualnet3d.video.packet_list import MAX_PACKETS, SKIPPING, PacketList
+from mutualnet3d.video.parameter_sets import codec_may_be_444, is_of_old_x264
 
 # Flag of an entry: decoding can begin there. Any other flag says that there is something about it.
 _KEYFRAME = 1
 
 # Entries between two looks at the clock.
 _BATCH = 4096
+
+# libav's names of codecs whose packets alone say which frames there are.
+_READ_WHOLE = frozenset(["mpeg4", "vp8", "vp9"])
 
 
 class Mp4Index:
@@ -46,23 +51,22 @@ class Mp4Index:
     def num_frames(self) -> int:
         return len(self.timestamps)
 
-    @property
-    def times(self) -> list[int]:
-        """Times of the frames, ascending, in units of the stream."""
-        return self.timestamps
-
     def load(self, indices: Sequence[int]) -> PacketList | None:
         """Read the packets from the keyframe before each frame at `indices` up to the next keyframe.
 
         Returns:
             The packets, those of other groups left out. None: they are not what the index said. Each group must show
-            the frames of its place, and no others, the keyframe first.
+            the frames of its place, and no others, the keyframe first, and be decoded as the first one is.
         """
-        num_packets = len(self.timestamps)
+        codec, num_packets = self._container.codec, len(self.timestamps)
         borders = [*self._keyframes, num_packets]
         groups = sorted({bisect_right(borders, index) - 1 for index in indices})
         pts: list[int | None] = [None] * num_packets
         packets: list[av.Packet | None] = [None] * num_packets
+        if groups and groups[0] and codec_may_be_444(codec):
+            self._container.seek(self.timestamps[0])
+            if is_of_old_x264(codec, next(self._container.packets())):
+                return None
         reader: Iterator[av.Packet] = iter(())
         end = -1
         for group in groups:
@@ -79,16 +83,28 @@ class Mp4Index:
                 return None
             if shown[0] != self.timestamps[start]:  # an open group: its first frames need the group before it
                 return None
+            if read[0].has_sidedata("new_extradata") or (not start and is_of_old_x264(codec, read[0])):
+                return None
+            # B-pictures among times that only ascend: those are not the times of being shown.
+            if shown == self.timestamps[start:stop] and any(may_be_b_picture(codec, packet) for packet in read):
+                return None
             pts[start:stop], packets[start:stop] = shown, read
         index = PacketIndex(pts, self._keyframes)
-        return PacketList(self._container, self._deadline, index, packets, self.timestamps)
+        may_skip = codec.name in SKIPPING
+        times = self.timestamps
+        return PacketList(self._container, self._deadline, index, packets, times, times, may_skip=may_skip)
 
 
 def read_mp4_index(container: VideoContainer, deadline: Deadline) -> Mp4Index | None:
     """Return the index of a file that was just opened; None: it is no MP4 file, or its index does not tell enough."""
     stream, entries = container.stream, container.stream.index_entries
     num_frames = len(entries)
-    if container.format != MP4 or num_frames != stream.frames or stream.start_time is None:
+    if (
+        container.format != MP4
+        or container.codec.name in _READ_WHOLE
+        or num_frames != stream.frames
+        or stream.start_time is None
+    ):
         return None
     if num_frames > MAX_PACKETS:
         return None

@@ -15,30 +15,33 @@ from itertools import accumulate
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """Times and keyframes of a video's packets, in the order of the file, before one is decoded.
+    """Keys and keyframes of a video's packets, in the order of the file, before one is decoded.
 
     Args:
-        pts: timestamp at which each packet's frame is shown, in units of the stream; None where the file has none.
+        keys: number by which each packet's frame is known, ascending in the order of being shown: its timestamp, in
+            units of the stream, None where the file has none; or its place.
         keyframes: positions of the packets at which decoding can begin, ascending.
         hidden: positions of the packets whose frame is decoded but not shown (cut away by an edit list, or there to be
             referred to).
     """
 
-    pts: Sequence[int | None]
+    keys: Sequence[int | None]
     keyframes: Sequence[int]
     hidden: Collection[int] = ()
 
     @cached_property
     def shown(self) -> list[int] | None:
-        """Timestamps of the shown frames, ascending; None if packets lack one or share one, or if they jump back where
+        """Keys of the shown frames, ascending; None if packets lack one or share one, or if timestamps jump back where
         two recordings were joined. Then only decoding from the start says which frame comes when."""
         hidden = self.hidden
-        times = [time for time in self.pts if time is not None]
-        if len(times) < len(self.pts):
+        times = [time for time in self.keys if time is not None]
+        if len(times) < len(self.keys):
             return None
+        first = times[0] if times else 0
         if hidden:
             times = [time for position, time in enumerate(times) if position not in hidden]
-        if not times:
+        # The decoder may give no frame that is shown before the first of the file.
+        if not times or first > min(times):
             return None
         # Packets before a keyframe in the file are also shown before it, in every codec.
         latest = list(accumulate(times, max))
@@ -53,8 +56,8 @@ class PacketIndex:
         hidden = sorted(self.hidden)
         return [keyframe - bisect_left(hidden, keyframe) for keyframe in self.keyframes if keyframe not in self.hidden]
 
-    def runs(self, timestamps: Collection[int]) -> list[tuple[int, int]]:
-        """Return the stretches [start, stop) of packets to decode for the frames at `timestamps`: each begins at a
+    def runs(self, keys: Collection[int]) -> list[tuple[int, int]]:
+        """Return the stretches [start, stop) of packets to decode for the frames of `keys`: each begins at a
         keyframe and ends with a packet of one of these frames; they do not overlap. For indices whose `shown` is not
         None.
 
@@ -62,8 +65,8 @@ class PacketIndex:
         keyframe (an open group of pictures), so it is decoded from an earlier one.
         """
         runs: list[tuple[int, int]] = []
-        for position, time in enumerate(self.pts):
-            if time not in timestamps:
+        for position, time in enumerate(self.keys):
+            if time not in keys:
                 continue
             start = self._start_for(position)
             while runs and start <= runs[-1][1]:
@@ -71,9 +74,19 @@ class PacketIndex:
             runs.append((start, position + 1))
         return runs
 
+    def shown_of(self, start: int, stop: int) -> list[int]:
+        """Return the keys of the frames that a run of packets gives, ascending, from the keyframe's on."""
+        keys = sorted(
+            key
+            for position, key in enumerate(self.keys[start:stop], start)
+            if key is not None and position not in self.hidden
+        )
+        first = self.keys[start]
+        return keys if first is None else keys[bisect_left(keys, first) :]
+
     def _start_for(self, position: int) -> int:
-        time = self.pts[position]
+        time = self.keys[position]
         for keyframe in reversed(self.keyframes[: bisect_right(self.keyframes, position)]):
-            if self.pts[keyframe] <= time:  # type: ignore[operator]
+            if self.keys[keyframe] <= time:  # type: ignore[operator]
                 return keyframe
         return 0

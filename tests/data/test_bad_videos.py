@@ -145,3 +145,10 @@ def test_missing_videos_beyond_the_limit_are_counted_and_the_first_are_written(t
     assert len((tmp_path / "bad_videos.csv").read_text().splitlines()) == 1 + 3
     assert BadVideos("val", [Video("w.mp4", 0, "list:11")], missing, file).num_missing == 10
     assert len((tmp_path / "bad_videos.csv").read_text().splitlines()) == 1 + 3 + 5
+
+
+def test_damaged_videos_are_counted_once_and_stay_good(tmp_path):
+    bad = BadVideos("train", VIDEOS, [], BadVideoFile(str(tmp_path / "bad_videos.csv")))
+    for index in (3, 5, 3):
+        bad.report_damaged(index)
+    assert (bad.num_damaged, bad.damaged, bad.num_bad) == (2, {3, 5}, 0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -8,13 +9,16 @@ from PIL import Image
 from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
-from mutualnet3d.data.dataset import ClipSample, Failure, VideoDataset, collate
+from mutualnet3d.data.dataset import ClipSample, Failure, Loaded, VideoDataset, collate
 from mutualnet3d.data.lists import Video
 from mutualnet3d.shapes import ClipShape
+from mutualnet3d.video import file_facts
 from mutualnet3d.video.errors import FrameCountCorrected
 from mutualnet3d.video.info import VideoInfo
+from mutualnet3d.video.packet_source import PacketSource
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
+from tests.video.encoded import encode, without_packet
 
 
 def levels(clip_THWC: torch.Tensor) -> list[int]:
@@ -144,7 +148,7 @@ def test_a_wrong_frame_count_is_corrected_and_the_clip_chosen_anew(numbered_vide
         def read(self, indices):
             asked.append(list(indices))
             if self.info.num_frames == 100:
-                self.info = VideoInfo(60, 24.0)
+                self._source.info = VideoInfo(60, 24.0)
                 raise FrameCountCorrected("60, not 100")
             return super().read(indices)
 
@@ -188,3 +192,54 @@ def test_collate_stacks_what_is_there_and_keeps_the_order(numbered_video, tmp_pa
     assert [failure.request.epoch for failure in loaded.failures] == [1]
     nothing = collate(items[1:2])
     assert (nothing.batch, nothing.requests, len(nothing.failures)) == (None, [], 1)
+
+
+def count_corrections(monkeypatch):
+    """Return the list of the files whose count of frames is found to be wrong, as it grows: each is decoded twice."""
+    corrected = []
+    original = PacketSource.from_start
+
+    def counting(self):
+        corrected.append(self.container.name)
+        return original(self)
+
+    monkeypatch.setattr(PacketSource, "from_start", counting)
+    return corrected
+
+
+def test_a_wrong_count_is_found_once_for_all_workers(numbered_video, tmp_path, monkeypatch):
+    """A clip may need the frame that is not there in every epoch; the file is decoded to its end in the first alone."""
+    encode(tmp_path / "whole.mov", codec="mjpeg", pixels="yuvj420p")
+    path = without_packet(tmp_path / "whole.mov", tmp_path / "59.mov", 58)
+    dataset = dataset_of(numbered_video, path, num_frames=60, sampling_rate=1)
+    shape = ClipShape(60, 32)
+    request = ClipRequest(1, (shape,))
+    passes = count_corrections(monkeypatch)
+    first = dataset[request].clips[shape]
+    assert len(passes) == 2  # the count is found, and the clip is chosen anew
+    for _ in range(2):
+        file_facts._facts.clear()  # another worker
+        passes.clear()
+        again = dataset[request]
+        assert not isinstance(again, Failure), again
+        again = again.clips[shape]
+        assert torch.equal(again, first), "a clip depends on what was found out before"
+        assert len(passes) == 1
+
+
+def test_clips_with_errors_that_are_concealed_are_counted(tmp_path):
+    whole = tmp_path / "whole.mp4"
+    encode(whole, codec="mpeg4", options={"g": "12"})
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][30]
+        middle = packet.pos + packet.size // 2
+    data[middle : packet.pos + packet.size] = b"\xff" * (packet.pos + packet.size - middle)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    dataset = dataset_of(whole, path, num_frames=15, sampling_rate=4)
+    samples = [dataset[ClipRequest(index, (ClipShape(15, 32),))] for index in (0, 1)]
+    assert [sample.is_damaged for sample in samples] == [False, True]
+    loaded = collate(samples)
+    assert loaded.damaged == [1]
+    assert Loaded(None, [], [], [3]).pin_memory().damaged == [3]

@@ -13,7 +13,7 @@ from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.batch_sampler import AllVideosBad, TestBatchSampler, TrainBatchSampler
 from mutualnet3d.data.clip_order import ClipOrder
 from mutualnet3d.data.clip_samplers import ClipSpan, RandomCrops, RandomSpans, UniformCrops, UniformSpans
-from mutualnet3d.data.dataset import VideoDataset
+from mutualnet3d.data.dataset import Loaded, VideoDataset
 from mutualnet3d.data.lists import Video, read_kinetics_list
 from mutualnet3d.data.loader import TestLoader, TrainLoader
 from mutualnet3d.data.workers import Workers
@@ -95,6 +95,24 @@ def test_a_resumed_run_gets_the_same_batches(mixed_videos, start):
     for bad_since in ({}, met):
         rest = load(mixed_videos, 7, 0, start_step=start, start_position=position, bad_since=dict(bad_since))
         assert all(same(batch, other) for batch, other in zip(whole[start:], rest, strict=True))
+
+
+@pytest.mark.parametrize("kind", [TrainLoader, TestLoader])
+def test_damaged_clips_are_reported_by_their_videos(mixed_videos, kind):
+    dataset = dataset_of(mixed_videos)
+    batch_sampler = TrainBatchSampler(ClipOrder(16, 0), 4, shapes_at, num_steps=1)
+    loaded = Loaded(None, [], [], damaged=[7, 2])
+
+    class Loads(Workers):
+        def load(self, dataset, batch_sampler):
+            yield loaded
+            raise StopAsyncIteration
+
+    damaged = []
+    loader = kind(dataset, batch_sampler, Loads(0), [].append, damaged.append)
+    with pytest.raises(StopAsyncIteration):
+        list(loader)
+    assert damaged == [7, 2]
 
 
 def test_joined_batches_have_the_layout_of_others(mixed_videos):

@@ -62,7 +62,7 @@ def test_training_goes_on_without_broken_videos(tiny_overrides, broken_data, wor
     assert all("cannot be decoded: InvalidDataError" in reasons[f"train_{number}.mp4"] for number in (3, 8, 13))
     assert {row["listed_at"] for row in rows} == {f"{broken_data}/train.csv:{line}" for line in (4, 6, 9, 14)}
     (trained,) = records_of(cfg.OUTPUT_DIR, "trained")
-    assert (trained["listed"], trained["found"], trained["bad"]) == (16, 15, 3)
+    assert (trained["listed"], trained["found"], trained["bad"], trained["damaged"]) == (16, 15, 3, 0)
     log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
     assert f"train: found 15 of 16 videos; the first that is missing: {broken_data}/train_5.mp4" in log
     assert log.count("bad video (train") == 3
@@ -125,7 +125,7 @@ def test_testing_says_over_how_many_videos_it_is(tiny_overrides, tiny_data, brok
         ("val", "val_4.mp4"), ("val", "val_2.mp4"), ("test", "val_4.mp4"), ("test", "val_2.mp4"),
     ]  # fmt: skip
     (validation,) = records_of(cfg.OUTPUT_DIR, "validation")
-    assert (validation["listed"], validation["found"], validation["bad"]) == (6, 5, 1)
+    assert (validation["listed"], validation["found"], validation["bad"], validation["damaged"]) == (6, 5, 1, 0)
 
 
 def test_a_test_set_of_which_nothing_can_be_decoded_is_an_error(tiny_overrides, tiny_data, tmp_path):

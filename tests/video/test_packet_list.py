@@ -17,7 +17,7 @@ def test_these_videos_do_have_leading_pictures(video_named, name):
     path = str(video_named(name)[0])
     with open_file(path) as container:
         index = packet_list.read_packets(container, Deadline(path)).index
-    pts = index.pts
+    pts = index.keys
     assert any(pts[position] < pts[key] for key in index.keyframes for position in range(key + 1, len(pts)))
 
 
@@ -26,7 +26,7 @@ def test_frames_are_the_same_when_packets_are_too_many_to_keep(video_named, name
     monkeypatch.setattr(packet_list, "_MAX_KEPT_BYTES", 1000)
     path, frames = video_named(name)
     with VideoReader(str(path)) as video:
-        assert video._mp4_index is not None or video._packets._packets is None
+        assert video._source.mp4_index is not None or video._source.packets._packets is None
         for indices in some_sets(NUM_FRAMES, count=4):
             assert_same_frames(list(video.read(indices)), frames, indices)
 

@@ -1,0 +1,121 @@
+"""What the packets of a video themselves say of its frames, beside the timestamps that their container gives them."""
+
+from __future__ import annotations
+
+import av
+
+from mutualnet3d.video.b_pictures import may_be_b_picture
+from mutualnet3d.video.container import MP4, VideoContainer
+from mutualnet3d.video.hidden_frames import shown_frames_counter
+from mutualnet3d.video.mpeg4_order import DisplayOrder, Mpeg4Order, NotUnderstood
+from mutualnet3d.video.parameter_sets import is_of_old_x264
+
+# libav's names of codecs whose frames are shown in the order of the file.
+_IN_FILE_ORDER = frozenset(
+    """mjpeg msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 h263 flv ffv1 huffyuv ffvhuff utvideo dvvideo rawvideo
+    cinepak""".split()  # noqa: SIM905 - one name a line would hide the list
+)
+_MAY_REORDER = frozenset(["h264", "hevc"])
+
+
+class PacketClaims:
+    """Claims of all packets of a video, added in the order of the file.
+
+    Args:
+        container: the file, which was just opened.
+
+    Attributes:
+        hidden: positions of the packets that show no frame, by their codec.
+        are_believed: False if frames may only be taken from a decoder that began at the start of the file.
+        are_changed: True if the packets to be decoded are not those of the file.
+    """
+
+    def __init__(self, container: VideoContainer):
+        self._container, codec = container, container.codec
+        self._count_shown = shown_frames_counter(codec.name)
+        self._mpeg4 = self._new_mpeg4_order() if codec.name == "mpeg4" else None
+        self._has_new_headers = container.format in (MP4, "flv")
+        self._num_packets = 0
+        # B-pictures among timestamps that only ascend: those are not the times of being shown.
+        self._seeks_b = container.has_times and codec.name != "mpeg4"
+        self._latest_pts: int | None = None
+        self._has_b = False
+        self._keyframes: list[int] = []
+        self.hidden: set[int] = set()
+        self.are_changed = False
+        self.are_believed = codec.name != "mpeg4" or self._mpeg4 is not None
+
+    def add(self, packets: list[av.Packet]) -> list[av.Packet | None]:
+        """Add the next packets; return those to be decoded in their places."""
+        start = self._num_packets
+        if not start and packets and is_of_old_x264(self._container.codec, packets[0]):
+            self.are_believed = False
+        self._num_packets += len(packets)
+        if self._container.format == "avi":
+            self._keyframes += [start + place for place, packet in enumerate(packets) if packet.is_keyframe]
+        if self._count_shown is not None:
+            counts = [self._count_shown(packet) for packet in packets]
+            self.hidden |= {start + place for place, count in enumerate(counts) if not count}
+            self.are_believed &= max(counts) < 2
+        if self._has_new_headers and self.are_believed:
+            extradata = self._container.codec.extradata
+            for packet in packets[not start :]:
+                if packet.has_sidedata("new_extradata"):
+                    self.are_believed &= bytes(packet.get_sidedata("new_extradata")) == extradata
+        if self._seeks_b:
+            self._seek_b(packets)
+        return list(packets) if self._mpeg4 is None else self._one_picture_each(self._mpeg4, packets)
+
+    def _seek_b(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            pts = packet.pts
+            if pts is None or (self._latest_pts is not None and pts <= self._latest_pts):
+                self._seeks_b = False
+                return
+            self._latest_pts = pts
+            self._has_b = self._has_b or may_be_b_picture(self._container.codec, packet)
+
+    def _one_picture_each(self, order: Mpeg4Order, packets: list[av.Packet]) -> list[av.Packet | None]:
+        fed: list[av.Packet | None] = []
+        try:
+            for packet in packets:
+                data = bytes(packet)
+                needed = order.add(data)
+                if needed is data:
+                    fed.append(packet)
+                    continue
+                self.are_changed = True
+                fed.append(_like(packet, needed) if needed else None)
+        except NotUnderstood:
+            self._mpeg4, self.are_believed = None, False
+            return [*fed, *packets[len(fed) :]]
+        return fed
+
+    def order(self) -> DisplayOrder | None:
+        """Return the order that the packets state, or that their codec has; None: only timestamps tell one."""
+        self.are_believed &= not (self._seeks_b and self._has_b)
+        if self._mpeg4 is not None:
+            try:
+                return self._mpeg4.finish()
+            except NotUnderstood:
+                self.are_believed = False
+                return None
+        codec = self._container.codec
+        # libav has decoded the first frames of an AVI file, and knows whether it holds any back.
+        is_in_file_order = codec.name in _IN_FILE_ORDER or (codec.name in _MAY_REORDER and not codec.has_b_frames)
+        if self._container.format == "avi" and is_in_file_order:
+            return DisplayOrder(range(self._num_packets), self._keyframes)
+        return None
+
+    def _new_mpeg4_order(self) -> Mpeg4Order | None:
+        try:
+            return Mpeg4Order(self._container.codec.extradata or b"")
+        except NotUnderstood:
+            return None
+
+
+def _like(packet: av.Packet, data: bytes) -> av.Packet:
+    """Return a packet of the same times with other data."""
+    copy = av.Packet(data)
+    copy.dts, copy.pts, copy.time_base, copy.is_keyframe = packet.dts, packet.pts, packet.time_base, packet.is_keyframe
+    return copy
