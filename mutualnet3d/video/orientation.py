@@ -69,7 +69,7 @@ def orientation_of_matrix(matrix: Sequence[int]) -> Orientation:
 def _display_matrix(frame: av.VideoFrame) -> list[int] | None:
     # Not `frame.side_data`: the frame would keep it, and it the frame, until the garbage collector comes by.
     by_type: Mapping[Any, Any] = SideDataContainer(frame)  # type: ignore[call-arg]
-    data = by_type.get(Type.DISPLAYMATRIX)
+    data = by_type.get(Type.DISPLAYMATRIX) if by_type else None
     return None if data is None else np.frombuffer(data, np.int32).tolist()
 
 
