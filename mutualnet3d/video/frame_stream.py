@@ -6,12 +6,10 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol
 
-import av
 import numpy as np
 
 from mutualnet3d.video.container import VideoContainer, open_file
@@ -136,20 +134,15 @@ class _ContainerStream:
         assert container is not None, "a stream is read once"
         # Frames that come at the end of the packets know their timestamps, but not the unit.
         time_base = container.stream.time_base
-        # Frames are shown in order, each when the packet is decoded that comes `reorder_depth` later.
-        decoding_times: deque[int | None] = deque()
         step = 1 / (self.fps or DEFAULT_FPS)
         before, start, is_empty = -step, None, True
         try:
             with decoder_errors(self.name):
                 decoder = Decoder(container)
-                for frame in decoder.all_frames(_noting_times(container.packets(), decoding_times)):
+                for frame in decoder.all_frames(container.packets()):
                     seconds = before + step
-                    if is_empty:
-                        for _ in range(min(container.codec.reorder_depth, len(decoding_times))):
-                            decoding_times.popleft()
-                    decoded_at = decoding_times.popleft() if decoding_times else None
-                    timestamp = frame.pts if container.has_times else decoded_at
+                    # Without times of being shown: that of decoding the packet after which the frame came out.
+                    timestamp = frame.pts if container.has_times else frame.dts
                     if time_base is not None and timestamp is not None:
                         time_in_file = timestamp * time_base.numerator / time_base.denominator
                         # Where recordings are joined, times begin anew.
@@ -170,13 +163,6 @@ class _ContainerStream:
         if self._container is not None:
             self._container.close()
             self._container = None
-
-
-def _noting_times(packets: Iterator[av.Packet], times: deque[int | None]) -> Iterator[av.Packet]:
-    """Yield the packets, and add to `times` when each is decoded."""
-    for packet in packets:
-        times.append(packet.dts)
-        yield packet
 
 
 class FileStream(_ContainerStream):

@@ -82,8 +82,8 @@ def transcode(source: str, target: str, encoding: Encoding) -> None:
         ValueError, VideoEncodeError: the encoder refuses the pictures.
     """
     with VideoReader(source) as video:
-        # The header's rate may be far off, and the encoder spends its bits by it.
-        fps, times = video.info.fps, video.info.times
+        # The header's rate may be far off, and the encoder spends its bits by it. Frames have their own times anyway.
+        fps = video.info.fps
     with decoder_errors(source):
         container = open_file(source)
     with container, closing(_decoded(container)) as frames:
@@ -92,24 +92,27 @@ def transcode(source: str, target: str, encoding: Encoding) -> None:
             raise VideoDecodeError(f"{source}: the video has no frame that can be decoded")
         size = encoding.size(first.width, first.height)
         size = size[::-1] if orientation_of(first).swaps_sides else size
-        first_pts = first.pts or 0
-        time_base = first.time_base or 1 / rate_fraction(fps)
+        first_time = _time_of(container, first) or 0
         with open_video_writer(
             target,
             fps,
             options=encoding.options(),
-            time_base=time_base,
+            time_base=first.time_base or 1 / rate_fraction(fps),
             colours=colours_of(first),
         ) as writer:
             # The pixels' aspect is kept, not evened out: readers that know no such thing see the same pictures.
             pixel_aspect = upright_pixel_aspect(container.stream, first)
-            for number, frame in enumerate(itertools.chain([first], frames)):
-                pts = None
-                if container.has_times:
-                    pts = None if frame.pts is None else frame.pts - first_pts
-                elif times is not None and number < len(times):
-                    pts = round(times[number] / float(time_base))
-                writer.write_frame(upright_yuv420(frame, size), pts, pixel_aspect)
+            for frame in itertools.chain([first], frames):
+                time = _time_of(container, frame)
+                writer.write_frame(
+                    upright_yuv420(frame, size), None if time is None else time - first_time, pixel_aspect
+                )
+
+
+def _time_of(container: VideoContainer, frame: av.VideoFrame) -> int | None:
+    """Return the time at which a frame is shown, but for a constant; None: it goes on from the frame before."""
+    # Without times of being shown: that of decoding the packet after which the frame came out.
+    return frame.pts if container.has_times else frame.dts
 
 
 def _decoded(container: VideoContainer) -> Generator[av.VideoFrame]:

@@ -19,7 +19,7 @@ from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_stream import CameraStream, FileStream, PictureStream, open_frame_stream
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
-from tests.video.encoded import FAULTS, needs_faults
+from tests.video.encoded import FAULTS, needs_faults, write_numbered_at
 
 
 def read(source) -> tuple[list[float], list[np.ndarray]]:
@@ -81,14 +81,15 @@ def test_times_are_those_that_the_file_says(tmp_path):
     assert [picture[0, 0, 0] for picture in pictures] == [0, 2, 4, 6, 8]
 
 
-def test_times_of_an_avi_are_those_of_decoding(tmp_path):
+@pytest.mark.parametrize(
+    ("codec", "options"), [("mpeg4", {"bf": "2"}), ("libx264", {"bf": "3", "preset": "medium"}), ("mpeg4", {"bf": "0"})]
+)
+def test_times_of_an_avi_are_those_of_decoding(tmp_path, codec, options):
     """Its pauses are packets that are left out."""
-    path = tmp_path / "uneven.avi"
-    times_ms = [40 * number + (1000 if number > 9 else 0) for number in range(20)]
-    encode(path, numbered_frames(20), times_ms, bf="2")
-    times, pictures = read(FileStream(str(path)))
+    places = [*range(10), *range(35, 45)]
+    times, pictures = read(FileStream(str(write_numbered_at(tmp_path / "a.avi", places, 25, codec, **options))))
     assert len(pictures) == 20
-    assert times == pytest.approx([time / 1000 for time in times_ms], abs=0.02)
+    assert times == pytest.approx([place / 25 for place in places])
 
 
 @needs_faults
