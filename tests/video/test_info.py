@@ -5,6 +5,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from mutualnet3d.video.errors import FrameCountCorrected
@@ -108,3 +110,22 @@ def test_a_copy_has_the_rate_of_its_original(video_named, tmp_path, name, ending
     with VideoReader(str(copy)) as video:
         assert (video.info.num_frames, video.info.times) == (60, None)
         assert video.info.fps == pytest.approx(24.0, rel=1e-3)
+
+
+@given(
+    timestamps=st.lists(st.one_of(st.none(), st.integers(-(2**63) + 1, 2**63 - 1)), min_size=1, max_size=12),
+    ascending=st.booleans(),
+    time_base=st.fractions(Fraction(1, 2**31 - 1), 1000),
+    rates=st.lists(st.floats(0.1, 1000.0), max_size=2),
+    seconds=st.one_of(st.none(), st.floats(-1e9, 1e9)),
+)
+def test_damaged_timestamps_give_times_that_ascend_or_none(timestamps, ascending, time_base, rates, seconds):
+    if ascending:
+        timestamps = sorted({time for time in timestamps if time is not None}) or [0]
+    info = measure_info(len(timestamps), timestamps, time_base, rates, seconds)
+    assert info.num_frames == len(timestamps)
+    assert info.fps is None or 0.1 <= info.fps <= 1000.0
+    if info.times is not None:
+        assert info.times[0] == 0.0
+        assert (np.diff(info.times) >= 0).all()
+        assert np.isfinite(info.times).all()
