@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.verify import RandomAccess, compare_random_access
+from tests.conftest import SHARED
 from tests.video.encoded import without_packet
 
 
@@ -38,3 +41,25 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     path.write_text("no video")
     with pytest.raises(VideoDecodeError, match="no container format"):
         compare_random_access(str(path))
+
+
+def shared_files() -> list[Path]:
+    """Return the files with faults and the diverse ones; one of none where they are missing."""
+    folders = [SHARED / "videos" / name for name in ("faults", "diverse")]
+    files = [path for folder in folders if folder.exists() for path in sorted(folder.iterdir())]
+    return [path for path in files if path.suffix != ".md"] or [Path("none")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "videos").exists(), reason=f"the real videos are not at {SHARED / 'videos'}")
+@pytest.mark.parametrize("path", shared_files(), ids=lambda path: path.name)
+def test_each_frame_of_real_videos_is_the_same_alone_or_the_file_is_refused(path):
+    large = path.name.startswith(("exo__sample_with_colr", "mmaction2__S001"))
+    try:
+        result = compare_random_access(str(path), timeout=120, count=12 if large else 300)
+    except VideoDecodeError:
+        with pytest.raises(VideoDecodeError):
+            VideoReader(str(path)).read([0]).__next__()
+        return
+    assert result.wrong == ()
+    assert result.num_compared == min(result.num_frames, 12 if large else 300)
