@@ -150,6 +150,58 @@ def null_packets(path: Path, num_bytes: int) -> None:
             file.write(null)
 
 
+def large_packet(path: Path, num_bytes: int) -> None:
+    """Write an MP4 file whose first sample is a hole of zeros."""
+    data = bytearray(ordinary(path))
+    pack_into(">I", data, data.index(b"stsz") + 16, min(num_bytes, (1 << 31) - 1))
+    with path.open("wb") as file:
+        file.write(data + pack(">I4sQ", 1, b"free", 16 + num_bytes))
+        file.truncate(len(data) + 16 + num_bytes)
+
+
+def element(kind: str, content: bytes) -> bytes:
+    """Return a Matroska element; `kind` in hexadecimal digits."""
+    return bytes.fromhex(kind) + pack(">Q", len(content) | 1 << 56) + content
+
+
+def compressed_packets(path: Path, num_bytes: int, count: int) -> None:
+    """Write a Matroska file of packets that are zeros, compressed; libav refuses those that unfold into over 10 MB."""
+    squeezer = zlib.compressobj(9)
+    zeros = bytes(1 << 20)
+    squeezed = b"".join(squeezer.compress(zeros) for _ in range(max(1, num_bytes >> 20))) + squeezer.flush()
+    compression = element("6d80", element("6240", element("5034", element("4254", b"\0"))))
+    size = element("e0", element("b0", b"\x40") + element("ba", b"\x30"))
+    track = element("d7", b"\1") + element("73c5", b"\1") + element("83", b"\1") + element("86", b"V_MPEG4/ISO/ASP")
+    tracks = element("1654ae6b", element("ae", track + size + compression))
+    blocks = [element("a3", b"\x81" + pack(">hB", number, 0x80) + squeezed) for number in range(count)]
+    cluster = element("1f43b675", element("e7", b"\0") + b"".join(blocks))
+    head = element("1a45dfa3", element("4282", b"matroska"))
+    path.write_bytes(
+        head + element("18538067", element("1549a966", element("2ad7b1", b"\x0f\x42\x40")) + tracks + cluster)
+    )
+
+
+def hidden_frames(path: Path, size: tuple[int, int], count: int) -> None:
+    """Write a VP9 video of superframes: eight keyframes in each packet, seven of which are not shown."""
+    encoder = av.CodecContext.create("libvpx-vp9", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = *size, "yuv420p", Fraction(1, 24)
+    encoder.options = {"deadline": "realtime", "cpu-used": "8"}
+    picture = np.full((size[1] * 3 // 2, size[0]), 128, np.uint8)
+    packets = [*encoder.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")), *encoder.encode(None)]
+    shown = bytes(packets[0])
+    hidden = bytes([shown[0] & ~2]) + shown[1:]
+    marker = bytes([0xC0 | 3 << 3 | 7])
+    content = hidden * 7 + shown + marker + pack("<I", len(shown)) * 8 + marker
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=Fraction(24))
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(count):
+            packet = av.Packet(content)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 24), stream, True
+            container.mux(packet)
+
+
 def deep_boxes(path: Path, depth: int) -> None:
     """Write an MP4 file of boxes in boxes."""
     sizes = [8 * (depth - level) for level in range(depth)]
@@ -202,6 +254,9 @@ def hostile_files(scale: float) -> dict[str, Callable[[Path], object]]:
     files["deep_boxes.mp4"] = lambda path: deep_boxes(path, scaled(100_000))
     files["deep_elements.mkv"] = lambda path: deep_elements(path, scaled(100_000))
     files["unfolds_2GB.mp4"] = lambda path: compressed_index(path, scaled(2e9))
+    files["packet_2GB.mp4"] = lambda path: large_packet(path, scaled(2e9))
+    files["packets_9GB.mkv"] = lambda path: compressed_packets(path, 9_000_000, scaled(1000))
+    files["hidden_8k.webm"] = lambda path: hidden_frames(path, (side // 2, side // 4), 100)
     files["playlist.mp4"] = lambda path: playlist(path, 16)
     return files
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import signal
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 
 from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.log import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {
@@ -75,8 +75,7 @@ def kill_all(process: subprocess.Popen[str]) -> None:
 
 
 def steps_logged(output: Path) -> int:
-    log = output / "log.jsonl"
-    return sum('"train"' in line for line in log.read_text().splitlines()) if log.exists() else 0
+    return sum(record.get("kind") == "train" for record in _records(output))
 
 
 def read_all(output: Path) -> int:
@@ -155,7 +154,7 @@ def main() -> int:
 
 def _records(output: Path) -> list[dict[str, Any]]:
     log = output / "log.jsonl"
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return read_records(str(log)) if log.exists() else []
 
 
 def _done(output: Path) -> int:

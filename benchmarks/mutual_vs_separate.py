@@ -13,7 +13,6 @@ Printed are means over the seeds with their standard deviations, and the time of
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any
 
 import mutualnet3d as m3
 from mutualnet3d.demo import MovingShapesStyle, make_data_set
+from mutualnet3d.log import read_records
 from mutualnet3d.plots.curves import Curve, Point
 from mutualnet3d.plots.tradeoff_figure import save_tradeoff_plot
 from mutualnet3d.runner import test
@@ -128,11 +128,10 @@ def train_run(args: argparse.Namespace, seed: int, name: str) -> str:
 
 
 def records_of(folder: str) -> dict[str, list[dict[str, Any]]]:
-    """The run's JSON lines by their kind."""
+    """Return the records of a run by their kind."""
     path = Path(folder, "log.jsonl")
     by_kind: dict[str, list[dict[str, Any]]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        record = json.loads(line)
+    for record in read_records(str(path)) if path.exists() else []:
         by_kind.setdefault(record["kind"], []).append(record)
     return by_kind
 

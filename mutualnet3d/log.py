@@ -164,11 +164,34 @@ def _end_last_line(path: str, is_whole: Callable[[bytes], bool]) -> None:
 _BLOCK = 2**16  # bytes read at once
 
 
+def read_records(path: str) -> list[dict[str, Any]]:
+    """Return the records of a file of `JsonLines`. Lines that a kill or a full disk has damaged are left out, with a
+    warning; an unfinished last line may be one that is being written, and is left out without.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with open(path, "rb") as file:
+        *lines, last = file.read().split(b"\n")
+    if _is_record(last):
+        lines.append(last)
+    records = [record for line in lines if (record := _record(line)) is not None]
+    if len(records) < len(lines):
+        logger.warning("%s: %d of %d lines are damaged, and left out", path, len(lines) - len(records), len(lines))
+    return records
+
+
 def _is_record(line: bytes) -> bool:
+    return _record(line) is not None
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a line; None for a line that is none."""
     try:
-        return isinstance(simplejson.loads(line.decode("utf-8")), dict)
+        record = simplejson.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
-        return False
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def progress(items: Iterable[Item], total: int, what: str, period_seconds: float = 10.0) -> Iterator[Item]:

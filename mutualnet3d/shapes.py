@@ -23,12 +23,22 @@ def _positive_int(owner: str, field: str, value: object) -> int:
     return int(value)
 
 
+# Largest clip, uint8: those of the largest published networks have 18 MB.
+MAX_CLIP_BYTES = 1 << 30
+
+
+def _check_clip(frames: int, size: int) -> None:
+    if 3 * frames * size**2 > MAX_CLIP_BYTES:
+        clip = f"{frames} x {size} x {size}"
+        raise ValueError(f"a clip of {clip:.60} has more than {MAX_CLIP_BYTES >> 20} MB")
+
+
 @dataclass(frozen=True, order=True)
 class ClipShape:
     """A clip as a loader delivers it: `frames` pictures, each `size` x `size` pixels.
 
     Raises:
-        ValueError: either is not an integer of at least 1.
+        ValueError: either is not an integer of at least 1, or the clip has more than `MAX_CLIP_BYTES`.
     """
 
     frames: int
@@ -37,6 +47,7 @@ class ClipShape:
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", _positive_int("ClipShape", "frames", self.frames))
         object.__setattr__(self, "size", _positive_int("ClipShape", "size", self.size))
+        _check_clip(self.frames, self.size)
 
     def __str__(self) -> str:
         return f"{self.frames} x {self.size} x {self.size}"
@@ -65,6 +76,7 @@ class SubnetConfig:
         object.__setattr__(self, "width", float(self.width))
         object.__setattr__(self, "size", _positive_int("SubnetConfig", "size", self.size))
         object.__setattr__(self, "frames", _positive_int("SubnetConfig", "frames", self.frames))
+        _check_clip(self.frames, self.size)
 
     def __str__(self) -> str:
         """The key: `w0.63-s160-t10`. Widths print with all their digits, so that two configs never share one."""

@@ -37,13 +37,14 @@ class Script:
         environment: additional environment variables; None: none.
 
     Attributes:
+        words: its words.
         printed: file of its standard output.
         errors: file of its standard error.
     """
 
     def __init__(self, words: Sequence[object], folder: Path, environment: Mapping[str, str] | None = None):
         folder.mkdir(parents=True, exist_ok=True)
-        number = len(list(folder.glob("errors_*")))
+        self.words, number = words, len(list(folder.glob("errors_*")))
         self.printed, self.errors = folder / f"printed_{number}", folder / f"errors_{number}"
         self.errors.touch()
         variables = {**os.environ, **(environment or {})}

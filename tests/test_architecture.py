@@ -90,6 +90,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "cli/test_failing_commands.py": "whole commands that fail, each in another way",
     "config/test_recipes.py": "of the YAML files in configs/",
     "engine/test_cuda.py": "of all that needs a GPU",
+    "models/test_damaged_weights.py": "damaged bytes of every kind of file with weights",
     "models/test_families.py": "the same tests for the networks of every module",
     "runner/test_failing_runs.py": "whole runs that fail, each at another place",
     "runner/test_training_data.py": "whole runs that share data as users have them",

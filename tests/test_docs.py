@@ -226,6 +226,27 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         assert (demos_folder / words[words.index("--output") + 1]).exists()
 
 
+def write_official_splits(folder, videos):
+    """Write what the lines about UCF-101, HMDB-51 and MMAction2 read."""
+    files = {
+        "ucfTrainTestlist/classInd.txt": "1 A\n2 B\n",
+        "ucfTrainTestlist/trainlist01.txt": "A/v_A_g08_c01.avi 1\nB/v_B_g08_c01.avi 2\n",
+        "ucfTrainTestlist/testlist01.txt": "A/v_A_g01_c01.avi\n",
+        "testTrainMulti_7030_splits/a_test_split1.txt": "x_a.avi 1\ny_a.avi 2\n",
+        "testTrainMulti_7030_splits/b_test_split1.txt": "x_b.avi 1\n",
+        "train_list_rawframes.txt": "a/one 1 0\n",
+        "val_list_rawframes.txt": "b/two 1 1\n",
+        "rawframes/a/one/img_00001.jpg": "",
+        "rawframes/b/two/img_00001.jpg": "",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    for name in ("UCF-101/A/v_A_g08_c01.avi", "UCF-101/A/v_A_g01_c01.avi", "hmdb51/a/x_a.avi", "hmdb51/a/y_a.avi"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(videos / "train_0.mp4")
+
+
 @pytest.fixture
 def users_folder(tiny_data, tmp_path):
     """Return a folder with what the printed lines about data read: videos in class folders, lists, Kinetics' CSVs."""
@@ -237,6 +258,7 @@ def users_folder(tiny_data, tmp_path):
         rows = [f"class {number % 2},id{number},1,11,{split}" for number in numbers]
         header = "label,youtube_id,time_start,time_end,split"
         (tmp_path / f"kinetics_{split}.csv").write_text("\n".join([header, *rows]) + "\n")
+    write_official_splits(tmp_path, tiny_data)
     lists = tmp_path / "data" / "kinetics"
     lists.mkdir(parents=True)
     lines = [f"{tmp_path}/videos/class {number % 2}/id{number}_000001_000011.mp4 {number % 2}" for number in range(4)]

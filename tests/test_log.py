@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import ast
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
-from mutualnet3d.log import JsonLines, duration, logger, printable, progress, setup_logging
+import mutualnet3d
+from mutualnet3d.log import JsonLines, duration, logger, printable, progress, read_records, setup_logging
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,20 @@ def test_a_record_is_not_glued_to_a_line_that_was_cut_off(tmp_path, before, kept
     assert path.read_bytes() == kept + b'{"step": 2}\n{"step": 4}\n'
 
 
+def test_damaged_lines_are_left_out_with_a_warning(tmp_path, caplog):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(
+        WHOLE + b"\n" + WHOLE[:9] + WHOLE + b"\n12\n\xff\n" + bytes(100) + b"\n" + WHOLE + b"\n" + WHOLE[:9]
+    )
+    logger.propagate = True
+    assert read_records(str(path)) == [{"kind": "train", "step": 1}] * 2
+    assert caplog.messages == [f"{path}: 4 of 6 lines are damaged, and left out"]
+    path.write_bytes(WHOLE + b"\n" + WHOLE)
+    assert len(read_records(str(path))) == 2
+    with pytest.raises(FileNotFoundError, match="none"):
+        read_records(str(tmp_path / "none"))
+
+
 def test_a_line_of_text_is_not_glued_to_one_that_was_cut_off(tmp_path):
     (tmp_path / "log.txt").write_text("[11-27 06:27:10] step 1/4, ep")
     setup_logging(str(tmp_path))
@@ -144,3 +161,42 @@ def test_a_log_that_cannot_be_written_is_an_error_with_its_name(name, tmp_path):
     write = {"log.txt": logger.info, "log.jsonl": JsonLines(str(tmp_path / name)).write}[name]
     with pytest.raises(OSError, match=rf"No space left on device: '.*{name}'"):
         write({"kind": "train"})
+
+
+# ---- all that is printed ----
+
+
+def unescaped_prints(code: str) -> list[int]:
+    """Return the lines of calls that print something else than a constant or what `printable` gave."""
+    lines = []
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        if name not in ("print", "tqdm.write", "sys.stdout.write", "sys.stderr.write"):
+            continue
+        # What was put together of parts is escaped part by part: "\n".join(map(printable, lines)).
+        if not all(isinstance(arg, ast.Constant) or "printable" in ast.unparse(arg) for arg in node.args):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_all_that_is_printed_is_escaped():
+    """Names of files, classes and devices are other people's."""
+    package = Path(mutualnet3d.__file__).parent
+    found = {str(path.relative_to(package)): unescaped_prints(path.read_text()) for path in package.rglob("*.py")}
+    # The log's own handler, whose formatter escapes.
+    assert {name: len(lines) for name, lines in found.items() if lines} == {"log.py": 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        ("print()\nprint('a', file=file)\nprint(printable(text))", []),
+        ("x = 1\nprint(text)", [2]),
+        ("print('a', f'{name}: written')", [1]),
+        ("sys.stderr.write(str(error))", [1]),
+    ],
+)
+def test_what_is_printed_without_escapes_is_seen(code, lines):
+    assert unescaped_prints(code) == lines

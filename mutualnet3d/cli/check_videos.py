@@ -1,14 +1,18 @@
-"""Find the videos of a list that cannot be decoded, by decoding every frame of every one.
+"""Find the videos of lists that training cannot use, by decoding every frame, and those that lists share.
 
     mutualnet3d check-videos --list data/kinetics/train.csv --output report.csv --clean-list train_clean.csv
+    mutualnet3d check-videos --list data/mine/train.csv data/mine/val.csv data/mine/test.csv --output report.csv
 
-The report has a line `path,status,reason` for each video that is missing, bad or short. The exit status is 0 if there
-is none, 1 if there is one.
+A video is bad if training would replace it: it cannot be decoded, or gives other frames if they are asked for alone.
+The report has a line `path,status,reason,note,listed_at` for each video that is missing, bad or short, or that is used
+with a note: fewer frames than its file promises, frames with concealed errors, or the same path or content as a video
+of another list. The exit status is 0 if all videos are ok, with notes or not, and 1 if one is missing, bad or short.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
@@ -17,22 +21,25 @@ from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--list", required=True, metavar="FILE", help="lines `path label`")
+    parser.add_argument("--list", required=True, nargs="+", metavar="FILE", help="lists, lines `path label`")
     parser.add_argument("--output", required=True, metavar="FILE", help="the report, CSV")
-    parser.add_argument("--clean-list", default="", metavar="FILE", help="write a list of the good videos here")
+    parser.add_argument(
+        "--clean-list", default=[], nargs="+", metavar="FILE", help="write lists of the good videos here, one a list"
+    )
     options.add_lists(parser)
     parser.add_argument("--min-frames", type=int, default=1, help="a video of fewer is short; default: 1")
     options.add_workers(parser, timeout=300.0)
 
 
 def run(args: argparse.Namespace) -> int:
-    from mutualnet3d.data.check_videos import check_list
+    from mutualnet3d.data.check_videos import check_lists
+    from mutualnet3d.data.lists import without_reports
 
     log_to_terminal()
-    summary = check_list(
-        args.list,
+    summary = check_lists(
+        without_reports(args.list),
         args.output,
-        clean_list=args.clean_list,
+        clean_lists=args.clean_list,
         path_prefix=args.path_prefix,
         separator=args.separator,
         label_file=args.label_file,
@@ -44,10 +51,15 @@ def run(args: argparse.Namespace) -> int:
     return 0 if summary.all_ok else 1
 
 
+def _check_output_files(paths: Sequence[str], option: str) -> None:
+    for path in paths:
+        check_output_file(path, option)
+
+
 main = Command(
     __doc__,
     add_arguments,
     run,
     catches_sigterm=True,
-    outputs={"output": check_output_file, "clean_list": check_output_file},
+    outputs={"output": check_output_file, "clean_list": _check_output_files},
 )

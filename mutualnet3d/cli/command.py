@@ -96,7 +96,7 @@ class Command:
             return report(error)
         except KeyboardInterrupt as error:
             logger.debug("interrupted", exc_info=True)
-            print(self.interrupted(args), file=sys.stderr)
+            tell(self.interrupted(args))
             return EXIT_TERMINATED if isinstance(error, _Terminated) else EXIT_INTERRUPTED
 
 
@@ -104,9 +104,17 @@ def report(error: Exception) -> int:
     """Print an error in one line, its traceback into the log file alone; return `EXIT_ERROR`."""
     with contextlib.suppress(OSError):  # a log that cannot be written may be the error itself
         logger.debug("stopped", exc_info=error)
-    text = printable(str(error), keep="\n")
-    print(f"error: {text}", file=sys.stderr)
+    tell(f"error: {error}")
     return EXIT_ERROR
+
+
+def tell(text: str) -> None:
+    """Print a text to standard error, its control characters escaped. Where nobody reads that any more, it is lost, and
+    the exit status stays."""
+    try:
+        print(printable(text, keep="\n"), file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # or Python ends with status 120
 
 
 def drop_output() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli.command import Command
 from mutualnet3d.cli.options import add_cfg
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
@@ -37,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     cfg = load_cfg(args.cfg, args.overrides)
     with torch.device("meta"):  # shapes are all that is needed
         model = build_model(cfg)
-    print(_paper_table(cfg, model, args.cfg) if args.paper else _grid_table(cfg, model))
+    table = _paper_table(cfg, model, args.cfg) if args.paper else _grid_table(cfg, model)
+    print(printable(table, keep="\n"))
     return 0
 
 

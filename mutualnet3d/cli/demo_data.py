@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command
 from mutualnet3d.files.output import checker_of_folder
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             progress=_progress(bar),
         )
-    print(f"{args.output}: {'written' if is_written else 'holds this data set already, nothing to do'}")
+    outcome = "written" if is_written else "holds this data set already, nothing to do"
+    print(printable(f"{args.output}: {outcome}"))
     return 0
 
 
@@ -71,7 +73,7 @@ def _progress(bar: tqdm) -> Callable[[int, int], None]:
     def show(done: int, total: int) -> None:
         bar.update()
         if bar.disable and done * 10 // total > (done - 1) * 10 // total:
-            print(f"{done} of {total} clips", flush=True)
+            print(printable(f"{done} of {total} clips"), flush=True)
 
     return show
 

@@ -22,6 +22,7 @@ from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command
 from mutualnet3d.cli.names import FORMATS
 from mutualnet3d.files.output import check_new_folder
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.runner.quantizing import Quantized
@@ -71,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
         network = bundle.networks[config]
         differences = ", ".join(f"{name} {difference:.1e}" for name, difference in network.differences.items())
         end = f"  largest difference from the eager one: {differences}" if differences else ""
-        print(f"{config!s:<16} {network.gflops:>9.4f} GFLOPs{end}")
+        print(printable(f"{config!s:<16} {network.gflops:>9.4f} GFLOPs{end}"))
     if quantized:
         _print_int8(quantized)
-    print(f"wrote {len(bundle.configs)} sub-networks to {args.output}")
+    print(printable(f"wrote {len(bundle.configs)} sub-networks to {args.output}"))
     return 0
 
 
@@ -83,17 +84,18 @@ def _print_int8(quantized: Quantized) -> None:
     from mutualnet3d.deploy.backends import OpenVINOInt8
 
     int8 = quantized.table.select(backend=OpenVINOInt8.name)
-    print(
+    lines = [
         f"top-1 % over {int8.context['num_videos']} videos, {int8.views} views; "
-        f"OpenVINO's ms of one clip on {int8.facts['device']}:"
-    )
-    print(f"{'sub-network':<16} {'top-1 fp32':>10} {'int8':>7} {'lost':>6} {'ms fp32':>9} {'int8':>8}")
+        f"OpenVINO's ms of one clip on {int8.facts['device']}:",
+        f"{'sub-network':<16} {'top-1 fp32':>10} {'int8':>7} {'lost':>6} {'ms fp32':>9} {'int8':>8}",
+    ]
     for row in quantized.table.default_rows:
         if row.config in quantized.models and (in_int8 := int8.row(row.config)):
-            print(
+            lines.append(
                 f"{row.config!s:<16} {row.top1:>10.2f} {in_int8.top1:>7.2f} {row.top1 - in_int8.top1:>6.2f} "
                 f"{quantized.float32_milliseconds[row.config]:>9.2f} {in_int8.milliseconds:>8.2f}"
             )
+    print("\n".join(map(printable, lines)))
 
 
 def _with_progress(configs: Sequence[SubnetConfig]) -> Iterable[SubnetConfig]:

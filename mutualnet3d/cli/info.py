@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     import simplejson
 
     content = overview()
-    print(simplejson.dumps(content, indent=1) if args.json else printable(to_text(content), keep="\n"))
+    print(printable(simplejson.dumps(content, indent=1) if args.json else to_text(content), keep="\n"))
     return 0
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli.command import Command
 from mutualnet3d.files.output import checker_of_stem
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.results.query_table import QueryTable
@@ -52,10 +53,9 @@ def run(args: argparse.Namespace) -> int:
     )
     after.save(args.output)
     after.save_csv(f"{stem}.csv")
-    print(after.to_text())
-    print(after.legend())
-    print(f"ms: now {_settings(after)}; before {_settings(before)}.")
-    print(f"{_compared(before, after)}.")
+    settings = f"ms: now {_settings(after)}; before {_settings(before)}."
+    lines = [after.to_text(), after.legend(), settings, f"{_compared(before, after)}."]
+    print(printable("\n".join(lines), keep="\n"))
     return 0
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from mutualnet3d.cli.command import Command
 from mutualnet3d.cli.names import COSTS, PAPER_NETWORKS
 from mutualnet3d.files.output import checker_of_stem
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.plots.curves import Curve
@@ -69,14 +70,14 @@ def run(args: argparse.Namespace) -> int:
             times = title_of_milliseconds(of_path)
             curves_by_cost[other] = _curves(tables, separate, None, other)
         except ValueError as error:
-            print(f"the page has no {other}: {error}")
+            print(printable(f"the page has no {other}: {error}"))
     for suffix in dict.fromkeys(args.formats):
         path = f"{args.output}.{suffix}"
         if suffix == "html":
             save_tradeoff_page(curves_by_cost, path, args.title, args.log, views, times)
         else:
             save_tradeoff_plot(curves_by_cost[args.cost], path, args.title, args.cost, args.log, views, times)
-        print(f"wrote {path}")
+        print(printable(f"wrote {path}"))
     return 0
 
 
@@ -118,7 +119,7 @@ def _views(tables: dict[str, QueryTable], paper: PaperResults | None) -> str:
     views = {path: f"{table.views} views" for path, table in tables.items()}
     if len(set(views.values())) > 1:
         listing = "; ".join(f"{path}: {words}" for path, words in views.items())
-        print(f"warning: accuracies over different views do not compare: {listing}", file=sys.stderr)
+        print(printable(f"warning: accuracies over different views do not compare: {listing}"), file=sys.stderr)
         return ""
     return next(iter(views.values()), paper.views if paper else "")
 

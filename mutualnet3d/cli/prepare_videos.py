@@ -2,8 +2,10 @@
 
     mutualnet3d prepare-videos --input data/kinetics --output data/kinetics_256 --lists data/kinetics/*.csv
 
-A video that is there already is left out, so that a run which was stopped goes on. Videos that cannot be encoded are
-left out too and written to failed.csv in the output folder; the exit status is then 1.
+A video that is there already is left out, so that a run which was stopped goes on; prepared.csv in the output folder
+says what each was made of, and with which settings: other ones need --redo or --keep, changed videos are made anew.
+Videos that cannot be encoded are left out too and written to failed.csv; the exit status is then 1. With the lists come
+labels.json and missing.csv; other reports that lie beside them are passed over.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--crf", type=int, default=usual.crf, help="quality, 0 best to 51; default: %(default)s")
     parser.add_argument("--preset", choices=PRESETS, default=usual.preset, help="speed; default: %(default)s")
+    answers = parser.add_mutually_exclusive_group()
+    answers.add_argument("--redo", action="store_true", help="encode anew what was encoded with other settings")
+    answers.add_argument("--keep", action="store_true", help="leave what was encoded with other settings as it is")
     parser.add_argument("--lists", nargs="+", default=[], metavar="FILE", help="lists to rewrite for the new videos")
     options.add_lists(parser)
     options.add_workers(parser, timeout=3600.0)
 
 
 def run(args: argparse.Namespace) -> int:
-    from mutualnet3d.data.prepare_videos import prepare_videos
+    from mutualnet3d.data.prepare_videos import KEEP, REDO, REFUSE, prepare_videos
     from mutualnet3d.video.transcode import Encoding
 
     log_to_terminal()
@@ -50,9 +55,11 @@ def run(args: argparse.Namespace) -> int:
         label_file=args.label_file,
         workers=args.workers,
         timeout=args.timeout,
+        existing=REDO if args.redo else KEEP if args.keep else REFUSE,
     )
     print(printable(str(summary), keep="\n"))
     return 1 if summary.failed else 0
 
 
-main = Command(__doc__, add_arguments, run, catches_sigterm=True, outputs={"output": checker_of_folder(["failed.csv"])})
+_FILES = ("failed.csv", "prepared.csv", "labels.json", "missing.csv")
+main = Command(__doc__, add_arguments, run, catches_sigterm=True, outputs={"output": checker_of_folder(_FILES)})

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
 from mutualnet3d.files.output import check_output_file
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.deploy import Predictor
@@ -105,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
             save_trace_plot(trace, args.milliseconds, args.trace_plot, os.path.basename(args.output))
         except OSError as error:
             raise OSError(f"--trace-plot {args.trace_plot} cannot be written: {error}; {args.output} is") from error
-    print(f"{args.output}: {artist.num_frames} frames; {summary(trace, args.milliseconds, predictor.backend)}")
+    text = summary(trace, args.milliseconds, predictor.backend)
+    print(printable(f"{args.output}: {artist.num_frames} frames; {text}"))
     return 0
 
 

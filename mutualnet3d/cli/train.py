@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mutualnet3d.cli.command import EXIT_ERROR, Command, drop_output, report
+from mutualnet3d.cli.command import EXIT_ERROR, Command, drop_output, report, tell
 from mutualnet3d.cli.options import add_cfg
 from mutualnet3d.log import logger
 
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         drop_output()
         return report(BrokenPipeError(f"nobody reads the log at standard output any more ({error})"))
     except Interrupted as left:
-        print(f"stopped by {left}", file=sys.stderr)
+        tell(f"stopped by {left}")
         raise
 
 
@@ -122,7 +122,7 @@ def _become_torchrun(args: argparse.Namespace, program: Sequence[str]) -> None:
     script = [*program, *_without(args.words, ("--init_method", "--shard_id", "--num_shards"))]
     processes = max(torch.cuda.device_count(), 1)
     words = torchrun_command(args.init_method, args.shard_id, args.num_shards, processes, script)
-    print(" ".join(words), file=sys.stderr, flush=True)
+    tell(" ".join(words))
     os.execv(words[0], words)
 
 
@@ -172,7 +172,7 @@ def _run(cfg: CfgNode, launch: Launch) -> int:
         if not is_lost_peer(error):
             raise
         logger.debug("lost", exc_info=True)
-        print(f"error: rank {launch.rank} lost another process of the job: {error}", file=sys.stderr)
+        tell(f"error: rank {launch.rank} lost another process of the job: {error}")
         return EXIT_LOST_PEER
     return 0
 

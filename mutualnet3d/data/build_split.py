@@ -17,6 +17,8 @@ from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos
 from mutualnet3d.data.find_videos import find_videos
 from mutualnet3d.data.label_names import read_label_names
 from mutualnet3d.data.lists import read_kinetics_list
+from mutualnet3d.data.outage import DataAway
+from mutualnet3d.data.shared_videos import shared_paths
 from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
 from mutualnet3d.data.video_list import Video, VideoList
 from mutualnet3d.log import logger
@@ -52,7 +54,11 @@ class Split:
 
 
 def read_split(
-    cfg: CfgNode, name: str, bad_videos: BadVideoFile, run_once: Callable[[Callable[[], bytes]], bytes] | None = None
+    cfg: CfgNode,
+    name: str,
+    bad_videos: BadVideoFile,
+    run_once: Callable[[Callable[[], bytes]], bytes] | None = None,
+    checkpoint: str | None = None,
 ) -> Split:
     """Read the list of a split and find its videos; log their number, and write down the missing ones.
 
@@ -61,10 +67,13 @@ def read_split(
         name: train, val or test.
         bad_videos: file of missing and bad videos.
         run_once: see `find_videos`.
+        checkpoint: path of a checkpoint of this training, which would not have begun without the split's videos; None:
+            there is none.
 
     Raises:
         FileNotFoundError, ValueError: see `read_kinetics_list` and `read_ssv2`.
         TooManyBadVideos: none exists; of the training list, too few.
+        DataAway: the same with a checkpoint, after `DATA.DISK_TIMEOUT` seconds.
     """
     if is_ssv2(cfg, name):
         videos = VideoList.of(read_ssv2(cfg.DATA.PATH_TO_DATA_DIR, name, cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_PREFIX))
@@ -83,10 +92,36 @@ def read_split(
         videos = videos.take(np.sort(chosen))
         logger.info("test: %d of the list's %d videos (TEST.NUM_VIDEOS)", len(videos), num_in_list)
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
-    result = find_videos(videos, run_once, math.inf if max_fraction is None else max_fraction * len(videos))
+    if checkpoint is None:
+        max_missing = math.inf if max_fraction is None else max_fraction * len(videos)
+        result = find_videos(videos, run_once, max_missing)
+    else:
+        max_missing = len(videos) - 1 if max_fraction is None else min(max_fraction * len(videos), len(videos) - 1)
+        result = find_videos(videos, run_once, max_missing, cfg.DATA.DISK_TIMEOUT)
     logger.info("%s: %s", name, result)
+    if checkpoint is not None and cfg.DATA.DISK_TIMEOUT and len(result.missing) > max_missing:
+        raise DataAway(
+            f"{name}: {result}; enough were there when the training of {checkpoint} began: their disk is away"
+        )
     bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction, result.num_left)
     return Split(name, result.existing, bad, num_in_list)
+
+
+def warn_of_shared_videos(train: Split, tested: Split) -> None:
+    """Say how many videos of a tested split are in the training list too, by their paths, if any are."""
+    shared = shared_paths(tested.videos, train.videos)
+    if shared.first is not None:
+        video, trained = shared.first
+        logger.warning(
+            "%s: %d of %d videos are in the training list too, and the accuracy on them is no accuracy on new videos; "
+            "the first: %s, listed at %s and %s",
+            tested.name,
+            shared.num_shared,
+            len(tested.videos),
+            video.path,
+            video.listed_at,
+            trained.listed_at,
+        )
 
 
 def steps_per_epoch(cfg: CfgNode, split: Split) -> int:

@@ -1,46 +1,73 @@
-"""Check of a list's videos: each is decoded to its last frame."""
+"""Check of the videos of lists: what training would do with each, decoded from the start and frame by frame."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
+from mutualnet3d.data.shared_videos import shared_videos
+from mutualnet3d.data.video_list import VideoList
 from mutualnet3d.files.atomic import write_text
-from mutualnet3d.log import progress
+from mutualnet3d.log import logger, progress
 from mutualnet3d.process_pool import VIDEO_MEMORY, LostItem, map_in_processes
 from mutualnet3d.video.errors import VideoDecodeError, is_of_memory
-from mutualnet3d.video.open import open_video
+from mutualnet3d.video.frame_folder import open_frame_folder
+from mutualnet3d.video.paths import is_folder
+from mutualnet3d.video.verify import compare_random_access
 
 OK, MISSING, BAD, SHORT = "ok", "missing", "bad", "short"
+_MOST_SECONDS = 60.0  # for frames that are asked for alone; decoding all comes first
 ANY_LABEL = 10**9  # more classes than any list has: labels are not what is checked
+
+# Kinds of notes about videos that training uses, as the summary counts them.
+FEWER, DAMAGED, SHARED = "with fewer frames than promised", "with damaged frames", "in another list too"
+
+
+@dataclass(frozen=True)
+class Note:
+    """Note about a video that is used: its kind (`FEWER`, `DAMAGED`, `SHARED`) and a text."""
+
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Result:
-    """Result of one video: its status (ok, missing, bad, short), the reason, and how many frames came out of it."""
+    """Result of one video.
+
+    Args:
+        path: path of the video.
+        status: "ok" for a video that training uses, "bad" for one that it would replace, "missing", or "short".
+        reason: text about any other status than "ok".
+        num_frames: number of frames that came out of it.
+        notes: what is unusual about a video that is used.
+    """
 
     path: str
     status: str
     reason: str = ""
     num_frames: int = 0
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
 class CheckSummary:
-    """Number of videos of each status."""
+    """Number of videos of each status, and of videos with each kind of note."""
 
     ok: int
     missing: int
     bad: int
     short: int
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def all_ok(self) -> bool:
@@ -48,14 +75,15 @@ class CheckSummary:
 
     def __str__(self) -> str:
         total = self.ok + self.missing + self.bad + self.short
-        return f"{total} videos: {self.ok} ok, {self.missing} missing, {self.bad} bad, {self.short} short"
+        counts = f"{total} videos: {self.ok} ok, {self.missing} missing, {self.bad} bad, {self.short} short"
+        return "; ".join([counts, *(f"{number} {kind}" for kind, number in self.notes.items() if number)])
 
 
-def check_list(
-    list_path: str,
+def check_lists(
+    list_paths: Sequence[str],
     output: str,
     *,
-    clean_list: str = "",
+    clean_lists: Sequence[str] = (),
     path_prefix: str = "",
     separator: str = " ",
     label_file: str = "",
@@ -63,42 +91,78 @@ def check_list(
     workers: int = 1,
     timeout: float = 300.0,
 ) -> CheckSummary:
-    """Check every video of a list; write a report and, if asked, the list of the good ones. Both are whole or absent.
+    """Check every video of some lists; write a report and, if asked, the lists of the good ones. All are whole or
+    absent. The log says which lists share videos, by path or content; see `shared_videos`.
 
     Args:
-        list_path, path_prefix, separator, label_file: see `read_kinetics_list`.
-        output: path of the report, CSV: `path,status,reason` for each line of the list that is not ok, in the list's
-            order.
-        clean_list: path of a list of the good videos, lines `path label` in the list's order; "": none. Paths stay
-            relative if they were: to `path_prefix` if there is one, else to the new list's folder.
+        list_paths: the lists.
+        path_prefix, separator, label_file: see `read_kinetics_list`.
+        output: path of the report, CSV: `path,status,reason,note,listed_at` for each line of a list whose video is not
+            ok or has a note, in the lists' order.
+        clean_lists: a path for each list: lists of the good videos, lines `path label` in the list's order; empty:
+            none. Paths stay relative if they were: to `path_prefix` if there is one, else to the new list's folder.
         min_frames, workers, timeout: see `check_videos`.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_kinetics_list`; a number that is out of range; no good video to list.
+        FileNotFoundError, ValueError: see `read_kinetics_list`; a number that is out of range; other numbers of lists
+            and clean lists; no good video to list.
     """
-    videos = read_kinetics_list(
-        list_path, num_classes=ANY_LABEL, path_prefix=path_prefix, separator=separator, label_file=label_file
-    )
-    paths = list(dict.fromkeys(video.path for video in videos))  # checked once, however often they are listed
+    if clean_lists and len(clean_lists) != len(list_paths):
+        raise ValueError(f"{len(list_paths)} lists need as many clean lists, got {len(clean_lists)}")
+    lists = [
+        read_kinetics_list(
+            path, num_classes=ANY_LABEL, path_prefix=path_prefix, separator=separator, label_file=label_file
+        )
+        for path in list_paths
+    ]
+    # Each is checked once, however often it is listed.
+    paths = list(dict.fromkeys(path for videos in lists for path in videos.paths()))
     results = {result.path: result for result in check_videos(paths, min_frames, workers, timeout)}
+    shared = _notes_of_shared(list_paths, lists)
 
     report = io.StringIO()
     rows = csv.writer(report, lineterminator="\n")
-    rows.writerow(["path", "status", "reason"])
-    for result in (results[video.path] for video in videos):
-        if result.status != OK:
-            rows.writerow([result.path, result.status, result.reason])
+    rows.writerow(["path", "status", "reason", "note", "listed_at"])
+    status_count, note_count = Counter[str](), Counter[str]({FEWER: 0, DAMAGED: 0, SHARED: 0})
+    for video in chain.from_iterable(lists):
+        result = results[video.path]
+        notes = (*result.notes, *shared.get(video.listed_at, ()))
+        status_count[result.status] += 1
+        note_count.update({note.kind for note in notes})
+        if result.status != OK or notes:
+            texts = "; ".join(note.text for note in notes)
+            rows.writerow([result.path, result.status, result.reason, texts, video.listed_at])
     write_text(output, report.getvalue())
 
-    if clean_list:
+    for list_path, clean_list, videos in zip(list_paths, clean_lists, lists, strict=False):
         good = [video for video in videos if results[video.path].status == OK]
         if not good:
             raise ValueError(f"{clean_list} is not written: no video of {list_path} is ok; {output} says why")
         write_list(
             clean_list, [(_path_to_write(video, list_path, clean_list, path_prefix), video.label) for video in good]
         )
-    count = Counter(results[video.path].status for video in videos)
-    return CheckSummary(ok=count[OK], missing=count[MISSING], bad=count[BAD], short=count[SHORT])
+    count = status_count
+    return CheckSummary(count[OK], count[MISSING], count[BAD], count[SHORT], note_count)
+
+
+def _notes_of_shared(list_paths: Sequence[str], lists: Sequence[VideoList]) -> dict[str, list[Note]]:
+    """Return the notes about videos that two lists share, by the place of their lines; say for each pair how many."""
+    notes: dict[str, list[Note]] = defaultdict(list)
+    for (first, second), pairs in shared_videos(lists).items():
+        num_copies = sum(pair.is_copy for pair in pairs)
+        logger.warning(
+            "%s: %d of %d videos are in %s too, %d of them as another file of the same content; the first: %s, %s",
+            list_paths[second],
+            len(pairs),
+            len(lists[second]),
+            list_paths[first],
+            num_copies,
+            pairs[0].video.path,
+            pairs[0],
+        )
+        for pair in pairs:
+            notes[pair.video.listed_at].append(Note(SHARED, str(pair)))
+    return notes
 
 
 def _path_to_write(video: Video, list_path: str, clean_list: str, path_prefix: str) -> str:
@@ -143,18 +207,25 @@ def check_videos(
 
 
 def check_video(path: str, min_frames: int = 1) -> Result:
-    """Decode every frame of a video, in this process: a crash of the decoder is a crash of the caller's.
+    """Do with a video what training may do, in this process: a crash of the decoder is a crash of the caller's.
+
+    Every frame is decoded from the start on; some are then asked for alone and must be the same pictures. A file that
+    gives fewer frames than it promises is ok with a note, as training chooses among those that come.
 
     Raises:
         MemoryError: it needs more memory than this process may take.
     """
     num_frames = 0
+    notes: tuple[Note, ...] = ()
     try:
         if not g_pathmgr.exists(path):
             return Result(path, MISSING, "there is no such file")
-        with open_video(path) as video:
-            for _ in video.read(range(video.info.num_frames)):
-                num_frames += 1
+        if is_folder(path):
+            with open_frame_folder(path) as video:
+                for _ in video.read(range(video.info.num_frames)):
+                    num_frames += 1
+        else:
+            num_frames, notes = _check_file(path)
     except VideoDecodeError as error:
         if is_of_memory(error):
             raise MemoryError from error
@@ -164,5 +235,26 @@ def check_video(path: str, min_frames: int = 1) -> Result:
     except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it too
         return Result(path, BAD, f"{path}: cannot be decoded: {type(error).__name__}: {error}", num_frames)
     if num_frames < min_frames:
-        return Result(path, SHORT, f"{num_frames} frames, fewer than {min_frames}", num_frames)
-    return Result(path, OK, "", num_frames)
+        return Result(path, SHORT, f"{num_frames} frames, fewer than {min_frames}", num_frames, notes)
+    return Result(path, OK, "", num_frames, notes)
+
+
+def _check_file(path: str) -> tuple[int, tuple[Note, ...]]:
+    """Return the number of frames of a file, and the notes about it.
+
+    Raises:
+        VideoDecodeError: the file cannot be read, or gives other frames if they are asked for alone.
+    """
+    result = compare_random_access(path, most_seconds=_MOST_SECONDS)
+    if result.wrong:
+        numbers = ", ".join(map(str, result.wrong[:5])) + (", ..." if len(result.wrong) > 5 else "")
+        raise VideoDecodeError(
+            f"{path}: of {result.num_compared} frames that were asked for alone {len(result.wrong)} are other pictures "
+            f"than in decoding from the start (frame {numbers} of {result.num_frames})"
+        )
+    notes = []
+    if result.num_promised > result.num_frames:
+        notes.append(Note(FEWER, f"{result.num_frames} of {result.num_promised} promised frames can be decoded"))
+    if result.num_damaged:
+        notes.append(Note(DAMAGED, f"{result.num_damaged} of {result.num_frames} frames have concealed errors"))
+    return result.num_frames, tuple(notes)

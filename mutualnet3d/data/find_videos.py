@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.outage import file_of
 from mutualnet3d.data.video_list import Video, VideoList
-from mutualnet3d.log import progress
+from mutualnet3d.log import logger, progress
 from mutualnet3d.video.paths import video_exists
 
 _THREADS = 16
 _VIDEOS_PER_CALL = 512
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 16.0  # seconds between two searches
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def find_videos(
     videos: Sequence[Video],
     run_once: Callable[[Callable[[], bytes]], bytes] | None = None,
     max_missing: float = math.inf,
+    patience: float = 0.0,
 ) -> FoundVideos:
     """Find the videos that exist: the file of each, or a picture of its folder (the first one listed, or any).
 
@@ -59,12 +62,21 @@ def find_videos(
         run_once: function that runs its argument in one process of a job and returns the result in all of them; None:
             this process searches for itself.
         max_missing: number of missing videos at which the search goes on; with more it ends.
+        patience: seconds for which a search that ended so is begun again, after pauses.
     """
 
     listed = VideoList.of(videos)
 
     def search() -> bytes:
-        return _search(listed, max_missing)
+        started, pause = time.monotonic(), _FIRST_PAUSE
+        while True:
+            exists = _search(listed, max_missing)
+            remaining = started + patience - time.monotonic()
+            if exists.count(0) <= max_missing or remaining <= 0:
+                return exists
+            logger.warning("%d videos are missing: waiting for their disk, %.0f s at most", exists.count(0), remaining)
+            time.sleep(min(pause, remaining))
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     exists = np.frombuffer(run_once(search) if run_once else search(), np.bool_)
     is_whole = len(exists) == len(listed) and bool(exists.all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -45,12 +46,23 @@ def read_label_names(label_file: str) -> dict[str, int]:
             raise ValueError(f"{label_file}: names must differ and not be empty, got {name!r} for the id {number}")
         if number in owners or not 0 <= number < len(pairs):
             owner = f", which {owners[number]!r} has" if number in owners else ""
+            if sorted(number for _, number in pairs) == list(range(1, len(pairs) + 1)):
+                owner = "; these count from 1, as UCF-101's classInd.txt does: `mutualnet3d make-lists ucf101` reads it"
             raise ValueError(
                 f"{label_file}: ids of {len(pairs)} names must be 0 to {len(pairs) - 1}, each once; "
                 f"got {number} for {name!r}{owner}"
             )
         names[name], owners[number] = number, name
     return names
+
+
+def label_file_beside(list_path: str) -> str:
+    """Return the file of class names in a list's folder, classes.json or labels.json; "" if there is none.
+
+    The commands that write demo data and lists give it these names.
+    """
+    paths = [os.path.join(os.path.dirname(list_path), name) for name in ("classes.json", "labels.json")]
+    return next(filter(g_pathmgr.isfile, paths), "")
 
 
 def _names_of_json(label_file: str, data: Any) -> list[tuple[str, int]]:

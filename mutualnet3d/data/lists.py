@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -13,12 +13,21 @@ import numpy as np
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.label_names import read_label_names
+from mutualnet3d.data.list_kinds import (
+    NUM_LINES,
+    large_label_hint,
+    no_label_hint,
+    other_kind,
+    raw_frames_path,
+    report_kind,
+)
 from mutualnet3d.data.text import QUOTED, bounded_int, check_line, close_names, full_path, read_lines, unquoted
 from mutualnet3d.data.video_list import Video as Video
 from mutualnet3d.data.video_list import VideoList, VideoPacker
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.files.regular import check_regular
 from mutualnet3d.log import logger
+from mutualnet3d.video.paths import is_folder, video_exists
 
 SEPARATORS = (",", " ", "\t", ";")
 _CHUNK = 4096  # videos that are packed at once
@@ -64,6 +73,9 @@ def read_kinetics_list(
         )
     labels = _Labels(label_file, read_label_names(label_file) if label_file else {})
     lines = _lines_with_text(list_path, skip_rows)
+    start = list(islice(lines, NUM_LINES))
+    _refuse_other_kinds(list_path, start)
+    lines = chain(start, lines)
     first_number, first_line = next(lines, (0, ""))
     if first_line and _is_header(first_line, separator, labels):
         first_number, first_line = next(lines, (0, ""))
@@ -72,6 +84,7 @@ def read_kinetics_list(
     separator = _fitting_separator(first_line, separator, labels)
     parser = _LineParser(list_path, separator, labels, num_classes, first_number)
     folder = os.path.join(path_prefix or os.path.dirname(list_path), "")
+    _refuse_raw_frames(f"{list_path}:{first_number}", first_line, separator, folder)
     # Where paths are absolute, they begin elsewhere.
     is_relative = full_path(folder, first_line).startswith(folder)
     packer, hashes = VideoPacker(folder if is_relative else "", f"{list_path}:"), array("q")
@@ -90,6 +103,42 @@ def _lines_with_text(list_path: str, skip_rows: int) -> Iterator[tuple[int, str]
         if line := line.strip():
             check_line(list_path, number, line)
             yield number, line
+
+
+def without_reports(paths: Sequence[str]) -> list[str]:
+    """Return the lists among `paths`, without the files that this project writes beside them, as a pattern such as
+    `data/*.csv` names them too; the log has what was passed over.
+
+    Raises:
+        ValueError: no list is left; a file is no text.
+    """
+    lists = []
+    for path in paths:
+        first = next(read_lines(path), "") if g_pathmgr.isfile(path) else ""
+        kind = report_kind(path, first.strip())
+        if kind:
+            logger.info("%s is passed over: %s", path, kind)
+        else:
+            lists.append(path)
+    if paths and not lists:
+        raise ValueError(f"none of {', '.join(paths)} is a list of videos")
+    return lists
+
+
+def _refuse_other_kinds(list_path: str, start: list[tuple[int, str]]) -> None:
+    kind = other_kind(list_path, [line for _, line in start])
+    if kind:
+        raise ValueError(f"{list_path}:{start[0][0]}: {kind}, got {start[0][1][:80]!r}")
+
+
+def _refuse_raw_frames(listed_at: str, line: str, separator: str, folder: str) -> None:
+    """Refuse MMAction2's `path frames label`: read as `path label`, with a space in its path, it would be missing."""
+    path = raw_frames_path(line, separator)
+    if path and is_folder(full_path(folder, path)) and not video_exists(full_path(folder, line.rpartition(" ")[0])):
+        raise ValueError(
+            f"{listed_at}: this is a line `path frames label` of MMAction2's lists of raw frames; "
+            f"`mutualnet3d make-lists mmaction2` makes lists of them, got {line!r}"
+        )
 
 
 def write_list(path: str, entries: Iterable[tuple[str, int]]) -> None:
@@ -262,14 +311,19 @@ def _describe_error(line: str, separator: str, labels: _Labels, num_classes: int
     allowed = f"label must be a class from 0 to {num_classes - 1}"
     pair = _parse_line(line, separator, labels)
     if not readings:
-        return f"expected `{_form(separator)}`{as_the_first}, got {line!r}"
+        return f"expected `{_form(separator)}`{as_the_first}, got {line!r}{no_label_hint(line)}"
     if pair:
         number = f"{pair[1]}" if pair[1] < 10**18 else "a number of more than 18 digits"
-        return f"{allowed}, got {number}" + (f" ({line!r})" if labels.names else "")
+        hint = large_label_hint(line, pair[1], num_classes)
+        return f"{allowed}, got {number}" + (f" ({line!r})" if labels.names else "") + hint
     texts = [label for _, label in readings]
     if labels.names:
         return f"label {texts[0]!r} is no name in {labels.file}{close_names(labels.names, *texts)}"
-    hint = "" if re.match(r"[-+.\d]", texts[0]) else "; names of classes need a label file"
+    hint = no_label_hint(line)
+    if not hint and not re.match(r"[-+.\d]", texts[0]):
+        hint = "; names of classes need a label file"
+        if not as_the_first:
+            hint += ", a header ends with label, class or category"
     return f"{allowed}, got {texts[0]!r}{hint}"
 
 

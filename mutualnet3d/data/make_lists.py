@@ -1,4 +1,5 @@
-"""Making of lists from a data set: a folder for each class, or the official CSV files of Kinetics.
+"""Making of lists from a data set: a folder for each class, or the official CSV files of Kinetics. (Of other official
+files: `official_splits`.)
 
 Written are train.csv, val.csv, test.csv (lines `path label`) and labels.json ({name: id}); ids follow the names' order.
 """
@@ -9,8 +10,10 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +21,18 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.kinetics_csv import KINETICS_COLUMNS, SPLIT_OF, KineticsClip, read_kinetics_csv
 from mutualnet3d.data.lists import path_in_list, write_list
-from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_picture_folders, find_video_files, is_video_file
+from mutualnet3d.data.recordings import likely_pattern, split_recordings
+from mutualnet3d.data.video_files import (
+    VIDEO_EXTENSIONS,
+    find_files,
+    find_picture_folders,
+    find_video_files,
+    is_video_file,
+    passed_over_text,
+)
 from mutualnet3d.files.atomic import write_text
+from mutualnet3d.log import logger
+from mutualnet3d.video.paths import is_picture_file
 
 SPLITS = ("train", "val", "test")
 
@@ -40,9 +53,11 @@ class SplitCount:
         return f"{self.split}: {videos}, {self.num_classes} classes"
 
 
-def lists_of_folders(root: str, output: str, val_fraction: float = 0.2, seed: int = 0) -> list[SplitCount]:
+def lists_of_folders(
+    root: str, output: str, val_fraction: float = 0.2, seed: int = 0, group: str = ""
+) -> list[SplitCount]:
     """Write lists of videos that lie in a folder for each class, at any depth in it: files, or, where a class has
-    none, folders of pictures.
+    none, folders of pictures. The log has what was passed over.
 
     With ROOT/train and ROOT/val (and ROOT/test) these are the splits: ROOT/train/CLASS/... Otherwise of each class,
     ROOT/CLASS/..., the share `val_fraction` is drawn for validation; the draw depends on the seed, the class's name and
@@ -53,6 +68,9 @@ def lists_of_folders(root: str, output: str, val_fraction: float = 0.2, seed: in
         output: folder of the lists. Paths are relative to it if the videos lie below it, else absolute.
         val_fraction: 0 to 1, both excluded. No effect if there are split folders.
         seed: seed of the draw.
+        group: regular expression that names the recording of a video by its first group, searched for in the file's
+            name without extension: all videos of a recording then come into one split. "": each video is drawn by
+            itself; where names look like clips of recordings, the log offers a pattern.
 
     Returns:
         The counts of train and val, and of test if it has videos of its own; else test.csv equals val.csv.
@@ -60,13 +78,17 @@ def lists_of_folders(root: str, output: str, val_fraction: float = 0.2, seed: in
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: no class folders, fewer than two classes, a class without videos, a class in val or test that train
-            lacks, a train folder without val, nothing left for validation, or a number out of range.
+            lacks, a train folder without val, nothing left for validation, a pattern that is none or that a name does
+            not match, or a number out of range.
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction is {val_fraction}; allowed: more than 0, less than 1")
-    local_root = _local_folder(root)
+    pattern = _compiled(group)
+    local_root = local_folder(root)
     folders = _subfolders(local_root)
     if {"train", "val"} <= set(folders):
+        if pattern:
+            raise ValueError(f"{root}: train and val are there; a pattern of recordings has nothing to split")
         videos = {split: _videos_of_classes(os.path.join(local_root, split)) for split in SPLITS if split in folders}
         for split, classes in videos.items():
             unknown = sorted(classes.keys() - videos["train"].keys())
@@ -78,17 +100,24 @@ def lists_of_folders(root: str, output: str, val_fraction: float = 0.2, seed: in
     elif "train" in folders and not _has_videos(os.path.join(local_root, "train")):
         raise ValueError(f"{root} has a folder train but no val; expected both, or one folder for each class")
     else:
-        videos = _split(_videos_of_classes(local_root), val_fraction, seed)
+        classes = _videos_of_classes(local_root)
+        if pattern:
+            videos = dict(zip(("train", "val"), split_recordings(classes, pattern, val_fraction, seed), strict=True))
+        else:
+            _offer_pattern(classes)
+            videos = _split(classes, val_fraction, seed)
         if not any(videos["val"].values()):
-            raise ValueError(f"{root}: no class has a second video; nothing is left for validation")
+            second = "second recording" if pattern else "second video"
+            raise ValueError(f"{root}: no class has a {second}; nothing is left for validation")
+    _log_other_files(local_root, folders)
 
-    labels = _labels(root, videos["train"])
+    labels = class_ids(root, videos["train"])
     lists = {
         split: [(path, labels[name]) for name, paths in sorted(classes.items()) for path in paths]
         for split, classes in videos.items()
     }
-    _write_lists(output, lists, labels)
-    return [_count(split, lists[split], len(lists[split])) for split in SPLITS if split in lists]
+    write_lists(output, lists, labels)
+    return [count_of(split, lists[split], len(lists[split])) for split in SPLITS if split in lists]
 
 
 def lists_of_kinetics(csv_paths: Sequence[str], videos: str, output: str) -> list[SplitCount]:
@@ -112,10 +141,11 @@ def lists_of_kinetics(csv_paths: Sequence[str], videos: str, output: str) -> lis
         ValueError: a file without labels, a malformed row, fewer than two classes, or no video found.
     """
     clips = [clip for path in csv_paths for clip in read_kinetics_csv(path)]
-    labels = _labels(", ".join(csv_paths), {clip.label for clip in clips})
-    folder = _local_folder(videos)
+    labels = class_ids(", ".join(csv_paths), {clip.label for clip in clips})
+    folder = local_folder(videos)
     paths_of_stem = defaultdict(list)
-    for path in find_video_files(folder):
+    files = find_files(folder)
+    for path in files.videos:
         paths_of_stem[os.path.splitext(os.path.basename(path))[0]].append(path)
 
     lists: dict[str, list[tuple[str, int]]] = {split: [] for split in SPLITS}
@@ -132,9 +162,11 @@ def lists_of_kinetics(csv_paths: Sequence[str], videos: str, output: str) -> lis
             f"{videos}: none of {len(clips)} listed videos is there; looked for names like "
             f"{clips[0].file_stem}.mp4 and {clips[0].youtube_id}.mp4"
         )
+    if files.others:
+        logger.info("%s: %s", videos, passed_over_text(files.others))
     listed = [clip.split for clip in clips]
-    counts = [_count(split, lists[split], listed.count(split)) for split in SPLITS if split in listed]
-    _write_lists(output, {split: entries for split, entries in lists.items() if entries}, labels)
+    counts = [count_of(split, lists[split], listed.count(split)) for split in SPLITS if split in listed]
+    write_lists(output, {split: entries for split, entries in lists.items() if entries}, labels)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([KINETICS_COLUMNS, *missing])
     write_text(os.path.join(output, "missing.csv"), text.getvalue())
@@ -150,7 +182,7 @@ def _folders_that_match(path: str, clip: KineticsClip) -> tuple[bool, bool]:
     )
 
 
-def _local_folder(folder: str) -> str:
+def local_folder(folder: str) -> str:
     if not g_pathmgr.isdir(folder):
         raise FileNotFoundError(f"no folder at {folder}")
     return g_pathmgr.get_local_path(folder)
@@ -162,6 +194,50 @@ def _subfolders(folder: str) -> list[str]:
 
 def _has_videos(folder: str) -> bool:
     return any(is_video_file(name) for name in os.listdir(folder))
+
+
+def _compiled(group: str) -> re.Pattern[str] | None:
+    """Return the pattern of recordings; None if there is none.
+
+    Raises:
+        ValueError: it is no regular expression.
+    """
+    try:
+        return re.compile(group) if group else None
+    except re.error as error:
+        raise ValueError(f"group must be a regular expression, got {group!r}: {error}") from error
+
+
+def _offer_pattern(classes: Mapping[str, Sequence[str]]) -> None:
+    name, pattern = likely_pattern(classes)
+    if pattern:
+        logger.warning(
+            "names look like several clips of one recording (%s), which this split may tear apart; all clips of a "
+            "recording come into one split by --group %s",
+            name,
+            shlex.quote(pattern),
+        )
+
+
+def _log_other_files(root: str, folders: Sequence[str]) -> None:
+    """Say which files below the class folders make no list, and what lies beside them."""
+    others = []
+    for name in folders:
+        files = find_files(os.path.join(root, name))
+        # Pictures of a class without video files are its videos' frames.
+        others += [
+            os.path.join(name, path)
+            for path in files.others
+            if files.videos or not is_picture_file(os.path.basename(path))
+        ]
+    if others:
+        logger.warning("%s: %s", root, passed_over_text(others))
+    beside = [name for name in sorted(os.listdir(root)) if is_video_file(name)]
+    if beside:
+        logger.warning("%s: %d videos are in no class folder and are left out (%s)", root, len(beside), beside[0])
+    if {"train", "val"} <= set(folders) and set(folders) - set(SPLITS):
+        extra = sorted(set(folders) - set(SPLITS))
+        logger.warning("%s: folders beside train, val and test are left out: %s", root, ", ".join(extra))
 
 
 def _videos_of_classes(folder: str) -> dict[str, list[str]]:
@@ -191,22 +267,22 @@ def _split(classes: dict[str, list[str]], val_fraction: float, seed: int) -> dic
     return splits
 
 
-def _labels(origin: str, names: Iterable[str]) -> dict[str, int]:
+def class_ids(origin: str, names: Iterable[str]) -> dict[str, int]:
     labels = {name: index for index, name in enumerate(sorted(names))}
     if len(labels) < 2:
         raise ValueError(f"{origin}: expected two classes or more, got {', '.join(map(repr, labels)) or 'none'}")
     return labels
 
 
-def _count(split: str, entries: list[tuple[str, int]], listed: int) -> SplitCount:
+def count_of(split: str, entries: list[tuple[str, int]], listed: int) -> SplitCount:
     return SplitCount(split, len(entries), listed, len({label for _, label in entries}))
 
 
-def _write_lists(output: str, lists: dict[str, list[tuple[str, int]]], labels: dict[str, int]) -> None:
+def write_lists(output: str, lists: dict[str, list[tuple[str, int]]], labels: Mapping[str, int]) -> None:
     if "val" in lists:
         lists = {"test": lists["val"], **lists}
     for split, entries in lists.items():
         write_list(
             os.path.join(output, f"{split}.csv"), [(path_in_list(path, output), label) for path, label in entries]
         )
-    write_text(os.path.join(output, "labels.json"), json.dumps(labels, indent=1, ensure_ascii=False) + "\n")
+    write_text(os.path.join(output, "labels.json"), json.dumps(dict(labels), indent=1, ensure_ascii=False) + "\n")

@@ -1,6 +1,7 @@
 """Preparation of a data set: all its videos encoded anew so that training reads them quickly, and its lists.
 
-A file has its name only once it is whole, so a run that was stopped goes on where it was.
+A file has its name only once it is whole, so a run that was stopped goes on where it was. What each was made of is in
+the record (`preparation_record`): settings are not mixed, and changed videos are made anew.
 """
 
 from __future__ import annotations
@@ -8,21 +9,33 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.check_videos import ANY_LABEL
-from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
-from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_video_files
+from mutualnet3d.data.label_names import label_file_beside, read_label_names
+from mutualnet3d.data.list_kinds import MISSING_CSV
+from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, without_reports, write_list
+from mutualnet3d.data.preparation_record import NAME as RECORD
+from mutualnet3d.data.preparation_record import Preparation, PreparationRecord, preparation_of
+from mutualnet3d.data.text import read_text
+from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_files, passed_over_text
 from mutualnet3d.files.atomic import temporary_path, write_text
+from mutualnet3d.files.unfinished import remove_abandoned
 from mutualnet3d.log import logger, progress
 from mutualnet3d.process_pool import VIDEO_MEMORY, LostItem, map_in_processes
 from mutualnet3d.video.errors import VideoDecodeError, VideoEncodeError, is_of_memory
 from mutualnet3d.video.transcode import Encoding, transcode
+
+LABELS = "labels.json"
+# What becomes of files in the output folder that were encoded with other settings.
+REFUSE, REDO, KEEP = "refuse", "redo", "keep"
+_ANSWERS = {REDO: "made anew", KEEP: "left as they are"}
 
 
 @dataclass(frozen=True)
@@ -49,24 +62,31 @@ def prepare_videos(
     label_file: str = "",
     workers: int = 1,
     timeout: float = 3600.0,
+    existing: str = REFUSE,
 ) -> PreparationSummary:
     """Encode every video below `root` anew to the same place below `output`, with the extension .mp4; see `transcode`.
 
-    Files that are there already are left, whatever they were encoded with. Videos that cannot be encoded are left out;
-    output/failed.csv has a line `path,reason` for each.
+    Files that are there already are left if they were made of the same source with the same settings, as
+    output/prepared.csv says; those whose source has another size or time, or that are not in it, are made anew. Videos
+    that cannot be encoded are left out; output/failed.csv has a line `path,reason` for each.
 
     Args:
         root, output: folders; `output` is not below `root`.
         encoding: size and quality of the new videos.
         lists: Kinetics-style lists of videos below `root`; each is written to `output` under its own name, with the
-            new paths, without the videos that failed.
+            new paths, without the videos that failed, and labels.json with the classes' names: `label_file`'s, or those
+            of classes.json or labels.json beside the list. missing.csv beside a list is copied. Reports of this project
+            among them are passed over.
         path_prefix, separator, label_file: form of the lists, see `read_kinetics_list`.
         workers: number of processes; each encodes with one thread.
         timeout: seconds that one video may take. One that takes more memory than `VIDEO_MEMORY` fails.
+        existing: `REFUSE` to raise if files in `output` were encoded with other settings, or if there are files and no
+            record; `REDO` to make these anew; `KEEP` to leave them (without a record: as if of these settings).
 
     Raises:
         FileNotFoundError: there is no such folder or list.
-        ValueError: no video, two videos with one output, a list that cannot be rewritten, a number out of range.
+        ValueError: no video, two videos with one output, a list that cannot be rewritten, lists of different class
+            names, files of other settings, a number out of range.
         OSError: `output` cannot be written to.
     """
     if not g_pathmgr.isdir(root):
@@ -74,11 +94,14 @@ def prepare_videos(
     root = os.path.abspath(g_pathmgr.get_local_path(root))
     if _is_below(os.path.realpath(output), os.path.realpath(root)):
         raise ValueError(f"{output} lies in {root}; the next run would take its videos for new ones")
-    names = find_video_files(root)
+    files = find_files(root)
+    names = files.videos
     if not names:
         raise ValueError(f"{root}: no video; looked for {' '.join(VIDEO_EXTENSIONS)}")
     _check_no_clash(names, root)
+    lists = without_reports(lists)
     _check_new_lists(lists, output)
+    class_names = _class_names(lists, label_file, output)
     new_lists = {
         os.path.join(output, os.path.basename(path)): _moved(
             read_kinetics_list(path, ANY_LABEL, path_prefix=path_prefix, separator=separator, label_file=label_file),
@@ -87,32 +110,121 @@ def prepare_videos(
         )
         for path in lists
     }
-    jobs = [(os.path.join(root, name), os.path.join(output, _new_name(name))) for name in names]
-    to_do = [(source, target) for source, target in jobs if not os.path.isfile(target)]
-    for folder in {os.path.dirname(target) for _, target in to_do} | {output}:
+    jobs = {name: (os.path.join(root, name), os.path.join(output, _new_name(name))) for name in names}
+    preparations = {name: preparation_of(source, encoding) for name, (source, _) in jobs.items()}
+    record = PreparationRecord(output)
+    present = [name for name, (_, target) in jobs.items() if os.path.isfile(target)]
+    valid = _still_valid(present, preparations, record, existing, output)
+    if files.others:
+        logger.info("%s: %s", root, passed_over_text(files.others))
+    to_do = [name for name in names if name not in valid]
+    for folder in {os.path.dirname(jobs[name][1]) for name in to_do} | {output}:
         os.makedirs(folder, exist_ok=True)
+        remove_abandoned(folder)
+    for name in set(present) - set(valid):
+        os.remove(jobs[name][1])
+    record.write(valid)
     reasons = {}
     encode = partial(_encode, encoding=encoding)
-    encoded = map_in_processes(encode, to_do, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)
+    work = [jobs[name] for name in to_do]
+    encoded = map_in_processes(encode, work, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)
     for index, result in progress(encoded, total=len(to_do), what="videos encoded"):
-        source, target = to_do[index]
+        source, target = work[index]
         if isinstance(result, LostItem):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(temporary_path(target, result.pid))  # it had no time to do so itself
         if isinstance(result, _NoOutput):
             raise OSError(result.reason)
-        if result is not None:
+        if result is None:
+            record.add(to_do[index], preparations[to_do[index]])
+        else:
             reasons[source] = result.reason
 
     text = io.StringIO()
-    failed = [(source, reasons[source]) for source, _ in to_do if source in reasons]
+    failed = [(source, reasons[source]) for source, _ in work if source in reasons]
     csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *failed])
     write_text(os.path.join(output, "failed.csv"), text.getvalue())
     for path, entries in new_lists.items():
-        present = [(target, label) for target, label in entries if os.path.isfile(target)]
-        write_list(path, [(path_in_list(target, output), label) for target, label in present])
-        logger.info("%s: %d of %d videos", path, len(present), len(entries))
-    return PreparationSummary(encoded=len(to_do) - len(failed), present=len(jobs) - len(to_do), failed=len(failed))
+        kept = [(target, label) for target, label in entries if os.path.isfile(target)]
+        write_list(path, [(path_in_list(target, output), label) for target, label in kept])
+        logger.info("%s: %d of %d videos", path, len(kept), len(entries))
+    if class_names:
+        write_text(os.path.join(output, LABELS), json.dumps(class_names, indent=1, ensure_ascii=False) + "\n")
+    _copy_missing(lists, output)
+    return PreparationSummary(encoded=len(to_do) - len(failed), present=len(valid), failed=len(failed))
+
+
+def _still_valid(
+    present: Sequence[str],
+    preparations: Mapping[str, Preparation],
+    record: PreparationRecord,
+    existing: str,
+    output: str,
+) -> dict[str, Preparation]:
+    """Return the circumstances of the files that are left as they are, by their videos' names.
+
+    Raises:
+        ValueError: some are of other settings, or unknown ones, and `existing` is `REFUSE`.
+    """
+    if record.is_new:
+        if present and existing == REFUSE:
+            raise ValueError(
+                f"{output} has {len(present)} of the videos already, but no {RECORD} that says what they were encoded "
+                "with; --redo encodes them anew, --keep takes them as they are"
+            )
+        return {name: preparations[name] for name in present} if existing == KEEP else {}
+    valid, others, num_changed, num_unknown = {}, [], 0, 0
+    for name in present:
+        entry = record.get(name)
+        if entry is None:
+            num_unknown += 1
+        elif not entry.is_of_source(preparations[name]):
+            num_changed += 1
+        elif difference := entry.difference(preparations[name].encoding):
+            others.append(difference)
+            if existing == KEEP:
+                valid[name] = entry
+        else:
+            valid[name] = entry
+    if others and existing == REFUSE:
+        raise ValueError(
+            f"{output} has {len(others)} videos that were encoded with {others[0]}; --redo encodes them anew, --keep "
+            "leaves them, another --output takes the new ones alone"
+        )
+    if others:
+        logger.info("%s: %d videos of other settings are %s", output, len(others), _ANSWERS[existing])
+    if num_changed:
+        logger.info("%s: %d videos are made anew, their sources have changed", output, num_changed)
+    if num_unknown:
+        logger.info("%s: %d videos are made anew, %s does not have them", output, num_unknown, RECORD)
+    return valid
+
+
+def _class_names(lists: Sequence[str], label_file: str, output: str) -> dict[str, int]:
+    """Return the names of the lists' classes with their ids; none if no file has them.
+
+    Raises:
+        ValueError: two lists, or a list and the one in `output`, have different names.
+    """
+    files = list(dict.fromkeys(path for path in (label_file or label_file_beside(path) for path in lists) if path))
+    earlier = os.path.join(output, LABELS)
+    if files and os.path.isfile(earlier):
+        files.append(earlier)
+    names = [read_label_names(path) for path in files]
+    for path, other in zip(files, names, strict=True):
+        if other != names[0]:
+            raise ValueError(f"{files[0]} and {path} have different names of classes; one {LABELS} cannot have both")
+    return names[0] if names else {}
+
+
+def _copy_missing(lists: Sequence[str], output: str) -> None:
+    """Copy the list of missing videos that lies beside the lists."""
+    paths = {os.path.join(os.path.dirname(path), MISSING_CSV) for path in lists}
+    sources = sorted(path for path in paths if g_pathmgr.isfile(path))
+    if len(sources) == 1:
+        write_text(os.path.join(output, MISSING_CSV), read_text(sources[0]))
+    elif sources:
+        logger.info("not copied, since they are several: %s", ", ".join(sources))
 
 
 @dataclass(frozen=True)

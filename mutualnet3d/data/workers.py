@@ -102,6 +102,8 @@ class Workers:
         except (RuntimeError, OSError, EOFError) as error:
             if watch.error is not None:
                 raise watch.error from error
+            if processes and not isinstance(error, RuntimeError):
+                wait([process.sentinel for process in processes], _CLOSE_SECONDS)  # known later than its connection's
             exit_codes = [process.exitcode for process in processes]
             text = str(error)
             if not isinstance(error, RuntimeError):

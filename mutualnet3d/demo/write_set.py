@@ -17,6 +17,7 @@ from mutualnet3d.demo.motion import CLASS_NAMES, DEFAULT_CLASSES
 from mutualnet3d.demo.render import check_frame_size, render_clip
 from mutualnet3d.demo.style import DEFAULT_STYLE, MovingShapesStyle, Range, check_allowed
 from mutualnet3d.files.atomic import write_text
+from mutualnet3d.files.unfinished import remove_abandoned
 from mutualnet3d.process_pool import LostItem, map_in_processes
 from mutualnet3d.video.writer import open_video_writer
 
@@ -80,6 +81,7 @@ def make_data_set(
 
     for split in _SPLITS:
         (folder / split).mkdir(parents=True, exist_ok=True)
+        remove_abandoned(str(folder / split))
     _write_clips(plan, folder, jobs, num_workers, progress)
     for number, split in enumerate(_SPLITS):
         indices = [index for name, index in jobs if name == split]

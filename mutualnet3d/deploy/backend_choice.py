@@ -61,10 +61,7 @@ def choose_backend(networks: NetworkStore, name: str, device: str | None, thread
         ValueError: an unknown back end or device; none can run here, with the reasons.
         ModuleNotFoundError: the named back end's library is not installed; it says what to install.
     """
-    if name not in BACKENDS and name not in CHOICES:
-        raise ValueError(f"unknown back end {name!r}; allowed: {', '.join([*CHOICES, *BACKENDS])}")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"threads is {threads!r}; it must be an integer of at least 1")
+    check_choice(name, threads)
     torch_device = _device(device)
     candidates = CHOICES.get(name, (name,))
     if len(candidates) == 1:
@@ -73,6 +70,18 @@ def choose_backend(networks: NetworkStore, name: str, device: str | None, thread
     config = (front or networks.configs)[0]
     clips = random_clips(networks.shapes(config), 1)
     return find_fastest(networks, candidates, config, clips, front, torch_device, threads)
+
+
+def check_choice(name: str, threads: int | None) -> None:
+    """Check the arguments of `choose_backend` as far as that needs no network.
+
+    Raises:
+        ValueError: an unknown back end, or a number of threads that is not allowed.
+    """
+    if name not in BACKENDS and name not in CHOICES:
+        raise ValueError(f"unknown back end {name!r}; allowed: {', '.join([*CHOICES, *BACKENDS])}")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"threads is {threads!r}; it must be an integer of at least 1")
 
 
 def runnable_front(networks: NetworkStore, table: QueryTable | None) -> tuple[SubnetConfig, ...]:

@@ -10,9 +10,6 @@ from mutualnet3d.deploy.bundle_files import SUFFIXES
 from mutualnet3d.results.row import finite_number
 from mutualnet3d.shapes import ClipShape
 
-# Largest clip, uint8: the largest published network's has 9 MB.
-_MAX_CLIP_BYTES = 1 << 30
-
 
 @dataclass(frozen=True)
 class BundledNetwork:
@@ -76,7 +73,7 @@ def _shapes(inputs: Any, where: str) -> tuple[ClipShape, ...]:
     """Return the clip shapes of a network's inputs, (T, S, S, 3) of each pathway.
 
     Raises:
-        ValueError: they are none, or a clip is larger than `_MAX_CLIP_BYTES`; `where` is named.
+        ValueError: they are none, or a clip is too large; `where` is named.
     """
     if (
         not isinstance(inputs, list)
@@ -91,6 +88,4 @@ def _shapes(inputs: Any, where: str) -> tuple[ClipShape, ...]:
     for shape, sides in zip(shapes, inputs, strict=True):
         if sides[2:] != [shape.size, 3]:
             raise ValueError(f"{where}: inputs is {inputs!r:.60}; it must be (T, S, S, 3) of each pathway")
-        if 3 * shape.frames * shape.size**2 > _MAX_CLIP_BYTES:
-            raise ValueError(f"{where}: inputs: a clip of {inputs!r:.60} has more than {_MAX_CLIP_BYTES >> 20} MB")
     return shapes

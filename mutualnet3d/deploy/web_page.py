@@ -190,13 +190,15 @@ def open_demo(
         FileNotFoundError, ValueError, ModuleNotFoundError: see `Predictor.load`, `Predictor.points`, `find_clips`.
     """
     from mutualnet3d.data.limited_reader import LimitedClipReader
+    from mutualnet3d.deploy.backend_choice import check_choice
     from mutualnet3d.deploy.predictor import Predictor, load_networks
 
+    check_choice(backend, threads)
     networks = load_networks(checkpoint, table)
-    reader = LimitedClipReader(networks.preprocessing)
+    found = find_clips(clips, networks.class_names, label_file) if clips else ()
+    reader = LimitedClipReader(networks.preprocessing)  # last: it starts a process
     try:
-        predictor = Predictor(networks, backend=backend, threads=threads, reader=reader)
-        return Demo(predictor, find_clips(clips, predictor.class_names, label_file) if clips else ())
+        return Demo(Predictor(networks, backend=backend, threads=threads, reader=reader), found)
     except BaseException:
         reader.close()
         raise

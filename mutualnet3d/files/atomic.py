@@ -17,7 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-TEMPORARY_SUFFIX = ".tmp"
+from mutualnet3d.files.unfinished import LOCK_NAME, held, remove_abandoned
+from mutualnet3d.files.unfinished import TEMPORARY_SUFFIX as TEMPORARY_SUFFIX
+from mutualnet3d.files.unfinished import temporary_path as temporary_path
+
 _TEMPORARY_NAME = re.compile(r"\..+\.(\d+)\.tmp", re.DOTALL)  # of `temporary_path`
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 # A disk with less takes no block: whatever a library made of that, this is its cause.
@@ -41,18 +44,12 @@ class WriteError(OSError):
         self.errno = number
 
 
-def temporary_path(path: str, pid: int | None = None) -> str:
-    """Return the name that `path` has while process `pid` (default: this one) writes it."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.{os.getpid() if pid is None else pid}{TEMPORARY_SUFFIX}")
-
-
 @contextmanager
 def atomic_file(path: str, sync: bool = True) -> Iterator[str]:
     """Yield a temporary path beside `path`; sync that file and rename it to `path` if the block ends well.
 
     The folder is made if it is not there. If the block raises, the temporary file is removed and `path` stays as it
-    was.
+    was. With `sync`, what killed writers of `path` left is removed.
 
     Args:
         path: final place of the file.
@@ -62,9 +59,11 @@ def atomic_file(path: str, sync: bool = True) -> Iterator[str]:
         WriteError: the disk is full.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    if sync:  # not for each of many files: the whole folder is looked through
+        remove_abandoned(*os.path.split(path))
     temporary = temporary_path(path)
     try:
-        with disk_errors_named(path):
+        with disk_errors_named(path), held(temporary):
             yield temporary
             if sync:
                 sync_to_disk(temporary)
@@ -80,6 +79,8 @@ def atomic_file(path: str, sync: bool = True) -> Iterator[str]:
 def atomic_folder(path: str) -> Iterator[str]:
     """Yield a temporary folder beside `path`; sync its files and rename it to `path` if the block ends well.
 
+    What killed writers of `path` left is removed.
+
     Raises:
         FileExistsError: something is at `path`.
         WriteError: the disk is full.
@@ -88,11 +89,12 @@ def atomic_folder(path: str) -> Iterator[str]:
         raise FileExistsError(f"{path} is there already; a new folder is needed")
     parent, name = os.path.split(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
+    remove_abandoned(parent, name)
     # A free name, whatever a killed process left. The folder inside has ordinary permissions, mkdtemp's has not.
-    hidden = tempfile.mkdtemp(prefix=f".{name}.", suffix=TEMPORARY_SUFFIX, dir=parent)
+    hidden = tempfile.mkdtemp(prefix=f".{name}.{os.getpid()}.", suffix=TEMPORARY_SUFFIX, dir=parent)
     temporary = os.path.join(hidden, name)
     try:
-        with disk_errors_named(path):
+        with disk_errors_named(path), held(os.path.join(hidden, LOCK_NAME)):
             os.mkdir(temporary)
             yield temporary
             for folder, _, names in os.walk(temporary, topdown=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from iopath.common.file_io import g_pathmgr
 from mutualnet3d.files.atomic import write_atomically
 from mutualnet3d.files.regular import check_regular
 from mutualnet3d.files.torch_archive import check_archive, is_archive
+from mutualnet3d.files.torch_values import check_values
 
 # The formats of this project, and the version of each that this release writes. A checkpoint is a training's (in the
 # first releases a tested model's too), a model a trained network that describes itself.
@@ -64,7 +66,7 @@ def read_torch_file(path: str, kind: str) -> Any:
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is truncated, damaged, no regular file, or holds more than tensors, numbers, strings and
-            containers of them.
+            containers of them, or values that unfold into more than it could hold.
     """
     check_regular(path, kind)
     if not g_pathmgr.isfile(path):
@@ -73,7 +75,9 @@ def read_torch_file(path: str, kind: str) -> Any:
         local = g_pathmgr.get_local_path(path)
         if is_archive(local):
             check_archive(local)
-        return torch.load(local, map_location="cpu", weights_only=True)
+        content = torch.load(local, map_location="cpu", weights_only=True)
+        check_values(content, os.path.getsize(local))
+        return content
     except pickle.UnpicklingError as error:
         # torch's own text, of many lines, advises to switch the protection off.
         cause = re.search(r"WeightsUnpickler error:\s*(.*?)(?: was not|\n|$)", str(error))

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from fvcore.common.config import CfgNode
 
 from mutualnet3d.models.resnet import KINDS, build_resnet
+from mutualnet3d.models.size_limit import limited_size
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.models.x3d import build_x3d
@@ -21,6 +22,9 @@ BUILDERS: dict[str, Callable[..., SlimmableNet]] = {
     "resnet": build_resnet,
     "slowfast": build_slowfast,
 }
+
+# Largest networks that are built: 32 GB of weights, twice; the largest published one has 0.1 % of that.
+MAX_VALUES, MAX_TENSORS = 1 << 34, 20_000
 
 # Name of a builder, and its arguments.
 Recipe = tuple[str, dict[str, Any]]
@@ -93,14 +97,29 @@ def build_model(cfg: CfgNode) -> SlimmableNet:
     Raises:
         ValueError: an error of `recipe_of`, or values that no network can have.
     """
-    return build_network(*recipe_of(cfg))
+    builder, arguments = recipe_of(cfg)
+    try:
+        return build_network(builder, arguments)
+    except ValueError as error:
+        section = {"x3d": "X3D", "resnet": "RESNET", "slowfast": "SLOWFAST and RESNET"}[builder]
+        values = ", ".join(f"{name} {value}" for name, value in arguments.items())
+        raise ValueError(f"{error} (the keys are those of MODEL, {section}, DATA: {values})") from error
 
 
-def build_network(builder: str, arguments: Mapping[str, Any]) -> SlimmableNet:
+def build_network(
+    builder: str, arguments: Mapping[str, Any], max_values: int = MAX_VALUES, max_tensors: int = MAX_TENSORS
+) -> SlimmableNet:
     """Return the network that a builder makes of `arguments`, with fresh weights.
 
+    Args:
+        builder: name of the builder, of `BUILDERS`.
+        arguments: its arguments by name.
+        max_values: largest number of weights, with those of layers that are replaced while it is built.
+        max_tensors: largest number of tensors of weights, likewise.
+
     Raises:
-        ValueError: an unknown builder, arguments that it does not take or misses, values that no network can have.
+        ValueError: an unknown builder, arguments that it does not take or misses, values that no network can have, a
+            network that is too large.
     """
     if not isinstance(builder, str) or builder not in BUILDERS:
         raise ValueError(f"unknown builder {builder!r}; allowed: {', '.join(sorted(BUILDERS))}")
@@ -114,10 +133,15 @@ def build_network(builder: str, arguments: Mapping[str, Any]) -> SlimmableNet:
         if not _has_type(value, kinds[name]):
             raise ValueError(f"builder {builder}: {name} is {value!r:.60}; it must be {_type_text(kinds[name])}")
     try:
-        return BUILDERS[builder](**arguments)
-    except (RuntimeError, ArithmeticError, AssertionError, IndexError) as error:  # of pytorchvideo and torch
+        with limited_size(max_values, max_tensors):
+            return BUILDERS[builder](**arguments)
+    except (RuntimeError, ArithmeticError, AssertionError, IndexError, MemoryError) as error:  # pytorchvideo's, torch's
         cause = " ".join(str(error).split())
         raise ValueError(f"builder {builder} cannot build a network of these arguments: {cause}") from error
+
+
+# Integers of networks are sizes of something in memory.
+_END_OF_INTEGERS = 1 << 31
 
 
 def _has_type(value: Any, kind: Any) -> bool:
@@ -126,6 +150,8 @@ def _has_type(value: Any, kind: Any) -> bool:
         return kind is bool and isinstance(value, bool)
     if kind is float:
         return isinstance(value, int | float) and math.isfinite(value)
+    if kind is int:
+        return isinstance(value, int) and abs(value) < _END_OF_INTEGERS
     if isinstance(kind, type):
         return isinstance(value, kind)
     return value is None or _is_list_of_integers(value)
@@ -133,14 +159,12 @@ def _has_type(value: Any, kind: Any) -> bool:
 
 def _is_list_of_integers(value: Any) -> bool:
     """Tell whether `value` is a list of integers, or of such lists."""
-    return isinstance(value, list | tuple) and all(
-        (isinstance(part, int) and not isinstance(part, bool)) or _is_list_of_integers(part) for part in value
-    )
+    return isinstance(value, list | tuple) and all(_has_type(part, int) or _is_list_of_integers(part) for part in value)
 
 
 def _type_text(kind: Any) -> str:
     texts = {
-        int: "an integer",
+        int: "an integer below 2**31",
         float: "a finite number",
         bool: "True or False",
         str: "a text",

@@ -143,7 +143,14 @@ class ModelFile:
             ValueError: a builder or arguments that this release does not know, or weights of another network.
         """
         arguments = {str(name): _argument(value) for name, value in self.arguments.items()}
-        model = build_network(self.builder, arguments)
+        tensors = [value for value in self.network.weights.values() if isinstance(value, torch.Tensor)]
+        model = build_network(
+            self.builder,
+            arguments,
+            # A layer is replaced twice at most while a network is built.
+            max_values=4 * sum(tensor.numel() for tensor in tensors),
+            max_tensors=4 * len(tensors),
+        )
         try:
             model.load_state_dict(self.network.weights)
         except RuntimeError as error:

@@ -14,9 +14,10 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build_loaders import build_calibration_loader
-from mutualnet3d.data.build_split import Split, read_split
+from mutualnet3d.data.build_split import Split, read_split, warn_of_shared_videos
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
+from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
 from mutualnet3d.files.atomic import remove_unfinished, write_text
 from mutualnet3d.files.folder_lock import FolderLock, is_running
@@ -64,6 +65,7 @@ class Session:
         for notice in lock.notices if lock else ():
             logger.info("%s", notice)
         self.records = JsonLines(os.path.join(cfg.OUTPUT_DIR, "log.jsonl"))
+        self._splits: dict[str, Split] = {}  # those that were read, of the first process
         self.bad_videos = BadVideoFile(os.path.join(cfg.OUTPUT_DIR, "bad_videos.csv"), is_writer=is_main)
         if is_main:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
@@ -102,8 +104,30 @@ class Session:
         return blank_clips(self.model, self.normalize, self.device, config, num_clips)
 
     def read_split(self, name: str) -> Split:
-        """Return the videos of train, val or test; one process looks for the files."""
-        return read_split(self.cfg, name, self.bad_videos, run_once=on_main)
+        """Return the videos of train, val or test; one process looks for the files, and says which of them the training
+        list has too.
+
+        A training that goes on from a checkpoint had its videos when it began: they are waited for. Those of the test
+        may never have been there.
+
+        Raises:
+            DataAway: they do not come.
+        """
+        newest = None
+        if name != "test":
+            newest = distributed.broadcast(CheckpointFolder(self.cfg.OUTPUT_DIR).newest())
+        split = read_split(self.cfg, name, self.bad_videos, on_main, newest)
+        if self.shard.rank == 0:
+            self._warn_of_shared_videos(split)
+        return split
+
+    def _warn_of_shared_videos(self, split: Split) -> None:
+        """Say once for each tested split how many of its videos the training list has too."""
+        if split.name not in self._splits:
+            self._splits[split.name] = split
+            for tested in self._splits.values() if split.name == "train" else [split]:
+                if "train" in self._splits and tested.name != "train":
+                    warn_of_shared_videos(self._splits["train"], tested)
 
     def calibrate(
         self, model: SlimmableNet, configs: Sequence[SubnetConfig], train_split: Split, crop_scale: float = 1.0

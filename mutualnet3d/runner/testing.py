@@ -18,7 +18,7 @@ from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation, evaluation_forward
 from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.files.hashes import file_hash
-from mutualnet3d.log import logger
+from mutualnet3d.log import logger, printable
 from mutualnet3d.models import ModelFile, costs, load_weights, write_model_file
 from mutualnet3d.models.build import space_of
 from mutualnet3d.models.interpolate import interpolated, neighbours
@@ -157,8 +157,7 @@ def _write(session: Session, result: Evaluation, split: Split, step: int, class_
     table = _tabulate(session, result, split, file_hash(calibrated))
     write_reports(cfg, table, result, split, class_names)
     logger.info("wrote the query table to %s", cfg.OUTPUT_DIR)
-    print(table.to_text())
-    print(table.legend())
+    print(printable(f"{table.to_text()}\n{table.legend()}", keep="\n"))
     return table
 
 

@@ -17,12 +17,18 @@ from mutualnet3d.video.mp4_boxes import check_boxes
 # Larger pictures are taken for damaged headers; 8K video has half as many pixels.
 MAX_PIXELS = 1 << 26
 
+# Packets of more bytes are looked at the clock for, one by one.
+_LARGE_PACKET = 1 << 20
+
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 MATROSKA = "matroska,webm"
 
 # Containers that are opened, by libav's names. Each is one file that has all of its video: libav's playlists (concat,
 # hls, dash, sdp, image2, ...) would read the files and addresses that they name, and each other.
-_NOT_MP4 = (MATROSKA, "avi", "flv", "mpegts", "mpeg", "mpegvideo", "asf", "ogg", "gif", "h264", "hevc", "m4v")
+_NOT_MP4 = (
+    *(MATROSKA, "avi", "flv", "mpegts", "mpeg", "mpegvideo", "asf", "ogg", "gif", "h264", "hevc", "m4v"),
+    *("rm", "dv", "mxf", "nut", "yuv4mpegpipe", "ivf", "obu"),
+)
 FORMATS = (MP4, *_NOT_MP4)
 
 _INVALID_DATA = av.error.tag_to_code(b"INDA")
@@ -169,11 +175,14 @@ class VideoContainer:
 
         Raises:
             av.FFmpegError: nothing can be read; a device breaks.
+            VideoDecodeError: the time is over.
         """
         num_read = 0
         try:
             for packet in self._opened.demux(self.stream):
                 num_read += 1
+                if packet.size > _LARGE_PACKET:  # a compressed one may have been unfolded, which takes time
+                    self._deadline.check()
                 if packet.size:
                     yield packet
         except av.FFmpegError:

@@ -19,13 +19,16 @@ class Deadline:
         self._name, self.timeout = name, timeout
         self._end = None if timeout is None else time.monotonic() + timeout
 
-    def check(self) -> None:
+    def check(self, needed: float = 0.0) -> None:
         """Do nothing until the time is over.
 
+        Args:
+            needed: time that the next part takes, in seconds.
+
         Raises:
-            VideoDecodeError: the time is over.
+            VideoDecodeError: the time is over, or will be.
         """
-        if self._end is not None and time.monotonic() > self._end:
+        if self._end is not None and time.monotonic() + needed > self._end:
             assert self.timeout is not None
             raise too_late(self._name, self.timeout)
 

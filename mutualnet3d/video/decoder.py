@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator
 
 import av
@@ -26,6 +27,8 @@ class Decoder:
     def __init__(self, container: VideoContainer, deadline: Deadline | None = None):
         self._container, self._deadline = container, deadline or Deadline(container.name)
         self._first_error: av.FFmpegError | None = None
+        # A packet may have eight pictures, between which nothing can be asked.
+        self._longest = 0.0  # seconds for one packet
         self.num_errors = 0
         self.is_fresh = True
 
@@ -63,13 +66,16 @@ class Decoder:
 
     def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         """Return the frames that a packet brings out; None: the end of the packets."""
-        self._deadline.check()
+        self._deadline.check(self._longest)
+        started = time.monotonic()
         try:
             return self._container.codec.decode(packet)
         except av.FFmpegError as error:
             self._first_error = self._first_error or error
             self.num_errors += 1
             return []
+        finally:
+            self._longest = max(self._longest, time.monotonic() - started)
 
     def nothing_decoded(self) -> Exception:
         """Return the error of a video none of whose packets gave a frame: the first cause, where there is one."""

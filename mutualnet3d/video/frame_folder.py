@@ -8,14 +8,19 @@ import numpy as np
 from iopath.common.file_io import g_pathmgr
 from PIL import Image
 
+from mutualnet3d.files.regular import check_regular
+from mutualnet3d.video.container import MAX_PIXELS
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_rate import check_fps
 from mutualnet3d.video.info import VideoInfo
 from mutualnet3d.video.paths import PICTURE_EXTENSIONS, picture_paths
 
+# PIL's names of the formats that are read, whatever a picture's name says: it has others, and runs programs for some.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+
 
 class FrameFolder:
-    """A video whose frames are pictures, one file each, of any format that PIL reads: an `OpenVideo`.
+    """A video whose frames are pictures, one file each: an `OpenVideo`.
 
     Args:
         frame_paths: the pictures in order; any path that iopath can open.
@@ -45,7 +50,14 @@ class FrameFolder:
         for index in indices:
             path = self._frame_paths[index]
             try:
-                with g_pathmgr.open(path, "rb") as file, Image.open(file) as picture:
+                check_regular(path, "a picture")
+            except ValueError as error:
+                raise VideoDecodeError(str(error)) from error
+            try:
+                with g_pathmgr.open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
+                    if picture.width * picture.height > MAX_PIXELS:
+                        text = f"it has {picture.width} x {picture.height} pixels; allowed: {MAX_PIXELS} in all"
+                        raise ValueError(text)
                     rgb = picture.convert("RGB")
             # SyntaxError is PIL's on damaged PNG files.
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -72,3 +84,12 @@ def open_frame_folder(folder: str, fps: float | None = None) -> FrameFolder:
     if not frame_paths:
         raise VideoDecodeError(f"{folder}: the folder has no picture; looked for {' '.join(PICTURE_EXTENSIONS)}")
     return FrameFolder(frame_paths, fps)
+
+
+def is_moving_picture(path: str) -> bool:
+    """Tell whether a picture file of this machine has more than one frame, as a GIF may."""
+    try:
+        with Image.open(path) as picture:
+            return bool(getattr(picture, "is_animated", False))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

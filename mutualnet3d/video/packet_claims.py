@@ -8,6 +8,7 @@ from mutualnet3d.video.b_pictures import may_be_b_picture
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.hidden_frames import shown_frames_counter
 from mutualnet3d.video.mpeg4_order import DisplayOrder, Mpeg4Order, NotUnderstood
+from mutualnet3d.video.packet_structure import structure_check
 from mutualnet3d.video.parameter_sets import is_of_old_x264
 
 # libav's names of codecs whose frames are shown in the order of the file.
@@ -33,6 +34,7 @@ class PacketClaims:
     def __init__(self, container: VideoContainer):
         self._container, codec = container, container.codec
         self._count_shown = shown_frames_counter(codec.name)
+        self._is_whole = structure_check(codec)
         self._mpeg4 = self._new_mpeg4_order() if codec.name == "mpeg4" else None
         self._has_new_headers = container.format in (MP4, "flv")
         self._num_packets = 0
@@ -53,6 +55,8 @@ class PacketClaims:
         self._num_packets += len(packets)
         if self._container.format == "avi":
             self._keyframes += [start + place for place, packet in enumerate(packets) if packet.is_keyframe]
+        if self._is_whole is not None and self.are_believed:
+            self.are_believed = all(map(self._is_whole, packets))
         if self._count_shown is not None:
             counts = [self._count_shown(packet) for packet in packets]
             self.hidden |= {start + place for place, count in enumerate(counts) if not count}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mutualnet3d.video.container import open_file
+from mutualnet3d.video.container import MP4, VideoContainer, open_file
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import FrameCountCorrected, decoder_errors
@@ -23,7 +25,7 @@ class RandomAccess:
     """Result of a comparison.
 
     Args:
-        num_promised: number of frames that the reader said at first.
+        num_promised: number of frames that the reader said at first or that the file's header promises: the larger.
         num_frames: number of frames that come out in decoding from start to end.
         num_damaged: number of these that the decoder called corrupt: errors are concealed in them.
         num_compared: number of frames that were asked for alone.
@@ -37,33 +39,42 @@ class RandomAccess:
     wrong: tuple[int, ...]
 
 
-def compare_random_access(path: str, timeout: float | None = None, count: int | None = 8) -> RandomAccess:
+def compare_random_access(
+    path: str, timeout: float | None = None, count: int | None = 8, most_seconds: float = math.inf
+) -> RandomAccess:
     """Decode a file from its start to its end, then ask for frames alone, in random order, and compare.
 
     Args:
         path: path of the file; any that iopath can open.
         timeout: seconds that the whole comparison may take; None: any time.
         count: number of frames to compare, evenly spread, the first and the last among them; None: all.
+        most_seconds: seconds after which no further frame is asked for alone: in an hour that must be decoded from its
+            start each would take minutes.
 
     Raises:
         VideoDecodeError: the file cannot be read, has no frame that can be decoded, or takes too long.
     """
     deadline = Deadline(path, timeout)
-    sums, num_damaged = _decode_all(path, deadline)
+    sums, num_damaged, num_in_header = _decode_all(path, deadline)
     spread = range(len(sums)) if count is None else np.linspace(0, len(sums) - 1, count).round().astype(int).tolist()
     numbers = sorted(set(spread))
     random.Random(0).shuffle(numbers)
     wrong = []
     with VideoReader(path, deadline.remaining()) as video:
-        num_promised = video.info.num_frames
+        num_promised = max(video.info.num_frames, num_in_header)
+        started, num_compared = time.monotonic(), 0
         for number in numbers:
+            if num_compared and time.monotonic() - started > most_seconds:
+                break
             if _sum_of_frame(video, number) != sums[number]:
                 wrong.append(number)
-    return RandomAccess(num_promised, len(sums), num_damaged, len(numbers), tuple(sorted(wrong)))
+            num_compared += 1
+    return RandomAccess(num_promised, len(sums), num_damaged, num_compared, tuple(sorted(wrong)))
 
 
-def _decode_all(path: str, deadline: Deadline) -> tuple[list[int], int]:
-    """Return a check sum of each frame of the file, and the number of damaged ones.
+def _decode_all(path: str, deadline: Deadline) -> tuple[list[int], int, int]:
+    """Return a check sum of each frame of the file, the number of damaged ones, and the number of frames that the
+    header promises, 0 if it does not tell.
 
     Raises:
         VideoDecodeError: there is no frame; the time is over.
@@ -78,7 +89,24 @@ def _decode_all(path: str, deadline: Deadline) -> tuple[list[int], int]:
             num_damaged += frame.is_corrupt
         if not sums:
             raise decoder.nothing_decoded()
-    return sums, num_damaged
+        num_in_header = _promised(container, len(sums))
+    return sums, num_damaged, num_in_header
+
+
+def _promised(container: VideoContainer, num_frames: int) -> int:
+    """Return the number of frames that header and index promise of a file that gave `num_frames`; 0: they tell none."""
+    index = container.stream.index_entries
+    entries = [index[number] for number in range(len(index))]
+    if container.format == MP4:
+        # The header also counts frames that an edit list hides; but frames beyond the end of the file are promised.
+        num_cut = sum(entry.pos + entry.size > container.num_bytes for entry in entries)
+        # One that is cut in its middle may have given a frame.
+        return min(num_frames + num_cut, container.stream.frames) if num_cut else 0
+    if container.format == "avi" and entries:
+        # Times count frames. Where some have none, the header also counts the repeated ones, which have no data.
+        has_all = entries[-1].timestamp - entries[0].timestamp == len(entries) - 1
+        return max(container.stream.frames, len(entries)) if has_all else len(entries)
+    return 0
 
 
 def _sum_of_frame(video: VideoReader, number: int) -> int | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualnet3d.cli import main as command
+from mutualnet3d.demo import write_set
 from mutualnet3d.deploy import export as export_module
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.process_pool import _Worker
@@ -55,6 +56,7 @@ def main() -> int:
     elif words[0] == "export":
         export_module._write_network = failing(export_module._write_network, place, file)
     else:
+        write_set.write_clip = failing(write_set.write_clip, place, file)  # with one worker in this process
         _Worker.give = failing(_Worker.give, place, file)  # type: ignore[method-assign]
     return command.main(words)
 

@@ -16,9 +16,11 @@ from tests.runner.test_failing_runs import MARK, last_line, marked
 SECONDS = 20.0
 POOLS = ("check-videos", "prepare-videos", "demo-data")
 NETWORKS = ("predict", "stream", "export")
-QUICK = {("check-videos", "SIGINT"), ("predict", "SIGTERM")}
+QUICK = {("check-videos", "SIGINT", 2), ("predict", "SIGTERM", 2)}
 STATUS = {"SIGINT": 130, "SIGTERM": 143, "error": 1}
-CASES = [(name, place) for place in STATUS for name in (*POOLS, *NETWORKS)]
+CASES = [(name, place, 2) for place in STATUS for name in (*POOLS, *NETWORKS)]
+CASES += [(name, "SIGTERM", 1) for name in POOLS]
+CASES += [("check-videos", "SIGINT", 1), ("prepare-videos", "error", 1), ("demo-data", "SIGINT", 1)]
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +63,11 @@ def run(request, tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "place", "workers"),
     [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES],
 )
-def test_a_command_ends_with_its_cause(name, place, run):
-    status, errors, left = run(name, place)
+def test_a_command_ends_with_its_cause(name, place, workers, run):
+    status, errors, left = run(name, place, workers)
     assert status == STATUS[place], errors[-2000:]
     if place == "error":
         assert last_line(errors) == f"KeyError: '{CAUSE}'"
@@ -86,7 +88,7 @@ def test_a_process_of_a_command_that_is_killed_costs_one_video(run):
 def test_a_process_of_the_preparation_that_is_killed_costs_one_video(run, tmp_path):
     status, _, left = run("prepare-videos", "worker", workers=1)
     assert status == 1
-    assert len(left) == 22  # of 22 videos one is lost; failed.csv
+    assert len(left) == 23  # of 22 videos one is lost; failed.csv and prepared.csv
     assert "died (SIGKILL)" in (tmp_path / "out" / "failed.csv").read_text()
 
 

@@ -7,8 +7,10 @@ import shutil
 import pytest
 
 import mutualnet3d as m3
+from mutualnet3d.data import find_videos
 from mutualnet3d.data.bad_videos import BadVideoFile, TooManyBadVideos
 from mutualnet3d.data.build_split import Split, is_ssv2, read_class_names, read_split, steps_per_epoch
+from mutualnet3d.data.outage import DataAway
 
 CFG = "X3D_tiny_mutual.yaml"
 
@@ -46,6 +48,30 @@ def test_missing_videos_are_counted_and_written_down(lists, bad_videos):
         read_split(make_cfg(lists, "DATA.MAX_BAD_FRACTION", 0.1), "train", bad_videos)
     cfg = make_cfg(lists, "DATA.MAX_BAD_FRACTION", 0.1)
     assert len(read_split(cfg, "test", bad_videos).videos) == 5  # the limit is of the training list
+
+
+@pytest.mark.parametrize(("split", "least"), [("train", 7), ("val", 1)])
+def test_videos_that_a_training_began_with_are_waited_for(lists, bad_videos, monkeypatch, split, least):
+    monkeypatch.setattr(find_videos, "_FIRST_PAUSE", 0.01)
+    (lists / "train.csv").rename(lists / f"{split}.csv")
+    names = [name for name in os.listdir(lists) if name.startswith("train_")]
+    cfg = make_cfg(lists, "DATA.DISK_TIMEOUT", 0.02)
+    monkeypatch.setattr(find_videos.time, "sleep", lambda _: [(lists / name).touch() for name in names[:least]])
+    for name in names:
+        (lists / name).unlink()
+    assert len(read_split(cfg, split, bad_videos, checkpoint="step_1.pyth").videos) == least
+    (lists / names[0]).unlink()
+    monkeypatch.undo()
+    monkeypatch.setattr(find_videos, "_FIRST_PAUSE", 0.01)
+    away = f"{split}: found .*; enough were there when the training of step_1.pyth began: their disk is away"
+    if split == "train":
+        (lists / names[1]).unlink()
+    with pytest.raises(DataAway, match=away):
+        read_split(cfg, split, bad_videos, checkpoint="step_1.pyth")
+    assert [entry for entry in bad_videos.entries(split) if "away" in entry.reason] == []
+    for words in (["DATA.DISK_TIMEOUT", 0.0], []):
+        with pytest.raises(TooManyBadVideos):
+            read_split(make_cfg(lists, *words), split, bad_videos, checkpoint="step_1.pyth" if words else None)
 
 
 def test_some_videos_of_the_test_list_are_drawn_by_the_seed(lists, bad_videos):

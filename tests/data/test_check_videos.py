@@ -1,14 +1,34 @@
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import signal
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from PIL import Image
 
 from mutualnet3d.data import check_videos as check
-from mutualnet3d.data.check_videos import CheckSummary, Result, check_list, check_video, check_videos
+from mutualnet3d.data.check_videos import (
+    DAMAGED,
+    FEWER,
+    SHARED,
+    CheckSummary,
+    Note,
+    Result,
+    check_lists,
+    check_video,
+    check_videos,
+)
+from mutualnet3d.video.verify import RandomAccess
+from tests import conftest
 from tests.conftest import numbered_frames, write_video
+from tests.video.formats import write_in_format
+
+FAULTS = conftest.SHARED / "videos" / "faults"
 
 
 def die(path, min_frames):
@@ -62,12 +82,91 @@ def test_a_video_that_breaks_off_is_bad(tmp_path):
     assert str(tmp_path / "cut.mkv") in result.reason
 
 
+def test_a_truncated_file_of_which_frames_come_is_ok_with_a_note(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), dtype=np.uint8)
+    whole = write_in_format(tmp_path / "whole.mp4", frames, "mp4", "mpeg4", movflags="faststart")
+    with av.open(str(whole)) as container:
+        last = [packet for packet in container.demux() if packet.size][27]
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: last.pos + last.size])
+    note = Note(FEWER, "28 of 40 promised frames can be decoded")
+    assert check_video(str(cut), min_frames=28) == Result(str(cut), "ok", "", 28, (note,))
+    short = check_video(str(cut), min_frames=29)
+    assert (short.status, short.reason, short.notes) == ("short", "28 frames, fewer than 29", (note,))
+
+
+def test_an_avi_whose_header_promises_more_frames_is_ok_with_a_note(tmp_path):
+    """As many files of UCF-101 and HMDB-51 do."""
+    path = write_in_format(tmp_path / "a.avi", numbered_frames(20), "avi", "mpeg4")
+    content = bytearray(path.read_bytes())
+    for chunk, offset in ((b"avih", 24), (b"strh", 40)):
+        place = content.index(chunk) + offset
+        assert int.from_bytes(content[place : place + 4], "little") == 20
+        content[place : place + 4] = (23).to_bytes(4, "little")
+    path.write_bytes(content)
+    note = Note(FEWER, "20 of 23 promised frames can be decoded")
+    assert check_video(str(path)) == Result(str(path), "ok", "", 20, (note,))
+
+
+def test_drop_packets_of_an_avi_are_no_frames(tmp_path):
+    """Xvid writes them where a picture is shown on: they count in the header, and give no frame."""
+    path = write_in_format(tmp_path / "a.avi", numbered_frames(20), "avi", "mpeg4")
+    with av.open(str(path)) as source, av.open(str(tmp_path / "dropped.avi"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        contents = [bytes(packet) for packet in source.demux() if packet.size]
+        for number, content in enumerate([*contents[:7], b"\x7f", *contents[7:], b"\x7f", b"\x7f"]):
+            packet = av.Packet(content)
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, number, number, number == 0
+            target.mux(packet)
+    result = check_video(str(tmp_path / "dropped.avi"))
+    assert (result.status, result.reason, result.num_frames) == ("ok", "", 20)
+    assert [note.text for note in result.notes] == ["20 of 23 promised frames can be decoded"]
+
+
+def test_a_file_that_is_cut_in_a_frame_promises_no_more_than_its_index(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
+    content = write_in_format(tmp_path / "a.mp4", frames, "mp4", "mpeg4", movflags="faststart").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(content[: len(content) * 7 // 10])
+    result = check_video(str(tmp_path / "a.mp4"))
+    assert (result.status, result.num_frames) == ("ok", 10)
+    assert result.notes == (
+        Note(FEWER, "10 of 20 promised frames can be decoded"),
+        Note(DAMAGED, "1 of 10 frames have concealed errors"),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FAULTS.exists(), reason=f"the sample files are not at {FAULTS}")
+def test_files_whose_frames_were_wrong_are_ok():
+    """What their containers claim is not believed any more: the frames alone are those of decoding from the start."""
+    paths = sorted(path for path in FAULTS.iterdir() if path.suffix != ".md" and not path.name.startswith("claims"))
+    assert len(paths) >= 8
+    results = [check_video(str(path)) for path in paths]
+    assert [(result.status, result.notes) for result in results] == [("ok", ())] * len(paths)
+    assert {result.num_frames for result in results} == {90, 96}
+
+
+def test_frames_that_are_other_pictures_alone_are_bad(monkeypatch, numbered_video):
+    wrong = RandomAccess(num_promised=9, num_frames=9, num_damaged=0, num_compared=8, wrong=(1, 2, 3, 4, 5, 6))
+    monkeypatch.setattr(check, "compare_random_access", lambda path, most_seconds: wrong)
+    result = check_video(str(numbered_video))
+    assert result.status == "bad"
+    assert result.reason == (
+        f"{numbered_video}: of 8 frames that were asked for alone 6 are other pictures than in decoding from the start "
+        "(frame 1, 2, 3, 4, 5, ... of 9)"
+    )
+    damaged = RandomAccess(num_promised=9, num_frames=9, num_damaged=2, num_compared=8, wrong=())
+    monkeypatch.setattr(check, "compare_random_access", lambda path, most_seconds: damaged)
+    note = Note(DAMAGED, "2 of 9 frames have concealed errors")
+    assert check_video(str(numbered_video)) == Result(str(numbered_video), "ok", "", 9, (note,))
+
+
 def test_errors_that_no_one_thought_of_are_bad_videos_too(monkeypatch, numbered_video):
     class Broken:
-        def __init__(self, path):
+        def __init__(self, path, most_seconds):
             raise OverflowError("frame 3")
 
-    monkeypatch.setattr(check, "open_video", Broken)
+    monkeypatch.setattr(check, "compare_random_access", Broken)
     assert check_video(str(numbered_video)).reason == f"{numbered_video}: cannot be decoded: OverflowError: frame 3"
 
 
@@ -101,17 +200,19 @@ def mixed_list(tmp_path):
 
 def test_report_and_clean_list(mixed_list):
     output, clean = mixed_list / "reports" / "report.csv", mixed_list / "clean.csv"
-    summary = check_list(
-        str(mixed_list / "train.csv"), str(output), clean_list=str(clean), min_frames=4, workers=2, timeout=60
+    summary = check_lists(
+        [str(mixed_list / "train.csv")], str(output), clean_lists=[str(clean)], min_frames=4, workers=2, timeout=60
     )
     assert str(summary) == "6 videos: 3 ok, 1 missing, 1 bad, 1 short"
     assert not summary.all_ok
     assert CheckSummary(ok=2, missing=0, bad=0, short=0).all_ok
     header, bad, missing, short = output.read_text().splitlines()
-    assert header == "path,status,reason"
+    assert header == "path,status,reason,note,listed_at"
+    listed = mixed_list / "train.csv"
     assert bad.startswith(f"{mixed_list / 'bad.mp4'},bad,")
-    assert missing == f"{mixed_list / 'gone.mp4'},missing,there is no such file"
-    assert short == f'{mixed_list / "short.mp4"},short,"3 frames, fewer than 4"'
+    assert bad.endswith(f",,{listed}:2")
+    assert missing == f"{mixed_list / 'gone.mp4'},missing,there is no such file,,{listed}:3"
+    assert short == f'{mixed_list / "short.mp4"},short,"3 frames, fewer than 4",,{listed}:5'
     # An absolute path below the list's folder is the same relative to it.
     assert clean.read_text() == '"good one.mp4" 1\nother.mp4 2\n"good one.mp4" 3\n'
     assert sorted(path.name for path in mixed_list.iterdir() if "part" in path.name) == []
@@ -120,10 +221,10 @@ def test_report_and_clean_list(mixed_list):
 def test_a_clean_list_elsewhere_finds_its_videos(mixed_list, tmp_path):
     (mixed_list / "train.csv").write_text("other.mp4 2\n")
     clean = tmp_path / "lists" / "clean.csv"
-    check_list(str(mixed_list / "train.csv"), str(tmp_path / "report.csv"), clean_list=str(clean))
+    check_lists([str(mixed_list / "train.csv")], str(tmp_path / "report.csv"), clean_lists=[str(clean)])
     assert clean.read_text() == f"{mixed_list / 'other.mp4'} 2\n"
     above = tmp_path / "clean.csv"
-    check_list(str(mixed_list / "train.csv"), str(tmp_path / "report.csv"), clean_list=str(above))
+    check_lists([str(mixed_list / "train.csv")], str(tmp_path / "report.csv"), clean_lists=[str(above)])
     assert above.read_text() == "videos/other.mp4 2\n"
 
 
@@ -131,17 +232,19 @@ def test_a_prefix_serves_the_clean_list_too(mixed_list, tmp_path):
     (tmp_path / "list.csv").write_text(f"other.mp4 2\n{mixed_list / 'good one.mp4'} 0\n/none.mp4 1\n")
     clean = tmp_path / "lists" / "clean.csv"
     prefix = str(mixed_list)
-    check_list(str(tmp_path / "list.csv"), str(tmp_path / "report.csv"), clean_list=str(clean), path_prefix=prefix)
+    check_lists(
+        [str(tmp_path / "list.csv")], str(tmp_path / "report.csv"), clean_lists=[str(clean)], path_prefix=prefix
+    )
     assert clean.read_text() == 'other.mp4 2\n"good one.mp4" 0\n'
 
 
 def test_names_as_labels(mixed_list, tmp_path):
     (mixed_list / "train.csv").write_text('other.mp4 "air drumming"\n')
     (tmp_path / "labels.json").write_text('{"abseiling": 0, "air drumming": 1}')
-    check_list(
-        str(mixed_list / "train.csv"),
+    check_lists(
+        [str(mixed_list / "train.csv")],
         str(tmp_path / "report.csv"),
-        clean_list=str(mixed_list / "clean.csv"),
+        clean_lists=[str(mixed_list / "clean.csv")],
         label_file=str(tmp_path / "labels.json"),
     )
     assert (mixed_list / "clean.csv").read_text() == "other.mp4 1\n"
@@ -153,6 +256,34 @@ def test_no_good_video_leaves_no_clean_list(mixed_list, tmp_path):
     with pytest.raises(
         ValueError, match=r"clean\.csv is not written: no video of .*train\.csv is ok; .*report\.csv says"
     ):
-        check_list(str(mixed_list / "train.csv"), str(output), clean_list=str(clean))
+        check_lists([str(mixed_list / "train.csv")], str(output), clean_lists=[str(clean)])
     assert not clean.exists()
     assert len(output.read_text().splitlines()) == 2
+
+
+def test_several_lists_and_what_they_share(tmp_path, caplog):
+    for number in range(4):
+        write_video(tmp_path / f"{number}.mp4", numbered_frames(4 + number))
+    shutil.copy(tmp_path / "1.mp4", tmp_path / "copy.mp4")
+    files = {"train": "0.mp4 0\n1.mp4 1\n2.mp4 1\n", "val": "2.mp4 1\ncopy.mp4 1\n3.mp4 0\n"}
+    files["test"] = files["val"]
+    paths = {name: tmp_path / f"{name}.csv" for name in files}
+    for name, text in files.items():
+        paths[name].write_text(text)
+    report, clean = tmp_path / "report.csv", [str(tmp_path / f"{name}_clean.csv") for name in files]
+    with caplog.at_level(logging.WARNING):
+        summary = check_lists([str(path) for path in paths.values()], str(report), clean_lists=clean)
+    assert summary == CheckSummary(9, 0, 0, 0, {FEWER: 0, DAMAGED: 0, SHARED: 4})
+    assert str(summary) == "9 videos: 9 ok, 0 missing, 0 bad, 0 short; 4 in another list too"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{paths[name]}: 2 of 3 videos are in {paths['train']} too, 1 of them as another file of the same content; the "
+        f"first: {tmp_path}/2.mp4, listed at {paths['train']}:3 too"
+        for name in ("val", "test")
+    ]
+    assert report.read_text().splitlines()[1:3] == [
+        f"{tmp_path}/2.mp4,ok,,listed at {paths['train']}:3 too,{paths['val']}:1",
+        f"{tmp_path}/copy.mp4,ok,,the same file as {tmp_path}/1.mp4 ({paths['train']}:2),{paths['val']}:2",
+    ]
+    assert Path(clean[1]).read_text() == files["val"]
+    with pytest.raises(ValueError, match=r"3 lists need as many clean lists, got 1"):
+        check_lists([str(path) for path in paths.values()], str(report), clean_lists=clean[:1])

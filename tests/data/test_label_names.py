@@ -55,7 +55,13 @@ def test_label_names_with_numbers_and_commas(tmp_path):
         ("names.json", '{"a": 0, "a": 1}', r"names\.json: names must differ and not be empty, got 'a' for the id 1"),
         ("names.json", '["a", " "]', r"names\.json: names must differ and not be empty, got '' for the id 1"),
         ("names.txt", "a\nb\na\n", r"names\.txt: names must differ and not be empty, got 'a' for the id 2"),
-        ("names.txt", "1 a\n2 b\n", r"names\.txt: ids of 2 names must be 0 to 1, each once; got 2 for 'b'$"),
+        (
+            "names.txt",
+            "1 a\n2 b\n",
+            r"names\.txt: ids of 2 names must be 0 to 1, each once; got 2 for 'b'; "
+            r"these count from 1, as UCF-101's classInd\.txt does: `mutualnet3d make-lists ucf101` reads it$",
+        ),
+        ("names.txt", "1 a\n3 b\n", r"names\.txt: ids of 2 names must be 0 to 1, each once; got 3 for 'b'$"),
         ("names.json", '{"a": -1}', r"names\.json: ids of 1 names must be 0 to 0, each once; got -1 for 'a'$"),
         ("names.json", '{"a": 0, "b": 0}', r"names\.json: .* got 0 for 'b', which 'a' has$"),
         ("names.txt", b"a\nb\n\xff\n", r"names\.txt:3: the text must be UTF-8, got the byte 0xff"),

@@ -176,7 +176,10 @@ def test_line_that_is_not_path_and_label(tmp_path, text, message):
 @pytest.mark.parametrize("label", ["2", "-1", "1.0", "fight"])
 def test_label_that_is_no_class(tmp_path, label, separator):
     got = label if label == "2" else f"'{label}'"
-    hint = "; names of classes need a label file" if label == "fight" else ""
+    hint = {
+        "fight": "; names of classes need a label file, a header ends with label, class or category",
+        "2": "; a list that counts its classes from 1 must be written anew from 0",
+    }.get(label, "")
     with pytest.raises(ValueError, match=rf"train\.csv:1: label must be a class from 0 to 1, got {got}{hint}$"):
         read_kinetics_list(write(tmp_path, f"one.mp4{separator}{label}\n"), 2)
 
@@ -310,3 +313,55 @@ def test_what_is_no_file(tmp_path):
     for path, kind in ((tmp_path / "pipe", "a FIFO"), (tmp_path, "a folder")):
         with pytest.raises(ValueError, match=f"{path}: a list of videos must be a file; this is {kind}"):
             read_kinetics_list(str(path), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "train.csv",
+            "label,youtube_id,time_start,time_end,split\nyoga,abc,1,11,train\n",
+            r"train\.csv:1: this is an official CSV file of Kinetics, not a list of videos; "
+            r"`mutualnet3d make-lists kinetics .*train\.csv --videos FOLDER --output FOLDER` makes lists of it",
+        ),
+        ("missing.csv", "label,youtube_id,time_start,time_end,split\n", r"this is make-lists' list of missing videos"),
+        ("train.csv", "path,status,reason,note,listed_at\n", r"this is a report of check-videos, not a list of videos"),
+        (
+            "train.csv",
+            ",path,label\n0,a.mp4,1\n1,b.mp4,0\n",
+            r"the first column has the numbers of the lines, as pandas",
+        ),
+        (
+            "train.csv",
+            "0,a.mp4,1\n1,b.mp4,0\n",
+            r"a list has lines `path label`: write it with to_csv\(\.\.\., index=F",
+        ),
+        ("train.csv", "Unnamed: 0\tpath\tlabel\n0\ta.mp4\t1\n", r"train\.csv:1: the first column has the numbers"),
+        ("yoga_test_split1.txt", "a.avi 1\nb.avi 2\n", r"a split file of HMDB-51; `mutualnet3d make-lists hmdb51`"),
+        (
+            "t.csv",
+            "Archery/v_Archery_g01_c01.avi\n",
+            r"t\.csv:1: .* has no labels: `mutualnet3d make-lists ucf101` reads it",
+        ),
+        (
+            "t.csv",
+            "Archery/v_Archery_g08_c01.avi 3\n",
+            r"got 3; UCF-101's official lists count classes from 1: `mutual",
+        ),
+    ],
+)
+def test_other_files_than_lists_are_named_with_what_reads_them(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_kinetics_list(write(tmp_path, text, name), 3)
+
+
+def test_lists_of_raw_frames_are_named_where_their_folders_are(tmp_path):
+    path = write(tmp_path, "yoga/abc 12 1\n")
+    assert read_kinetics_list(path, 2)[0].path == str(tmp_path / "yoga/abc 12")  # a path may have spaces
+    (tmp_path / "yoga" / "abc").mkdir(parents=True)
+    with pytest.raises(
+        ValueError, match=r"train\.csv:1: this is a line `path frames label` of MMAction2's lists of raw"
+    ):
+        read_kinetics_list(path, 2)
+    (tmp_path / "yoga" / "abc 12").touch()
+    assert read_kinetics_list(path, 2)[0].path == str(tmp_path / "yoga/abc 12")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -132,6 +133,67 @@ def test_fraction_out_of_range(tmp_path, fraction):
 def test_no_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder at .*none"):
         lists_of_folders(str(tmp_path / "none"), str(tmp_path))
+
+
+def test_what_is_passed_over_is_said(tmp_path, caplog):
+    root = touch(
+        tmp_path / "set", "a/1.mp4", "a/2.MTS", "a/thumbs/1.jpg", "a/thumbs/2.jpg", "b/3.rmvb", "b/x.zip", "c.vob"
+    )
+    touch(root, "b/LICENSE", "b/.hidden.txt", "pictures/one/1.jpg", "pictures/two/1.jpg", "pictures/Thumbs.db")
+    with caplog.at_level(logging.WARNING):
+        lists_of_folders(str(root), str(root))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{root}: 5 files passed over, no videos by their names: 2 .jpg (a/thumbs/1.jpg), 1 .db (pictures/Thumbs.db), "
+        "1 .zip (b/x.zip), 1 no extension (b/LICENSE)",
+        f"{root}: 1 videos are in no class folder and are left out (c.vob)",
+    ]
+    assert sorted(lines(root / "train.csv") + lines(root / "val.csv")) == [
+        "a/1.mp4 0",
+        "a/2.MTS 0",
+        "b/3.rmvb 1",
+        "pictures/one 2",
+        "pictures/two 2",
+    ]
+    caplog.clear()
+    split = touch(tmp_path / "split", "train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "more/b/4.mp4")
+    with caplog.at_level(logging.WARNING):
+        lists_of_folders(str(split), str(split))
+    assert f"{split}: folders beside train, val and test are left out: more" in caplog.text
+
+
+def test_clips_of_one_recording_stay_together_by_a_pattern_which_is_offered(tmp_path, caplog):
+    names = [
+        f"{c}/v_{c}_g{group:02d}_c{clip:02d}.avi" for c in ("run", "jump") for group in range(5) for clip in range(4)
+    ]
+    root = touch(tmp_path / "set", *names)
+    with caplog.at_level(logging.WARNING):
+        lists_of_folders(str(root), str(root))
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == (
+        "names look like several clips of one recording (UCF-101), which this split may tear apart; all clips of a "
+        "recording come into one split by --group '(.+_g\\d+)_c\\d+'"
+    )
+
+    def recordings(name: str) -> set[str]:
+        return {line.rpartition("_c")[0] for line in lines(root / name)}
+
+    assert recordings("train.csv") & recordings("val.csv")
+    caplog.clear()
+    lists_of_folders(str(root), str(root), group=r"(.+_g\d+)_c\d+")
+    assert not caplog.records
+    assert not recordings("train.csv") & recordings("val.csv")
+    assert (len(lines(root / "train.csv")), len(lines(root / "val.csv"))) == (32, 8)
+    with pytest.raises(ValueError, match=r"group must be a regular expression, got '\(': missing \), unterminated"):
+        lists_of_folders(str(root), str(root), group="(")
+    with pytest.raises(ValueError, match=r"v_jump_g00_c00\.avi: its name tells no recording by the pattern 'person'"):
+        lists_of_folders(str(root), str(root), group="person")
+    with pytest.raises(ValueError, match=r"set: no class has a second recording; nothing is left for validation"):
+        lists_of_folders(str(root), str(root), group="v")
+    split = touch(tmp_path / "split", "train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4")
+    with pytest.raises(
+        ValueError, match=r"split: train and val are there; a pattern of recordings has nothing to split"
+    ):
+        lists_of_folders(str(split), str(split), group="v")
 
 
 # ---- Kinetics --------------------------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mutualnet3d.data import prepare_videos as prepare
-from mutualnet3d.data.prepare_videos import PreparationSummary, prepare_videos
+from mutualnet3d.data.prepare_videos import KEEP, REDO, PreparationSummary, prepare_videos
 from mutualnet3d.files.atomic import temporary_path
 from mutualnet3d.video.errors import VideoEncodeError
 from mutualnet3d.video.reader import VideoReader
@@ -46,7 +49,7 @@ def test_a_data_set_is_prepared_and_gone_on_with(tmp_path, data):
     summary = prepare_videos(str(data), str(out), SMALL, lists=lists, workers=2)
     assert summary == PreparationSummary(encoded=2, present=0, failed=1)
     assert str(summary) == "3 videos: 2 encoded, 0 there already, 1 failed"
-    assert files_below(out) == ["a class/one.mp4", "b/two.mp4", "failed.csv", "train.csv"]
+    assert files_below(out) == ["a class/one.mp4", "b/two.mp4", "failed.csv", "prepared.csv", "train.csv"]
     assert [frame.shape for frame in decoded(out / "a class" / "one.mp4")] == [(32, 42, 3)] * 6
     assert (out / "train.csv").read_text() == 'b/two.mp4 1\n"a class/one.mp4" 0\n'
     header, failed = (out / "failed.csv").read_text().splitlines()
@@ -55,12 +58,94 @@ def test_a_data_set_is_prepared_and_gone_on_with(tmp_path, data):
 
     before = (out / "b" / "two.mp4").stat().st_mtime_ns
     (out / "a class" / "one.mp4").unlink()
+    Path(temporary_path(str(out / "a class" / "one.mp4"), pid=4194305)).touch()  # a killed run's
     write_video(data / "b" / "bad.avi", numbered_frames(6), codec="libx264")  # mended
     assert prepare_videos(str(data), str(out), SMALL, lists=lists) == PreparationSummary(encoded=2, present=1, failed=0)
     assert (out / "b" / "two.mp4").stat().st_mtime_ns == before
     assert (out / "failed.csv").read_text() == "path,reason\n"
     assert (out / "train.csv").read_text() == 'b/two.mp4 1\n"a class/one.mp4" 0\nb/bad.mp4 1\n'
     assert prepare_videos(str(data), str(out), SMALL) == PreparationSummary(encoded=0, present=3, failed=0)
+
+
+def test_other_settings_are_refused_redone_or_kept(tmp_path, data):
+    out = tmp_path / "out"
+    prepare_videos(str(data), str(out), SMALL)
+    larger = replace(SMALL, short_side=40, crf=1)
+    with pytest.raises(
+        ValueError,
+        match=r"out has 2 videos that were encoded with short_side 32, not 40, crf 0, not 1; --redo encodes them an",
+    ):
+        prepare_videos(str(data), str(out), larger)
+    assert decoded(out / "b" / "two.mp4")[0].shape == (32, 42, 3)
+    assert prepare_videos(str(data), str(out), larger, existing=KEEP) == PreparationSummary(0, 2, 1)
+    with pytest.raises(ValueError, match="short_side 32, not 40"):  # they are still of the settings that they were
+        prepare_videos(str(data), str(out), larger)
+    assert prepare_videos(str(data), str(out), larger, existing=REDO) == PreparationSummary(2, 0, 1)
+    assert decoded(out / "b" / "two.mp4")[0].shape == (40, 54, 3)
+    assert prepare_videos(str(data), str(out), larger) == PreparationSummary(0, 2, 1)
+
+
+def test_a_source_that_has_changed_is_encoded_anew(tmp_path, data, caplog):
+    out = tmp_path / "out"
+    prepare_videos(str(data), str(out), SMALL)
+    write_video(data / "b" / "two.mp4", numbered_frames(9))
+    with caplog.at_level(logging.INFO):
+        assert prepare_videos(str(data), str(out), SMALL) == PreparationSummary(1, 1, 1)
+    assert "1 videos are made anew, their sources have changed" in caplog.text
+    assert len(decoded(out / "b" / "two.mp4")) == 9
+    (data / "b" / "two.mp4").write_text("broken now")
+    assert prepare_videos(str(data), str(out), SMALL) == PreparationSummary(0, 1, 2)
+    assert not (out / "b" / "two.mp4").exists()
+
+
+def test_files_without_a_record(tmp_path, data, caplog):
+    """A run of an earlier release leaves none; a killed one may lack its last videos."""
+    out = tmp_path / "out"
+    prepare_videos(str(data), str(out), SMALL)
+    record = (out / "prepared.csv").read_text()
+    assert record.splitlines()[0] == "path,size,mtime_ns,short_side,keyframe_every,crf,preset"
+    (out / "prepared.csv").unlink()
+    with pytest.raises(
+        ValueError,
+        match=r"out has 2 of the videos already, but no prepared\.csv that says what .* --keep takes them as they are",
+    ):
+        prepare_videos(str(data), str(out), SMALL)
+    assert prepare_videos(str(data), str(out), SMALL, existing=KEEP) == PreparationSummary(0, 2, 1)
+    assert (out / "prepared.csv").read_text() == record
+    (out / "prepared.csv").unlink()
+    assert prepare_videos(str(data), str(out), SMALL, existing=REDO) == PreparationSummary(2, 0, 1)
+    (out / "prepared.csv").write_text(record[: record.rindex("b/two.mp4") + 12])  # in the middle of a line
+    with caplog.at_level(logging.INFO):
+        assert prepare_videos(str(data), str(out), SMALL) == PreparationSummary(1, 1, 1)
+    assert "1 videos are made anew, prepared.csv does not have them" in caplog.text
+    assert (out / "prepared.csv").read_text() == record
+
+
+def test_class_names_and_missing_videos_come_with_the_lists(tmp_path, data):
+    out = tmp_path / "out"
+    (data / "labels.json").write_text('{"jump": 0, "run": 1}')
+    missing = "label,youtube_id,time_start,time_end,split\nrun,abc,1,11,train\n"
+    (data / "missing.csv").write_text(missing)
+    (data / "report.csv").write_text("path,status,reason,note,listed_at\n")
+    lists = [str(data / f"{name}.csv") for name in ("missing", "report", "train")]
+    prepare_videos(str(data), str(out), SMALL, lists=lists)
+    assert json.loads((out / "labels.json").read_text()) == {"jump": 0, "run": 1}
+    assert (out / "missing.csv").read_text() == missing
+    assert not (out / "report.csv").exists()
+    assert (out / "train.csv").read_text() == 'b/two.mp4 1\n"a class/one.mp4" 0\n'
+
+    (tmp_path / "names.txt").write_text("run\njump\n")
+    with pytest.raises(
+        ValueError, match=r"names\.txt and .*out/labels\.json have different names of classes; one labels\.json cannot"
+    ):
+        prepare_videos(str(data), str(out), SMALL, lists=lists, label_file=str(tmp_path / "names.txt"))
+    other = tmp_path / "named"
+    (data / "train.csv").write_text("b/two.mp4 run\n")
+    prepare_videos(str(data), str(other), SMALL, lists=lists, label_file=str(tmp_path / "names.txt"))
+    assert (other / "train.csv").read_text() == "b/two.mp4 0\n"
+    assert json.loads((other / "labels.json").read_text()) == {"run": 0, "jump": 1}
+    with pytest.raises(ValueError, match=r"none of .*missing\.csv, .*report\.csv is a list of videos"):
+        prepare_videos(str(data), str(out), SMALL, lists=lists[:2])
 
 
 def die_in_the_middle(job, encoding):
@@ -76,7 +161,7 @@ def test_a_process_that_dies_leaves_no_half_file(tmp_path, data, monkeypatch):
     monkeypatch.setattr(prepare, "_encode", die_in_the_middle)
     summary = prepare_videos(str(data), str(tmp_path / "out"), SMALL)
     assert summary.failed == 1
-    assert files_below(tmp_path / "out") == ["failed.csv"]
+    assert files_below(tmp_path / "out") == ["failed.csv", "prepared.csv"]
     reason = (tmp_path / "out" / "failed.csv").read_text().splitlines()[1]
     assert reason == f"{data / 'b' / 'two.mp4'},the process that worked on it died (SIGKILL)"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -40,6 +41,24 @@ def test_a_loader_that_is_closed_leaves_no_worker_though_one_is_busy(numbers, nu
     loads.close()
     assert time.monotonic() - started < 3.0
     assert set(multiprocessing.active_children()) == before
+
+
+def test_a_worker_whose_end_is_known_later_than_its_connection_s_is_the_cause(numbers, monkeypatch):
+    before = set(multiprocessing.active_children())
+    loads = numbers(1)
+    next(loads)
+    (worker,) = set(multiprocessing.active_children()) - before
+
+    def lose(loader):
+        threading.Timer(0.2, worker.kill).start()
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(torch.utils.data.dataloader._BaseDataLoaderIter, "__next__", lose)
+    cause = (
+        rf"worker \(pid\(s\) {worker.pid}\) ended while it handed a clip over: ConnectionReset.*\n.*killed by SIGKILL"
+    )
+    with pytest.raises(RuntimeError, match=cause):
+        next(loads)
 
 
 def test_shared_memory_that_is_full_is_named():

@@ -16,11 +16,16 @@ import torch
 from mutualnet3d.deploy.backends import BACKENDS
 from mutualnet3d.deploy.bundle import CHECKPOINT, DESCRIPTION, TABLE, Bundle
 from mutualnet3d.deploy.bundle_files import SUMS, check_sums, list_files, write_sums
+from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.predictor import Predictor
+from mutualnet3d.deploy.quantize import quantize
+from mutualnet3d.extras import installed
 from tests.cli.test_latency import CONFIGS
-from tests.deploy.damages import damaged, outcomes, scores
+from tests.conftest import restored_generators
+from tests.damages import damaged
+from tests.deploy.damages import bundle_attempts, scores
 
-onnx, _, _ = (
+onnx, _, openvino = (
     pytest.importorskip(module, reason=f"{module} is not installed (extra [deploy])")
     for module in ("onnx", "onnxruntime", "openvino")
 )
@@ -39,6 +44,22 @@ def whole(exported, tmp_path_factory):
         values["files"]["openvino-int8"] = f"networks/{key}-int8.xml"
     (path / DESCRIPTION).write_text(json.dumps(content))
     renewed(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quantized(whole, exported, tmp_path_factory):
+    """The same bundle with a network that was quantised, where NNCF is installed."""
+    path = tmp_path_factory.mktemp("quantized") / "bundle"
+    shutil.copytree(whole, path)
+    if installed("nncf"):
+        tested, _ = exported
+        with restored_generators():
+            clips = [random_clips(tested.shapes(CONFIGS[1]), 2, seed=1)]
+            model = quantize(tested.openvino(CONFIGS[1]), clips)
+        openvino.save_model(model, path / f"networks/{CONFIGS[1]}-int8.xml", compress_to_fp16=False)
+        assert "FakeQuantize" in (path / f"networks/{CONFIGS[1]}-int8.xml").read_text()
+        renewed(path)
     return path
 
 
@@ -286,18 +307,34 @@ def test_500_damages_of_each_file_are_found(whole, tmp_path):
     damages_by_the_senders_sums(whole, tmp_path / "copied", range(500))
 
 
-NATIVE = {".onnx": "onnxruntime", ".xml": "openvino", ".bin": "openvino", "-int8.xml": "openvino-int8"}
+NATIVE = {
+    ".onnx": "onnxruntime",
+    ".xml": "openvino",
+    ".bin": "openvino",
+    "-int8.xml": "openvino-int8",
+    "-int8.bin": "openvino-int8",
+}
+
+
+def check_damages_under_right_sums(whole, folder, end, numbers):
+    """Damages before the sums are made: other numbers are possible, as other weights are."""
+    backend = NATIVE.get(end, "pytorch")
+    name, config = (f"networks/{CONFIGS[1]}{end}", CONFIGS[1]) if end in NATIVE else (end, None)
+    attempts = bundle_attempts(str(whole), folder, name, backend, numbers, config)
+    attempts.check("refused", "equal", "others")
+    assert attempts.outcomes.total() == len(numbers)
+    assert attempts.outcomes["refused"] > len(numbers) / 4
+
+
+@pytest.mark.parametrize("end", [CHECKPOINT, ".onnx", ".bin"])
+def test_damages_that_the_sums_do_not_show(end, whole, tmp_path):
+    check_damages_under_right_sums(whole, tmp_path, end, range(4))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [DESCRIPTION, TABLE, CHECKPOINT, *(f"networks/{CONFIGS[1]}{end}" for end in NATIVE)])
-def test_damages_that_the_sums_do_not_show_are_refused_by_name_or_a_prediction_ends(name, whole, tmp_path):
-    """Damages before the sums are made: other numbers are possible, as other weights are."""
-    backend = next((NATIVE[end] for end in reversed(NATIVE) if name.endswith(end)), "pytorch")
-    numbers = range(500) if backend in ("pytorch", "onnxruntime") else range(60)
-    counts = outcomes(str(whole), tmp_path, name, backend, numbers)
-    assert set(counts) <= {"refused", "equal", "others"}, counts
-    assert counts["refused"] > len(numbers) / 4
+@pytest.mark.parametrize("end", [DESCRIPTION, TABLE, CHECKPOINT, *NATIVE])
+def test_500_damages_that_the_sums_do_not_show_are_refused_by_name_or_a_prediction_ends(end, quantized, tmp_path):
+    check_damages_under_right_sums(quantized, tmp_path, end, range(500))
 
 
 def test_names_of_back_ends():

@@ -1,6 +1,7 @@
-"""A run that fails at a named place: failing_run.py PLACE RANK FILE, then the words of tools/run_net.py.
+"""A run that fails in a named way: failing_run.py PLACE RANK FILE, then the words of tools/run_net.py.
 
-FILE gets the process ids of the run's loader workers when it fails, in the process RANK alone.
+FILE gets the process ids of the run's loader workers when it fails, in the process RANK alone. "calibration" and
+"testing" are places themselves; another place fails there by "WAY@calibration" or "WAY@testing".
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -25,34 +27,46 @@ from mutualnet3d.runner import session
 from tests.small_disk import mount
 
 CAUSE = "made up: the first cause"
+SHARED_MEMORY = "/dev/shm"
 CALLS = 3  # that succeed before it fails
 
 
 def fail(place: str, file: str) -> None:
     workers = multiprocessing.active_children()
     Path(file).write_text(" ".join(str(worker.pid) for worker in workers))
-    if place in ("SIGINT", "SIGTERM"):
-        os.kill(os.getpid(), getattr(signal, place))
-    elif place == "worker":
+    way = place.partition("@")[0]
+    if way in ("SIGINT", "SIGTERM"):
+        os.kill(os.getpid(), getattr(signal, way))
+    elif way in ("worker", "stopped"):
         assert workers[0].pid is not None
-        os.kill(workers[0].pid, signal.SIGKILL)
-    elif place == "paused":
+        os.kill(workers[0].pid, signal.SIGKILL if way == "worker" else signal.SIGSTOP)
+    elif way == "shm":  # in a worker
+        mount(SHARED_MEMORY, 1 << 20)
+        fill(SHARED_MEMORY)
+        Path(file).write_text(str(os.getpid()))
+    elif way == "paused":
         os.kill(os.getpid(), signal.SIGSTOP)
-    elif place == "killed":
+    elif way == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif place == "disk":
+    elif way == "disk":
         fill(str(Path(file).parent / "output"))
-    elif place == "descriptors":
+    elif way == "descriptors":
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    elif place == "reader":
+    elif way in ("reader", "reader of errors"):
         read, write = os.pipe()
-        os.dup2(write, 1)
+        os.dup2(write, 1 if way == "reader" else 2)
         os.close(read)
-    elif place in ("log.txt", "log.jsonl"):
-        path = Path(file).parent / "output" / place
+        if way == "reader of errors":
+            os.kill(os.getpid(), signal.SIGTERM)
+    elif way == "away":
+        (Path(file).parent / "videos").rename(Path(file).parent / "gone")
+    elif way == "folder":
+        shutil.rmtree(Path(file).parent / "output")
+    elif way in ("log.txt", "log.jsonl"):
+        path = Path(file).parent / "output" / way
         path.unlink()
         path.symlink_to("/dev/full")
-        if place == "log.txt":
+        if way == "log.txt":
             for handler in logger.handlers:
                 if isinstance(handler, logging.FileHandler):
                     handler.setStream(path.open("a"))
@@ -80,6 +94,15 @@ def failing(call, place: str, file: str, calls: int = CALLS):
     return wrapped
 
 
+def failing_in_a_batch(call, place: str, file: str):
+    """Return `call`, calibration or evaluation, which fails at a batch, while its workers load the next ones."""
+
+    def wrapped(network, configs, batches, prepare, *args, **kwargs):
+        return call(network, configs, batches, failing(prepare, place, file, calls=1), *args, **kwargs)
+
+    return wrapped
+
+
 def fail_in_the_loader(place: str, file: str) -> None:
     VideoDataset.__getitem__ = failing(VideoDataset.__getitem__, place, file)
 
@@ -90,14 +113,16 @@ def main() -> int:
     if os.environ.get("RANK", "0") == rank:
         if place == "disk":
             mount(Path(file).parent / "output", 8 << 20)
-        if place == "calibration":
-            session.calibrate = failing(calibrate, place, file, calls=0)
-        elif place == "testing":
-            session.evaluate = failing(evaluate.evaluate, place, file, calls=0)
+        if place.endswith("calibration"):
+            session.calibrate = failing_in_a_batch(calibrate, place, file)
+        elif place.endswith("testing"):
+            session.evaluate = failing_in_a_batch(evaluate.evaluate, place, file)
         elif place == "hook":
             TrainLog.after_step = failing(TrainLog.after_step, place, file)
         elif place == "loader":  # in a worker, where there is one: see below
             fail_in_the_loader(place, file)
+        elif place == "shm":
+            pass  # in a worker
         else:
             TrainStep.__call__ = failing(TrainStep.__call__, place, file)
     else:
@@ -105,7 +130,7 @@ def main() -> int:
     return run_net(words)
 
 
-if __name__ == "__mp_main__" and sys.argv[1] == "loader":  # a worker, which begins with this module anew
+if __name__ == "__mp_main__" and sys.argv[1] in ("loader", "shm"):  # a worker, which begins with this module anew
     fail_in_the_loader(sys.argv[1], sys.argv[3])
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,15 +37,49 @@ PLACES = {
     "log.txt": (2, r"error: \[Errno 28\] No space left on device: '.*log\.txt'"),
     "log.jsonl": (2, r"error: \[Errno 28\] No space left on device: '.*log\.jsonl'"),
     "reader": (2, "error: nobody reads the log at standard output any more"),
+    "reader of errors": (75, "^$"),  # and SIGTERM: the status stays, though nobody is told
+    "folder": (2, r"error: \[Errno 2\] No such file or directory: '.*output/log\.jsonl'"),  # is removed
 }
-OF_THE_WRITER = {"disk", "descriptors", "log.txt", "log.jsonl", "reader"}  # of the process that writes
-QUICK = {("step", 2), ("SIGINT", 1), ("killed", 1), ("disk", 1)}
+WITH_WORKERS = {
+    # Raised where the clips are waited for, or by torch's handler of the signal, wherever the training was.
+    "worker": (1, "is killed by signal: Killed|check-videos` finds it"),
+    "stopped": (75, r"error: no clip came for \d+ s: worker pid \d+ is stopped"),
+    "shm": (1, r"/dev/shm, through which loader workers hand clips over, was full: .*Enlarge it"),
+}
+PHASES = {  # of a test, in which there is nothing to save
+    **WITH_WORKERS,
+    "SIGINT": (130, "stopped by SIGINT: stopped outside of training, where there is nothing to save"),
+    "SIGTERM": (75, "stopped by SIGTERM: stopped outside of training, where there is nothing to save"),
+    "killed": PLACES["killed"],
+}
+OF_THE_WRITER = {
+    "hook",
+    "disk",
+    "descriptors",
+    "log.txt",
+    "log.jsonl",
+    "reader",
+    "folder",
+}  # of the process that writes
+OF_NO_WORKER = ("hook", "SIGTERM", "log.txt", "reader", "reader of errors", "folder")  # with two processes
+QUICK = {("step", 2), ("SIGINT", 1), ("killed", 1), ("disk", 1), ("reader of errors", 0), ("folder", 0)}
 
 
-def start(place, tiny_overrides, folder, workers, num_processes=1):
+def start(place, tiny_overrides, folder, workers, num_processes=1, **others):
     """Start a run whose last process fails; return its scripts, and the file of the process ids of its workers."""
-    changes = {"DATA_LOADER__NUM_WORKERS": workers, "TRAIN__CHECKPOINT_STEPS": 1, "TRAIN__BATCH_SIZE": 4}
-    words = words_of(tiny_overrides(OUTPUT_DIR=str(folder / "output"), SOLVER__MAX_EPOCH=3, **changes))
+    changes = {
+        "DATA_LOADER__NUM_WORKERS": workers,
+        "TRAIN__CHECKPOINT_STEPS": 1,
+        "TRAIN__BATCH_SIZE": 4,
+        "SOLVER__MAX_EPOCH": 1 if "@" in place else 3,
+        # Batches enough that the workers are at some when it fails.
+        "BN__NUM_BATCHES_PRECISE": 12,
+        "TEST__BATCH_SIZE": 2,
+        "TEST__NUM_ENSEMBLE_VIEWS": 10,
+    }
+    if place.startswith("stopped"):
+        changes |= {"DATA__DECODE_TIMEOUT": 2.0, "DATA__DISK_TIMEOUT": 0.0}
+    words = words_of(tiny_overrides(OUTPUT_DIR=str(folder / "output"), **{**changes, **others}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -80,12 +115,17 @@ def seconds_to_end(scripts, file):
 
 
 def skip_without_disk(place):
-    if place == "disk" and why_none():
+    if place in ("disk", "shm") and why_none():
         pytest.skip(why_none())
 
 
 def last_line(errors):
     return (errors.strip().splitlines() or [""])[-1]
+
+
+def check_end(status, errors, expected, cause):
+    assert status == expected, errors[-2000:]
+    assert re.search(cause, last_line(errors)), errors[-2000:]
 
 
 def marked(folder):
@@ -126,26 +166,63 @@ def test_a_process_alone(place, workers, tiny_overrides, tmp_path):
     skip_without_disk(place)
     (script,), file = start(place, tiny_overrides, tmp_path, workers)
     assert seconds_to_end([script], file) < SECONDS
-    status, errors = script.finish()
-    expected, cause = PLACES[place]
-    assert status == expected, errors[-2000:]
-    assert re.search(cause, last_line(errors)), errors[-2000:]
+    check_end(*script.finish(), *PLACES[place])
     process_ids = check_nobody_is_left(file)
-    assert len(process_ids) == workers or place in ("loader", "calibration", "testing")
-    if place in ("SIGINT", "SIGTERM"):
+    assert len(process_ids) == workers or place == "loader"
+    if place in ("SIGINT", "SIGTERM", "reader of errors"):
         newest = max((tmp_path / "output" / "checkpoints").iterdir())
         assert load_checkpoint(str(newest))["step"] == 5  # the step in which all processes learn of it
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_worker_that_is_killed(workers, tiny_overrides, tmp_path):
-    (script,), file = start("worker", tiny_overrides, tmp_path, workers)
+@pytest.mark.parametrize("place", WITH_WORKERS)
+def test_a_worker_that_fails(place, workers, tiny_overrides, tmp_path):
+    skip_without_disk(place)
+    (script,), file = start(place, tiny_overrides, tmp_path, workers)
     assert seconds_to_end([script], file) < SECONDS
-    status, errors = script.finish()
-    assert status == 1
-    # Raised where the clips are waited for, or by torch's handler of the signal, wherever the training was.
-    assert re.search("is killed by signal: Killed|check-videos` finds it", errors.strip().splitlines()[-1])
+    check_end(*script.finish(), *WITH_WORKERS[place])
+    check_nobody_is_left(file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("way", "phase", "workers"),
+    [
+        (way, phase, workers)
+        for way in PHASES
+        if way not in ("shm", "killed")
+        for phase, workers in (("calibration", 1), ("testing", 2))
+    ],
+)
+def test_a_test_with_workers(way, phase, workers, tiny_overrides, tmp_path):
+    (script,), file = start(f"{way}@{phase}", tiny_overrides, tmp_path, workers)
+    assert seconds_to_end([script], file) < SECONDS
+    check_end(*script.finish(), *PHASES[way])
+    assert len(check_nobody_is_left(file)) == workers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("phase", "workers"), [("calibration", 0), ("testing", 0), ("testing", 1)])
+def test_the_disk_of_a_test_s_videos_that_is_away(phase, workers, tiny_data, tiny_overrides, tmp_path):
+    videos = tmp_path / "videos"
+    shutil.copytree(tiny_data, videos)
+    changes = {"DATA__PATH_PREFIX": str(videos), "DATA__DISK_TIMEOUT": 1.0}
+    (script,), file = start(f"away@{phase}", tiny_overrides, tmp_path, workers, **changes)
+    assert seconds_to_end([script], file) < SECONDS
+    check_end(*script.finish(), 75, r"error: data disk away for \d+ s: .*videos/")
+    check_nobody_is_left(file)
+    assert not (tmp_path / "output" / "bad_videos.csv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "phase"), [("SIGTERM", "calibration"), ("killed", "testing")])
+def test_a_test_of_two(way, phase, tiny_overrides, tmp_path):
+    scripts, file = start(f"{way}@{phase}", tiny_overrides, tmp_path, 1, num_processes=2)
+    assert seconds_to_end(scripts, file) < SECONDS
+    (peer, peer_errors), ended = [script.finish() for script in scripts]
+    check_end(*ended, *PHASES[way])
+    check_end(peer, peer_errors, 76, "error: rank 0 lost another process of the job")
     check_nobody_is_left(file)
 
 
@@ -172,9 +249,14 @@ def test_too_few_descriptors_from_the_start(tiny_overrides, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
-    "place", ["step", "loader", "calibration", "testing", "SIGINT", "killed", "disk", "log.jsonl", "descriptors"]
+    ("place", "workers"),
+    [
+        *((place, workers) for place in PLACES if place not in OF_NO_WORKER for workers in (0, 2)),
+        *((place, 0) for place in OF_NO_WORKER),
+        *((place, 1) for place in ("step", "SIGTERM", "worker")),
+        *((place, 2) for place in ("worker", "stopped", "shm")),
+    ],
 )
 def test_a_process_of_two(place, workers, tiny_overrides, tmp_path):
     """The peer of the process that fails loses it, status 76, or leaves with it after a signal, 75."""
@@ -183,10 +265,8 @@ def test_a_process_of_two(place, workers, tiny_overrides, tmp_path):
     assert seconds_to_end(scripts, file) < SECONDS
     ended = [script.finish() for script in scripts]
     (peer, peer_errors), (status, errors) = ended[::-1] if place in OF_THE_WRITER else ended
-    expected, cause = PLACES[place]
-    assert status == expected, errors[-2000:]
-    assert re.search(cause, last_line(errors)), errors[-2000:]
-    if place == "SIGINT":
+    check_end(status, errors, *{**PLACES, **WITH_WORKERS}[place])
+    if place in ("SIGINT", "SIGTERM", "reader of errors"):
         assert peer == 75
         assert "stopped by a signal to another process" in peer_errors.strip().splitlines()[-1]
     else:
@@ -196,7 +276,7 @@ def test_a_process_of_two(place, workers, tiny_overrides, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "workers"), [("step", 0), ("step", 2), ("killed", 2)])
+@pytest.mark.parametrize(("place", "workers"), [("step", 0), ("step", 2), ("killed", 2), ("worker", 1)])
 def test_a_process_of_torchrun(place, workers, tiny_overrides, tmp_path):
     changes = {"DATA_LOADER__NUM_WORKERS": workers, "TRAIN__CHECKPOINT_STEPS": 1, "SOLVER__MAX_EPOCH": 3}
     words = words_of(tiny_overrides(OUTPUT_DIR=str(tmp_path / "output"), **changes))
@@ -221,6 +301,8 @@ def test_a_process_of_torchrun(place, workers, tiny_overrides, tmp_path):
     if place == "step":
         assert text.index(f"KeyError: '{CAUSE}'") < text.index("Root Cause")
         assert re.search(r"Root Cause[\s\S]*rank +: 1 [\s\S]*exitcode +: 1 ", text), text[-3000:]
+    elif place == "worker":
+        assert re.search(WITH_WORKERS["worker"][1], text[: text.index("Root Cause")]), text[-3000:]
     else:
         assert re.search(r"rank +: 1 [\s\S]*exitcode +: -9 ", text), text[-3000:]
     while marked(tmp_path) and time.monotonic() - failed < SECONDS:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,22 @@ def test_a_test_says_which_videos_it_is_over(make_session, tiny_data, tmp_path):
     assert "val: the accuracy is over 4 of 6 listed videos: 1 are missing, 1 could not be decoded" in log
     rows = Path(session.cfg.OUTPUT_DIR, "bad_videos.csv").read_text()
     assert rows.count("val_4.mp4,") == rows.count("val_2.mp4,") == 1
+
+
+def test_videos_that_are_trained_on_and_tested_are_said_once(make_session, tiny_data, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    with open(data / "val.csv", "a") as file:
+        file.write("train_3.mp4 1\ntrain_5.mp4 1\n")
+    session = make_session(DATA__PATH_TO_DATA_DIR=str(data))
+    for name in ("test", "val", "train", "val"):
+        session.read_split(name)
+    log = Path(session.cfg.OUTPUT_DIR, "log.txt").read_text()
+    warning = (
+        "val: 2 of 8 videos are in the training list too, and the accuracy on them is no accuracy on new videos; the "
+        f"first: {data}/train_3.mp4, listed at {data}/val.csv:7 and {data}/train.csv:4"
+    )
+    assert log.count("are in the training list too") == log.count(warning) == 1
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be():

@@ -38,6 +38,13 @@ def start(tiny_data, tiny_overrides, tmp_path):
         script.finish(timeout=0.0)
 
 
+def wait_for(condition):
+    deadline = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def last_line(errors):
     return errors.strip().splitlines()[-1]
 
@@ -93,6 +100,29 @@ def test_a_disk_that_stays_away_ends_the_run_with_a_checkpoint(start, tmp_path, 
     done = len(records_of(tmp_path / "output"))
     newest = max((tmp_path / "output" / "checkpoints").iterdir(), key=lambda path: path.stat().st_mtime)
     assert load_checkpoint(str(newest))["step"] == newest_step(tmp_path / "output") == done
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_while_the_disk_is_away(start, tmp_path):
+    """Its list was good when it began: it waits, and then leaves as one that loses the disk in the middle."""
+    script, videos = start(DATA__DISK_TIMEOUT=4.0)
+    script.send_signal(signal.SIGTERM)
+    assert script.finish()[0] == 75
+    gone = videos.rename(videos.parent / "gone")
+    words = script.words
+    status, errors = Script(words, tmp_path).finish()
+    assert status == 75, errors[-2000:]
+    checkpoint = max((tmp_path / "output" / "checkpoints").iterdir())
+    cause = f"; enough were there when the training of {checkpoint} began: their disk is away"
+    assert last_line(errors).startswith("error: train: found 0 of ")
+    assert last_line(errors).endswith(cause)
+    assert not (tmp_path / "output" / "bad_videos.csv").exists()
+    before = len(records_of(tmp_path / "output"))
+    script = Script(words, tmp_path)
+    wait_for(lambda: "waiting for their disk" in script.printed.read_text())
+    gone.rename(videos)
+    wait_for_steps(tmp_path / "output", before + 2, script, script.errors)
+    script.send_signal(signal.SIGKILL)
 
 
 @pytest.mark.slow

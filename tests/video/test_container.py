@@ -264,3 +264,17 @@ def test_libav_may_use_no_protocol_but_files(numbered_video):
 def test_the_time_that_is_over_ends_the_opening(numbered_video):
     with pytest.raises(VideoDecodeError, match="not decoded within 0 s"):
         open_file(str(numbered_video), deadline=Deadline(str(numbered_video), 0.0))
+
+
+def test_the_clock_is_looked_at_for_every_large_packet(video_named, monkeypatch):
+    """A compressed packet is unfolded when it is read, which takes time."""
+    path, _ = video_named("intra.mp4")
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(container_module, "_LARGE_PACKET", 0)
+    with open_file(str(path), deadline=Deadline("a.mp4", 10.0)) as container:
+        packets = container.packets()
+        next(packets)
+        clock[0] = 11.0
+        with pytest.raises(VideoDecodeError, match="not decoded within 10 s"):
+            next(packets)

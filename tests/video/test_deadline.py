@@ -19,6 +19,9 @@ def test_the_time_begins_when_the_deadline_is_made(monkeypatch):
     clock[0] = 102.5
     deadline.check()
     assert deadline.remaining() == 0.0
+    with pytest.raises(VideoDecodeError, match=r"^a\.mp4: not decoded within 2\.5 s$"):
+        deadline.check(needed=0.5)
+    unlimited.check(needed=1e9)
     clock[0] = 102.6
     unlimited.check()
     with pytest.raises(VideoDecodeError, match=r"^a\.mp4: not decoded within 2\.5 s$"):

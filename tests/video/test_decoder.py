@@ -7,7 +7,10 @@ from pathlib import Path
 import av
 import pytest
 
+from mutualnet3d.video.container import open_file
+from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.decoder import Decoder
+from mutualnet3d.video.errors import VideoDecodeError
 from tests.video.encoded import NUM_FRAMES, assert_same_frames, read, refused, without_packet
 
 
@@ -64,3 +67,28 @@ def test_damage_elsewhere_costs_nothing(video_named, tmp_path):
 def test_no_packet_that_can_be_decoded_is_named(video_named, monkeypatch):
     monkeypatch.setattr(Decoder, "decode", lambda self, packet: [])
     refused(video_named("closed.mp4")[0], "the video has no frame that can be decoded")
+
+
+def test_a_packet_that_would_end_too_late_is_not_begun(video_named, monkeypatch):
+    """A packet of VP9 may have eight pictures, which take longer than the time that is left."""
+    path, _ = video_named("intra.mp4")
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with open_file(str(path)) as container:
+        decoder, packets = Decoder(container, Deadline("a.mp4", 10.0)), container.packets()
+        original, num_begun = container.codec.decode, 0
+
+        class Slow:
+            def flush_buffers(self):
+                pass
+
+            def decode(self, packet):
+                nonlocal num_begun
+                num_begun += 1
+                clock[0] += 4.0
+                return original(packet)
+
+        container.codec = Slow()
+        with pytest.raises(VideoDecodeError, match="not decoded within 10 s"):
+            list(decoder.all_frames(packets))
+    assert (num_begun, clock[0]) == (2, 8.0)

@@ -148,8 +148,31 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
         read(paths, [0])
 
 
+def test_a_picture_of_more_pixels_than_a_videos_may_have_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("L", (9000, 8000)).save(path)
+    with pytest.raises(VideoDecodeError, match=r"a\.png: .*it has 9000 x 8000 pixels; allowed: 67108864 in all"):
+        read([str(path)], [0])
+
+
+def test_a_fifo_for_a_picture_is_named(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(VideoDecodeError, match=r"a\.png: .*a picture must be a file; this is a FIFO"):
+        read([str(tmp_path / "a.png")], [0])
+
+
+def test_formats_that_run_programs_are_not_read(tmp_path):
+    """PIL hands EPS to Ghostscript, whatever the file is called."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    with pytest.raises(VideoDecodeError, match=r"a\.jpg: cannot be read: UnidentifiedImageError"):
+        read([str(path)], [0])
+
+
 def test_a_folder_for_a_picture_is_named(tmp_path):
-    with fails_with(str(tmp_path), "IsADirectoryError: "):
+    with pytest.raises(
+        VideoDecodeError, match=f"^{re.escape(str(tmp_path))}: a picture must be a file; this is a folder$"
+    ):
         read([str(tmp_path)], [0])
 
 

@@ -76,7 +76,9 @@ def test_h264_in_avi_without_b_frames_is_not_decoded_from_its_start(tmp_path, mo
 def test_mpeg4_is_read_by_its_own_headers(tmp_path, name, change, options, num_frames, monkeypatch):
     path = mpeg4_file(tmp_path, name, change, **options)
     result = compare_random_access(str(path), count=None)
-    assert (result.num_promised, result.num_frames, result.wrong) == (num_frames, num_frames, ())
+    assert (result.num_frames, result.wrong) == (num_frames, ())
+    # An AVI's header also counts the packets that repeat a frame.
+    assert result.num_promised == num_frames + (9 if (change, name) == (with_dropped, "video.avi") else 0)
     assert not facts_of(FileState.of(str(path))).from_start
     assert packets_for(path, 57, monkeypatch) <= MOST
 

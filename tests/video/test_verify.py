@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.verify import RandomAccess, compare_random_access
-from tests.conftest import SHARED
+from tests.conftest import SHARED, numbered_frames
 from tests.video.encoded import without_packet
 
 
@@ -16,6 +17,7 @@ def test_frames_of_a_good_file_are_the_same(video_named):
     path = str(video_named("open.mp4")[0])
     assert compare_random_access(path) == RandomAccess(60, 60, 0, 8, ())
     assert compare_random_access(path, count=None) == RandomAccess(60, 60, 0, 60, ())
+    assert compare_random_access(path, most_seconds=0.0) == RandomAccess(60, 60, 0, 1, ())
 
 
 def test_a_wrong_frame_is_seen(video_named, monkeypatch):
@@ -63,3 +65,19 @@ def test_each_frame_of_real_videos_is_the_same_alone_or_the_file_is_refused(path
         return
     assert result.wrong == ()
     assert result.num_compared == min(result.num_frames, 12 if large else 300)
+
+
+def test_repeated_frames_of_an_avi_are_not_promised(tmp_path):
+    """Where frames are shown for several of the file's periods, its header counts the periods."""
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number, picture in enumerate(numbered_frames(10)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = 5 * number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(tmp_path / "a.avi")) as container:
+        assert container.streams.video[0].frames == 46
+    result = compare_random_access(str(tmp_path / "a.avi"))
+    assert (result.num_promised, result.num_frames, result.wrong) == (10, 10, ())

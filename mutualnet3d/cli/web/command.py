@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.deploy.web_page import Demo
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     demo_of(args)
     _prevent_address_lookup()
-    print(f"the page: {_url(args.host, args.port)} (Ctrl-C ends it)", flush=True)
+    print(printable(f"the page: {_url(args.host, args.port)} (Ctrl-C ends it)"), flush=True)
     from mutualnet3d.cli.web.server import run_page
 
     run_page(PAGE, args.words, _streamlit_options(args))

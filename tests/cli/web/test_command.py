@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import os
+import signal
 import socket
+import subprocess
 import sys
+import time
 import types
 
 import pytest
 
 from mutualnet3d.cli.web.command import _prevent_address_lookup
+from tests.runner.runs import ROOT
+from tests.runner.test_failing_runs import MARK, SECONDS, marked
 
 TOOL = "tools/demo_web.py"
 
@@ -18,8 +25,9 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def test_names_bad_input(tested, tmp_path, run_tool):
+def test_names_bad_input_and_starts_nothing(tested, tmp_path, run_tool, monkeypatch):
     pytest.importorskip("streamlit", reason="the extra `web` is not installed")
+    monkeypatch.setattr("mutualnet3d.data.limited_reader._Server", None)
     none = tmp_path / "none"
 
     def error_of(*words):
@@ -68,3 +76,51 @@ def test_a_page_from_elsewhere_is_not_let_in_and_nobody_is_asked(monkeypatch):
     _prevent_address_lookup()
     assert not is_url_from_allowed_origins("http://example.com")
     assert asked == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_no_process_is_left(way, tested, tiny_data, tmp_path):
+    """And the page outlives the process that starts those that read videos."""
+    pytest.importorskip("streamlit", reason="the extra `web` is not installed")
+    port, printed = free_port(), tmp_path / "printed"
+    words = ["-m", "mutualnet3d", "web", "--checkpoint", tested[0], "--backend", "pytorch", "--port", port]
+    words += ["--clips", tiny_data / "val.csv"]
+    environment = {**os.environ, MARK: str(tmp_path), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with printed.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, words)], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for(lambda: process.poll() is not None or answers(port))
+        assert process.poll() is None, printed.read_text()
+        (server,) = [int(number) for number in marked(tmp_path) if int(number) != process.pid]
+        if way == "SIGINT":
+            os.kill(server, signal.SIGKILL)
+            wait_for(lambda: marked(tmp_path) == [str(process.pid)])
+            assert answers(port)
+        sent = time.monotonic()
+        process.send_signal(getattr(signal, way))
+        status = process.wait(SECONDS)
+        wait_for(lambda: marked(tmp_path) == [])
+        assert time.monotonic() - sent < SECONDS
+    finally:
+        process.kill()
+    assert status == {"SIGINT": 0, "SIGTERM": -signal.SIGTERM, "SIGKILL": -signal.SIGKILL}[way]
+    assert "Traceback" not in printed.read_text()
+
+
+def answers(port):
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
+        connection.request("GET", "/_stcore/health")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
