@@ -3,6 +3,9 @@ which they are decoded, and timestamps that say so are wrong."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import av
 
 _SLICES = (1, 2, 5)  # kinds of NAL units that begin with a slice's header
@@ -10,35 +13,46 @@ _BASELINE = 66  # the profile that has no B-pictures
 _MPEG2_PICTURE, _MPEG2_B = b"\0\0\1\0", 3
 
 
-def may_be_b_picture(codec: av.VideoCodecContext, packet: av.Packet) -> bool:
-    """Tell whether a packet has a B-picture; True where that is not known, of codecs that may have them."""
-    if codec.name == "h264":
-        return _is_h264_b(codec.extradata or b"", packet)
+def b_picture_check(codec: av.VideoCodecContext) -> Callable[[av.Packet], bool] | None:
+    """Return the function that tells whether a packet has a B-picture, or, of codecs that may have some and are not read
+    here, may have one; None: the video has none."""
     if codec.name in ("mpeg1video", "mpeg2video"):
-        data = bytes(packet)
-        place = data.find(_MPEG2_PICTURE)
-        return 0 <= place < len(data) - 5 and data[place + 5] >> 3 & 7 == _MPEG2_B
-    return codec.has_b_frames
+        return _is_mpeg2_b
+    if codec.name != "h264":
+        return (lambda packet: True) if codec.has_b_frames else None
+    extradata = codec.extradata or b""
+    if extradata[:1] != b"\1" or len(extradata) < 5:
+        return _is_h264_b
+    if extradata[1] == _BASELINE:
+        return None
+    return partial(_is_h264_b_with_lengths, (extradata[4] & 3) + 1)
 
 
-def _is_h264_b(extradata: bytes, packet: av.Packet) -> bool:
-    """Read the kind of a picture's first slice (ITU-T H.264, 7.3.3)."""
-    if extradata[:1] == b"\1" and len(extradata) > 4:  # units with their lengths before them
-        if extradata[1] == _BASELINE:
-            return False
-        view, length_bytes, place = memoryview(packet), (extradata[4] & 3) + 1, 0
-        while place + length_bytes + 1 < len(view):
-            start = place + length_bytes
-            if view[start] & 0x1F in _SLICES:
-                return _starts_b_slice(view[start + 1])
-            place = start + int.from_bytes(view[place:start])
-        return False
+def _is_mpeg2_b(packet: av.Packet) -> bool:
+    data = bytes(packet)
+    place = data.find(_MPEG2_PICTURE)
+    return 0 <= place < len(data) - 5 and data[place + 5] >> 3 & 7 == _MPEG2_B
+
+
+def _is_h264_b(packet: av.Packet) -> bool:
+    """Read the kind of a picture's first slice (ITU-T H.264, 7.3.3), units being told apart by start codes."""
     data = bytes(packet)
     place = data.find(b"\0\0\1")
     while 0 <= place < len(data) - 4:
         if data[place + 3] & 0x1F in _SLICES:
             return _starts_b_slice(data[place + 4])
         place = data.find(b"\0\0\1", place + 3)
+    return False
+
+
+def _is_h264_b_with_lengths(length_bytes: int, packet: av.Packet) -> bool:
+    """Read the same where units have their lengths before them."""
+    view, place = memoryview(packet), 0
+    while place + length_bytes + 1 < len(view):
+        start = place + length_bytes
+        if view[start] & 0x1F in _SLICES:
+            return _starts_b_slice(view[start + 1])
+        place = start + int.from_bytes(view[place:start])
     return False
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import av
 
-from mutualnet3d.video.b_pictures import may_be_b_picture
+from mutualnet3d.video.b_pictures import b_picture_check
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.packet_index import PacketIndex
@@ -67,6 +67,7 @@ class Mp4Index:
             self._container.seek(self.timestamps[0])
             if is_of_old_x264(codec, next(self._container.packets())):
                 return None
+        is_b = b_picture_check(codec)
         reader: Iterator[av.Packet] = iter(())
         end = -1
         for group in groups:
@@ -86,7 +87,7 @@ class Mp4Index:
             if read[0].has_sidedata("new_extradata") or (not start and is_of_old_x264(codec, read[0])):
                 return None
             # B-pictures among times that only ascend: those are not the times of being shown.
-            if shown == self.timestamps[start:stop] and any(may_be_b_picture(codec, packet) for packet in read):
+            if is_b is not None and shown == self.timestamps[start:stop] and any(map(is_b, read)):
                 return None
             pts[start:stop], packets[start:stop] = shown, read
         index = PacketIndex(pts, self._keyframes)
