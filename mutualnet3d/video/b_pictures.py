@@ -14,8 +14,8 @@ _MPEG2_PICTURE, _MPEG2_B = b"\0\0\1\0", 3
 
 
 def b_picture_check(codec: av.VideoCodecContext) -> Callable[[av.Packet], bool] | None:
-    """Return the function that tells whether a packet has a B-picture, or, of codecs that may have some and are not read
-    here, may have one; None: the video has none."""
+    """Return the function that tells whether a packet has a B-picture; of codecs that are not read here, but may have
+    some, whether it may have one. None: the video has none."""
     if codec.name in ("mpeg1video", "mpeg2video"):
         return _is_mpeg2_b
     if codec.name != "h264":
