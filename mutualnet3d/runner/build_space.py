@@ -45,7 +45,8 @@ def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:
             configs += [both.check(config) for config in _configs_of_the_paper(cfg)]
         elif entry == "pareto":
             table = QueryTable.load(cfg.TEST.QUERY_TABLE or os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
-            configs += [both.check(row.config) for cost in COSTS for row in table.pareto(cost)]
+            # The fronts of its own views, which are to be tested again.
+            configs += [both.check(row.config) for cost in COSTS for row in table.select().pareto(cost)]
         else:
             configs.append(both.check(SubnetConfig.parse(entry)))
     if not configs:

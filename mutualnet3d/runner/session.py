@@ -161,9 +161,10 @@ class Session:
         split: Split,
         num_views: int,
         keep_scores: bool = False,
+        middle_view: int | None = None,
     ) -> Evaluation:
         """Return the accuracy of `configs` over the videos of `split` that the processes could decode, with a warning
-        if these are not all."""
+        if these are not all; see `engine.evaluate`."""
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:
             result = evaluate(
@@ -178,6 +179,7 @@ class Session:
                 num_classes=self.cfg.MODEL.NUM_CLASSES,
                 failed_videos=loader.failed,
                 ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
+                middle_view=middle_view,
                 keep_scores=keep_scores,
                 batch_context=model.shared_fast_features,
             )

@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
 from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
-from mutualnet3d.data.build_split import Split, read_class_names
+from mutualnet3d.data.build_split import Split, is_ssv2, read_class_names
 from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
@@ -116,7 +116,18 @@ def _evaluate(session: Session, configs: Sequence[SubnetConfig], split: Split, k
     num_views = session.cfg.TEST.NUM_ENSEMBLE_VIEWS * session.cfg.TEST.NUM_SPATIAL_CROPS
     loader = build_test_loader(session.cfg, split, session.shapes(configs), session.shard)
     with session.sharing_the_cores():
-        return session.evaluate(session.model, configs, loader, split, num_views, keep_scores)
+        middle = middle_view(session.cfg)
+        return session.evaluate(session.model, configs, loader, split, num_views, keep_scores, middle)
+
+
+def middle_view(cfg: CfgNode) -> int | None:
+    """Return the number of the view of a test that a test of one view would have; None: it has another one.
+
+    The middle one of an even number of spans lies where a single one does; three crops are of another scale than one.
+    """
+    num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
+    is_same = num_spans % 2 == 0 and num_crops == 1 and not is_ssv2(cfg, "test")
+    return num_spans // 2 if is_same else None
 
 
 def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None:
@@ -172,7 +183,18 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
     rows: list[Row] = []
     for config, accuracy in result.accuracies.items():
         operations, params = costs(model, config)
-        rows += _rows(config, operations / 1e9, params, latencies.milliseconds[config], accuracy, views)
+        full_row = Row(
+            config,
+            operations / 1e9,
+            params,
+            latencies.milliseconds[config],
+            accuracy.top1,
+            accuracy.top5,
+            PyTorch.name,
+            views,
+            settled=config not in latencies.unsettled,
+        )
+        rows += [full_row, *row_of_single_views(full_row, accuracy)]
     context = {
         "model": cfg.MODEL.ARCH,
         "num_videos": len(result.video_V),
@@ -184,6 +206,7 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
         "checkpoint": checkpoint,
         "backend": PyTorch.name,
         "views": str(views),
+        **({} if views.count == 1 else {"single_views": "mean" if middle_view(cfg) is None else "middle"}),
         "backends": {
             PyTorch.name: {
                 "device": device_name(session.device),
@@ -197,11 +220,8 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
     return QueryTable(tuple(rows), context)
 
 
-def _rows(
-    config: SubnetConfig, gflops: float, params: int, milliseconds: float, accuracy: Accuracy, views: Views
-) -> list[Row]:
-    """Return the rows of a sub-network: of all views of a video, and of single ones, where there are several."""
-    row = Row(config, gflops, params, milliseconds, accuracy.top1, accuracy.top5, PyTorch.name, views)
-    if views.count == 1:
-        return [row]
-    return [row, replace(row, views=Views(), top1=accuracy.clip_top1, top5=accuracy.clip_top5)]
+def row_of_single_views(row: Row, accuracy: Accuracy) -> list[Row]:
+    """Return the row of single views beside one of several views of a video; nothing where `row` is of one view."""
+    if row.views.count == 1:
+        return []
+    return [replace(row, views=Views(), top1=accuracy.clip_top1, top5=accuracy.clip_top5)]
