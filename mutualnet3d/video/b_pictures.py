@@ -10,6 +10,7 @@ import av
 
 _SLICES = (1, 2, 5)  # kinds of NAL units that begin with a slice's header
 _BASELINE = 66  # the profile that has no B-pictures
+_MOST_UNITS = 256  # before a picture; no encoder writes so many
 _MPEG2_PICTURE, _MPEG2_B = b"\0\0\1\0", 3
 
 
@@ -38,7 +39,9 @@ def _is_h264_b(packet: av.Packet) -> bool:
     """Read the kind of a picture's first slice (ITU-T H.264, 7.3.3), units being told apart by start codes."""
     data = bytes(packet)
     place = data.find(b"\0\0\1")
-    while 0 <= place < len(data) - 4:
+    for _ in range(_MOST_UNITS):
+        if not 0 <= place < len(data) - 4:
+            break
         if data[place + 3] & 0x1F in _SLICES:
             return _starts_b_slice(data[place + 4])
         place = data.find(b"\0\0\1", place + 3)
@@ -48,8 +51,10 @@ def _is_h264_b(packet: av.Packet) -> bool:
 def _is_h264_b_with_lengths(length_bytes: int, packet: av.Packet) -> bool:
     """Read the same where units have their lengths before them."""
     view, place = memoryview(packet), 0
-    while place + length_bytes + 1 < len(view):
+    for _ in range(_MOST_UNITS):
         start = place + length_bytes
+        if start + 1 >= len(view):
+            break
         if view[start] & 0x1F in _SLICES:
             return _starts_b_slice(view[start + 1])
         place = start + int.from_bytes(view[place:start])

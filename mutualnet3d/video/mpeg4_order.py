@@ -18,6 +18,7 @@ _LAYERS = range(0x20, 0x30)
 _PICTURE_CODE = _PREFIX + bytes([_PICTURE])
 _INTRA, _BIDIRECTIONAL = 0, 2
 _SIMPLE, _ADVANCED_SIMPLE = 1, 17
+_MOST_STARTS = 256  # before a picture; no encoder writes so many
 _EXTENDED_ASPECT = 15
 _RECTANGULAR = 0
 
@@ -253,12 +254,18 @@ class _Bits:
 
 
 def _start_codes(data: bytes) -> list[int]:
-    """Return the places of all start codes before the first picture's, and of that."""
+    """Return the places of all start codes before the first picture's, and of that.
+
+    Raises:
+        NotUnderstood: there are too many.
+    """
     places = []
     place = data.find(_PREFIX)
     while 0 <= place < len(data) - 3:
         places.append(place)
         if data[place + 3] == _PICTURE:
             break
+        if len(places) == _MOST_STARTS:
+            raise NotUnderstood("too many headers before a picture")
         place = data.find(_PREFIX, place + 3)
     return places

@@ -26,7 +26,7 @@ def test_b_pictures_are_those_of_the_decoder(video_named, name):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\0\0\0\1", b"\0\0\0\2\x41", b"\0\0\0\2\x41\0", bytes(40), b"\0\0\xff\xff\x06\1"]
+    "data", [b"", b"\0\0\0\1", b"\0\0\0\2\x41", b"\0\0\0\2\x41\0", bytes(40), bytes(40_000), b"\0\0\xff\xff\x06\1"]
 )
 def test_a_broken_packet_has_none(video_named, data):
     with av.open(str(video_named("closed.mp4")[0])) as container:

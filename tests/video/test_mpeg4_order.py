@@ -78,6 +78,7 @@ def test_packets_of_two_pictures_are_taken_apart():
         ([I0[:5]], "a header ends early"),
         ([b"\0\0\1\xb6" + bits("00 0 0 00000 1 1") + bytes(9)], "the time is written otherwise"),
         ([layer()], "headers without a picture"),
+        ([b"\0\0\1\xb5" * 300 + I0], "too many headers before a picture"),
         ([layer("", kind=17) + I0, P3, B1], "B-pictures in a stream that does not announce them"),
     ],
 )
