@@ -10,7 +10,7 @@ from mutualnet3d.video.b_pictures import b_picture_check
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.hidden_frames import shown_frames_counter
 from mutualnet3d.video.mpeg4_order import DisplayOrder, Mpeg4Order, NotUnderstood
-from mutualnet3d.video.parameter_sets import is_of_old_x264
+from mutualnet3d.video.parameter_sets import ParameterSets, is_of_old_x264
 
 # libav's names of codecs whose frames are shown in the order of the file.
 _IN_FILE_ORDER = frozenset(
@@ -36,6 +36,7 @@ class PacketClaims:
     def __init__(self, container: VideoContainer):
         self._container, codec = container, container.codec
         self._count_shown = shown_frames_counter(codec.name)
+        self._sets = ParameterSets(codec) if codec.name in ("h264", "hevc") else None
         self._is_jpeg = codec.name == "mjpeg"
         self._mpeg4 = self._new_mpeg4_order() if codec.name == "mpeg4" else None
         self._has_new_headers = container.format in (MP4, "flv")
@@ -57,6 +58,10 @@ class PacketClaims:
         self._num_packets += len(packets)
         if self._container.format == "avi":
             self._keyframes += [start + place for place, packet in enumerate(packets) if packet.is_keyframe]
+        if self._sets is not None:
+            for packet in packets:
+                if packet.is_keyframe:
+                    self._sets.add(packet)
         if self._is_jpeg and self.are_believed:
             self.are_believed = all(map(is_whole_jpeg, packets))
         if self._count_shown is not None:
@@ -105,6 +110,7 @@ class PacketClaims:
     def order(self) -> DisplayOrder | None:
         """Return the order that the packets state, or that their codec has; None: only timestamps tell one."""
         self.are_believed &= self._is_b is None or not self._has_b
+        self.are_believed &= self._sets is None or self._sets.are_known
         if self._mpeg4 is not None:
             try:
                 return self._mpeg4.finish()
@@ -127,7 +133,8 @@ class PacketClaims:
 
 def _like(packet: av.Packet, data: bytes) -> av.Packet:
     """Return a packet of the same times with other data."""
-    copy = av.Packet(data)
+    copy = av.Packet(len(data))  # of bytes it would lack the zeros at its end that decoders read
+    copy.update(data)
     copy.dts, copy.pts, copy.time_base, copy.is_keyframe = packet.dts, packet.pts, packet.time_base, packet.is_keyframe
     return copy
 

@@ -45,6 +45,23 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
         compare_random_access(str(path))
 
 
+@pytest.mark.parametrize("name", ["closed.mp4", "baseline.mp4", "mpeg2.ts", "mpeg4.avi"])
+def test_frames_of_a_damaged_file_are_those_of_its_decoding_from_the_start(video_named, tmp_path, name):
+    """Errors are concealed by what was decoded before."""
+    source = video_named(name)[0]
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    for packet in (packets[12], packets[30]):
+        middle = packet.pos + packet.size // 2
+        data[middle : packet.pos + packet.size] = bytes(packet.pos + packet.size - middle)
+    path = tmp_path / name
+    path.write_bytes(data)
+    result = compare_random_access(str(path), count=None)
+    assert result.num_damaged > 0
+    assert result.wrong == ()
+
+
 def shared_files() -> list[Path]:
     """Return the files with faults and the diverse ones; one of none where they are missing."""
     folders = [SHARED / "videos" / name for name in ("faults", "diverse")]
