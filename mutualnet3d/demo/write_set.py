@@ -168,6 +168,8 @@ def _write_clips(
 ) -> None:
     write, num_workers = partial(_write_clip_of_set, plan, folder), min(num_workers, len(jobs))
     with ExitStack() as stack:
+        for split in _SPLITS:  # after the processes have ended: one that was killed had no time to do so itself
+            stack.callback(remove_abandoned, str(folder / split))
         reasons: Iterable[tuple[int, str | LostItem]] = enumerate(map(write, jobs))
         if num_workers > 1:
             in_processes = map_in_processes(write, jobs, workers=num_workers, timeout=math.inf)

@@ -61,7 +61,8 @@ def fail(place: str, file: str) -> None:
     elif way == "away":
         (Path(file).parent / "videos").rename(Path(file).parent / "gone")
     elif way == "folder":
-        shutil.rmtree(Path(file).parent / "output")
+        while (Path(file).parent / "output").exists():  # a thread may be writing a checkpoint in it
+            shutil.rmtree(Path(file).parent / "output", ignore_errors=True)
     elif way in ("log.txt", "log.jsonl"):
         path = Path(file).parent / "output" / way
         path.unlink()

@@ -38,7 +38,8 @@ PLACES = {
     "log.jsonl": (2, r"error: \[Errno 28\] No space left on device: '.*log\.jsonl'"),
     "reader": (2, "error: nobody reads the log at standard output any more"),
     "reader of errors": (75, "^$"),  # and SIGTERM: the status stays, though nobody is told
-    "folder": (2, r"error: \[Errno 2\] No such file or directory: '.*output/log\.jsonl'"),  # is removed
+    # Is removed; whichever of its files is written next names it.
+    "folder": (2, r"error: \[Errno 2\] No such file or directory: '.*output/(log\.jsonl|\.?checkpoint.*)'"),
 }
 WITH_WORKERS = {
     # Raised where the clips are waited for, or by torch's handler of the signal, wherever the training was.

@@ -178,9 +178,9 @@ def test_parts_clipping_averages_and_scaled_rates_train_and_test(tiny_overrides)
     events = EventAccumulator(os.path.join(cfg.OUTPUT_DIR, "tensorboard"))
     events.Reload()
     tags = set(events.Tags()["scalars"])
-    assert {f"train/losses/{place}" for place in ("full", "narrowest", "random_1", "random_2")} <= tags
+    assert {"train/cross_entropy/full", "train/kl/narrowest", "train/kl/random"} <= tags
     losses = [record["losses"]["w1.0-s32-t4"] for record in records_of(cfg.OUTPUT_DIR)]
-    assert [event.value for event in events.Scalars("train/losses/full")] == pytest.approx(losses, rel=1e-6)
+    assert [event.value for event in events.Scalars("train/cross_entropy/full")] == pytest.approx(losses, rel=1e-6)
     assert [event.step for event in events.Scalars("train/lr")] == list(range(1, 9))
 
 

@@ -119,7 +119,7 @@ def test_a_run_that_goes_on_while_the_disk_is_away(start, tmp_path):
     assert not (tmp_path / "output" / "bad_videos.csv").exists()
     before = len(records_of(tmp_path / "output"))
     script = Script(words, tmp_path)
-    wait_for(lambda: "waiting for their disk" in script.printed.read_text())
+    wait_for(lambda: script.printed.exists() and "waiting for their disk" in script.printed.read_text())
     gone.rename(videos)
     wait_for_steps(tmp_path / "output", before + 2, script, script.errors)
     script.send_signal(signal.SIGKILL)

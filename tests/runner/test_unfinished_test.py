@@ -144,7 +144,9 @@ def test_two_processes_go_on_with_their_parts(tiny_data, tmp_path):
         finally:
             process.kill()
     names = {path.name for path in (tmp_path / "halves" / "unfinished_test").rglob("*.pyth")}
-    assert names == {"statistics.pyth", "scores_0_of_2.pyth", "scores_1_of_2.pyth"}
+    assert "statistics.pyth" in names
+    # A process that has not done its first batch by then has nothing to save.
+    assert names & {"scores_0_of_2.pyth", "scores_1_of_2.pyth"} == names - {"statistics.pyth"} != set()
     run_script(words_of(words), tmp_path, num_processes=2)
     assert re.search(r"an unfinished test had done [1-9]\d* batches; [1-9]", log.read_text())
     scores, expected = (np.load(tmp_path / name / "scores.npz") for name in ("halves", "whole"))
