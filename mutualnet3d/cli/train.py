@@ -161,6 +161,8 @@ def _run(cfg: CfgNode, launch: Launch) -> int:
     from mutualnet3d.distributed import is_lost_peer
     from mutualnet3d.runner import configs_to_test, test, train
 
+    if not cfg.TRAIN.ENABLE and not cfg.TEST.ENABLE:
+        raise ValueError("TRAIN.ENABLE and TEST.ENABLE are both False: there is nothing to do; set one of them True")
     if cfg.TEST.ENABLE:
         configs_to_test(cfg)  # a mistake in TEST.SUBNETS is reported now, and not after a training of days
     try:

@@ -8,20 +8,37 @@ from typing import Any
 
 import yaml
 
+# Value of a key that a config does not have.
+NOT_THERE = "not there"
+
 
 def hash_of(dump: str) -> str:
     """Return 8 hexadecimal digits that stand for a config, given as YAML."""
     return hashlib.sha256(dump.encode("utf-8")).hexdigest()[:8]
 
 
+def hash_without(dump: str, ignored: Sequence[str]) -> str:
+    """Return 8 hexadecimal digits that stand for the values of a config, given as YAML, without keys that begin like
+    one of `ignored`."""
+    values = [f"{key}: {value!r}" for key, value in sorted(_flat(yaml.safe_load(dump)))]
+    return hash_of("\n".join(value for value in values if not value.startswith(tuple(ignored))))
+
+
+def changed_values(then: str, now: str) -> dict[str, tuple[Any, Any]]:
+    """Return the values of the keys that two configs, given as YAML, have with different values: key -> old and new,
+    "not there" for a key that one of them lacks."""
+    before, after = dict(_flat(yaml.safe_load(then))), dict(_flat(yaml.safe_load(now)))
+    values = {key: (before.get(key, NOT_THERE), after.get(key, NOT_THERE)) for key in sorted({*before, *after})}
+    return {key: (old, new) for key, (old, new) in values.items() if old != new}
+
+
 def changed_keys(then: str, now: str, ignored: Sequence[str] = ()) -> list[str]:
     """Return the differences between two configs, given as YAML, as `KEY: old -> new`; without keys that begin like one
     of `ignored`."""
-    before, after = dict(_flat(yaml.safe_load(then))), dict(_flat(yaml.safe_load(now)))
     return [
-        f"{key}: {before.get(key, 'not there')!r} -> {after.get(key, 'not there')!r}"
-        for key in sorted({*before, *after})
-        if before.get(key, "not there") != after.get(key, "not there") and not key.startswith(tuple(ignored))
+        f"{key}: {old!r} -> {new!r}"
+        for key, (old, new) in changed_values(then, now).items()
+        if not key.startswith(tuple(ignored))
     ]
 
 

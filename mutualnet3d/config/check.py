@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
-_DATASETS = ("kinetics", "ptvkinetics", "ssv2")
+from mutualnet3d.config.defaults import default_cfg
+from mutualnet3d.config.key_rules import RULES
+
+_DEFAULTS = default_cfg()
 
 
 def check_cfg(cfg: CfgNode) -> None:
-    """Check the values of a config.
+    """Check the keys and values of a config, whichever way they were set.
 
     Raises:
-        ValueError: no run can have a value; it names the key, the value and what is allowed.
+        ValueError: no run can have a value, or a key is missing or unknown; it names the key, the value and what is
+            allowed.
     """
-    _check_numbers(cfg)
-    for key, allowed in (
-        ("SOLVER.OPTIMIZING_METHOD", ("sgd",)),
-        ("SOLVER.LR_POLICY", ("cosine", "steps_with_relative_lrs")),
-        ("RESNET.DEPTH", (50, 101, 152)),
-        ("TEST.NUM_SPATIAL_CROPS", (1, 3)),
-        ("TEST.STATISTICS", ("calibrate", "interpolate")),
-        ("DATA.ENSEMBLE_METHOD", ("sum", "logits", "max")),
-        ("TRAIN.DATASET", _DATASETS),
-        ("TRAIN.MIXED_PRECISION_TYPE", ("fp16", "bf16")),
-        ("MUTUAL.TEACHER", ("full", "ema")),
-        ("BN.NORM_TYPE", ("batchnorm", "sync_batchnorm")),
-        ("TEST.DATASET", _DATASETS),
-    ):
-        _require(cfg, key, _get(cfg, key) in allowed, " or ".join(map(repr, allowed)))
-    _require(cfg, "MODEL.DROPOUT_RATE", 0 <= cfg.MODEL.DROPOUT_RATE < 1, "in [0, 1)")
-    _require(cfg, "DATA.MEAN", len(cfg.DATA.MEAN) == 3, "3 values, one per channel")
-    _require(cfg, "DATA.STD", len(cfg.DATA.STD) == 3 and min(cfg.DATA.STD) > 0, "3 values above 0, one per channel")
+    _check_keys(cfg)
+    for key, rule in RULES.items():
+        check_type(key, _get(cfg, key), _get(_DEFAULTS, key))
+        problem = rule.range_problem(_get(cfg, key))
+        if problem:
+            raise ValueError(f"{key} is {_get(cfg, key)!r:.200}; {problem}")
     _require(
         cfg,
         "SOLVER.WARMUP_EPOCHS",
@@ -61,12 +52,21 @@ def check_cfg(cfg: CfgNode) -> None:
         not (cfg.TRAIN.SUBNET and cfg.MUTUAL.ENABLE),
         "'' with MUTUAL.ENABLE, which trains all sub-networks together",
     )
+    _check_subnet(cfg)
     _require(
         cfg,
         "TEST.SAVE_RESULTS_PATH",
         not cfg.TEST.SAVE_RESULTS_PATH or cfg.TEST.SAVE_RESULTS_PATH.endswith(".npz"),
         "'' or the name of a NumPy file (.npz)",
     )
+    _require(
+        cfg,
+        "SOLVER.NESTEROV",
+        not cfg.SOLVER.NESTEROV or (cfg.SOLVER.MOMENTUM > 0 and cfg.SOLVER.DAMPENING == 0),
+        "False unless SOLVER.MOMENTUM is above 0 and SOLVER.DAMPENING is 0; they are "
+        f"{cfg.SOLVER.MOMENTUM:g} and {cfg.SOLVER.DAMPENING:g}",
+    )
+    _check_tested_checkpoint(cfg)
     _check_averages(cfg)
     _check_steps(cfg)
     _check_space(cfg)
@@ -81,100 +81,72 @@ def check_cfg(cfg: CfgNode) -> None:
 
 
 def check_type(key: str, value: Any, default: Any) -> None:
-    """Refuse a value that is not of its default's type, or a number that is not finite or beyond 64 bits.
+    """Refuse a value of another type than the key's, or with elements of another type; a number that is not finite or
+    beyond 64 bits.
 
     Raises:
         ValueError: it names the key, the value and what is allowed.
     """
-    if value is None:
-        if key not in _MAY_BE_NONE:
-            raise ValueError(f"{key} is None; it must be a value of the type of its default, {default!r}")
-        return
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"{key} is {value!r:.60}; it must be a text without NUL bytes")
-    numbers = [value] if not isinstance(value, list | tuple) else list(_leaves(value))
-    for number in numbers:
-        if isinstance(number, float) and not math.isfinite(number):
-            raise ValueError(f"{key} is {value!r:.60}; its numbers must be finite")
-        if isinstance(number, int) and abs(number) >= 2**63:
-            raise ValueError(f"{key} has a number of more than 63 bits; it must be less")
-        if isinstance(value, list) and key != "TEST.SUBNETS":
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                raise ValueError(f"{key} is {value!r:.60}; it must be a list of numbers")
-            if isinstance(number, float) and key in _WHOLE:
-                raise ValueError(f"{key} is {value!r:.60}; it must be a list of whole numbers")
-    if key == "TEST.SUBNETS" and not all(isinstance(text, str) for text in numbers):
-        raise ValueError(f"{key} is {value!r:.60}; it must be a list of texts")
-    if isinstance(value, list) and key != "RESNET.NUM_BLOCK_TEMP_KERNEL" and len(numbers) != len(value):
-        raise ValueError(f"{key} is {value!r:.60}; it must be a list without lists in it")
+    problem = RULES[key].type_problem(value, default)
+    if problem:
+        raise ValueError(f"{key} is {_shortened(value)}; {problem}")
 
 
-_MAY_BE_NONE = ("SOLVER.CLIP_GRAD_L2NORM", "SOLVER.CLIP_GRAD_VAL")
-_WHOLE = ("MUTUAL.SIZES", "MUTUAL.FRAMES", "TEST.SIZES", "DATA.TRAIN_JITTER_SCALES", "RESNET.NUM_BLOCK_TEMP_KERNEL")
+def _shortened(value: Any) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python does not write integers of more than 4,300 digits
+        return "an endless number"
 
 
-def _leaves(values: Any) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, list | tuple):
-            yield from _leaves(value)
+def _check_keys(cfg: CfgNode) -> None:
+    """Refuse a config that Python has given other keys than the defaults'."""
+    keys = set(_keys(cfg))
+    for key in sorted(keys ^ RULES.keys()):
+        if key in keys:
+            raise ValueError(f"unknown key {key}; the keys are those of mutualnet3d/config/defaults.py")
+        raise ValueError(f"the config has no key {key}; make it by load_cfg, which gives every key its default")
+
+
+def _keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _keys(value, f"{prefix}{name}.")
         else:
-            yield value
+            yield f"{prefix}{name}"
 
 
-def _check_numbers(cfg: CfgNode) -> None:
-    """Check counts, and numbers that must not be negative."""
-    for key in (
-        "MODEL.NUM_CLASSES",
-        "DATA.NUM_FRAMES",
-        "DATA.SAMPLING_RATE",
-        "DATA.TRAIN_CROP_SIZE",
-        "DATA.TEST_CROP_SIZE",
-        "TRAIN.BATCH_SIZE",
-        "TRAIN.ACCUMULATION_STEPS",
-        "TRAIN.CHECKPOINT_PERIOD",
-        "TRAIN.CHECKPOINTS_KEPT",
-        "SOLVER.MAX_EPOCH",
-        "BN.NUM_BATCHES_PRECISE",
-        "BN.BATCH_SIZE_PRECISE",
-        "TEST.BATCH_SIZE",
-        "TEST.NUM_ENSEMBLE_VIEWS",
-        "TEST.LATENCY_RUNS",
-        "LOG_PERIOD",
-        "RESNET.WIDTH_PER_GROUP",
-        "SLOWFAST.ALPHA",
-        "SLOWFAST.BETA_INV",
-        "SLOWFAST.FUSION_CONV_CHANNEL_RATIO",
-        "SLOWFAST.FUSION_KERNEL_SZ",
-    ):
-        _require(cfg, key, _get(cfg, key) >= 1, "at least 1")
-    for key in (
-        "DATA.SKIP_ROWS",
-        "DATA.DECODE_TIMEOUT",
-        "DATA.DISK_TIMEOUT",
-        "DATA_LOADER.NUM_WORKERS",
-        "TEST.NUM_VIDEOS",
-        "TEST.MAX_INTERPOLATION_LOSS",
-        "TRAIN.EVAL_PERIOD",
-        "TRAIN.CHECKPOINT_STEPS",
-        "TRAIN.CHECKPOINT_SECONDS",
-        "SOLVER.LR_BATCH_SIZE",
-        "BN.NUM_SYNC_DEVICES",
-        "PROFILE_STEPS",
-        "SOLVER.WARMUP_EPOCHS",
-        "SOLVER.WEIGHT_DECAY",
-        "RNG_SEED",
-    ):
-        _require(cfg, key, _get(cfg, key) >= 0, "at least 0")
-    for key in ("SOLVER.CLIP_GRAD_L2NORM", "SOLVER.CLIP_GRAD_VAL"):
-        _require(cfg, key, (_get(cfg, key) or 0) >= 0, "at least 0, or PySlowFast's None, which means 0")
-    for key in ("DATA.TARGET_FPS", "SOLVER.BASE_LR"):
-        _require(cfg, key, _get(cfg, key) > 0, "above 0")
+def _check_subnet(cfg: CfgNode) -> None:
+    if cfg.TRAIN.SUBNET:
+        from mutualnet3d.shapes import SubnetConfig  # torch comes with it: most configs are read without
+
+        try:
+            SubnetConfig.parse(cfg.TRAIN.SUBNET)
+        except ValueError as error:
+            raise ValueError(f"TRAIN.SUBNET: {error}") from error
+
+
+def _check_tested_checkpoint(cfg: CfgNode) -> None:
+    if cfg.TEST.CHECKPOINT == "last":
+        return
+    _require(
+        cfg,
+        "TEST.CHECKPOINT",
+        not cfg.TEST.CHECKPOINT_FILE_PATH,
+        "'last' with TEST.CHECKPOINT_FILE_PATH, which is a file",
+    )
+    _require(
+        cfg,
+        "TEST.CHECKPOINT",
+        not (cfg.TRAIN.ENABLE and cfg.TEST.ENABLE) or 0 < cfg.TRAIN.EVAL_PERIOD <= cfg.SOLVER.MAX_EPOCH,
+        "'last' unless the training validates: TRAIN.EVAL_PERIOD, which is "
+        f"{cfg.TRAIN.EVAL_PERIOD}, must be from 1 to SOLVER.MAX_EPOCH",
+    )
 
 
 def _check_averages(cfg: CfgNode) -> None:
     """Check the averaged weights, and the settings that need them."""
     decay = cfg.SOLVER.EMA_DECAY
-    _require(cfg, "SOLVER.EMA_DECAY", 0 <= decay < 1, "in [0, 1)")
     _require(
         cfg, "MUTUAL.TEACHER", cfg.MUTUAL.TEACHER == "full" or decay > 0, "'full' unless SOLVER.EMA_DECAY is above 0"
     )
@@ -187,8 +159,19 @@ def _check_averages(cfg: CfgNode) -> None:
 
 
 def _check_clips(cfg: CfgNode) -> None:
-    """Check the part of a video that clips show; AUG and MIXUP are checked by the classes that they configure."""
-    _require(cfg, "DATA.MAX_BAD_FRACTION", 0 <= cfg.DATA.MAX_BAD_FRACTION <= 1, "in [0, 1]")
+    """Check the part of a video that clips show, and the augmentation; `data.augment` checks AUG.AA_TYPE."""
+    _require(
+        cfg,
+        "DATA.MEAN",
+        not cfg.AUG.ENABLE or all(0 <= value <= 1 for value in cfg.DATA.MEAN),
+        "3 fractions of full brightness with AUG.ENABLE, which fills boxes and corners with them",
+    )
+    _require(
+        cfg,
+        "MIXUP.ALPHA",
+        not cfg.MIXUP.ENABLE or max(cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA) > 0,
+        "above 0 with MIXUP.ENABLE and MIXUP.CUTMIX_ALPHA 0: one of them mixes",
+    )
     if cfg.TRAIN.DATASET == "ssv2":
         _require(
             cfg,
@@ -262,13 +245,6 @@ def _check_space(cfg: CfgNode) -> None:
         "MUTUAL.TEST_WIDTHS",
         all(widths[0] <= width <= 1 for width in cfg.MUTUAL.TEST_WIDTHS),
         f"widths of MUTUAL.WIDTH_RANGE, {widths}",
-    )
-    per_stage = cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
-    _require(
-        cfg,
-        "RESNET.NUM_BLOCK_TEMP_KERNEL",
-        len(per_stage) == 4 and all(isinstance(blocks, list | tuple) and len(blocks) in (1, 2) for blocks in per_stage),
-        "a list of one number of blocks (SlowFast: or two) for each of 4 stages",
     )
 
 

@@ -79,6 +79,9 @@ _C.DATA.PATH_PREFIX = ""
 _C.DATA.PATH_LABEL_SEPARATOR = " "
 # Names of the classes (JSON or text), for lists whose labels are names. "": they are numbers.
 _C.DATA.LABEL_FILE = ""
+# Train a classifier with more outputs (MODEL.NUM_CLASSES) than the training list has labels, and the file of class
+# names has names: to keep the head of some weights, for instance. False: that is an error.
+_C.DATA.ALLOW_UNUSED_CLASSES = False
 # Lines to leave out at the start of a list.
 _C.DATA.SKIP_ROWS = 0
 # Training stops when more than this fraction of the listed videos is missing or cannot be decoded.
@@ -267,7 +270,9 @@ _C.TEST.MEASURE_INTERPOLATION = False
 _C.TEST.MAX_INTERPOLATION_LOSS = 0.5
 # File of all scores of all videos, in OUTPUT_DIR (.npz, for numpy.load). "": none.
 _C.TEST.SAVE_RESULTS_PATH = "scores.npz"
-# Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": the newest checkpoint of OUTPUT_DIR.
+# Checkpoint of OUTPUT_DIR to test: last; or best, by the validations (TRAIN.EVAL_PERIOD), checkpoints/best.pyth.
+_C.TEST.CHECKPOINT = "last"
+# Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": those of TEST.CHECKPOINT.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Test (and validate) the averaged weights of SOLVER.EMA_DECAY instead of the last step's.
 _C.TEST.USE_EMA = False

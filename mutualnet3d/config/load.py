@@ -136,6 +136,8 @@ def _merge(
         full_key = f"{prefix}{key}"
         if full_key == BASE_KEY:
             continue
+        if value == {} and _has_key(cfg, full_key) and not isinstance(_value_of(cfg, full_key), CfgNode):
+            raise ValueError(f"{source}: {full_key} is {{}}; it must be a value, not a section")
         if isinstance(value, dict) and (_has_key(cfg, full_key) or pyslowfast.is_section(full_key)):
             without_effect += _merge(cfg, value, source, f"{full_key}.", unknown)
         elif not _has_key(cfg, full_key) and pyslowfast.accept(full_key, value, source):

@@ -205,6 +205,7 @@ class TestBatchSampler:
         batch_size: clips per batch.
         shapes: shapes of every clip.
         shard: rank of this process, number of processes; it has every `world_size`-th video, from the `rank`-th on.
+        start_batch: number of batches to leave out at the start: a test that was stopped has done them.
 
     Attributes:
         videos: numbers of the process's videos.
@@ -213,18 +214,24 @@ class TestBatchSampler:
     __test__ = False  # not a test case, whatever its name starts with
 
     def __init__(
-        self, num_videos: int, num_views: int, batch_size: int, shapes: Sequence[ClipShape], shard: Shard | None = None
+        self,
+        num_videos: int,
+        num_views: int,
+        batch_size: int,
+        shapes: Sequence[ClipShape],
+        shard: Shard | None = None,
+        start_batch: int = 0,
     ):
         shard = shard or Shard()
         self.videos = range(shard.rank, num_videos, shard.world_size)
         self.num_clips, self.num_views = len(self.videos) * num_views, num_views
-        self.batch_size, self.shapes = batch_size, tuple(shapes)
+        self.batch_size, self.shapes, self.start_batch = batch_size, tuple(shapes), start_batch
 
     def __len__(self) -> int:
-        return -(-self.num_clips // self.batch_size)
+        return max(-(-self.num_clips // self.batch_size) - self.start_batch, 0)
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
-        for start in range(0, self.num_clips, self.batch_size):
+        for start in range(self.start_batch * self.batch_size, self.num_clips, self.batch_size):
             clips = range(start, min(start + self.batch_size, self.num_clips))
             yield [
                 ClipRequest(self.videos[clip // self.num_views], self.shapes, view=clip % self.num_views)

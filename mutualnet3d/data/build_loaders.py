@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.data.augment import Augment
+from mutualnet3d.data.augment import Augment, RandAugmentPolicy
 from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, TestBatchSampler, TrainBatchSampler
 from mutualnet3d.data.build_split import Split, is_ssv2, steps_per_epoch
 from mutualnet3d.data.clip_order import ClipOrder
@@ -123,13 +123,24 @@ def build_val_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], 
     return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report, split.bad.report_damaged)
 
 
-def build_test_loader(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard) -> TestLoader:
-    """Build the loader of testing: `TEST.NUM_ENSEMBLE_VIEWS` spans x `TEST.NUM_SPATIAL_CROPS` crops of each video."""
+def build_test_loader(
+    cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...], shard: Shard, start_batch: int = 0
+) -> TestLoader:
+    """Build the loader of testing: `TEST.NUM_ENSEMBLE_VIEWS` spans x `TEST.NUM_SPATIAL_CROPS` crops of each video.
+
+    Args:
+        cfg: config of the run.
+        split: the test list.
+        shapes: shapes of every clip.
+        shard: rank of this process, number of processes.
+        start_batch: number of batches that are done.
+    """
     num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
     num_views, preprocessing = num_spans * num_crops, build_preprocessing(cfg)
     frame_sampler, crop_sampler = preprocessing.frame_sampler(num_spans), preprocessing.crop_sampler(num_crops)
     dataset = _dataset(cfg, split, frame_sampler, crop_sampler, num_crops=num_crops)
-    batch_sampler = TestBatchSampler(len(split.videos), num_views, _test_batch_size(cfg, shard), shapes, shard)
+    batch_size = _test_batch_size(cfg, shard)
+    batch_sampler = TestBatchSampler(len(split.videos), num_views, batch_size, shapes, shard, start_batch)
     return TestLoader(dataset, batch_sampler, _workers(cfg), split.bad.report, split.bad.report_damaged)
 
 
@@ -202,6 +213,10 @@ def _train_dataset(cfg: CfgNode, split: Split, crop_scale: float = 1.0) -> Video
 def _augment(cfg: CfgNode) -> Augment:
     if not cfg.AUG.ENABLE:
         return Augment(grayscale_probability=cfg.DATA.COLOR_RND_GRAYSCALE)
+    try:
+        RandAugmentPolicy.parse(cfg.AUG.AA_TYPE or "rand")
+    except ValueError as error:
+        raise ValueError(f"AUG.AA_TYPE: {error}") from error
     return Augment(
         color_jitter=cfg.AUG.COLOR_JITTER,
         rand_augment=cfg.AUG.AA_TYPE,

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -33,12 +33,14 @@ class Split:
         videos: the videos that exist.
         bad: account of the missing and the bad ones.
         num_in_list: length of the whole list; `TEST.NUM_VIDEOS` may take some of it, which `bad` counts.
+        num_videos_K: number of listed videos of each class, up to the largest label.
     """
 
     name: str
     videos: Sequence[Video]
     bad: BadVideos
     num_in_list: int
+    num_videos_K: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @cached_property
     def digest(self) -> str:
@@ -91,6 +93,7 @@ def read_split(
         chosen = np.random.default_rng(cfg.RNG_SEED).permutation(num_in_list)[: cfg.TEST.NUM_VIDEOS]
         videos = videos.take(np.sort(chosen))
         logger.info("test: %d of the list's %d videos (TEST.NUM_VIDEOS)", len(videos), num_in_list)
+    num_videos_K = np.bincount(videos.label_N)
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
     if checkpoint is None:
         max_missing = math.inf if max_fraction is None else max_fraction * len(videos)
@@ -104,7 +107,7 @@ def read_split(
             f"{name}: {result}; enough were there when the training of {checkpoint} began: their disk is away"
         )
     bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction, result.num_left)
-    return Split(name, result.existing, bad, num_in_list)
+    return Split(name, result.existing, bad, num_in_list, num_videos_K)
 
 
 def warn_of_shared_videos(train: Split, tested: Split) -> None:
@@ -147,16 +150,56 @@ def read_class_names(cfg: CfgNode) -> list[str]:
     Raises:
         FileNotFoundError, ValueError: see `read_label_names`.
     """
-    path = cfg.DATA.LABEL_FILE
-    if not path and is_ssv2(cfg, "test"):
+    path = _label_file(cfg, "test")
+    ids = read_label_names(path) if path else {}
+    names = {number: name for name, number in ids.items()}
+    return [names.get(number, str(number)) for number in range(cfg.MODEL.NUM_CLASSES)]
+
+
+def _label_file(cfg: CfgNode, split: str) -> str:
+    """Return the file of class names of a split; "" for none."""
+    path: str = cfg.DATA.LABEL_FILE
+    if not path and is_ssv2(cfg, split):
         path = label_file_of(cfg.DATA.PATH_TO_DATA_DIR)
     for name in ("classes.json", "labels.json"):  # the names that the tools for demo data and lists write
         beside = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, name)
         if not path and g_pathmgr.isfile(beside):
             path = beside
-    ids = read_label_names(path) if path else {}
-    names = {number: name for name, number in ids.items()}
-    return [names.get(number, str(number)) for number in range(cfg.MODEL.NUM_CLASSES)]
+    return path
+
+
+def check_classes(cfg: CfgNode, split: Split) -> None:
+    """Refuse a classifier with more outputs than the training data have classes.
+
+    A test needs no such check: its weights bring their number of classes, and its list may have some of them only.
+
+    Args:
+        cfg: config of the run.
+        split: the training list.
+
+    Raises:
+        ValueError: MODEL.NUM_CLASSES is larger than the labels, and the names of classes, go, and
+            DATA.ALLOW_UNUSED_CLASSES is False.
+    """
+    num_outputs, num_labels = cfg.MODEL.NUM_CLASSES, len(split.num_videos_K)
+    file = _label_file(cfg, split.name)
+    num_names = len(read_label_names(file)) if file else 0
+    num_classes = max(num_labels, num_names)
+    if num_outputs > num_classes and not cfg.DATA.ALLOW_UNUSED_CLASSES:
+        names = f" and {file} names {num_names}" if file else ""
+        raise ValueError(
+            f"MODEL.NUM_CLASSES is {num_outputs}, but the list of {split.name} in {cfg.DATA.PATH_TO_DATA_DIR} has "
+            f"labels up to {num_labels - 1}{names}: set MODEL.NUM_CLASSES {num_classes}, or "
+            "DATA.ALLOW_UNUSED_CLASSES True for "
+            "a classifier with outputs that have no videos"
+        )
+
+
+def warn_of_empty_classes(cfg: CfgNode, split: Split) -> None:
+    """Log a warning if a split has no video of some classes."""
+    num_used = int(np.count_nonzero(split.num_videos_K))
+    if num_used < cfg.MODEL.NUM_CLASSES:
+        logger.warning("%s: the list has videos of %d of %d classes", split.name, num_used, cfg.MODEL.NUM_CLASSES)
 
 
 def is_ssv2(cfg: CfgNode, split: str) -> bool:

@@ -146,6 +146,7 @@ class TestLoader:
 
     Attributes:
         failed: numbers of the videos of which a clip could not be read, up to the current batch.
+        num_done: number of batches up to the current one, those before the sampler's first and empty ones too.
     """
 
     __test__ = False  # not a test case, whatever its name starts with
@@ -161,13 +162,20 @@ class TestLoader:
         self.dataset, self.batch_sampler, self.workers = dataset, batch_sampler, workers
         self.report_bad, self.report_damaged = report_bad, report_damaged
         self.failed: set[int] = set()
+        self.num_done = self._start_batch
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
+    @property
+    def _start_batch(self) -> int:
+        return self.batch_sampler.start_batch if isinstance(self.batch_sampler, TestBatchSampler) else 0
+
     def __iter__(self) -> Iterator[ClipBatch]:
         self.failed.clear()
-        num_good = 0
+        self.num_done, num_good = self._start_batch, 0
+        if not len(self):
+            return
         for loaded in self.workers.load(self.dataset, self.batch_sampler):
             refuse_outage(loaded)
             for index in loaded.damaged:
@@ -177,5 +185,6 @@ class TestLoader:
                 self.report_bad(failure)
             num_good += len(loaded.requests)
             _refuse_bad_start(num_good, len(self.failed), loaded)
+            self.num_done += 1
             if loaded.batch is not None:
                 yield loaded.batch

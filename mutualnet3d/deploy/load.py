@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from iopath.common.file_io import g_pathmgr
 
@@ -27,8 +28,25 @@ def load_model_file(path: str) -> ModelFile:
     """
     content = read_torch_file(path, "a model file")
     if format_of(content, path) == CHECKPOINT:
+        _refuse_training(content, path)
         return upgrade_model_file(content, path)
     return model_file_of(content, path)
+
+
+def _refuse_training(content: Mapping[str, Any], path: str) -> None:
+    """Refuse the checkpoint of a training, which no test has calibrated.
+
+    Raises:
+        ValueError: it is one; the message has the command that makes a model file of it.
+    """
+    if "optimizer_state" not in content or "statistics" in content:
+        return
+    output_dir = os.path.dirname(os.path.dirname(path)) or "."
+    raise ValueError(
+        f"{path}: a checkpoint of a training, whose sub-networks have no batch-norm statistics and no accuracies yet; "
+        f"this makes a calibrated.pyth of it: mutualnet3d test --cfg {output_dir}/config.yaml "
+        f"TEST.CHECKPOINT_FILE_PATH {path} OUTPUT_DIR {output_dir}/{os.path.splitext(os.path.basename(path))[0]}"
+    )
 
 
 def build_network_of(model_file: ModelFile, path: str) -> SlimmableNet:

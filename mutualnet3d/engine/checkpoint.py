@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.files.torch_file import CHECKPOINT, format_of, read_torch_file, write_torch_file
+from mutualnet3d.files.torch_file import CHECKPOINT, OtherNetwork, format_of, read_torch_file, write_torch_file
 
 
 def save_checkpoint(path: str, content: Mapping[str, Any]) -> None:
@@ -41,7 +41,8 @@ def check_model_state(model: torch.nn.Module, state: Any, path: str) -> None:
         path: file of the weights, for the error.
 
     Raises:
-        ValueError: the weights are another model's; it names the file and the differences.
+        OtherNetwork: the weights are another model's; it names the file and the differences.
+        ValueError: they are no tensors, or not finite.
     """
     check_tensors(state, "model_state", path)
     own = model.state_dict()
@@ -61,7 +62,7 @@ def check_model_state(model: torch.nn.Module, state: Any, path: str) -> None:
     ]
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ValueError(f"{path}: the checkpoint is of another model: {'; '.join(problems[:3])}{more}")
+        raise OtherNetwork(path, f": {'; '.join(problems[:3])}{more}")
 
 
 def check_tensors(state: Any, name: str, path: str) -> None:

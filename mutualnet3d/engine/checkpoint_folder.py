@@ -43,6 +43,11 @@ class CheckpointFolder:
         """Return the path of the checkpoint with the highest step, or None."""
         return next(iter(self.newest_first()), None)
 
+    def best(self) -> str | None:
+        """Return the path of the best validated checkpoint, or None."""
+        path = os.path.join(self.folder, self.BEST)
+        return path if os.path.isfile(path) else None
+
     def newest_usable(self, load: Callable[[str], Loaded]) -> Loaded | None:
         """Return `load(path)` of the newest checkpoint that `load` does not refuse by a `ValueError` or miss, with a
         warning for each newer one; None if there are no checkpoints.

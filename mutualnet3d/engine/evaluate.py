@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from mutualnet3d import distributed
+from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.engine.train_step import Prepare
-from mutualnet3d.results.view_scores import Accuracy, ViewScores, accuracy
+from mutualnet3d.results.view_scores import Accuracy, accuracy
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 from mutualnet3d.slimmable_model import SlimmableModel
 
@@ -71,6 +72,8 @@ def evaluate(
     ensemble: str = "sum",
     keep_scores: bool = False,
     batch_context: Callable[[], AbstractContextManager[object]] = nullcontext,
+    state: EvaluationState | None = None,
+    after_batch: Callable[[EvaluationState], object] = lambda state: None,
 ) -> Evaluation:
     """Test `configs` in one pass: every clip is loaded once, in the shapes that they need, and run by all of them.
 
@@ -91,13 +94,14 @@ def evaluate(
         ensemble: way of putting a video's views together: see `ViewScores`.
         keep_scores: True to have the scores in the result, on this process.
         batch_context: context of the forward passes of one batch, such as SlowFast's `shared_fast_features`.
+        state: results of the batches before `batches`, which go on in it; None: there are none.
+        after_batch: called with the results so far after each batch.
 
     Raises:
         ValueError: a video that came with more or fewer views; or no video is left.
     """
-    scores_of = {config: ViewScores(videos, num_classes, ensemble) for config in configs}
-    label_V = torch.zeros(num_videos, dtype=torch.int64)
-    views_V = torch.zeros(num_videos, dtype=torch.int64)
+    state = state or EvaluationState(configs, videos, num_videos, num_classes, ensemble)
+    scores_of, label_V, views_V = state.scores_of, state.label_V, state.views_V
     for batch in batches:
         label_V[batch.video_B] = batch.label_B
         views_V.index_add_(0, batch.video_B, torch.ones_like(batch.video_B))
@@ -106,8 +110,9 @@ def evaluate(
             for config, scores in scores_of.items():
                 logits_BK = forward(config, prepare(on_device, config)).cpu()
                 scores.add(batch.video_B, logits_BK, batch.label_B)
+        after_batch(state)
     failed_V = torch.zeros(num_videos, dtype=torch.int64)
-    failed_V[sorted(failed_videos)] = 1
+    failed_V[sorted(state.failed_videos.union(failed_videos))] = 1
     # A video is one process's; the others add zeros, which changes no bit.
     for tensor in (label_V, views_V, failed_V):
         distributed.sum_over_ranks(tensor)

@@ -22,7 +22,7 @@ class LearningRate(Hook):
         lr_at: learning rate by the fractional epoch.
     """
 
-    name = "learning rate"
+    name = "setting the learning rate"
 
     def __init__(self, optimizer: torch.optim.Optimizer, lr_at: Callable[[float], float], steps_per_epoch: int):
         self.optimizer, self.lr_at, self.steps_per_epoch = optimizer, lr_at, steps_per_epoch
@@ -87,7 +87,7 @@ class Checkpointing(Hook):
         is_best: function of the number of steps done that returns True if the weights are the best validated ones.
     """
 
-    name = "checkpoints"
+    name = "writing checkpoints"
 
     def __init__(
         self,

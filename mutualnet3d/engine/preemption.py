@@ -103,7 +103,7 @@ class PreemptionHook(Hook):
         Interrupted: after the step before which a process raised the flag, when the checkpoint is on disk.
     """
 
-    name = "preemption"
+    name = "leaving after a signal"
 
     def __init__(self, signals: Signals, flags: SharedFlags, finish_checkpoint: Callable[[], object]):
         self.signals, self.flags, self.finish_checkpoint = signals, flags, finish_checkpoint

@@ -26,7 +26,7 @@ class Profile(Hook):
     The wait for the loader is part of it, hooks are not.
     """
 
-    name = "profile"
+    name = "profiling"
 
     def __init__(self, num_steps: int, folder: str):
         self.num_steps, self.folder = num_steps, folder

@@ -23,7 +23,7 @@ class SharedFlags(Hook):
     exchanges nothing.
     """
 
-    name = "flags"
+    name = "waiting for other processes"
 
     def __init__(self) -> None:
         self._conditions: dict[str, Callable[[], bool]] = {}

@@ -6,14 +6,14 @@ from typing import Any
 
 from mutualnet3d.files.atomic import disk_errors_named
 
-# The networks of a step by their place; random widths would make a curve of each point.
-_PLACES = ("full", "narrowest")
+# Numbers of training by sub-network: random widths would make a curve of each point. Those by place have them too.
+_BY_SUBNET = ("losses", "top1")
 
 
 class TensorBoardRecords:
     """Writer of the numbers of records to a folder that TensorBoard reads.
 
-    Losses and accuracies of training are by the network's place in its step: full, narrowest, random_1, random_2.
+    Losses and accuracies of training are by the network's place in its step: full, narrowest, random.
 
     Args:
         folder: folder of the event files.
@@ -47,9 +47,8 @@ class TensorBoardRecords:
         if step is None or record["kind"] not in ("train", "validation"):
             return
         for name, value in record.items():
-            if isinstance(value, dict):
-                for place, (key, number) in enumerate(value.items()):
-                    curve = _place(place) if record["kind"] == "train" else key
+            if isinstance(value, dict) and not (record["kind"] == "train" and name in _BY_SUBNET):
+                for curve, number in value.items():
                     self._add(f"{record['kind']}/{name}/{curve}", number, step)
             elif name not in ("kind", "step") and isinstance(value, int | float):
                 self._add(f"{record['kind']}/{name}", value, step)
@@ -57,7 +56,3 @@ class TensorBoardRecords:
 
     def _add(self, tag: str, value: float, step: int) -> None:
         self.writer.add_scalar(tag, value, step)
-
-
-def _place(place: int) -> str:
-    return _PLACES[place] if place < len(_PLACES) else f"random_{place - len(_PLACES) + 1}"

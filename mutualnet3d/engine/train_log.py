@@ -9,18 +9,21 @@ from collections.abc import Mapping
 import torch
 from tqdm import tqdm
 
+from mutualnet3d.engine.period_means import PeriodMeans
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.log import Records, duration, logger
 
 
 class TrainLog(Hook):
-    """Writes a record every `period` steps and, without a terminal, a line of text; on a terminal a progress bar.
+    """Writes a record after the first step and every `period` steps and, without a terminal, a line of text; on a
+    terminal a progress bar.
 
-    The record: step (steps done), epoch, lr; of the last step by sub-network: losses, top1 (percent); since the last
-    record, without the time of the hooks: clips_per_second of the whole job, data_seconds and compute_seconds, the mean
-    seconds per step of the wait for data and of computing; eta_seconds; memory_gib, the largest amount that this
-    process had of the GPU's memory, on a CPU of the machine's; gpu_percent, where there is a GPU and nvidia-ml-py is
-    installed.
+    The record: step (steps done), epoch, lr; means over the steps since the last record (mean_of, their number):
+    losses and top1 (percent) by sub-network; cross_entropy, kl and accuracy (percent) by its place in a step: full,
+    narrowest, random; and, without the time of the hooks: clips_per_second of the whole job, data_seconds and
+    compute_seconds, the mean seconds per step of the wait for data and of computing; eta_seconds; memory_gib, the
+    largest amount that this process had of the GPU's memory, on a CPU of the machine's; gpu_percent, where there is a
+    GPU and nvidia-ml-py is installed.
 
     Args:
         optimizer: optimizer whose learning rate is written.
@@ -30,7 +33,7 @@ class TrainLog(Hook):
         device: device of the network.
     """
 
-    name = "log"
+    name = "writing the log"
 
     def __init__(
         self,
@@ -54,14 +57,15 @@ class TrainLog(Hook):
             self.bar = tqdm(total=loop.num_steps, initial=loop.start_step, desc="training", unit="step")
 
     def after_step(self, loop: TrainLoop) -> None:
-        self.steps += 1
+        assert loop.metrics is not None, "a step has run"
+        self.means.add(loop.metrics)
         self.clips += loop.num_clips * self.num_processes
         self.data_seconds += loop.data_seconds
         self.compute_seconds += loop.compute_seconds
         if self.bar is not None:
             self.bar.update()
         done = loop.step + 1
-        if done % self.period == 0 or done == loop.num_steps:
+        if done % self.period == 0 or done in (loop.start_step + 1, loop.num_steps):
             self._report(loop, done)
 
     def after_train(self, loop: TrainLoop) -> None:
@@ -70,33 +74,32 @@ class TrainLog(Hook):
         logger.info("%s", account_of_time(self.total_data, self.total_compute, loop.hook_seconds))
 
     def _report(self, loop: TrainLoop, done: int) -> None:
-        assert loop.metrics is not None, "a step has run"
-        losses = loop.metrics.losses
-        seconds = self.data_seconds + self.compute_seconds
+        seconds, num_steps = self.data_seconds + self.compute_seconds, self.means.num_steps
         record = {
             "kind": "train",
             "step": done,
             "epoch": round(done / self.steps_per_epoch, 4),
             "lr": self.optimizer.param_groups[0]["lr"],
-            "losses": losses,
-            "top1": {key: 100.0 * fraction for key, fraction in loop.metrics.top1.items()},
+            "mean_of": num_steps,
+            "losses": self.means.losses,
+            "top1": self.means.top1,
+            **self.means.by_place,
             "clips_per_second": self.clips / seconds,
-            "data_seconds": self.data_seconds / self.steps,
-            "compute_seconds": self.compute_seconds / self.steps,
-            "eta_seconds": seconds / self.steps * (loop.num_steps - done),
+            "data_seconds": self.data_seconds / num_steps,
+            "compute_seconds": self.compute_seconds / num_steps,
+            "eta_seconds": seconds / num_steps * (loop.num_steps - done),
             **self._memory_and_gpu(),
         }
         self.records.write(record)
-        text = ", ".join(f"{_short(key)} {loss:.3f}" for key, loss in losses.items())
         if self.bar is not None:
-            self.bar.set_postfix_str(text)
+            self.bar.set_postfix_str(self.means.text())
         else:
             logger.info(
-                "step %d/%d, epoch %.2f: loss %s | lr %.4f, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
+                "step %d/%d, epoch %.2f: %s | lr %.4f, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
                 done,
                 loop.num_steps,
                 record["epoch"],
-                text,
+                self.means.text(),
                 record["lr"],
                 record["clips_per_second"],
                 1e3 * record["data_seconds"],
@@ -108,7 +111,8 @@ class TrainLog(Hook):
         self._start_window()
 
     def _start_window(self) -> None:
-        self.steps = self.clips = 0
+        self.means = PeriodMeans()
+        self.clips = 0
         self.data_seconds = self.compute_seconds = 0.0
 
     def _memory_and_gpu(self) -> dict[str, float]:
@@ -133,9 +137,3 @@ def account_of_time(data_seconds: float, compute_seconds: float, hook_seconds: M
     fractions = sorted(((seconds / total, name) for name, seconds in parts.items()), reverse=True)
     text = ", ".join(f"{name} {100 * fraction:.0f} %" for fraction, name in fractions if fraction >= 0.005)
     return f"the training took {duration(total)}: {text}"
-
-
-def _short(key: str) -> str:
-    """Return a sub-network's key with its width to two digits, for people; the records have all digits."""
-    width, rest = key.split("-", 1)
-    return f"w{float(width[1:]):.2f}-{rest}"

@@ -13,10 +13,10 @@ class Hook:
     """Something that happens beside the loop; it reads the loop's attributes.
 
     Attributes:
-        name: name for people, in the log's account of time.
+        name: work that the hook does, for people, in the log's account of time.
     """
 
-    name = "hook"
+    name = "other work"
 
     def before_train(self, loop: TrainLoop) -> None: ...
 

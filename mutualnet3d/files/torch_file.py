@@ -19,7 +19,25 @@ from mutualnet3d.files.torch_values import check_values
 # The formats of this project, and the version of each that this release writes. A checkpoint is a training's (in the
 # first releases a tested model's too), a model a trained network that describes itself.
 CHECKPOINT, MODEL = "mutualnet3d.checkpoint", "mutualnet3d.model"
-VERSIONS = {CHECKPOINT: 1, MODEL: 1}
+UNFINISHED_TEST = "mutualnet3d.unfinished_test"
+VERSIONS = {CHECKPOINT: 1, MODEL: 1, UNFINISHED_TEST: 1}
+
+
+class OtherNetwork(ValueError):
+    """Weights of a file that do not fit the network that they are for.
+
+    Args:
+        path: the file.
+        differences: text about the names and shapes that differ.
+        kinds: text about the kinds of the two networks, if they are of different kinds.
+
+    Attributes:
+        path, differences: see above.
+    """
+
+    def __init__(self, path: str, differences: str, kinds: str = ""):
+        super().__init__(f"{path}: the checkpoint is of another model{kinds}{differences}")
+        self.path, self.differences = path, differences.lstrip(".: ")
 
 
 def write_torch_file(path: str, file_format: str, content: Mapping[str, Any]) -> None:

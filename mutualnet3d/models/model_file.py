@@ -154,7 +154,7 @@ class ModelFile:
         try:
             model.load_state_dict(self.network.weights)
         except RuntimeError as error:
-            cause = " ".join(str(error).split())  # torch's own text, of many lines
+            cause = f"{' '.join(str(error).split()):.300}"  # torch's own text, of many lines and all names
             raise ValueError(f"the weights are not those of the network that is described: {cause}") from error
         _check_weights(self.network.weights)
         model.statistics.load_state_dict(self.network.statistics)

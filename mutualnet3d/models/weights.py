@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pytorchvideo.models.head import ResNetBasicHead
 
-from mutualnet3d.files.torch_file import format_of, read_torch_file
+from mutualnet3d.files.torch_file import OtherNetwork, format_of, read_torch_file
 from mutualnet3d.models.model_file import trained_network
 from mutualnet3d.models.pyslowfast_weights import fold_shortcut_norms, has_pyslowfast_names, rename_pyslowfast
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -21,7 +21,7 @@ logger = logging.getLogger("mutualnet3d")
 State = Mapping[str, torch.Tensor]
 
 # Names that an error lists of each kind; the rest is counted.
-_LISTED = 20
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _check_fit(state: State, model: SlimmableNet, path: str, left_out: set[str])
     if problems:
         families = _family(in_file), _family(in_model)
         difference = f", {families[0]} and not {families[1]}" if families[0] != families[1] else ""
-        raise ValueError(f"{path}: the checkpoint is of another model{difference}. " + "; ".join(problems))
+        raise OtherNetwork(path, ". " + "; ".join(problems), difference)
 
 
 def _family(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -7,7 +7,8 @@ optimizer.step()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,8 @@ from mutualnet3d.slimmable_model import SlimmableForward
 
 @dataclass(frozen=True)
 class StepResult:
-    """Losses and hits of a step's networks, by their keys, the full network's first.
+    """Losses and hits of a step's networks, by their keys, the full network's first; a sub-network that was drawn again
+    has its number behind its key.
 
     Args:
         losses: detached scalars.
@@ -63,7 +65,8 @@ def mutual_step(
             network's, and the end of `shared_fast_features`, are outside: one exchange per step.
     """
     classes_B = labels if labels.ndim == 1 else labels.argmax(dim=1)
-    losses, top1 = {}, {}
+    losses: dict[str, torch.Tensor] = {}
+    top1: dict[str, torch.Tensor] = {}
     with model.shared_fast_features():
         for place, config in enumerate((full, *subnets)):
             is_full, is_last = place == 0, place == len(subnets)
@@ -76,7 +79,15 @@ def mutual_step(
                 else:
                     loss = distillation_loss(logits_BK, teacher_BK)
                 backward(loss)
-            losses[str(config)] = loss.detach()
-            top1[str(config)] = (logits_BK.detach().argmax(dim=1) == classes_B).float().mean()
+            key = _new_key(str(config), losses)
+            losses[key] = loss.detach()
+            top1[key] = (logits_BK.detach().argmax(dim=1) == classes_B).float().mean()
             del clips, logits_BK, loss
     return StepResult(losses, top1)
+
+
+def _new_key(key: str, keys: Container[str]) -> str:
+    """Return a key with the lowest number behind it that is not among `keys`: spaces of one width draw networks twice,
+    and the full one, whose loss is another."""
+    numbers = (f"{key} ({number})" for number in itertools.count(2))
+    return key if key not in keys else next(new for new in numbers if new not in keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from fvcore.common.config import CfgNode
 
@@ -42,17 +43,25 @@ def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:
         elif entry == "full":
             configs.append(test_space.full)
         elif entry == "paper":
-            configs += [both.check(config) for config in _configs_of_the_paper(cfg)]
+            configs += _checked(both, _configs_of_the_paper(cfg))
         elif entry == "pareto":
             table = QueryTable.load(cfg.TEST.QUERY_TABLE or os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
-            configs += [both.check(row.config) for cost in COSTS for row in table.pareto(cost)]
+            configs += _checked(both, [row.config for cost in COSTS for row in table.pareto(cost)])
         else:
-            configs.append(both.check(SubnetConfig.parse(entry)))
+            configs += _checked(both, [entry])
     if not configs:
         raise ValueError(
             "TEST.SUBNETS is empty; name 'grid', 'full', 'paper', 'pareto' or keys such as 'w0.63-s160-t10'"
         )
     return tuple(dict.fromkeys(configs))
+
+
+def _checked(space: SubnetSpace, entries: Sequence[SubnetConfig | str]) -> list[SubnetConfig]:
+    """Return sub-networks, or those that keys name, if the space has them."""
+    try:
+        return [space.check(SubnetConfig.parse(entry) if isinstance(entry, str) else entry) for entry in entries]
+    except ValueError as error:
+        raise ValueError(f"TEST.SUBNETS: {error}") from error
 
 
 def paper_results_of(cfg: CfgNode) -> PaperResults | None:

@@ -35,7 +35,12 @@ def single_subnet_of(cfg: CfgNode, space: SubnetSpace) -> SubnetConfig | None:
     Raises:
         ValueError: the space does not have it.
     """
-    return space.check(SubnetConfig.parse(cfg.TRAIN.SUBNET)) if cfg.TRAIN.SUBNET else None
+    if not cfg.TRAIN.SUBNET:
+        return None
+    try:
+        return space.check(SubnetConfig.parse(cfg.TRAIN.SUBNET))
+    except ValueError as error:
+        raise ValueError(f"TRAIN.SUBNET: {error}") from error
 
 
 def build_configs_at(cfg: CfgNode, space: SubnetSpace) -> Callable[[int], tuple[SubnetConfig, ...]]:

@@ -22,14 +22,15 @@ from mutualnet3d.results.view_scores import class_accuracy, confusion_matrix, sa
 
 
 def write_reports(
-    cfg: CfgNode, table: QueryTable, result: Evaluation, split: Split, class_names: Sequence[str]
+    cfg: CfgNode, folder: str, table: QueryTable, result: Evaluation, split: Split, class_names: Sequence[str]
 ) -> None:
-    """Write all files into `OUTPUT_DIR`, each whole or not at all.
+    """Write all files into `folder`, each whole or not at all.
 
     Confusion matrices are those of the most expensive and the cheapest sub-network; the scores hold all others'.
 
     Args:
         cfg: config of the run.
+        folder: folder of the files.
         table: query table of the test.
         result: accuracies and scores of the test.
         split: videos of the test.
@@ -37,7 +38,7 @@ def write_reports(
     """
 
     def at(name: str) -> str:
-        return os.path.join(cfg.OUTPUT_DIR, name)
+        return os.path.join(folder, name)
 
     table.save(at("query_table.json"))
     table.save_csv(at("query_table.csv"))

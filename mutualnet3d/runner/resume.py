@@ -19,6 +19,7 @@ from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.hooks import Validation
 from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.log import logger
+from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.session import Session
 
 # Settings that do not change the trained weights; a resumed run may have others without a warning.
@@ -148,7 +149,8 @@ class TrainState:
                     f"{path}: written with {key.replace('_', ' ')} {content[key]!s:.60}, this run has {value}; "
                     "resume with the same training list, the same videos found and the same TRAIN.BATCH_SIZE"
                 )
-        check_model_state(self.session.model, content["model_state"], path)
+        with changes_named(self.session.cfg):
+            check_model_state(self.session.model, content["model_state"], path)
         check_content(content, path, self.optimizer_step.optimizer, len(self.split.videos))
         if self.averaged is not None and content["averaged"]:
             check_model_state(self.averaged.model, content["averaged"]["model_state"], path)

@@ -19,6 +19,7 @@ from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation, evaluate, evaluation_forward
+from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.files.atomic import remove_unfinished, write_text
 from mutualnet3d.files.folder_lock import FolderLock, is_running
 from mutualnet3d.files.output import check_output_file, check_output_folder
@@ -27,6 +28,7 @@ from mutualnet3d.models import build_model
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, calibrate
 from mutualnet3d.ops import Normalize
+from mutualnet3d.runner import unfinished_test
 from mutualnet3d.runner.build_space import build_space
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, union_of_shapes
 
@@ -161,9 +163,15 @@ class Session:
         split: Split,
         num_views: int,
         keep_scores: bool = False,
+        state: EvaluationState | None = None,
+        after_batch: Callable[[EvaluationState], object] = lambda state: None,
     ) -> Evaluation:
         """Return the accuracy of `configs` over the videos of `split` that the processes could decode, with a warning
-        if these are not all."""
+        if these are not all.
+
+        Args:
+            state, after_batch: see `engine.evaluate`.
+        """
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:
             result = evaluate(
@@ -172,7 +180,7 @@ class Session:
                 batches,
                 self.prepare,
                 self.device,
-                videos=range(self.shard.rank, len(split.videos), self.shard.world_size),
+                videos=self.videos_of(split),
                 num_videos=len(split.videos),
                 num_views=num_views,
                 num_classes=self.cfg.MODEL.NUM_CLASSES,
@@ -180,6 +188,8 @@ class Session:
                 ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
                 keep_scores=keep_scores,
                 batch_context=model.shared_fast_features,
+                state=state,
+                after_batch=after_batch,
             )
         self.exchange_bad_videos(split)
         tested = len(result.video_V)
@@ -194,6 +204,10 @@ class Session:
                 self.bad_videos.path,
             )
         return result
+
+    def videos_of(self, split: Split) -> range:
+        """Return this process's part of a tested list, positions in it."""
+        return range(self.shard.rank, len(split.videos), self.shard.world_size)
 
     def exchange_bad_videos(self, split: Split) -> None:
         """Tell all processes the videos of `split` that any of them has found bad or damaged."""
@@ -246,6 +260,7 @@ def _check_outputs(cfg: CfgNode) -> None:
     check_output_folder(folder, "OUTPUT_DIR")
     names = ["log.txt", "log.jsonl", "bad_videos.csv", "config.yaml"]
     if cfg.TEST.ENABLE:
+        check_output_folder(os.path.join(folder, unfinished_test.FOLDER), "OUTPUT_DIR")
         names += ["calibrated.pyth", "query_table.json", "query_table.csv", "query_table.md", "class_accuracy.csv"]
         if cfg.TEST.SAVE_RESULTS_PATH:
             check_output_file(os.path.join(folder, cfg.TEST.SAVE_RESULTS_PATH), "TEST.SAVE_RESULTS_PATH")

@@ -10,12 +10,16 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
+from mutualnet3d.config.changes import hash_of, hash_without
+from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
-from mutualnet3d.data.build_split import Split, read_class_names
+from mutualnet3d.data.build_split import Split, read_class_names, warn_of_empty_classes
+from mutualnet3d.data.watch import seconds_waiting
 from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.evaluate import Evaluation, evaluation_forward
+from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.log import logger, printable
@@ -29,57 +33,117 @@ from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.results.view_scores import Accuracy
 from mutualnet3d.runner.build_space import build_test_space, configs_to_test
+from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.reports import write_reports
 from mutualnet3d.runner.session import Session, holding_outputs
+from mutualnet3d.runner.start_log import log_start
+from mutualnet3d.runner.tested_folder import folder_of_test
+from mutualnet3d.runner.unfinished_test import UnfinishedTest
 from mutualnet3d.shapes import ClipShape
+
+# Settings that do not change the scores of a test.
+_KEYS_WITHOUT_EFFECT = (
+    "OUTPUT_DIR",
+    "LOG_PERIOD",
+    "PROFILE_STEPS",
+    "TENSORBOARD",
+    "DATA_LOADER",
+    "SOLVER",
+    "TRAIN.ENABLE",
+    "TEST.CHECKPOINT",
+    "TEST.LATENCY_RUNS",
+    "TEST.SAVE_RESULTS_PATH",
+)
 
 
 def test(cfg: CfgNode, launch: Launch | None = None) -> QueryTable | None:  # noqa: PT028 - not a test case
     """Calibrate, evaluate and measure the sub-networks of `TEST.SUBNETS`; write and return the query table.
 
-    Files in `OUTPUT_DIR`: calibrated.pyth (weights and statistics), query_table.json, .csv and .md, tradeoff.png,
-    class_accuracy.csv, confusion_*.csv and .png, and `TEST.SAVE_RESULTS_PATH`. The processes of a job share clips and
-    videos; the first of them measures, writes and returns the table.
+    Files in `OUTPUT_DIR`, or in a folder below it where those of a fuller test are (`tested_folder`): calibrated.pyth
+    (weights and statistics), query_table.json, .csv and .md, tradeoff.png, class_accuracy.csv, confusion_*.csv and
+    .png, and `TEST.SAVE_RESULTS_PATH`. The processes of a job share clips and videos; the first of them measures,
+    writes and returns the table.
+
+    A test that is stopped goes on where it was, by the same call: see `unfinished_test`.
 
     Raises:
-        Interrupted: a signal asked the process to leave.
+        DataAway: the disk of the videos is away, or does not answer; the results so far are saved.
+        Interrupted: a signal asked the process to leave; the results so far are saved.
     """
-    with Signals(), holding_outputs(cfg) as lock:
-        return _test(Session(cfg, launch or Launch(), lock))
+    check_cfg(cfg)  # again: Python may have changed it since it was loaded
+    with Signals(seconds_waiting) as signals, holding_outputs(cfg) as lock:
+        return _test(Session(cfg, launch or Launch(), lock), signals)
 
 
 test.__test__ = False  # type: ignore[attr-defined] # not a test case, whatever its name starts with
 
 
-def _test(session: Session) -> QueryTable | None:
+def _test(session: Session, signals: Signals) -> QueryTable | None:
     cfg = session.cfg
+    log_start(session)
     configs = configs_to_test(cfg)
-    loaded = _load(session)
+    loaded, choice = _load(session)
     split = session.read_split("test")
+    if distributed.is_main():
+        warn_of_empty_classes(cfg, split)
     class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not after it
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
-    _find_statistics(session, configs, loaded)
+    logger.info("these weights have seen %d steps; they are chosen by %s", loaded.step, choice)
+    unfinished = UnfinishedTest(cfg.OUTPUT_DIR, _identity(session, configs, split, loaded), session.shard, signals)
+    folder = cfg.OUTPUT_DIR
+    if distributed.is_main():  # the one that writes
+        folder = folder_of_test(folder, configs, split.bad.num_listed, views_of(cfg))
+    if unfinished.load_statistics(session.model):
+        logger.info("an unfinished test had found the statistics of the sub-networks")
+    elif _find_statistics(session, configs, loaded):
+        unfinished.save_statistics(session.model)
     if cfg.TEST.MEASURE_INTERPOLATION:
         _check_neighbours(session, configs)
-    result = _evaluate(session, configs, split, keep_scores=distributed.is_main())
+    result = _evaluate(session, configs, split, unfinished, "scores", keep_scores=distributed.is_main())
     if cfg.TEST.MEASURE_INTERPOLATION:
-        _measure_interpolation(session, result, split)
-    table = _write(session, result, split, loaded.step, class_names) if distributed.is_main() else None
+        _measure_interpolation(session, result, split, unfinished)
+    table = _write(session, folder, result, split, loaded, class_names) if distributed.is_main() else None
     distributed.barrier()  # the others wait while the first one measures
+    unfinished.remove()
     return table
 
 
-def _load(session: Session) -> LoadedWeights:
-    """Load the weights to test, the same on all processes."""
-    cfg = session.cfg
-    path = cfg.TEST.CHECKPOINT_FILE_PATH or distributed.broadcast(CheckpointFolder(cfg.OUTPUT_DIR).newest())
+def _load(session: Session) -> tuple[LoadedWeights, str]:
+    """Load the weights to test, the same on all processes; return them and the key that chose them."""
+    cfg, folder = session.cfg, CheckpointFolder(session.cfg.OUTPUT_DIR)
+    choice = "TEST.CHECKPOINT_FILE_PATH" if cfg.TEST.CHECKPOINT_FILE_PATH else f"TEST.CHECKPOINT {cfg.TEST.CHECKPOINT}"
+    newest, best = distributed.broadcast((folder.newest(), folder.best()))
+    path = cfg.TEST.CHECKPOINT_FILE_PATH or (best if cfg.TEST.CHECKPOINT == "best" else newest)
+    if path is None and cfg.TEST.CHECKPOINT == "best":
+        raise FileNotFoundError(
+            f"no {CheckpointFolder.BEST} in {folder.folder}, which TEST.CHECKPOINT best tests; a training writes it "
+            "when it validates (TRAIN.EVAL_PERIOD)"
+        )
     if path is None:
         raise FileNotFoundError(f"no checkpoint in {cfg.OUTPUT_DIR}; train first, or set TEST.CHECKPOINT_FILE_PATH")
-    return load_weights(session.model, path, new_classifier=False, averaged=cfg.TEST.USE_EMA)
+    if path == newest and best is not None:
+        choice += f"; the best of the validations is {best}, which TEST.CHECKPOINT best tests"
+    with changes_named(cfg):
+        loaded = load_weights(session.model, path, new_classifier=False, averaged=cfg.TEST.USE_EMA)
+    return loaded, choice
 
 
-def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: LoadedWeights) -> None:
-    """Give all of `configs` batch-norm statistics: calibrated, interpolated, or the full network's tracked ones."""
+def _identity(session: Session, configs: Sequence[SubnetConfig], split: Split, loaded: LoadedWeights) -> str:
+    """Return digits that stand for all that the scores of a test depend on."""
+    parts = [
+        hash_without(session.cfg.dump(), _KEYS_WITHOUT_EFFECT),
+        file_hash(loaded.path),
+        split.digest,
+        " ".join(map(str, configs)),
+        str(session.device.type),
+        torch.__version__,
+    ]
+    return hash_of("\n".join(parts))
+
+
+def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: LoadedWeights) -> bool:
+    """Give all of `configs` batch-norm statistics: calibrated, interpolated, or the full network's tracked ones; return
+    True if that took a calibration."""
     cfg, model = session.cfg, session.model
     full = build_test_space(cfg).full
     # Foreign weights bring the full network's final statistics; testing them alone needs no training clips. They are of
@@ -92,16 +156,17 @@ def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: 
         model.statistics.set(full, tracked)
     missing = session.to_calibrate(model, configs, precise)
     if not missing:
-        return
+        return False
     if cfg.TEST.STATISTICS == "interpolate":
         model.interpolate_statistics(*missing, max_loss=cfg.TEST.MAX_INTERPOLATION_LOSS)
         logger.info("interpolated the statistics of %d sub-networks", len(missing))
-        return
+        return False
     train_split = session.read_split("train")
     # Clips like those of testing: where that shows more of the picture, at larger sizes, so does calibration.
     larger = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
     with session.sharing_the_cores():
         session.calibrate(model, missing, train_split, crop_scale=larger)
+    return True
 
 
 def _same(first: NormStatistics | None, second: NormStatistics) -> bool:
@@ -112,11 +177,32 @@ def _same(first: NormStatistics | None, second: NormStatistics) -> bool:
     )
 
 
-def _evaluate(session: Session, configs: Sequence[SubnetConfig], split: Split, keep_scores: bool = False) -> Evaluation:
-    num_views = session.cfg.TEST.NUM_ENSEMBLE_VIEWS * session.cfg.TEST.NUM_SPATIAL_CROPS
-    loader = build_test_loader(session.cfg, split, session.shapes(configs), session.shard)
-    with session.sharing_the_cores():
-        return session.evaluate(session.model, configs, loader, split, num_views, keep_scores)
+def _evaluate(
+    session: Session,
+    configs: Sequence[SubnetConfig],
+    split: Split,
+    unfinished: UnfinishedTest,
+    name: str,
+    keep_scores: bool = False,
+) -> Evaluation:
+    """Return the accuracy of `configs`; results of the same evaluation before it was stopped count.
+
+    Args:
+        name: name of the evaluation, for its file.
+    """
+    cfg, num_videos = session.cfg, len(split.videos)
+    state = EvaluationState(
+        configs, session.videos_of(split), num_videos, cfg.MODEL.NUM_CLASSES, cfg.DATA.ENSEMBLE_METHOD
+    )
+    unfinished.load(name, state)
+    split.bad.mark_bad(state.failed_videos)
+    loader = build_test_loader(cfg, split, session.shapes(configs), session.shard, state.num_batches)
+    if state.num_batches:
+        logger.info("an unfinished test had done %d batches; %d are left", state.num_batches, len(loader))
+    with session.sharing_the_cores(), unfinished.kept(name, state, loader) as after_batch:
+        return session.evaluate(
+            session.model, configs, loader, split, views_of(cfg).count, keep_scores, state, after_batch
+        )
 
 
 def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None:
@@ -127,12 +213,12 @@ def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None
         )
 
 
-def _measure_interpolation(session: Session, result: Evaluation, split: Split) -> None:
+def _measure_interpolation(session: Session, result: Evaluation, split: Split, unfinished: UnfinishedTest) -> None:
     """Test sub-networks between two widths once more, with interpolated statistics, and store the loss of top-1."""
     model, statistics = session.model, session.model.statistics
     inner = [config for config in result.accuracies if neighbours(config, statistics.calibrated)]
     with statistics.replaced({**statistics, **{config: interpolated(model, config) for config in inner}}):
-        again = _evaluate(session, inner, split)
+        again = _evaluate(session, inner, split, unfinished, "interpolated")
     losses: dict[ClipShape, float] = {}
     for config in inner:
         loss = result.accuracies[config].top1 - again.accuracies[config].top1
@@ -141,34 +227,46 @@ def _measure_interpolation(session: Session, result: Evaluation, split: Split) -
     statistics.interpolation_losses.update(losses)
 
 
-def _write(session: Session, result: Evaluation, split: Split, step: int, class_names: Sequence[str]) -> QueryTable:
+def views_of(cfg: CfgNode) -> Views:
+    """Return the views of a video in a test."""
+    return Views(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
+
+
+def _write(
+    session: Session,
+    folder: str,
+    result: Evaluation,
+    split: Split,
+    loaded: LoadedWeights,
+    class_names: Sequence[str],
+) -> QueryTable:
     cfg = session.cfg
-    calibrated = os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth")
+    calibrated = os.path.join(folder, "calibrated.pyth")
     model_file = ModelFile.of(
         session.model,
         class_names=tuple(class_names),
         preprocessing=build_preprocessing(cfg).to_json(),
         space=space_of(cfg),
         channels_last=cfg.MODEL.CHANNELS_LAST,
-        step=step,
+        step=loaded.step,
         config=cfg.dump(),
     )
     write_model_file(calibrated, model_file)
-    table = _tabulate(session, result, split, file_hash(calibrated))
-    write_reports(cfg, table, result, split, class_names)
-    logger.info("wrote the query table to %s", cfg.OUTPUT_DIR)
+    table = _tabulate(session, result, split, loaded, file_hash(calibrated))
+    write_reports(cfg, folder, table, result, split, class_names)
+    logger.info("wrote the query table to %s", folder)
     print(printable(f"{table.to_text()}\n{table.legend()}", keep="\n"))
     return table
 
 
-def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: str) -> QueryTable:
+def _tabulate(session: Session, result: Evaluation, split: Split, loaded: LoadedWeights, checkpoint: str) -> QueryTable:
     cfg, model = session.cfg, session.model
     configs = list(result.accuracies)
     with evaluation_forward(model) as forward:
         latencies = measure_latencies(
             forward, configs, session.blank_clips, session.device, num_rounds=cfg.TEST.LATENCY_RUNS
         )
-    views = Views(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
+    views = views_of(cfg)
     rows: list[Row] = []
     for config, accuracy in result.accuracies.items():
         operations, params = costs(model, config)
@@ -182,6 +280,8 @@ def _tabulate(session: Session, result: Evaluation, split: Split, checkpoint: st
         "ensemble": cfg.DATA.ENSEMBLE_METHOD,
         "statistics": "calibrated" if set(configs).isdisjoint(model.statistics.interpolated) else "interpolated",
         "checkpoint": checkpoint,
+        "weights": os.path.basename(loaded.path),
+        "step": loaded.step,
         "backend": PyTorch.name,
         "views": str(views),
         "backends": {

@@ -8,8 +8,9 @@ import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
+from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_train_loader
-from mutualnet3d.data.build_split import Split, steps_per_epoch
+from mutualnet3d.data.build_split import Split, check_classes, steps_per_epoch, warn_of_empty_classes
 from mutualnet3d.data.outage import DataAway
 from mutualnet3d.data.watch import seconds_waiting
 from mutualnet3d.distributed.launch import Launch
@@ -34,8 +35,10 @@ from mutualnet3d.runner.build_training import (
     build_validation,
     sync_norms,
 )
+from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.resume import TrainState
 from mutualnet3d.runner.session import Session, holding_outputs
+from mutualnet3d.runner.start_log import log_network, log_start
 
 
 def train(cfg: CfgNode, launch: Launch | None = None) -> str:
@@ -50,6 +53,7 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
         DataAway: the disk of the videos is away, or does not answer; the state is saved.
         Interrupted: SIGTERM or SIGUSR1 asked a process of the job to leave; the state is saved.
     """
+    check_cfg(cfg)  # again: Python may have changed it since it was loaded
     with Signals(seconds_waiting) as signals, holding_outputs(cfg) as lock:
         session = Session(cfg, launch or Launch(), lock)
         with session.sharing_the_cores():
@@ -58,7 +62,11 @@ def train(cfg: CfgNode, launch: Launch | None = None) -> str:
 
 def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     cfg = session.cfg
+    log_start(session)
     split = session.read_split("train")
+    check_classes(cfg, split)
+    if distributed.is_main():
+        warn_of_empty_classes(cfg, split)
     epoch_steps = steps_per_epoch(cfg, split)
     num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
     configs_at = build_configs_at(cfg, session.space)
@@ -73,6 +81,8 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     folder = CheckpointFolder(cfg.OUTPUT_DIR, cfg.TRAIN.CHECKPOINTS_KEPT, before_save=lock.check if lock else None)
     state = TrainState(session, split, optimizer_step, averaged, validation)
     resume_point = state.resume(folder)
+    if resume_point.step >= num_steps:
+        return _complete(session, folder, resume_point.step, num_steps)
     if resume_point.step == 0:
         _start_from_weights(session, averaged)
     loader = build_train_loader(
@@ -107,6 +117,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
         checkpointing,
         PreemptionHook(signals, flags, checkpointing.finish),
     ]
+    log_network(session)
     _log_start(session, split, resume_point.step, num_steps)
     started = time.monotonic()
     with writer:
@@ -123,12 +134,26 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     return newest
 
 
+def _complete(session: Session, folder: CheckpointFolder, step: int, num_steps: int) -> str:
+    """Log that there is nothing left to train, and return the path of the newest checkpoint."""
+    epochs = f"SOLVER.MAX_EPOCH {session.cfg.SOLVER.MAX_EPOCH}"
+    logger.info("the training is complete: %d steps are done, and the config asks for %d (%s)", step, num_steps, epochs)
+    if step > num_steps:
+        logger.warning(
+            "the newest checkpoint has seen more steps than the config asks for: %d, not %d", step, num_steps
+        )
+    newest = distributed.broadcast(folder.newest())
+    assert newest is not None, "the run was resumed from one"
+    return newest
+
+
 def _start_from_weights(session: Session, averaged: AveragedWeights | None) -> None:
     """Load `TRAIN.CHECKPOINT_FILE_PATH` into a new run, and sort its channels if `MUTUAL.SORT_CHANNELS`."""
     cfg = session.cfg
     if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
         return
-    loaded = load_weights(session.model, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
+    with changes_named(cfg):
+        loaded = load_weights(session.model, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
     logger.info("started from %s", loaded)
     if cfg.MUTUAL.SORT_CHANNELS:
         logger.info("sorted the channels of %d groups of layers by importance", sort_channels(session.model))

@@ -39,22 +39,25 @@ def test_a_command_runs_what_its_name_says(name, calls):
 
 
 @pytest.mark.parametrize(("name", "expected"), [("train", ["train"]), ("test", ["test"]), ("tools/run_net.py", [])])
-def test_a_command_goes_before_its_config(name, expected, calls, tmp_path):
+def test_a_command_goes_before_its_config(name, expected, calls, tmp_path, capsys):
     """A file that enables nothing, as PySlowFast's for testing has TRAIN.ENABLE False."""
     path = tmp_path / "nothing.yaml"
     path.write_text("TRAIN:\n  ENABLE: False\nTEST:\n  ENABLE: False\n")
-    assert run(name, "--cfg", str(path)) == 0
+    assert run(name, "--cfg", str(path)) == (0 if expected else 2)
     assert calls == expected
+    if not expected:
+        assert "error: TRAIN.ENABLE and TEST.ENABLE are both False: there is nothing to do" in capsys.readouterr().err
 
 
 def test_words_go_before_the_command(calls):
-    assert run("train", "--cfg", CFG, "TRAIN.ENABLE", "False", "TEST.ENABLE", "False") == 0
-    assert calls == []
+    assert run("train", "--cfg", CFG, "TRAIN.ENABLE", "False", "TEST.ENABLE", "True") == 0
+    assert calls == ["test"]
+    assert run("train", "--cfg", CFG, "TRAIN.ENABLE", "False", "TEST.ENABLE", "False") == 2
 
 
 @pytest.mark.parametrize("place", [0, 2])
-def test_pyslowfasts_opts_word_is_understood(place, run_tool):
-    words = ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"]
+def test_pyslowfasts_opts_word_is_understood(place, run_tool, calls):
+    words = ["TRAIN.ENABLE", "False", "TEST.ENABLE", "True"]
     words.insert(place, "--opts")
     assert run_tool("tools/run_net.py", "--cfg", CFG, *words)[0] == 0
 

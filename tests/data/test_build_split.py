@@ -9,7 +9,15 @@ import pytest
 import mutualnet3d as m3
 from mutualnet3d.data import find_videos
 from mutualnet3d.data.bad_videos import BadVideoFile, TooManyBadVideos
-from mutualnet3d.data.build_split import Split, is_ssv2, read_class_names, read_split, steps_per_epoch
+from mutualnet3d.data.build_split import (
+    Split,
+    check_classes,
+    is_ssv2,
+    read_class_names,
+    read_split,
+    steps_per_epoch,
+    warn_of_empty_classes,
+)
 from mutualnet3d.data.outage import DataAway
 
 CFG = "X3D_tiny_mutual.yaml"
@@ -101,6 +109,32 @@ def test_steps_are_whole_batches(lists, bad_videos):
     assert [steps_per_epoch(make_cfg(lists, "TRAIN.BATCH_SIZE", size), split) for size in (1, 2, 3, 7)] == [7, 3, 2, 1]
     with pytest.raises(ValueError, match=r"TRAIN\.BATCH_SIZE is 8, but the training list has only 7 videos"):
         steps_per_epoch(make_cfg(lists, "TRAIN.BATCH_SIZE", 8), split)
+
+
+def test_a_classifier_has_the_classes_of_the_training_data(lists, bad_videos, caplog):
+    """The file of class names counts too: a class of it may have no video in this list."""
+    split = read_split(make_cfg(lists), "train", bad_videos)
+    assert split.num_videos_K.tolist() == [4, 4]  # those that are listed, missing ones too
+    check_classes(make_cfg(lists), split)
+    warn_of_empty_classes(make_cfg(lists), split)
+    assert not [record for record in caplog.records if record.levelname == "WARNING" and "classes" in record.message]
+    with pytest.raises(
+        ValueError,
+        match=r"MODEL\.NUM_CLASSES is 400, but the list of train in .* has labels up to 1: set MODEL\.NUM_CLASSES 2, "
+        r"or DATA\.ALLOW_UNUSED_CLASSES True",
+    ):
+        check_classes(make_cfg(lists, num_classes=400), split)
+    check_classes(make_cfg(lists, "DATA.ALLOW_UNUSED_CLASSES", True, num_classes=400), split)
+    warn_of_empty_classes(make_cfg(lists, num_classes=400), split)
+    assert caplog.records[-1].getMessage() == "train: the list has videos of 2 of 400 classes"
+    (lists / "labels.json").write_text('{"a": 0, "b": 1, "c": 2}')
+    check_classes(make_cfg(lists, num_classes=3), split)
+    with pytest.raises(ValueError, match=r"labels up to 1 and .*labels\.json names 3: set MODEL\.NUM_CLASSES 3"):
+        check_classes(make_cfg(lists, num_classes=4), split)
+    with pytest.raises(
+        ValueError, match="label must be a class from 0 to 0, got 1"
+    ):  # labels that are too large are refused where they stand
+        read_split(make_cfg(lists, num_classes=1), "train", bad_videos)
 
 
 def test_splits_may_be_of_different_data_sets(lists):

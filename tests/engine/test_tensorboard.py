@@ -17,16 +17,17 @@ def curves_of(folder):
 
 def test_records_become_curves_by_the_networks_place(tmp_path):
     records = TensorBoardRecords(str(tmp_path))
-    losses = {"w1.0-s32-t4": 1.0, "w0.5-s32-t2": 2.0, "w0.71-s32-t2": 3.0, "w0.9-s32-t2": 4.0}
-    records.write({"kind": "train", "step": 3, "lr": 0.5, "losses": losses})
+    by_subnet = {"w1.0-s32-t4": 1.0, "w0.5-s32-t2": 2.0, "w0.71-s32-t2": 3.0}  # a curve of each would be a point
+    by_place = {"cross_entropy": {"full": 1.0}, "kl": {"narrowest": 2.0, "random": 3.5}, "accuracy": {"full": 40.0}}
+    records.write({"kind": "train", "step": 3, "lr": 0.5, "losses": by_subnet, "top1": by_subnet, **by_place})
     records.write({"kind": "validation", "step": 3, "epoch": 1, "top1": {"w1.0-s32-t4": 50.0}})
     records.write({"kind": "resumed", "step": 3, "checkpoint": "path"})
     assert curves_of(tmp_path) == {
         "train/lr": [(3, 0.5)],
-        "train/losses/full": [(3, 1.0)],
-        "train/losses/narrowest": [(3, 2.0)],
-        "train/losses/random_1": [(3, 3.0)],
-        "train/losses/random_2": [(3, 4.0)],
+        "train/cross_entropy/full": [(3, 1.0)],
+        "train/kl/narrowest": [(3, 2.0)],
+        "train/kl/random": [(3, 3.5)],
+        "train/accuracy/full": [(3, 40.0)],
         "validation/epoch": [(3, 1.0)],
         "validation/top1/w1.0-s32-t4": [(3, 50.0)],
     }

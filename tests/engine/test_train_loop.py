@@ -47,7 +47,7 @@ def test_time_of_hooks_is_by_their_names(monkeypatch):
     metrics = StepMetrics(0, ["w1.0-s32-t4"], torch.tensor([1.0, 0.5]), 1)
     loop = TrainLoop(lambda step, batch: metrics, [BATCH] * 3, [Slow(), Hook()], 0, 3)
     loop.train()
-    assert loop.hook_seconds == {"slow": 2 + 3 * 3, "hook": 2 + 3 * 2}
+    assert loop.hook_seconds == {"slow": 2 + 3 * 3, "other work": 2 + 3 * 2}
     assert (loop.data_seconds, loop.compute_seconds) == (1.0, 1.0)
     assert (loop.num_clips, loop.next_position) == (3, 7)
     assert loop.metrics is metrics

@@ -71,6 +71,16 @@ def test_step_equals_the_naive_one(model):
         torch.testing.assert_close(value, expected_value)  # tracked by the full network alone, once
 
 
+def test_a_network_that_is_drawn_again_keeps_its_first_loss(model):
+    """Of a space of one width the full network may be drawn as a sub-network too; its two losses differ."""
+    clips_for, label_B = make_clips()
+    result = mutual_step(model, clips_for, label_B, full=SPACE.full, subnets=[SPACE.full, SPACE.full])
+    key = str(SPACE.full)
+    assert list(result.losses) == list(result.top1) == [key, f"{key} (2)", f"{key} (3)"]
+    assert result.losses[key] > 0.5
+    assert result.losses[f"{key} (2)"] == result.losses[f"{key} (3)"] < 1e-4
+
+
 def test_without_subnets_it_is_ordinary_training(model):
     clips_for, label_B = make_clips()
     other = copy.deepcopy(model)

@@ -37,7 +37,7 @@ SPLIT = SimpleNamespace(videos=[SimpleNamespace(path=f"{name}.mp4") for name in 
 def write(folder, **changes):
     words = {"OUTPUT_DIR": str(folder), "TEST.SAVE_RESULTS_PATH": "scores.npz", **changes}
     cfg = m3.load_cfg("X3D_tiny_mutual.yaml", [word for pair in words.items() for word in pair])
-    write_reports(cfg, TABLE, RESULT, SPLIT, ["dark", "bright"])
+    write_reports(cfg, str(folder), TABLE, RESULT, SPLIT, ["dark", "bright"])
 
 
 def test_all_files_of_a_test(tmp_path):

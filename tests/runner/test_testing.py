@@ -14,9 +14,10 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.files.torch_file import read_torch_file
 from mutualnet3d.models import build_model, read_model_file
-from mutualnet3d.results.query_table import Views
+from mutualnet3d.results.query_table import QueryTable, Views
 from mutualnet3d.runner import configs_to_test
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
@@ -59,6 +60,70 @@ def test_a_front_of_a_subset_is_tested_on_all(trained):
     assert set(configs_to_test(elsewhere)) <= front
     with pytest.raises(FileNotFoundError, match=r"no query table at .*nowhere/query_table\.json"):
         configs_to_test(trained("nowhere", TEST__SUBNETS=["pareto"]))
+
+
+@pytest.mark.slow
+def test_a_smaller_test_leaves_the_files_of_a_fuller_one(trained, monkeypatch):
+    monkeypatch.setattr("mutualnet3d.runner.reports._picture", lambda *args: None)
+    both = ["w1.0-s32-t4", "w0.5-s32-t2"]
+    cfg = trained("full", TEST__SUBNETS=both)
+    run_test(cfg)
+    some = run_test(trained("full", TEST__SUBNETS=both[:1]))
+    table = QueryTable.load(f"{cfg.OUTPUT_DIR}/query_table.json")
+    assert [str(row.config) for row in table.rows] == both
+    assert [str(row.config) for row in some.rows] == both[:1]
+    (folder,) = Path(cfg.OUTPUT_DIR).glob("test_*")
+    assert folder.name.startswith(f"test_{both[0]}_")
+    for place, of_place in ((cfg.OUTPUT_DIR, table), (folder, some)):
+        assert file_hash(f"{place}/calibrated.pyth") == of_place.context["checkpoint"]
+    assert f"this test's files go to {folder}" in Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+
+
+def test_the_best_checkpoint_is_tested_where_asked(tiny_overrides, monkeypatch):
+    monkeypatch.setattr("mutualnet3d.runner.reports._picture", lambda *args: None)
+    words = tiny_overrides(TRAIN__CHECKPOINT_STEPS=2, SOLVER__MAX_EPOCH=1, TEST__SUBNETS=["full"])
+    cfg = make_cfg(words)
+    newest = run_train(cfg)
+    best = make_cfg([*words, "TEST.CHECKPOINT", "best", "TRAIN.ENABLE", False])
+    with pytest.raises(
+        FileNotFoundError, match=r"no best\.pyth in .*, which TEST\.CHECKPOINT best tests; a training wri"
+    ):
+        run_test(best)
+    folder = Path(cfg.OUTPUT_DIR, "checkpoints")
+    os.link(folder / "checkpoint_step_00000002.pyth", folder / "best.pyth")
+    run_test(best)
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert f"testing 1 sub-networks of {folder}/best.pyth on 6 videos" in log
+    assert "these weights have seen 2 steps; they are chosen by TEST.CHECKPOINT best\n" in log
+    model_file = f"{cfg.OUTPUT_DIR}/calibrated.pyth"
+    assert read_model_file(model_file).network.step == 2
+    context = QueryTable.load(f"{cfg.OUTPUT_DIR}/query_table.json").context
+    assert (context["weights"], context["step"]) == ("best.pyth", 2)
+    run_test(cfg)
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert f"testing 1 sub-networks of {newest} on 6 videos" in log
+    assert (
+        f"chosen by TEST.CHECKPOINT last; the best of the validations is {folder}/best.pyth, which TEST.CHECKPOI" in log
+    )
+    assert read_model_file(model_file).network.step == 4
+    with pytest.raises(ValueError, match=r"best\.pyth: a checkpoint of a training, .*: mutualnet3d test --cfg "):
+        m3.deploy.Predictor.load(str(folder / "best.pyth"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["TEST.CHECKPOINT_FILE_PATH", "a.pyth"], r"is 'best'; it must be 'last' with TEST\.CHECKPOINT_FILE_PATH"),
+        (
+            ["TRAIN.EVAL_PERIOD", 0],
+            r"'last' unless the training validates: TRAIN\.EVAL_PERIOD, which is 0, must be from",
+        ),
+        (["TRAIN.EVAL_PERIOD", 3], r"TRAIN\.EVAL_PERIOD, which is 3, must be from 1 to SOLVER\.MAX_EPOCH"),
+    ],
+)
+def test_there_has_to_be_a_best_checkpoint(tiny_overrides, words, message):
+    with pytest.raises(ValueError, match=message):
+        make_cfg([*tiny_overrides(TEST__CHECKPOINT="best"), *words])
 
 
 def test_a_larger_crop_is_calibrated_and_tested_at_its_size(trained, monkeypatch):
@@ -261,7 +326,8 @@ def test_testing_without_a_checkpoint(tiny_overrides):
 
 def test_weights_of_another_number_of_classes(tiny_overrides, tmp_path):
     path = run_train(make_cfg(tiny_overrides(MUTUAL__ENABLE=False, OUTPUT_DIR=str(tmp_path / "static"))))
-    more = make_cfg(tiny_overrides(MODEL__NUM_CLASSES=5, TRAIN__CHECKPOINT_FILE_PATH=path, SOLVER__MAX_EPOCH=1))
+    five = {"MODEL__NUM_CLASSES": 5, "DATA__ALLOW_UNUSED_CLASSES": True, "SOLVER__MAX_EPOCH": 1}
+    more = make_cfg(tiny_overrides(TRAIN__CHECKPOINT_FILE_PATH=path, **five))
     run_train(more)
     assert "classifier of 2 classes left out; that of 5 starts afresh" in Path(more.OUTPUT_DIR, "log.txt").read_text()
     foreign = tiny_overrides(MODEL__NUM_CLASSES=5, TEST__CHECKPOINT_FILE_PATH=path, OUTPUT_DIR=str(tmp_path / "test"))

@@ -194,3 +194,21 @@ def test_without_tensorboard_there_is_a_word(tiny_overrides, monkeypatch, run_to
     status, _, errors = run_tool("tools/run_net.py", "--cfg", CFG, *tiny_overrides(TENSORBOARD__ENABLE=True))
     assert status == 2
     assert "TENSORBOARD.ENABLE needs tensorboard: pip install 'mutualnet3d[tensorboard]'" in errors
+
+
+def test_a_training_past_its_end_is_complete(tiny_overrides):
+    """The same command twice, then one that asks for fewer epochs; each goes on to the test, with the checkpoint."""
+    cfg, fewer = (make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=number, TRAIN__BATCH_SIZE=8)) for number in (2, 1))
+    newest = run_train(cfg)
+    assert run_train(cfg) == run_train(fewer) == newest
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    for steps in (4, 2):
+        assert f"the training is complete: 4 steps are done, and the config asks for {steps} (SOLVER.MAX_EPOCH" in log
+    assert log.count("steps 0 to 4") == log.count("clips each") == 1
+    assert "the newest checkpoint has seen more steps than the config asks for: 4, not 2" in log
+    assert len(records_of(cfg.OUTPUT_DIR, "trained")) == 1
+
+
+def test_a_head_of_more_classes_is_refused_before_the_training(tiny_overrides):
+    with pytest.raises(ValueError, match=r"MODEL\.NUM_CLASSES is 400, but the list of train in"):
+        run_train(make_cfg(tiny_overrides(MODEL__NUM_CLASSES=400)))
