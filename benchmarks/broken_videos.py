@@ -5,8 +5,9 @@
     python benchmarks/broken_videos.py --videos FOLDER --keep FOLDER_FOR_CULPRITS
 
 Each damaged file must give its frames or raise VideoDecodeError. Counted are those that do, other exceptions, crashes
-of libav and files that never end; of the last three there must be none, or the exit status is 1. Processes may take
-4 GiB of memory, so that absurd picture sizes are noticed. The same seed damages the same videos in the same way.
+of libav and files that never end; of the last three there must be none, or the exit status is 1. Where only the tables
+of the container are edited, frames that are asked for alone must be those of decoding from the start. Processes may
+take 4 GiB of memory, so that absurd picture sizes are noticed. The same seed damages the same videos in the same way.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,11 +30,15 @@ import numpy as np
 from mutualnet3d.process_pool import LostItem, map_in_processes
 from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
+from mutualnet3d.video.verify import compare_random_access
 
 DECODED, REFUSED, OTHER, CRASH, HANG = "decoded", "VideoDecodeError", "other exception", "crash", "hang"
+WRONG = "other frames"
 MEMORY_BYTES = 4 << 30
 TIMEOUT_SECONDS = 20.0
 NUM_FRAMES = 16
+# Tables of MP4, AVI and Matroska (Cues).
+TABLES = (b"stts", b"stss", b"ctts", b"mdhd", b"elst", b"tkhd", b"idx1", b"\x1c\x53\xbb\x6b")
 EDGE_BYTES = 2048  # where most containers keep their headers
 
 CONTAINERS = {  # name: encoder, its options, the container's options
@@ -46,11 +51,15 @@ CONTAINERS = {  # name: encoder, its options, the container's options
     "vp8.webm": ("libvpx", {"deadline": "realtime", "cpu-used": "8", "g": "12"}, {}),
     "h264.ts": ("libx264", {"preset": "veryfast", "bf": "3", "g": "12"}, {}),
     "mpeg2.ts": ("mpeg2video", {"bf": "2", "g": "12"}, {}),
+    "mpeg4.mp4": ("mpeg4", {"bf": "2", "g": "12"}, {}),
     "mpeg4.avi": ("mpeg4", {"bf": "2", "g": "12"}, {}),
     "mjpeg.avi": ("mjpeg", {}, {}),
     "h264.mov": ("libx264", {"preset": "veryfast", "g": "12"}, {}),
     "h264.flv": ("libx264", {"preset": "veryfast", "bf": "3", "g": "12"}, {}),
 }
+
+
+Way = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,15 @@ def make_videos(folder: Path, num_frames: int = 48) -> list[str]:
 
 def damaged(damage: Damage) -> bytes:
     """Return the bytes of the damaged video."""
-    rng = np.random.default_rng(damage.seed)
+    way, rng = _way(damage)
     data, other = (np.fromfile(path, np.uint8) for path in (damage.video, damage.other))
-    kind = WAYS[rng.integers(len(WAYS))]
-    return kind(data, other, rng).tobytes()
+    return way(data, other, rng).tobytes()
+
+
+def _way(damage: Damage) -> tuple[Way, np.random.Generator]:
+    """Return the way in which a video is damaged, and the generator of its places."""
+    rng = np.random.default_rng(damage.seed)
+    return WAYS[rng.integers(len(WAYS))], rng
 
 
 def _flip_bits(data: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -158,12 +172,35 @@ def _remove(data: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np
     return np.concatenate([data[:start], data[stop:]])
 
 
+def _edit_tables(data: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A few numbers change in the tables that say when frames are shown, where decoding can begin, how a picture is
+    turned: other frames are promised than there are."""
+    raw = data.tobytes()
+    places = [place for name in TABLES for place in _places(raw, name)]
+    if not places:
+        return data
+    start = places[rng.integers(len(places))]
+    for _ in range(rng.integers(1, 4)):
+        place = start + int(rng.integers(4, 64)) // 4 * 4
+        value = [0, 1, 2, 3, 16, 512, 1024, 0x7FFFFFFF][rng.integers(8)]
+        number = np.frombuffer(int(value).to_bytes(4, ("little", "big")[rng.integers(2)]), np.uint8)
+        data[place : place + 4] = number[: max(len(data) - place, 0)]
+    return data
+
+
+def _places(raw: bytes, name: bytes) -> Iterator[int]:
+    place = raw.find(name)
+    while place >= 0:
+        yield place
+        place = raw.find(name, place + 1)
+
+
 def _stretch(data: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
     start = int(rng.integers(len(data)))
     return start, start + int(np.exp(rng.uniform(0, np.log(len(data)))))
 
 
-WAYS: list[Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = [
+WAYS: list[Way] = [
     _flip_bits,
     _flip_in_head,
     _flip_in_tail,
@@ -174,6 +211,7 @@ WAYS: list[Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] 
     _overlay,
     _repeat,
     _remove,
+    _edit_tables,
 ]
 
 
@@ -190,6 +228,9 @@ def judge(damage: Damage, limit_memory: bool = True) -> Verdict:
         started = time.monotonic()
         try:
             outcome, message = DECODED, f"{_decode(file.name)} frames"
+            if _way(damage)[0] is _edit_tables:
+                wrong = compare_random_access(file.name, timeout=TIMEOUT_SECONDS, count=NUM_FRAMES).wrong
+                outcome, message = (WRONG, f"frames {wrong}") if wrong else (outcome, message)
         except VideoDecodeError as error:
             outcome, message = REFUSED, str(error).removeprefix(f"{file.name}: ").replace(file.name, "FILE")
         except Exception as error:  # noqa: BLE001 - which they are is what is asked
@@ -231,14 +272,14 @@ def run(videos: list[str], count: int, seed: int, workers: int, keep: str) -> bo
         verdicts.append((damages[index], verdict))
 
     counts = Counter(verdict.outcome for _, verdict in verdicts)
-    for outcome in (DECODED, REFUSED, OTHER, CRASH, HANG):
+    for outcome in (DECODED, REFUSED, WRONG, OTHER, CRASH, HANG):
         print(f"{outcome:20} {counts[outcome]:6}")
     slow, slowest = max(verdicts, key=lambda pair: pair[1].seconds)
     print(f"slowest: {slowest.seconds:.1f} s, {Path(slow.video).name}, seed {slow.seed}: {slowest.message}")
     causes = Counter(verdict.message.split(":")[1].strip() for _, verdict in verdicts if ":" in verdict.message)
     print("causes: " + ", ".join(f"{cause} {number}" for cause, number in causes.most_common()))
 
-    culprits = [(damage, verdict) for damage, verdict in verdicts if verdict.outcome in (OTHER, CRASH, HANG)]
+    culprits = [(damage, verdict) for damage, verdict in verdicts if verdict.outcome in (WRONG, OTHER, CRASH, HANG)]
     for damage, verdict in culprits:
         name = f"{damage.seed}_{Path(damage.video).name}"
         print(f"{verdict.outcome}: {name}: {verdict.message}")

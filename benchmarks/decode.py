@@ -27,7 +27,9 @@ starts itself again with a folder of links to them on LD_LIBRARY_PATH: both then
 
 Videos: of folders those in H.264 that last 7 to 20 s at 15 frames per second or more; files whatever they are. Each is
 measured as it is and re-encoded at a short side of 256 in two ways: with x264's defaults (up to 250 frames from a
-keyframe to the next), as training sets often are, and as tools/prepare_videos.py does it.
+keyframe to the next), as training sets often are, and as tools/prepare_videos.py does it. A third way is UCF-101's and
+HMDB-51's: MPEG-4 with B-frames in AVI, at a height of 240 and 25 frames per second, short videos joined until they have
+the length of UCF-101's (--videos ../shared/videos/surv_fight/fight/fi00?.mp4).
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -58,6 +61,7 @@ from mutualnet3d.data.dataset import ClipSample, VideoDataset
 from mutualnet3d.data.lists import Video
 from mutualnet3d.data.video_files import find_video_files
 from mutualnet3d.shapes import ClipShape, union_of_shapes
+from mutualnet3d.video.container import open_file
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.transcode import Encoding, transcode
@@ -69,6 +73,11 @@ SPACE = m3.SubnetSpace(width_range=(0.63, 1.0), sizes=(224, 192, 160, 128), fram
 STEP = (FULL, ClipShape(13, 192), ClipShape(10, 160), ClipShape(6, 128))
 SEED = 0
 VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos" / "diverse"
+
+# Frames of a video like those of UCF-101, its frames per second and height, and the encoder's options: up to as many
+# frames from a keyframe to the next as Xvid takes by default.
+AVI_FRAMES, AVI_FPS, AVI_HEIGHT = 180, 25, 240
+AVI_OPTIONS = {"bf": "2", "g": "250", "qmin": "2", "qmax": "5"}
 
 OURS, PYAV = "ours", "PyAV"
 RAW_NEEDED, RAW_ALL = "raw, needed", "raw, all"
@@ -129,6 +138,7 @@ def _run(args: argparse.Namespace) -> int:
         videos = [Measured("as they are", name, path) for name, path in files]
         if not args.as_they_are:
             videos += _encoded(files, folder)
+            videos += _encoded_as_avi(files, folder)
         print(
             f"torch {torch.__version__}, {_libraries()}; one thread, {'wall' if args.wall else 'CPU'} time, "
             f"{args.spans} places a video, {args.rounds} rounds"
@@ -344,6 +354,9 @@ def _decode_all(path: str, indices: list[int]) -> None:
         codec = stream.codec_context
         codec.thread_count = 1
         packets = [packet for packet in container.demux(stream) if packet.size]
+        if not _has_own_times(path):
+            _decode_counting(codec, packets, indices[-1])
+            return
         shown = sorted(packet.pts for packet in packets if not packet.is_discard)
         times = {shown[index] for index in indices}
         places = [place for place, packet in enumerate(packets) if packet.pts in times]
@@ -352,6 +365,21 @@ def _decode_all(path: str, indices: list[int]) -> None:
         for packet in packets[start : places[-1] + 1]:
             codec.decode(packet)
         codec.decode(None)
+
+
+def _decode_counting(codec: av.VideoCodecContext, packets: Sequence[av.Packet], last: int) -> None:
+    """Decode from the start of the file until frame `last` has come."""
+    num_frames = 0
+    for packet in [*packets, None]:
+        num_frames += len(codec.decode(packet))
+        if num_frames > last:
+            return
+
+
+@functools.cache
+def _has_own_times(path: str) -> bool:
+    with open_file(path) as container:
+        return container.has_times
 
 
 # ---- the videos ------------------------------------------------------------------------------------------------------
@@ -366,7 +394,7 @@ def _videos(place: str) -> Iterator[str]:
             try:
                 with VideoReader(path) as video:
                     num_frames, fps = video.info.num_frames, video.info.fps or 30.0
-                    is_usual = video._container.codec.name == "h264" and _has_times(video) and fps >= 15.0
+                    is_usual = video._source.container.codec.name == "h264" and _has_times(video) and fps >= 15.0
                 if is_usual and 7.0 <= num_frames / fps <= 20.0:
                     yield path
             except VideoDecodeError:
@@ -388,8 +416,8 @@ def _videos(place: str) -> Iterator[str]:
 
 def _has_times(video: VideoReader) -> bool:
     """Return True if frames can be chosen by their timestamps."""
-    frames = video._mp4_index or video._packets
-    return frames is not None and frames.timestamps is not None
+    packets = video._source.packets
+    return packets is None or packets.keys is not None
 
 
 def _encoded(files: Sequence[tuple[str, str]], folder: str) -> Iterator[Measured]:
@@ -398,6 +426,28 @@ def _encoded(files: Sequence[tuple[str, str]], folder: str) -> Iterator[Measured
             target = os.path.join(folder, f"{number}_{type(encoding).__name__}.mp4")
             transcode(path, target, encoding)
             yield Measured(group, name, target)
+
+
+def _encoded_as_avi(files: Sequence[tuple[str, str]], folder: str) -> Iterator[Measured]:
+    """Encode the videos, several in one file where they are short, to MPEG-4 with B-frames in AVI."""
+    rest = list(files)
+    while rest:
+        name, target = rest[0][0], os.path.join(folder, f"{len(rest)}.avi")
+        num_frames = 0
+        with av.open(target, "w") as container:
+            stream = container.add_stream("mpeg4", rate=AVI_FPS, options=AVI_OPTIONS)
+            stream.pix_fmt, stream.height = "yuv420p", AVI_HEIGHT
+            while rest and num_frames < AVI_FRAMES:
+                with open_file(rest.pop(0)[1]) as source:
+                    for frame in source.frames():
+                        if not num_frames:
+                            stream.width = 2 * round(AVI_HEIGHT * frame.width / frame.height / 2)
+                        picture = frame.reformat(stream.width, AVI_HEIGHT, "yuv420p")
+                        picture.pts, picture.time_base, picture.pict_type = num_frames, Fraction(1, AVI_FPS), 0
+                        container.mux(stream.encode(picture))
+                        num_frames += 1
+            container.mux(stream.encode(None))
+        yield Measured("MPEG-4 in AVI", name, target)
 
 
 def _spans(video: Measured, count: int) -> list[list[int]]:

@@ -94,6 +94,7 @@ def _print_int8(quantized: Quantized) -> None:
             lines.append(
                 f"{row.config!s:<16} {row.top1:>10.2f} {in_int8.top1:>7.2f} {row.top1 - in_int8.top1:>6.2f} "
                 f"{quantized.float32_milliseconds[row.config]:>9.2f} {in_int8.milliseconds:>8.2f}"
+                f"{'' if in_int8.settled else '?'}"
             )
     print("\n".join(map(printable, lines)))
 

@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
     parser.add_argument("--threads", type=int, help="of PyTorch; default: as many as it takes by itself")
     parser.add_argument("--batch", type=int, default=1, help="clips of a forward pass; default: 1")
-    parser.add_argument("--runs", type=int, default=10, help="timed passes of each sub-network; default: 10")
+    words = "timed passes of each sub-network, more where they vary; default: 10"
+    parser.add_argument("--runs", type=int, default=10, help=words)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,7 +69,13 @@ def _settings(table: QueryTable) -> str:
 
 
 def _compared(before: QueryTable, after: QueryTable) -> str:
-    """Return the ratio of the new times to the old ones, for people."""
+    """Return the ratio of the new times to the old ones, for people.
+
+    Only times of passes of as many clips compare.
+    """
+    batches = [table.facts.get("batch_size", 1) for table in (before, after)]
+    if batches[0] != batches[1]:
+        return f"new milliseconds are of passes of {batches[1]} clips, old ones of {batches[0]}: they do not compare"
     old = {row.config: row.milliseconds for row in before.default_rows}
     ratios = [row.milliseconds / old[row.config] for row in after.default_rows if old[row.config] > 0]
     if not ratios:

@@ -60,9 +60,11 @@ def run(args: argparse.Namespace) -> int:
     paper = _paper(args.paper) if args.paper else None
     if not (tables or separate or paper):
         raise ValueError("nothing to draw; give --tables, --separate or --paper")
-    curves_by_cost = {args.cost: _curves(tables, separate, paper, args.cost)}
     of_path = {path: table for curve in (*tables.values(), *separate.values()) for path, table in curve.items()}
     views = _views(of_path, paper)
+    if not views:
+        tables, separate = _named_by_views(tables), _named_by_views(separate)
+    curves_by_cost = {args.cost: _curves(tables, separate, paper, args.cost)}
     times = title_of_milliseconds(of_path) if args.cost == "milliseconds" else "milliseconds per clip"
     if "html" in args.formats and of_path:  # the paper alone has no milliseconds
         (other,) = (cost for cost in COSTS if cost != args.cost)
@@ -122,6 +124,15 @@ def _views(tables: dict[str, QueryTable], paper: PaperResults | None) -> str:
         print(printable(f"warning: accuracies over different views do not compare: {listing}"), file=sys.stderr)
         return ""
     return next(iter(views.values()), paper.views if paper else "")
+
+
+def _named_by_views(tables: Tables) -> Tables:
+    """Return the tables with the views of each curve in its name, as these differ."""
+    named: Tables = {}
+    for name, of_path in tables.items():
+        views = dict.fromkeys(f"{table.views} views" for table in of_path.values())
+        named[f"{name} ({' or '.join(views)})"] = of_path
+    return named
 
 
 main = Command(__doc__, add_arguments, run, outputs={"output": checker_of_stem([f".{name}" for name in SUFFIXES])})

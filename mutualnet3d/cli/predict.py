@@ -6,8 +6,9 @@ VIDEO is a video (a file, or a folder of pictures), or a list of videos (.csv, .
 `path label` for each, paths relative to the list's folder; the first line tells which. Without a budget and a
 sub-network the most expensive one runs: of a checkpoint the full network, of a bundle the largest in it. With --json a
 line of JSON for each video is all that goes to standard output; a video that cannot be read is
-`{"source": ..., "error": ...}`, and the others go on. The exit status is 0 if all videos could be read, 1 if one could
-not, 2 if the command is wrong.
+`{"source": ..., "error": ...}`, and the others go on. GFLOPs are those of all views of a video, as the times are; JSON
+has those of one clip too, and as `top1` the test's accuracy with as many views, null where it is not known. The exit
+status is 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.load(
         args.checkpoint, table=args.table, backend=args.backend, device=args.device, threads=args.threads
     )
-    config, _ = predictor.choose(args.gflops, args.milliseconds, args.subnet)
+    config, _ = predictor.choose(args.gflops, args.milliseconds, args.subnet, views)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
     for path in progress(videos, len(videos), "videos"):
@@ -151,7 +152,7 @@ class _Table:
     def rows(self, prediction: Prediction) -> str:
         time = prediction.timing
         cost = (
-            f"{prediction.config!s:<16} {prediction.gflops:>8.4f} {time.decode:>11.1f} {time.prepare:>8.1f} "
+            f"{prediction.config!s:<16} {prediction.gflops_of_video:>8.4f} {time.decode:>11.1f} {time.prepare:>8.1f} "
             f"{time.network:>8.1f}"
         )
         lines = []

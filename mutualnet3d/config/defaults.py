@@ -276,7 +276,7 @@ _C.TEST.CHECKPOINT = "last"
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Test (and validate) the averaged weights of SOLVER.EMA_DECAY instead of the last step's.
 _C.TEST.USE_EMA = False
-# Timed runs per sub-network; milliseconds are their median.
+# Timed runs per sub-network, more where they vary on a busy machine; milliseconds are their median.
 _C.TEST.LATENCY_RUNS = 10
 
 # ---- The run ---------------------------------------------------------------------------------------------------------

@@ -8,19 +8,21 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from fvcore.common.config import CfgNode
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos, TooManyBadVideos
+from mutualnet3d.data.clip_sampling import span_length
 from mutualnet3d.data.find_videos import find_videos
 from mutualnet3d.data.label_names import read_label_names
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.outage import DataAway
 from mutualnet3d.data.shared_videos import shared_paths
 from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
+from mutualnet3d.data.video_lengths import sampled_seconds, shorter_than_clips
 from mutualnet3d.data.video_list import Video, VideoList
 from mutualnet3d.log import logger
 
@@ -100,6 +102,8 @@ def read_split(
         )
     with _keys_named(cfg):
         bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction, result.num_left)
+    if not is_ssv2(cfg, name):
+        (run_once or _run)(partial(_tell_of_short_videos, cfg, name, result.existing))
     return Split(name, result.existing, bad, num_in_list, num_videos_K)
 
 
@@ -232,3 +236,24 @@ def warn_of_empty_classes(cfg: CfgNode, split: Split) -> None:
 def is_ssv2(cfg: CfgNode, split: str) -> bool:
     """Return whether a split is of Something-Something V2; Kinetics-style lists otherwise."""
     return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET) == "ssv2")
+
+
+def _run(function: Callable[[], bytes]) -> bytes:
+    return function()
+
+
+def _tell_of_short_videos(cfg: CfgNode, name: str, videos: Sequence[Video]) -> bytes:
+    """Warn if most videos of a list are shorter than a clip."""
+    seconds = sampled_seconds(videos, cfg.DATA.TARGET_FPS)
+    span = span_length(cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS, 1.0)
+    text = shorter_than_clips(seconds, span, 1 / cfg.DATA.TARGET_FPS)
+    if text is not None:
+        logger.warning(
+            "%s: %s (DATA.NUM_FRAMES %d * DATA.SAMPLING_RATE %d / DATA.TARGET_FPS %g)",
+            name,
+            text,
+            cfg.DATA.NUM_FRAMES,
+            cfg.DATA.SAMPLING_RATE,
+            cfg.DATA.TARGET_FPS,
+        )
+    return b""

@@ -69,6 +69,11 @@ class ClipSpan:
         fps = self.target_fps if info.fps is None else info.fps
         return span_length(self.num_frames, self.sampling_rate, self.target_fps, fps)
 
+    @staticmethod
+    def places(info: VideoInfo) -> np.ndarray | None:
+        """Return the places of unevenly spaced frames, see `Span`: a clip's time counts, not its number of frames."""
+        return None if info.times is None or info.fps is None else info.times * info.fps
+
 
 @dataclass(frozen=True)
 class RandomSpans:
@@ -77,7 +82,8 @@ class RandomSpans:
     clip_span: ClipSpan
 
     def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
-        return self.clip_span.choose(random_span(rng, self.clip_span.length(info), info.num_frames))
+        length, places = self.clip_span.length(info), self.clip_span.places(info)
+        return self.clip_span.choose(random_span(rng, length, info.num_frames, places))
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,8 @@ class UniformSpans:
     num_spans: int = 1
 
     def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
-        length = self.clip_span.length(info)
-        return self.clip_span.choose(uniform_span(span_index, self.num_spans, length, info.num_frames))
+        length, places = self.clip_span.length(info), self.clip_span.places(info)
+        return self.clip_span.choose(uniform_span(span_index, self.num_spans, length, info.num_frames, places))
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,37 @@ A clip is a *span*, a stretch of the video over which every shape's frames are e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+# Frames by which a position may lie before the frame that it stands for: where frames are counted, and where they have
+# places of their own, which containers round.
+_NUDGE, _NUDGE_OF_PLACES = 1e-6, 0.05
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a video of `num_frames` frames: `length` frames from frame `start` on, both may be fractional."""
+    """A stretch of a video of `num_frames` frames: `length` frames from frame `start` on, both may be fractional.
+
+    Where `places` are given, the video's frames are unevenly spaced: `start` and `length` count frames of an even video
+    that lasts as long, and frame i is shown from `places[i]` on.
+    """
 
     start: float
     length: float
     num_frames: int
+    places: np.ndarray | None = field(default=None, compare=False)
 
     def frame_indices(self, count: int) -> np.ndarray:
         """Return `count` frames spread evenly from the span's first frame to its last, int64, all in the video.
 
-        Both ends are included, whatever the count. Past the video's end its last frame is repeated.
+        Both ends are included, whatever the count. Past the video's end its last frame is repeated; in a pause the
+        frame before it.
         """
-        return np.clip(_floors(np.linspace(self.start, self.start + self.length - 1, count)), 0, self.num_frames - 1)
+        positions = np.linspace(self.start, self.start + self.length - 1, count)
+        indices = _floors(positions) if self.places is None else _shown_at(positions, self.places)
+        return np.clip(indices, 0, self.num_frames - 1)
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,11 @@ def segments(num_frames: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _floors(positions: np.ndarray) -> np.ndarray:
     # The nudge undoes rounding errors: a position that is a whole number in exact arithmetic stays on its frame.
-    return np.floor(positions + 1e-6).astype(np.int64)
+    return np.floor(positions + _NUDGE).astype(np.int64)
+
+
+def _shown_at(positions: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return np.searchsorted(places, positions + _NUDGE_OF_PLACES, side="right").astype(np.int64) - 1
 
 
 def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: float) -> float:
@@ -70,16 +86,22 @@ def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: flo
     return num_frames * sampling_rate * fps / target_fps
 
 
-def random_span(rng: np.random.Generator, length: float, num_frames: int) -> Span:
-    """Return a span that starts anywhere where it still fits."""
-    return Span(float(rng.uniform(0.0, max(num_frames - length, 0.0))), length, num_frames)
+def random_span(rng: np.random.Generator, length: float, num_frames: int, places: np.ndarray | None = None) -> Span:
+    """Return a span that starts anywhere where it still fits; see `Span`."""
+    return Span(float(rng.uniform(0.0, _slack(length, num_frames, places))), length, num_frames, places)
 
 
-def uniform_span(view: int, num_views: int, length: float, num_frames: int) -> Span:
+def uniform_span(view: int, num_views: int, length: float, num_frames: int, places: np.ndarray | None = None) -> Span:
     """Return the `view`-th of `num_views` spans spread over the video: at PySlowFast's places, so that 10-view
-    accuracies compare; but a single one lies in the middle of the video and not at its start."""
-    slack = max(num_frames - length, 0.0)
-    return Span(slack / 2 if num_views == 1 else slack * view / num_views, length, num_frames)
+    accuracies compare; but a single one lies in the middle of the video and not at its start. See `Span`."""
+    slack = _slack(length, num_frames, places)
+    return Span(slack / 2 if num_views == 1 else slack * view / num_views, length, num_frames, places)
+
+
+def _slack(length: float, num_frames: int, places: np.ndarray | None) -> float:
+    """Return how many frames of an even video that lasts as long are more than a span's."""
+    whole = num_frames if places is None else float(places[-1]) + 1.0
+    return max(whole - length, 0.0)
 
 
 @dataclass(frozen=True)

@@ -174,8 +174,6 @@ class TestLoader:
     def __iter__(self) -> Iterator[ClipBatch]:
         self.failed.clear()
         self.num_done, num_good = self._start_batch, 0
-        if not len(self):
-            return
         for loaded in self.workers.load(self.dataset, self.batch_sampler):
             refuse_outage(loaded)
             for index in loaded.damaged:

@@ -27,6 +27,7 @@ from mutualnet3d.deploy.load import build_network_of, check_class_names, load_mo
 from mutualnet3d.deploy.networks import openvino_core
 from mutualnet3d.files.atomic import atomic_folder
 from mutualnet3d.files.json_file import read_json
+from mutualnet3d.log import printable
 from mutualnet3d.models import SlimmableNet
 from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.results.query_table import QueryTable
@@ -66,6 +67,12 @@ class Bundle:
         self.num_pathways = len(next(iter(self.networks.values())).inputs)
         self._model: SlimmableNet | None = None
         self._lock = ForkSafeLock()  # of loading it
+
+    def __repr__(self) -> str:
+        """Return one line: path, numbers of sub-networks and classes, formats."""
+        formats = sorted({name for config in self.configs for name in self.formats(config)})
+        text = f"{self.path}: {len(self.networks)} sub-networks, {len(self.class_names)} classes; {', '.join(formats)}"
+        return f"<Bundle: {printable(text)}>"
 
     @classmethod
     def load(cls, path: str) -> Bundle:

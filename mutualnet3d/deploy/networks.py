@@ -15,6 +15,7 @@ import torch
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.deploy.clip_network import CONVERSION, export_program, input_names
 from mutualnet3d.extras import require
+from mutualnet3d.log import printable
 from mutualnet3d.models import SlimmableNet, costs
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
@@ -106,6 +107,11 @@ class CheckpointNetworks:
         self._model = model.eval()
         self._gflops: dict[SubnetConfig, float] = {}
         self._last_onnx: tuple[SubnetConfig, bytes] | None = None  # two back ends ask for the same one after the other
+
+    def __repr__(self) -> str:
+        """Return one line: path, numbers of sub-networks and classes."""
+        text = f"{self.path}: {len(self.configs)} sub-networks, {len(self.class_names)} classes"
+        return f"<CheckpointNetworks: {printable(text)}>"
 
     @property
     def configs(self) -> tuple[SubnetConfig, ...]:

@@ -1,6 +1,6 @@
 """Prediction drawn into a picture: the best labels, the sub-network and its cost, its place on the front.
 
-Letters are of Pillow's own font, which has Latin ones alone; for other scripts it shows boxes.
+Letters are of Pillow's own font, and of others where a name needs them: see `plots.fonts`.
 
 Legend: H height, W width.
 """
@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mutualnet3d.deploy.prediction import Prediction
+from mutualnet3d.plots.fonts import PILLOWS_OWN, escape_unshown, load_font, split_by_font
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.shapes import SubnetConfig
 
@@ -38,8 +39,9 @@ def draw_overlay(
     """Return a copy of a picture with the prediction drawn into two of its corners; the rest is not changed.
 
     Above on the left are the best three labels, each on a bar as long as its score; below on the left the sub-network's
-    key, GFLOPs, milliseconds, and a column for each sub-network of the front, the one in use in orange. Letters grow
-    with the picture, which should be at least 160 pixels wide: labels that smaller ones have no room for are left out.
+    key, GFLOPs and milliseconds of all views, and a column for each sub-network of the front, the one in use in orange.
+    Letters grow with the picture, which should be at least 160 pixels wide: labels that smaller ones have no room for
+    are left out.
 
     Args:
         frame_HWC: uint8 (H, W, 3), RGB.
@@ -59,7 +61,7 @@ def draw_overlay(
     is_over = budget is not None and total > budget
     facts = [
         (str(prediction.config), _WHITE),
-        (f"{prediction.gflops:.3g} GFLOPs", _WHITE),
+        (f"{prediction.gflops_of_video:.3g} GFLOPs", _WHITE),
         (_time_text(total, budget), _ORANGE if is_over else _WHITE),
     ]
     top = pen.facts(facts, [row.config for row in front], prediction.config)
@@ -75,9 +77,33 @@ def _rounded(milliseconds: float) -> str:
     return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.1f}"
 
 
-@functools.cache
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
+class _Letters:
+    """Letters of one size, of as many fonts as a text needs, on one line.
+
+    Args:
+        size: height in pixels.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self.ascent, self.descent = load_font(PILLOWS_OWN, size).getmetrics()
+
+    def width(self, text: str) -> float:
+        """Return the pixels from the start of a text to its end."""
+        return sum(load_font(path, self.size).getlength(piece) for piece, path in _pieces(text))
+
+    def draw(self, pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: Any) -> None:
+        """Draw a text whose upper left corner is at `place`; of all fonts the letters stand on one line."""
+        x, y = place
+        for piece, path in _pieces(text):
+            font = load_font(path, self.size)
+            pen.text((x, y + self.ascent), piece, fill=colour, font=font, anchor="ls")
+            x += font.getlength(piece)
+
+
+@functools.lru_cache(maxsize=1024)
+def _pieces(text: str) -> list[tuple[str, str]]:
+    return split_by_font(escape_unshown(text))
 
 
 class _Pen:
@@ -86,9 +112,10 @@ class _Pen:
     def __init__(self, image: Image.Image):
         self.width, self.height = image.size
         size = max(SMALLEST_FONT, round(6 + 0.027 * min(image.size)))
-        self.font = _font(size)
-        ascent, descent = self.font.getmetrics()
-        self.line = ascent + descent + max(1, size // 8)  # from a line's top to the next one's
+        self.letters = _Letters(size)
+        self.line = (
+            self.letters.ascent + self.letters.descent + max(1, size // 8)
+        )  # from a line's top to the next one's
         self.gap = max(2, size // 4)
         # Colours with some transparency are laid over the picture.
         self.draw = ImageDraw.Draw(image, "RGBA")
@@ -107,8 +134,8 @@ class _Pen:
         for line in lines:
             x = float(left)
             for text, colour in line:
-                self.draw.text((x, y), text, fill=colour, font=self.font)
-                x += self.font.getlength(text + _BETWEEN)
+                self.letters.draw(self.draw, (x, y), text, colour)
+                x += self.letters.width(text + _BETWEEN)
             y += self.line
         if columns:
             self._columns(left, y + self.gap, width, columns, front, used)
@@ -121,10 +148,10 @@ class _Pen:
         if not labels:
             return
         max_width = self.width - 4 * self.gap
-        percent_width = self.font.getlength("100 %")
+        percent_width = self.letters.width("100 %")
         name_width = max_width - percent_width - 2 * self.gap
-        names = [self._cut(name, name_width) for name, _ in labels]
-        needed = max(map(self.font.getlength, names)) + percent_width + 4 * self.gap
+        names = [self._cut(escape_unshown(name), name_width) for name, _ in labels]
+        needed = max(map(self.letters.width, names)) + percent_width + 4 * self.gap
         width = int(min(max_width, max(needed, 8 * self.line)))
         left = top = self.gap
         self._shade(left, top, width + 2 * self.gap, len(labels) * row + 2 * self.gap)
@@ -133,10 +160,10 @@ class _Pen:
             fraction = min(max(score, 0.0), 1.0)
             end = left + round(fraction * (width - 1))
             self.draw.rectangle((left, y, end, y + self.line - 1), fill=_BLUE)
-            self.draw.text((left + self.gap, y), name, fill=_WHITE, font=self.font)
+            self.letters.draw(self.draw, (left + self.gap, y), name, _WHITE)
             percent = f"{100 * score:.0f} %"
-            right = left + width - self.gap - self.font.getlength(percent)
-            self.draw.text((right, y), percent, fill=_WHITE, font=self.font)
+            right = left + width - self.gap - self.letters.width(percent)
+            self.letters.draw(self.draw, (right, y), percent, _WHITE)
             y += row
 
     # ---- parts -------------------------------------------------------------------------------------------------------
@@ -152,13 +179,13 @@ class _Pen:
         return lines
 
     def _line_width(self, line: Sequence[tuple[str, Any]]) -> int:
-        return int(self.font.getlength(_BETWEEN.join(text for text, _ in line))) + 1
+        return int(self.letters.width(_BETWEEN.join(text for text, _ in line))) + 1
 
     def _cut(self, text: str, width: float) -> str:
         """Return `text`, or as much of its start as fits into `width` pixels."""
-        if self.font.getlength(text) <= width:
+        if self.letters.width(text) <= width:
             return text
-        while text and self.font.getlength(f"{text}...") > width:
+        while text and self.letters.width(f"{text}...") > width:
             text = text[:-1]
         return f"{text}..."
 

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from mutualnet3d.log import printable
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.results.view_scores import ensemble_views
 from mutualnet3d.shapes import SubnetConfig
+
+_LABELS_IN_REPR = 2
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class ReadVideo:
     Args:
         source: path of the video, or "frames".
         config: sub-network.
-        row: row of the query table about `config`; None: there is none.
+        row: row of the query table about `config` with as many views; None: there is none.
         clips: views, uint8 (V, T, S, S, 3), one tensor for each pathway.
         decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
     """
@@ -66,6 +69,11 @@ class ReadVideo:
     decode_seconds: float
     prepare_seconds: float
 
+    def __repr__(self) -> str:
+        """Return one line: video, sub-network, shapes of the clips."""
+        shapes = " and ".join(" x ".join(map(str, clips.shape)) for clips in self.clips)
+        return f"<ReadVideo of {printable(self.source)}: {self.config}, {shapes}>"
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -76,7 +84,7 @@ class Prediction:
         labels: classes, the best first.
         config: sub-network that ran.
         gflops: 1e9 multiply-adds of one clip.
-        row: row of the query table about `config` on `backend`; None: there is none.
+        row: row of the query table about `config` on `backend` with as many views as were run; None: there is none.
         backend: name of the back end that ran it.
         views: number of clips that were run.
         timing: times of the parts.
@@ -93,13 +101,30 @@ class Prediction:
     timing: Timing
     frames: np.ndarray = field(compare=False)  # arrays have no one answer to ==
 
+    def __repr__(self) -> str:
+        """Return one line: video, best labels, what ran, and its time."""
+        best = ", ".join(f"{label.name} {100 * label.score:.1f} %" for label in self.labels[:_LABELS_IN_REPR])
+        views = "one view" if self.views == 1 else f"{self.views} views"
+        text = f"{self.source}: {best}; {self.config} on {self.backend}, {views}, {self.timing.total:.1f} ms"
+        return f"<Prediction of {printable(text)}>"
+
+    @property
+    def gflops_of_video(self) -> float:
+        """Multiply-adds of all views, in 1e9."""
+        return self.gflops * self.views
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, without the frames."""
+        """Return plain values, without the frames.
+
+        `gflops` is of one clip, `gflops_of_video` of all views; `top1` is the test's accuracy with as many views, None
+        where it is not known.
+        """
         return {
             "source": self.source,
             "labels": [{"name": label.name, "index": label.index, "score": label.score} for label in self.labels],
             "config": str(self.config),
             "gflops": self.gflops,
+            "gflops_of_video": self.gflops_of_video,
             "top1": None if self.row is None else self.row.top1,
             "backend": self.backend,
             "views": self.views,

@@ -19,8 +19,7 @@ from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.pickled_files import PickledFiles
 from mutualnet3d.deploy.prediction import Prediction, ReadVideo, Timing, best_labels, score_views
 from mutualnet3d.deploy.stream import Stream
-from mutualnet3d.deploy.subnet_predictor import SubnetPredictor
-from mutualnet3d.results.query_table import Views
+from mutualnet3d.deploy.subnet_predictor import SubnetPredictor, checked_views
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.frame_stream import StreamInput
 from mutualnet3d.video.open import refuse_fps_of_file
@@ -89,7 +88,8 @@ class Predictor(SubnetPredictor):
         """Predict the labels of a video.
 
         The sub-network is the most accurate one within the budget, `config`, or, without either, the most expensive.
-        Only the frames that it needs are decoded.
+        Only the frames that it needs are decoded. Accuracy is that of as many views, where the table has it; otherwise
+        the sub-network is chosen by the accuracy of one view or of the test's views, and the prediction has none.
 
         Args:
             source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
@@ -121,10 +121,11 @@ class Predictor(SubnetPredictor):
         Args and errors are those of `predict`.
         """
         source = os.fspath(source) if isinstance(source, os.PathLike) else source
-        num_views = _views(views)
+        num_views = checked_views(views)
         if isinstance(source, str) and fps is not None and not is_folder(source):
             refuse_fps_of_file(fps)
-        chosen, row = self.choose(gflops, milliseconds, config)
+        chosen, row = self.choose(gflops, milliseconds, config, views)
+        row = row if row and row.views == num_views else None  # accuracy of what is run, or none
         shapes = self._networks.shapes(chosen)
         read = self._reader.read(source, shapes, num_views.spans, num_views.crops, fps)
         clips = tuple(read.clips[shape] for shape in shapes)
@@ -226,12 +227,3 @@ def _unpickled(
 def _check_top(top: int) -> None:
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"top is {top!r}; it must be an integer of at least 1")
-
-
-def _views(views: int | tuple[int, int]) -> Views:
-    spans, crops = views if isinstance(views, tuple) and len(views) == 2 else (views, 1)
-    if isinstance(spans, bool) or not isinstance(spans, int) or spans < 1 or crops not in (1, 3):
-        raise ValueError(
-            f"views is {views!r}; allowed: clips over the video, 1 or more, or (clips, crops), crops 1 or 3"
-        )
-    return Views(spans, crops)

@@ -119,6 +119,12 @@ class Stream:
         self._clips: Iterator[WindowClip] | None = None
         self._is_closed = False
 
+    def __repr__(self) -> str:
+        """Return one line: kind of source, budget, windows so far, the next sub-network."""
+        kind = "live source" if self.is_live else "source"
+        state = "closed" if self._is_closed else f"next {self.row.config}"
+        return f"<Stream of a {kind}: {self.milliseconds:g} ms for a window, {len(self._trace)} windows, {state}>"
+
     @property
     def row(self) -> Row:
         """Row of the sub-network that the next window runs."""

@@ -13,8 +13,9 @@ from mutualnet3d.deploy.backends import Backend
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.log import logger
+from mutualnet3d.results.budget_query import rows_nearest
 from mutualnet3d.results.latency import device_name, measure_latencies
-from mutualnet3d.results.query_table import QueryTable, Row, checked_bounds
+from mutualnet3d.results.query_table import QueryTable, Row, Views, checked_bounds
 from mutualnet3d.shapes import SubnetConfig
 
 # Timed passes of each sub-network when times are measured: as many as fit into so many seconds, within these bounds.
@@ -32,10 +33,12 @@ class SubnetChoice:
     def __init__(self, networks: NetworkStore, backend: Backend):
         self._networks, self._backend = networks, backend
         self._measured: QueryTable | None = None
+        self._tables: dict[Views, QueryTable] = {}
 
     @property
     def table(self) -> QueryTable:
-        """Query table of the back end, one row of each sub-network; with milliseconds of this machine once measured.
+        """Query table of the back end, one row of each sub-network, for videos of one view; with milliseconds of this
+        machine once measured.
 
         The rows are the back end's own, where the test run's table has some. Otherwise they are the test run's: a back
         end computes the same but for rounding, or, in bfloat16, nearly.
@@ -43,11 +46,23 @@ class SubnetChoice:
         Raises:
             ValueError: there is no table; or it has no rows of a back end whose accuracy is another one.
         """
-        return self._tested if self._measured is None else self._measured
+        return self.table_of(Views())
+
+    def table_of(self, views: Views) -> QueryTable:
+        """Return the table for videos of so many views: its rows have their accuracy where that is known, else that of
+        one view, else that of the test run's views; `table.views` says which.
+
+        Raises:
+            ValueError: see `table`.
+        """
+        if views not in self._tables:
+            whole = self._tested if self._measured is None else self._measured
+            self._tables[views] = whole.select(views=rows_nearest(whole.rows, whole.default_rows, views)[0].views)
+        return self._tables[views]
 
     @cached_property
     def _tested(self) -> QueryTable:
-        """Query table before anything is measured."""
+        """Query table of all views before anything is measured."""
         table, name, path = self._networks.table, self._backend.name, self._networks.path
         if table is None:
             raise ValueError(
@@ -56,9 +71,9 @@ class SubnetChoice:
             )
         has_rows = any((row.backend, row.views) == (name, table.views) for row in table.rows)
         if not has_rows and not self._backend.own_accuracy:
-            return table.select()
+            return table.of_backend(table.backend)
         try:
-            return table.select(backend=name)
+            return table.of_backend(name)
         except ValueError as error:
             raise ValueError(
                 f"{path}: {error}; a budget needs accuracies (`mutualnet3d export --int8` finds them), or ask for a "
@@ -71,7 +86,7 @@ class SubnetChoice:
         Raises:
             ValueError: there is no table: see `table`.
         """
-        return runnable_front(self._networks, self.table)
+        return runnable_front(self._networks, self._tested)
 
     def runnable(self, config: SubnetConfig | str) -> SubnetConfig:
         """Return a sub-network, or the one of that key.
@@ -90,7 +105,11 @@ class SubnetChoice:
         return parsed
 
     def choose(
-        self, gflops: float | None, milliseconds: float | None, config: SubnetConfig | str | None
+        self,
+        gflops: float | None,
+        milliseconds: float | None,
+        config: SubnetConfig | str | None,
+        views: Views = Views(),  # noqa: B008 - it is frozen
     ) -> tuple[SubnetConfig, Row | None]:
         """Return the most accurate sub-network within the budget, `config`, or the most expensive; and its row.
 
@@ -98,6 +117,7 @@ class SubnetChoice:
             gflops: 1e9 multiply-adds that a clip may take.
             milliseconds: time that the network may take for a clip; measured when first needed.
             config: sub-network, or its key.
+            views: views that a video will have; the row is of as many, where the table has such: see `table_of`.
 
         Raises:
             ValueError: nothing fits the budget; an unknown sub-network; a budget and a sub-network.
@@ -106,15 +126,14 @@ class SubnetChoice:
             if gflops is not None or milliseconds is not None:
                 raise ValueError("give a budget (gflops, milliseconds) or a sub-network (config), not both")
             given = self.runnable(config)
-            return given, self._row(given)
+            return given, self._row(given, views)
         if milliseconds is not None:
             checked_bounds(gflops, milliseconds)  # before anything is measured
-            row = self.measure().best(gflops=gflops, milliseconds=milliseconds)
-        elif gflops is not None:
-            row = self.table.best(gflops=gflops)
-        else:
+            self.measure()
+        elif gflops is None:
             largest = self._networks.configs[0]
-            return largest, self._row(largest)
+            return largest, self._row(largest, views)
+        row = self.table_of(views).best(gflops=gflops, milliseconds=milliseconds)
         return row.config, row
 
     def measure(self, again: bool = False) -> QueryTable:
@@ -127,8 +146,9 @@ class SubnetChoice:
             ValueError: there is no table: see `table`.
         """
         if self._measured is None or again:
-            self._measured = self._measure(self.table, self.front())
-        return self._measured
+            self._measured = self._measure(self._tested, self.front())
+            self._tables.clear()
+        return self.table
 
     def _measure(self, table: QueryTable, front: Sequence[SubnetConfig]) -> QueryTable:
         backend = self._backend
@@ -146,7 +166,12 @@ class SubnetChoice:
             max_seconds=_MEASURING_SECONDS,
         )
         rows = tuple(
-            replace(row, backend=backend.name, milliseconds=latencies.milliseconds[row.config])
+            replace(
+                row,
+                backend=backend.name,
+                milliseconds=latencies.milliseconds[row.config],
+                settled=row.config not in latencies.unsettled,
+            )
             for row in table.rows
             if row.config in latencies.milliseconds
         )
@@ -159,8 +184,12 @@ class SubnetChoice:
             facts["threads"] = backend.threads or torch.get_num_threads()
         return QueryTable(rows, {**table.context, "backend": backend.name, "backends": {backend.name: facts}})
 
-    def _row(self, config: SubnetConfig) -> Row | None:
+    def _row(self, config: SubnetConfig, views: Views) -> Row | None:
+        """Return the row of a sub-network with so many views, or else of one, or else of the test's; None: there is
+        none. One that is on no front was not measured: its milliseconds are the test's."""
         try:
-            return self.table.row(config)
+            tables = (self._measured or self._tested, self._tested)
         except ValueError:  # there is no table, or none of this back end
             return None
+        rows = (table.row(config, nearest) for nearest in (views, Views(), None) for table in tables)
+        return next(filter(None, rows), None)

@@ -11,8 +11,9 @@ from mutualnet3d.deploy.forked import run_in_fork
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.pickled_files import PickledFiles
 from mutualnet3d.deploy.subnet_choice import SubnetChoice
+from mutualnet3d.log import printable
 from mutualnet3d.models.fork_safe_lock import ForkSafeLock
-from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.shapes import SubnetConfig
 
 
@@ -58,6 +59,12 @@ class SubnetPredictor:
         # One lock with the model's, so that no two threads can have one each and wait for the other's.
         self._lock = networks.network().lock if choice.backend.format == "pytorch" else ForkSafeLock()
 
+    def __repr__(self) -> str:
+        """Return one line: networks, back end, numbers of sub-networks and classes."""
+        where = f"{self.backend} on {self._backend.device.type}"
+        text = f"{self._networks.path}: {len(self.configs)} sub-networks, {len(self.class_names)} classes"
+        return f"<{type(self).__name__}: {printable(text)}, {where}>"
+
     @property
     def class_names(self) -> tuple[str, ...]:
         return self._networks.class_names
@@ -73,7 +80,8 @@ class SubnetPredictor:
 
     @property
     def table(self) -> QueryTable:
-        """Query table of the back end, with milliseconds of this machine once they were measured.
+        """Query table of the back end for videos of one view, with milliseconds of this machine once they were
+        measured. Where the test has no accuracy of one view, it is that of the test's, which `table.views` names.
 
         Raises:
             ValueError: the checkpoint has none, or none of int8 for "openvino-int8".
@@ -89,11 +97,15 @@ class SubnetPredictor:
         gflops: float | None = None,
         milliseconds: float | None = None,
         config: SubnetConfig | str | None = None,
+        views: int | tuple[int, int] = 1,
     ) -> tuple[SubnetConfig, Row | None]:
-        """Return the sub-network that `predict` takes, and its row of the table; see `predict`."""
+        """Return the sub-network that `predict` takes, and its row of the table; see `predict`.
+
+        The row is of as many views where the table has such; `row.views` says of how many its accuracy is.
+        """
         run_in_fork()
         with self._lock:
-            return self._subnets.choose(gflops, milliseconds, config)
+            return self._subnets.choose(gflops, milliseconds, config, checked_views(views))
 
     def prepare(self, configs: Sequence[SubnetConfig | str] | None = None) -> None:
         """Make sub-networks ready, all of the table's front or `configs`, so that no later call has to: back ends but
@@ -121,3 +133,17 @@ class SubnetPredictor:
         run_in_fork()
         with self._lock:
             return self._subnets.measure(again)
+
+
+def checked_views(views: int | tuple[int, int]) -> Views:
+    """Return the views that a caller of `predict` asks for.
+
+    Raises:
+        ValueError: no number of clips of at least 1, or another number of crops than 1 or 3.
+    """
+    spans, crops = views if isinstance(views, tuple) and len(views) == 2 else (views, 1)
+    if isinstance(spans, bool) or not isinstance(spans, int) or spans < 1 or crops not in (1, 3):
+        raise ValueError(
+            f"views is {views!r}; allowed: clips over the video, 1 or more, or (clips, crops), crops 1 or 3"
+        )
+    return Views(spans, crops)

@@ -15,7 +15,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from iopath.common.file_io import g_pathmgr
@@ -23,6 +23,7 @@ from PIL import Image
 
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_picture_folders, find_video_files
+from mutualnet3d.results.table_text import views_text
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.paths import is_folder, picture_paths
@@ -52,7 +53,7 @@ class Clip:
     name: str
     path: str = ""
     label: str = ""
-    upload: bytes | None = None
+    upload: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if bool(self.path) == (self.upload is not None):
@@ -169,6 +170,8 @@ class Demo:
             f"back end {self.predictor.backend} on {table.facts.get('device', 'this machine')}",
             f"{len(self.points)} of {measured} measured sub-networks are on the front",
         ]
+        if not all(row.settled for row in (*self.points, *self.others)):
+            parts.append("the machine was busy: times with ? did not settle")
         return " · ".join(parts)
 
 
@@ -205,8 +208,13 @@ def open_demo(
 
 
 def label_of_point(row: Row) -> str:
-    """Return the slider's text of a row: `12.3 ms, 0.0195 GFLOPs`."""
-    return f"{row.milliseconds:.3g} ms, {row.gflops:.3g} GFLOPs"
+    """Return the slider's text of a row: `12.3 ms, 0.0195 GFLOPs`; of a time that did not settle `12.3? ms`."""
+    return f"{row.milliseconds:.3g}{'' if row.settled else '?'} ms, {row.gflops:.3g} GFLOPs"
+
+
+def label_of_accuracy(row: Row) -> str:
+    """Return the name of a row's accuracy, with the number of views that it is of: the page runs one."""
+    return f"Top-1, {views_text(row.views)}"
 
 
 def escape_markdown(text: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from mutualnet3d.log import logger
 from mutualnet3d.video.errors import too_late
 from mutualnet3d.video.frame_stream import FrameStream
+from mutualnet3d.video.frame_times import typical_distances
 
 # A source's rate is limited to so many times the rate that the network is meant for; other frames are left out.
 _MAX_OVER_TARGET_FPS = 4
@@ -79,22 +80,30 @@ class Cutter:
         """Return the time at which the frame after this one is due."""
         return frame.seconds + (max(1 / self._fps, self._shortest) if self._fps else 0.0)
 
-    def clip(self, frames: Sequence[NumberedFrame], start: float, end: float, after: int) -> WindowClip:
-        """Return the window of `frames`.
+    def clip(self, kept: Sequence[NumberedFrame], start: float, end: float, after: int) -> WindowClip:
+        """Return the window of the frames that begin in it; if there is none, of the last one before it.
 
         Args:
-            frames: frames of the window, at least one.
+            kept: frames of the window, at least one; the last one before it may come first.
             start, end: seconds in the source.
             after: number of the last frame of the window before; -1: it is the first.
         """
-        return WindowClip(
-            [frame.picture for frame in frames],
-            self._rate(frames),
-            start,
-            end,
-            max(0, frames[0].number - after - 1),
-            frames[-1].number,
-        )
+        frames = [frame for frame in kept if frame.seconds >= start - _EPSILON] or kept[:1]
+        pictures, fps = [frame.picture for frame in frames], self._rate(frames)
+        if not _are_even(frames) or frames[0].seconds - start > 1.5 / fps:
+            pictures, fps = self._at_even_times(kept, np.diff([frame.seconds for frame in frames]), start, end)
+        return WindowClip(pictures, fps, start, end, max(0, frames[0].number - after - 1), frames[-1].number)
+
+    def _at_even_times(
+        self, kept: Sequence[NumberedFrame], distances: np.ndarray, start: float, end: float
+    ) -> tuple[list[np.ndarray], float]:
+        """Return the pictures that are seen at even times, and their rate: during a pause the last one before it."""
+        fps = self._fps or self._target_fps
+        if distances.size:
+            fps = self._agreeing(1 / float(typical_distances(distances).mean()))
+        times = start + np.arange(max(1, round((end - start) * fps))) / fps
+        places = np.searchsorted([frame.seconds for frame in kept], times + _EPSILON, side="right") - 1
+        return [kept[place].picture for place in np.maximum(places, 0)], fps
 
     def _rate(self, frames: Sequence[NumberedFrame]) -> float:
         """Return frames per second: the source's own rate, which is exact, where the measured one agrees with it.
@@ -104,8 +113,21 @@ class Cutter:
         seconds = frames[-1].seconds - frames[0].seconds
         if seconds <= 0:
             return self._fps or self._target_fps
-        measured = (len(frames) - 1) / seconds
+        return self._agreeing((len(frames) - 1) / seconds)
+
+    def _agreeing(self, measured: float) -> float:
+        """Return the source's own rate, where a measured one agrees with it; the measured one otherwise."""
         return self._fps if self._fps and abs(self._fps - measured) <= 0.01 * measured else measured
+
+
+def _are_even(frames: Sequence[NumberedFrame]) -> bool:
+    """Tell whether each frame comes within half a frame of its time in an even video: cameras' frames come a little
+    early or late."""
+    seconds = np.array([frame.seconds for frame in frames])
+    if len(seconds) < 3:
+        return True
+    errors = seconds - np.linspace(seconds[0], seconds[-1], len(seconds))
+    return bool(np.abs(errors).max() <= 0.5 * (seconds[-1] - seconds[0]) / (len(seconds) - 1))
 
 
 def in_order(source: FrameStream, cutter: Cutter, stride: float) -> Iterator[WindowClip]:
@@ -125,11 +147,10 @@ def in_order(source: FrameStream, cutter: Cutter, stride: float) -> Iterator[Win
         end = frame.seconds if frame else cutter.end_of(kept[-1]) if kept else 0.0
         while kept and number * stride + cutter.span <= end + _EPSILON:
             start = number * stride
-            # A window without frames shows the last frame before it.
             while len(kept) > 1 and kept[1].seconds < start - _EPSILON:
                 kept.popleft()
-            shown = [kept_frame for kept_frame in kept if _is_within(kept_frame, start, start + cutter.span)]
-            clip = cutter.clip(shown or [kept[0]], start, start + cutter.span, after)
+            begun = [kept_frame for kept_frame in kept if kept_frame.seconds < start + cutter.span - _EPSILON]
+            clip = cutter.clip(begun or [kept[0]], start, start + cutter.span, after)
             yield clip
             number, after = number + 1, clip.last_number
         if frame is None:
@@ -140,11 +161,7 @@ def in_order(source: FrameStream, cutter: Cutter, stride: float) -> Iterator[Win
     if error is not None:
         raise error
     if number == 0 and kept:
-        yield cutter.clip(kept, 0.0, end, after)
-
-
-def _is_within(frame: NumberedFrame, start: float, end: float) -> bool:
-    return start - _EPSILON <= frame.seconds < end - _EPSILON
+        yield cutter.clip(list(kept), 0.0, end, after)
 
 
 def newest_windows(reader: Reader, stride: float) -> Iterator[WindowClip]:
@@ -215,9 +232,9 @@ class Reader:
             return None
         end = self._cutter.end_of(self._frames[-1])
         if end >= max(self._cutter.span, due) - _EPSILON:
-            return self._cutter.clip(self._frames, max(end - self._cutter.span, 0.0), end, after)
+            return self._cutter.clip(list(self._frames), max(end - self._cutter.span, 0.0), end, after)
         if self._has_ended and self._error is None and after < 0:
-            return self._cutter.clip(self._frames, 0.0, end, after)
+            return self._cutter.clip(list(self._frames), 0.0, end, after)
         return None
 
     def stop(self) -> None:
@@ -250,7 +267,8 @@ class Reader:
         with self._changed:
             self._frames.append(frame)
             start = self._cutter.end_of(frame) - self._cutter.span
-            while self._frames[0].seconds < start - _EPSILON:
+            # The last frame before the window stays where it is seen at the window's start.
+            while self._frames[0].seconds < start - _EPSILON and self._frames[1].seconds <= start + _EPSILON:
                 self._frames.popleft()
             self._changed.notify_all()
 

@@ -70,6 +70,7 @@ def evaluate(
     num_classes: int,
     failed_videos: Collection[int] = (),
     ensemble: str = "sum",
+    middle_view: int | None = None,
     keep_scores: bool = False,
     batch_context: Callable[[], AbstractContextManager[object]] = nullcontext,
     state: EvaluationState | None = None,
@@ -92,6 +93,8 @@ def evaluate(
         num_classes: number of classes of the network.
         failed_videos: videos of the shard of which a view is missing, which do not count; read after the last batch.
         ensemble: way of putting a video's views together: see `ViewScores`.
+        middle_view: number of the view that a test of one view has; None: none is the same, and accuracy over single
+            views is over all. See `ViewScores`.
         keep_scores: True to have the scores in the result, on this process.
         batch_context: context of the forward passes of one batch, such as SlowFast's `shared_fast_features`.
         state: results of the batches before `batches`, which go on in it; None: there are none.
@@ -100,7 +103,7 @@ def evaluate(
     Raises:
         ValueError: a video that came with more or fewer views; or no video is left.
     """
-    state = state or EvaluationState(configs, videos, num_videos, num_classes, ensemble)
+    state = state or EvaluationState(configs, videos, num_videos, num_classes, ensemble, middle_view)
     scores_of, label_V, views_V = state.scores_of, state.label_V, state.views_V
     for batch in batches:
         label_V[batch.video_B] = batch.label_B
@@ -128,7 +131,8 @@ def evaluate(
         distributed.sum_over_ranks(score_VK)
         distributed.sum_over_ranks(hits_V2)
         score_VK, hits_V2 = score_VK[counts_V], hits_V2[counts_V]
-        accuracies[config] = accuracy(score_VK, label_V[counts_V], hits_V2, num_views)
+        num_counted = num_views if middle_view is None else 1
+        accuracies[config] = accuracy(score_VK, label_V[counts_V], hits_V2, num_counted)
         if keep_scores:
             kept[config] = score_VK
     return Evaluation(accuracies, kept, label_V[counts_V], counts_V.nonzero().flatten())

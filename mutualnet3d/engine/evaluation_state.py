@@ -19,7 +19,8 @@ class EvaluationState:
         videos: this process's shard, positions in the list.
         num_videos: number of videos in the whole list.
         num_classes: number of classes of the network.
-        ensemble: way of putting a video's views together: see `ViewScores`.
+        ensemble, middle_view: way of putting a video's views together, and the one view that counts alone: see
+            `ViewScores`.
 
     Attributes:
         scores_of: scores of each sub-network.
@@ -35,8 +36,9 @@ class EvaluationState:
         num_videos: int,
         num_classes: int,
         ensemble: str = "sum",
+        middle_view: int | None = None,
     ):
-        self.scores_of = {config: ViewScores(videos, num_classes, ensemble) for config in configs}
+        self.scores_of = {config: ViewScores(videos, num_classes, ensemble, middle_view) for config in configs}
         self.label_V = torch.zeros(num_videos, dtype=torch.int64)
         self.views_V = torch.zeros(num_videos, dtype=torch.int64)
         self.failed_videos: set[int] = set()
@@ -67,6 +69,8 @@ class EvaluationState:
         for name, tensor in own.items():
             tensor.copy_(state[name])
         self.num_batches, self.failed_videos = number, set(failed)
+        for scores in self.scores_of.values():
+            scores.go_on(self.views_V[scores.videos].tolist())
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {"label_V": self.label_V, "views_V": self.views_V}

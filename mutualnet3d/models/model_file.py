@@ -17,7 +17,7 @@ versions               of the packages that wrote the file
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -39,8 +39,8 @@ class TrainedNetwork:
         step: training steps that the weights have seen.
     """
 
-    weights: Mapping[str, torch.Tensor]
-    statistics: Mapping[str, Any]
+    weights: Mapping[str, torch.Tensor] = field(repr=False)
+    statistics: Mapping[str, Any] = field(repr=False)
     step: int = 0
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class ModelFile:
     preprocessing: Mapping[str, Any]
     space: Mapping[str, Any]
     channels_last: bool
-    config: str
+    config: str = field(repr=False)
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:

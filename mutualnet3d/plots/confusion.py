@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
 from mutualnet3d.extras import require
 from mutualnet3d.files.atomic import write_atomically
+from mutualnet3d.plots.picture_file import fonts_for, picture_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # More names than this do not fit beside the matrix, more numbers not into it.
 _MAX_NAMES, _MAX_NUMBERS = 60, 20
@@ -27,11 +32,18 @@ def save_confusion_plot(confusion_KK: torch.Tensor, names: Sequence[str], path: 
     Raises:
         ModuleNotFoundError: matplotlib is not installed; it says what to install.
     """
+    names, title = [picture_text(name) for name in names], picture_text(title)
+    with fonts_for([*names, title]):
+        figure = _draw(confusion_KK, names, title)
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
+
+
+def _draw(confusion_KK: torch.Tensor, names: Sequence[str], title: str) -> Figure:
     figures, colors = require("matplotlib.figure", "plot"), require("matplotlib.colors", "plot")
     num_classes = len(names)
     fraction_KK = confusion_KK.double() / confusion_KK.sum(dim=1, keepdim=True).clamp(min=1)
     side = min(4.0 + 0.28 * num_classes, 14.0)
-    figure = figures.Figure(figsize=(side + 0.8, side), layout="constrained")
+    figure: Figure = figures.Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     # Of many classes each is confused with several by a little: the root of the fraction makes that visible.
     norm = colors.PowerNorm(0.5 if num_classes > _MAX_NUMBERS else 1.0, vmin=0, vmax=1)
@@ -48,4 +60,4 @@ def save_confusion_plot(confusion_KK: torch.Tensor, names: Sequence[str], path: 
     axes.set_xlabel("taken for")
     axes.set_ylabel("true class")
     axes.set_title(title, fontsize=10)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
+    return figure

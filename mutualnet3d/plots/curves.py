@@ -24,6 +24,9 @@ class Point:
         label: a sub-network's key, or nothing.
         spread: standard deviation of top1 over seeds, in points; None: one run.
         notes: other facts for an interactive page, a line each.
+        settled: False if the cost is a time that varied too much as it was measured: the point is on no front.
+        beyond: cost of a point that stands at the end of the axis, at `cost`, as it lies far beyond it; None: it does
+            not.
 
     Raises:
         ValueError: a number that cannot be drawn.
@@ -34,6 +37,8 @@ class Point:
     label: str = ""
     spread: float | None = None
     notes: tuple[str, ...] = ()
+    settled: bool = True
+    beyond: float | None = None
 
     def __post_init__(self) -> None:
         # A logarithmic axis has no place for zero, and a network that costs nothing was not measured.
@@ -74,10 +79,12 @@ class Curve:
 
     @property
     def front(self) -> tuple[Point, ...]:
-        """Points on the Pareto front, the cheapest first; a curve of kind "points" has none."""
+        """Points on the Pareto front of those whose costs are settled, the cheapest first; a curve of kind "points" has
+        none."""
         if self.kind == "points":
             return ()
-        return pareto_front(self.points, lambda point: point.cost, lambda point: point.top1)
+        settled = [point for point in self.points if point.settled]
+        return pareto_front(settled, lambda point: point.cost, lambda point: point.top1)
 
     @property
     def others(self) -> tuple[Point, ...]:
@@ -109,8 +116,11 @@ def _point_of_row(row: Row, cost: str) -> Point:
         raise ValueError(f"{row.config} has no {cost}: {getattr(row, cost)!r}")
     costs = {"gflops": f"{row.gflops:.4g} GFLOPs", "milliseconds": f"{row.milliseconds:.3g} ms"}
     others = [text for name, text in costs.items() if name != cost and getattr(row, name) > 0]
-    notes = (f"top-5 {row.top5:.2f} %", *others, f"{row.params:,} parameters")
-    return Point(getattr(row, cost), row.top1, str(row.config), notes=notes)
+    settled = row.settled or cost != "milliseconds"
+    doubt = () if row.settled else ("its time did not settle: the machine was busy",)
+    of_video = (f"{row.views} views: {row.gflops_of_video:.4g} GFLOPs per video",) if row.views.count > 1 else ()
+    notes = (f"top-5 {row.top5:.2f} %", *others, *of_video, f"{row.params:,} parameters", *doubt)
+    return Point(getattr(row, cost), row.top1, str(row.config), notes=notes, settled=settled)
 
 
 def curves_of_paper(results: PaperResults, cost: str = "gflops") -> list[Curve]:

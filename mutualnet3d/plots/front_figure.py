@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mutualnet3d.extras import require
-from mutualnet3d.plots.styles import BLUE, ORANGE
+from mutualnet3d.plots.axis_end import last_shown, place_of
+from mutualnet3d.plots.curves import top1_title
+from mutualnet3d.plots.styles import BLUE, ORANGE, WEB_FONTS
 from mutualnet3d.results.query_table import Row
+from mutualnet3d.results.table_text import views_text
 
 
 def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ()) -> Any:
@@ -18,35 +21,41 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
         chosen: position in it of the one that is marked and named.
         others: sub-networks that are not on the front, drawn pale.
 
+    A time far beyond the others is a triangle at the end of the axis, one that did not settle an open circle.
+
     Raises:
         ModuleNotFoundError: plotly is not installed; it says what to install.
     """
     go = require("plotly.graph_objects", "web")
     marked = points[chosen]
+    last = last_shown([row.milliseconds for row in (*points, *others)])
 
-    def trace(rows: Sequence[Row], **style: Any) -> Any:
+    def trace(rows: Sequence[Row], mode: str, marker: dict[str, Any], **style: Any) -> Any:
         return go.Scatter(
-            x=[row.milliseconds for row in rows],
+            x=[place_of(row.milliseconds, last) for row in rows],
             y=[row.top1 for row in rows],
-            customdata=[[str(row.config), row.gflops] for row in rows],
-            hovertemplate="<b>%{customdata[0]}</b><br>%{x:.3g} ms, %{customdata[1]:.3g} GFLOPs<br>"
+            customdata=[[str(row.config), row.gflops, _time_text(row)] for row in rows],
+            hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[2]}, %{customdata[1]:.3g} GFLOPs<br>"
             "top-1 %{y:.2f} %<extra></extra>",
+            mode=mode,
+            marker={**marker, "color": BLUE, "symbol": [_symbol(row, last) for row in rows]},
             **style,
         )
 
-    pale = trace(others, mode="markers", marker={"size": 8, "color": BLUE, "opacity": 0.35})
-    line = trace(points, mode="lines+markers", line={"color": BLUE, "width": 2.5}, marker={"size": 9, "color": BLUE})
+    pale = trace(others, "markers", {"size": 8, "opacity": 0.35})
+    line = trace(points, "lines+markers", {"size": 9}, line={"color": BLUE, "width": 2.5})
+    place = place_of(marked.milliseconds, last)
     mark = go.Scatter(
-        x=[marked.milliseconds],
+        x=[place],
         y=[marked.top1],
         mode="markers",
         marker={"size": 20, "color": "rgba(0,0,0,0)", "line": {"color": ORANGE, "width": 4}},
         hoverinfo="skip",
     )
     # A front rises: above it on the left and below it on the right there is nothing.
-    above = 2 * marked.milliseconds > points[0].milliseconds + points[-1].milliseconds
+    above = 2 * place > points[0].milliseconds + place_of(points[-1].milliseconds, last)
     name = {
-        "x": marked.milliseconds,
+        "x": place,
         "y": marked.top1,
         "text": f"<b>{marked.config}</b><br>top-1 {marked.top1:.1f} %",
         "showarrow": False,
@@ -57,17 +66,42 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
         "yshift": 10 if above else -10,
         "font": {"color": ORANGE, "size": 14},
     }
+    beyond = [
+        {
+            "x": place_of(row.milliseconds, last),
+            "y": row.top1,
+            "text": _time_text(row),
+            "showarrow": False,
+            "yshift": -16,
+        }
+        for row in (*points, *others)
+        if row.milliseconds > last
+    ]
     accuracies = [row.top1 for row in (*points, *others)]
     lowest, highest = min(accuracies), max(accuracies)
     margin = 0.25 * (highest - lowest) or 1.0
     return go.Figure(
         [pale, line, mark],
         layout={
+            "font": {"family": WEB_FONTS},
             "xaxis": {"title": {"text": "milliseconds per clip, measured here"}},
-            "yaxis": {"title": {"text": "top-1 accuracy, %"}, "range": [lowest - margin, highest + margin]},
-            "annotations": [name],
+            "yaxis": {
+                "title": {"text": top1_title(views_text(marked.views))},
+                "range": [lowest - margin, highest + margin],
+            },
+            "annotations": [name, *beyond],
             "showlegend": False,
             "height": 460,
             "margin": {"t": 20, "r": 20, "b": 50, "l": 60},
         },
     )
+
+
+def _symbol(row: Row, last: float) -> str:
+    if row.milliseconds > last:
+        return "triangle-right"
+    return "circle" if row.settled else "circle-open"
+
+
+def _time_text(row: Row) -> str:
+    return f"{row.milliseconds:.3g} ms{'' if row.settled else ' (did not settle)'}"

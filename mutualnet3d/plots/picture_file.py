@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mutualnet3d.extras import require
 from mutualnet3d.files.atomic import write_atomically
+from mutualnet3d.plots.fonts import escape_unshown, files_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +30,33 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
     figure: Figure = require("matplotlib.figure", "plot").Figure(figsize=(width, height), dpi=150, layout=layout)
     require("matplotlib.backends.backend_agg", "plot").FigureCanvasAgg(figure)  # it measures texts
     return figure
+
+
+def picture_text(text: str) -> str:
+    """Return text that matplotlib draws as it is, with escapes where no font shows it.
+
+    matplotlib takes what stands between two dollar signs for a formula; a backslash before them is not drawn.
+    """
+    return escape_unshown(text).replace("$", r"\$")
+
+
+@contextmanager
+def fonts_for(texts: Iterable[str]) -> Iterator[None]:
+    """Context in which pictures with these texts are drawn, in fonts that show them.
+
+    Args:
+        texts: names and titles, each a `picture_text`.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed; it says what to install.
+    """
+    manager = require("matplotlib.font_manager", "plot")
+    families = ["DejaVu Sans"]
+    for path in files_for(texts):
+        manager.fontManager.addfont(path)
+        families.append(manager.FontProperties(fname=path).get_name())
+    with require("matplotlib", "plot").rc_context({"font.family": families}):
+        yield
 
 
 def check_suffix(path: str) -> None:

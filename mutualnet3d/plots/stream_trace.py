@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mutualnet3d.plots.picture_file import check_suffix, new_figure, save_figure
+from mutualnet3d.plots.picture_file import check_suffix, fonts_for, new_figure, picture_text, save_figure
 from mutualnet3d.plots.styles import BLUE, GREY, ORANGE
 from mutualnet3d.results.trace import TOLERANCE, TracePoint, fraction_within
 from mutualnet3d.shapes import SubnetConfig
@@ -63,6 +63,18 @@ def draw_trace(
     shown = sorted(ran, key=_cost) if configs is None else list(configs)
     if missing := sorted(map(str, ran - set(shown))):
         raise ValueError(f"{', '.join(missing)} ran, but is not among the sub-networks to be shown")
+    title = picture_text(title)
+    with fonts_for([title]):
+        return _draw(trace, milliseconds, title, shown, loads)
+
+
+def _draw(
+    trace: Sequence[TracePoint],
+    milliseconds: float,
+    title: str,
+    shown: Sequence[SubnetConfig],
+    loads: Sequence[tuple[float, float]],
+) -> Figure:
     figure = new_figure(9, 4.2 + 0.22 * len(shown))
     times, steps = figure.subplots(2, sharex=True, height_ratios=(2.8, 0.6 + 0.22 * len(shown)))
     for axes in (times, steps):

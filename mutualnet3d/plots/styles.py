@@ -13,6 +13,9 @@ COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#808080"
 
+# Fonts of a page: the browser takes each character from the first that has it.
+WEB_FONTS = "system-ui, 'Noto Sans', 'DejaVu Sans', 'Noto Sans CJK SC', 'WenQuanYi Zen Hei', sans-serif"
+
 
 def line_styles(curves: Sequence[Curve]) -> list[tuple[str, str]]:
     """Return a colour and a marker (matplotlib's letter) for each curve, the same in every picture of these curves.

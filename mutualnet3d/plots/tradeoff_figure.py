@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mutualnet3d.extras import require
+from mutualnet3d.plots.axis_end import within_axis
 from mutualnet3d.plots.curves import (
     Curve,
     Point,
@@ -20,7 +22,7 @@ from mutualnet3d.plots.curves import (
     curve_of_table,
     top1_title,
 )
-from mutualnet3d.plots.picture_file import check_suffix, new_figure, save_figure
+from mutualnet3d.plots.picture_file import check_suffix, fonts_for, new_figure, picture_text, save_figure
 from mutualnet3d.plots.point_labels import place_labels
 from mutualnet3d.plots.styles import GREY, line_styles
 from mutualnet3d.results.query_table import QueryTable
@@ -79,6 +81,15 @@ def draw(
     """Return the picture as matplotlib's figure; arguments and errors are those of `save_tradeoff_plot`."""
     check_cost(cost)
     check_curves(curves)
+    if not log:
+        curves = within_axis(curves, cost)
+    curves = [replace(curve, name=picture_text(curve.name)) for curve in curves]
+    title, milliseconds_title = picture_text(title), picture_text(milliseconds_title)
+    with fonts_for([title, milliseconds_title, *(curve.name for curve in curves)]):
+        return _draw(curves, title, cost, log, views, milliseconds_title)
+
+
+def _draw(curves: Sequence[Curve], title: str, cost: str, log: bool, views: str, milliseconds_title: str) -> Figure:
     layout = require("matplotlib.layout_engine", "plot").ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.07)
     figure = new_figure(8, 5.5, layout)
     axes = figure.subplots()
@@ -90,6 +101,11 @@ def draw(
     axes.margins(x=0.1, y=0.1)
     if log:
         _make_logarithmic(axes)
+    beyond = [point for curve in curves for point in curve.points if point.beyond]
+    if beyond:
+        axes.plot(
+            [point.cost for point in beyond], [point.top1 for point in beyond], ">", color="black", ms=9, zorder=7
+        )
     shown = [_draw_curve(axes, curve, *style) for curve, style in zip(curves, line_styles(curves), strict=True)]
     if any(curve.front and curve.others for curve in curves):
         shown += axes.plot([], [], "o", color=GREY, alpha=0.4, ms=4, lw=0, label="other sub-networks")
@@ -170,7 +186,8 @@ def _labels(curves: Sequence[Curve]) -> Iterator[tuple[float, float, str, dict[s
         chosen = curve.points
         if front := curve.front:
             most_expensive = max(curve.points, key=lambda point: (point.cost, point.top1))
-            chosen = [front[0], front[-1], most_expensive, *reversed(front[1:-1])]
+            beyond = [point for point in curve.points if point.beyond]
+            chosen = [*beyond, front[0], front[-1], most_expensive, *reversed(front[1:-1])]
         yield from ((point.cost, point.top1, point.label, style) for point in dict.fromkeys(chosen) if point.label)
 
 

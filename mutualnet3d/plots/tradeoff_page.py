@@ -11,8 +11,9 @@ from typing import Any
 
 from mutualnet3d.extras import require
 from mutualnet3d.files.atomic import write_text
+from mutualnet3d.plots.axis_end import within_axis
 from mutualnet3d.plots.curves import Curve, Point, check_cost, check_curves, cost_title, top1_title
-from mutualnet3d.plots.styles import line_styles
+from mutualnet3d.plots.styles import WEB_FONTS, line_styles
 
 _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
 _COST_BUTTONS = {"gflops": "GFLOPs", "milliseconds": "milliseconds"}
@@ -60,12 +61,14 @@ def save_tradeoff_page(
     for cost, curves in curves_by_cost.items():
         check_cost(cost)
         check_curves(curves)
+    curves_by_cost = {cost: within_axis(curves, cost) for cost, curves in curves_by_cost.items()}
     traces = {cost: _traces(curves, cost, curves_by_cost) for cost, curves in curves_by_cost.items()}
     first = next(iter(traces))
     figure = go.Figure(
         traces[first],
         layout={
             "template": "simple_white",
+            "font": {"family": WEB_FONTS},
             "title": {"text": html.escape(title, quote=False), "x": 0.5, "xanchor": "center"},
             "xaxis": {
                 "title": {"text": html.escape(cost_title(first, milliseconds_title), quote=False)},
@@ -109,7 +112,7 @@ def _traces(curves: Sequence[Curve], cost: str, curves_by_cost: Mapping[str, Seq
             "legendgroup": name,
             "hovertemplate": "%{customdata}<extra></extra>",
         }
-        style = {"color": color, "symbol": _SYMBOLS[marker] + "-open" * is_reference}
+        symbol = _SYMBOLS[marker] + "-open" * is_reference
         line = {
             "color": color,
             "dash": "dash" if is_reference else "solid",
@@ -118,14 +121,30 @@ def _traces(curves: Sequence[Curve], cost: str, curves_by_cost: Mapping[str, Seq
         traces += [
             common
             | _data(front, name, cost)
-            | {"mode": "lines+markers", "marker": {**style, "size": 7 if is_reference else 10}, "line": line}
+            | {"mode": "lines+markers", "line": line}
+            | {"marker": {"color": color, "symbol": _symbols(front, symbol), "size": 7 if is_reference else 10}}
             | {"showlegend": bool(front)},
             common
             | _data(others, name, cost)
-            | {"mode": "markers", "marker": {**style, "size": 6 if is_front else 10, "opacity": 0.4 if is_front else 1}}
-            | {"showlegend": bool(others) and not is_front},
+            | {"mode": "markers"}
+            | {
+                "marker": {
+                    "color": color,
+                    "symbol": _symbols(others, symbol),
+                    "size": 6 if is_front else 10,
+                    "opacity": 0.4 if is_front else 1,
+                }
+            }
+            | {"showlegend": bool(others) and not (is_front and front)},
         ]
     return traces
+
+
+def _symbols(points: Sequence[Point], symbol: str) -> str | list[str]:
+    """Return the marker of all points, or that of each where some stand at the end of the axis."""
+    if not any(point.beyond for point in points):
+        return symbol
+    return ["triangle-right" if point.beyond else symbol for point in points]
 
 
 def _data(points: Sequence[Point], name: str, cost: str) -> dict[str, Any]:
@@ -142,7 +161,8 @@ def _data(points: Sequence[Point], name: str, cost: str) -> dict[str, Any]:
 def _hover(point: Point, name: str, cost: str) -> str:
     spread = "" if point.spread is None else f" ± {point.spread:.2f}"
     unit = {"gflops": "GFLOPs", "milliseconds": "ms"}[cost]
-    lines = [name, f"{point.cost:.4g} {unit}", f"top-1 {point.top1:.2f}{spread} %", *point.notes]
+    cost_text = f"{point.cost:.4g} {unit}" if point.beyond is None else f"{point.beyond:.4g} {unit}, beyond the axis"
+    lines = [name, cost_text, f"top-1 {point.top1:.2f}{spread} %", *point.notes]
     head = f"<b>{html.escape(point.label, quote=False)}</b><br>" if point.label else ""
     return head + "<br>".join(html.escape(line, quote=False) for line in lines)
 
@@ -162,7 +182,10 @@ def _cost_buttons(traces: Mapping[str, list[dict[str, Any]]], milliseconds_title
             "label": _COST_BUTTONS[cost],
             "method": "update",
             "args": [
-                {name: [trace[name] for trace in traces_over] for name in changed},
+                {
+                    **{name: [trace[name] for trace in traces_over] for name in changed},
+                    "marker.symbol": [trace["marker"]["symbol"] for trace in traces_over],
+                },
                 {
                     "xaxis.title.text": html.escape(cost_title(cost, milliseconds_title), quote=False),
                     "xaxis.autorange": True,

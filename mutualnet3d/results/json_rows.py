@@ -9,12 +9,14 @@ from mutualnet3d.results.row import Row, Views
 from mutualnet3d.shapes import SubnetConfig
 
 FIELDS = ("config", "backend", "views", "gflops", "params", "milliseconds", "top1", "top5")
+_OPTIONAL = ("settled",)  # written where it is false: files of settled times are as they always were
 
 
 def row_to_json(row: Row) -> dict[str, Any]:
     """Return a row as plain values."""
     values = {name: getattr(row, name) for name in FIELDS}
-    return {**values, "config": str(row.config), "views": str(row.views)}
+    values |= {"config": str(row.config), "views": str(row.views)}
+    return values if row.settled else {**values, "settled": False}
 
 
 def row_from_json(entry: Any, where: str) -> Row:
@@ -26,7 +28,7 @@ def row_from_json(entry: Any, where: str) -> Row:
     Raises:
         ValueError: it is no row; `where` and the field are named.
     """
-    values = checked_fields(entry, where, FIELDS)
+    values = checked_fields(entry, where, FIELDS, _OPTIONAL)
     return build_row(values, where)
 
 

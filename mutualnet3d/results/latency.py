@@ -7,13 +7,22 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
 
+from mutualnet3d.log import logger
+
 Key = TypeVar("Key", bound=Hashable)
+
+# A median has settled where it lies, with the odds of one standard deviation, in an interval of this width relative to
+# itself: it is known to some 5 % either way.
+_SETTLED_WIDTH = 0.1
+_MIN_TIMES = 3  # fewer say nothing of their spread
+# Further rounds last so long at most, relative to the first ones, and are so many.
+_EXTRA_TIME, _EXTRA_ROUNDS = 2.0, 4
 
 
 @dataclass(frozen=True)
@@ -22,11 +31,14 @@ class Latencies(Generic[Key]):
 
     Args:
         milliseconds: time of one forward pass of each key.
-        num_rounds: number of timed passes of each, of which the time is the median (or another summary).
+        num_rounds: number of timed passes of each, of which the time is the median (or another summary); keys that had
+            not settled by then have more.
+        unsettled: keys whose times still varied so much at the end that their median says little.
     """
 
     milliseconds: dict[Key, float]
     num_rounds: int
+    unsettled: frozenset[Key] = frozenset()
 
 
 @torch.no_grad()
@@ -47,6 +59,10 @@ def measure_latencies(
     The keys take turns, in another order every round, so that a busy moment of the machine or a large neighbour does
     not fall on one alone. A turn is several passes on the same clips, of which the last is timed.
 
+    A machine that is busy for some of the rounds makes medians of them a matter of luck. Keys whose median has not
+    settled get further rounds, for twice the time of the first at most; a warning names those that still have not. A
+    quiet machine has no further rounds. Nothing is known of fewer than three rounds.
+
     Args:
         forward: (key, clips) -> logits, in evaluation mode.
         keys: keys to measure, at least one.
@@ -58,7 +74,8 @@ def measure_latencies(
         passes: forward passes of a turn. In the ones before the last, kernels are chosen, and weights come into the
             caches that the key before had filled: without them the demo's small networks took a tenth longer than when
             run on their own.
-        summary: times of a key -> its time: median or minimum.
+        summary: times of a key -> its time: the median, or the minimum, which a burst leaves as it is: it has no
+            further rounds.
 
     Raises:
         ValueError: there is no key, or no round.
@@ -68,9 +85,10 @@ def measure_latencies(
     if num_rounds < 1:
         raise ValueError(f"num_rounds is {num_rounds}; allowed: 1 or more")
     seconds: dict[Key, list[float]] = {key: [] for key in keys}
-    began, rounds = time.perf_counter(), 0
-    while rounds < num_rounds and (rounds < min_rounds or time.perf_counter() - began < max_seconds):
-        for key in random.Random(rounds).sample(list(seconds), len(seconds)):
+
+    def run_round(keys_of_round: Iterable[Key], number: int) -> None:
+        in_order = list(keys_of_round)
+        for key in random.Random(number).sample(in_order, len(in_order)):
             clips = make_clips(key)
             for _ in range(passes - 1):
                 forward(key, clips)
@@ -79,8 +97,51 @@ def measure_latencies(
             forward(key, clips)
             _wait(device)
             seconds[key].append(time.perf_counter() - started)
+
+    def find_unsettled() -> list[Key]:
+        return [key for key, times in seconds.items() if summary is statistics.median and not has_settled(times)]
+
+    began, rounds = time.perf_counter(), 0
+    while rounds < num_rounds and (rounds < min_rounds or time.perf_counter() - began < max_seconds):
+        run_round(seconds, rounds)
         rounds += 1
-    return Latencies({key: 1e3 * summary(times) for key, times in seconds.items()}, rounds)
+    unsettled, first_seconds, number = find_unsettled(), time.perf_counter() - began, rounds
+    while (
+        unsettled
+        and number < (1 + _EXTRA_ROUNDS) * rounds
+        and time.perf_counter() - began < (1 + _EXTRA_TIME) * first_seconds
+    ):
+        run_round(unsettled, number)
+        number += 1
+        unsettled = find_unsettled()
+    if unsettled:
+        logger.warning(
+            "the machine is busy: after %d rounds the times of %d of %d did not settle: %s",
+            number,
+            len(unsettled),
+            len(seconds),
+            ", ".join(map(_key_text, unsettled)),
+        )
+    milliseconds = {key: 1e3 * summary(times) for key, times in seconds.items()}
+    return Latencies(milliseconds, rounds, frozenset(unsettled))
+
+
+def _key_text(key: object) -> str:
+    return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def has_settled(times: Sequence[float]) -> bool:
+    """Return False if the median of `times` may be far from that of more of them; True for fewer than three.
+
+    The median of n independent values lies between those of the ranks n / 2 -+ sqrt(n) / 2, with the odds of one
+    standard deviation. Of times of a machine that was busy for a third of them or more these ranks are of both kinds.
+    """
+    if len(times) < _MIN_TIMES:
+        return True
+    in_order = sorted(times)
+    middle, reach = len(times) / 2, math.sqrt(len(times)) / 2
+    lower, upper = in_order[math.floor(middle - reach)], in_order[math.ceil(middle + reach) - 1]
+    return upper - lower <= _SETTLED_WIDTH * statistics.median(in_order)
 
 
 def device_name(device: torch.device) -> str:

@@ -8,14 +8,14 @@ table.select(backend="openvino").best(milliseconds=5)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Real
 from typing import Any
 
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.results import table_text
+from mutualnet3d.results.budget_query import best_row, checked_bounds, rows_nearest
 from mutualnet3d.results.pareto import front_of_rows
 from mutualnet3d.results.row import COSTS, Row, Views
 from mutualnet3d.results.table_context import (
@@ -36,8 +36,9 @@ __all__ = ["COSTS", "QueryTable", "Row", "Views", "checked_bounds"]
 class QueryTable:
     """Rows, the most expensive first, and what they have in common.
 
-    A row's key is its sub-network, back end and views. Queries are answered from the *default rows*, those of the test
-    run's own back end and views; `select` gives the table of others.
+    A row's key is its sub-network, back end and views. The *default rows* are those of the test run's own back end and
+    views. Queries have bounds of one clip, and are answered from the accuracy of one clip: from the rows of one view,
+    where each sub-network has one, and from the default rows otherwise. `select` gives the table of others.
 
     Args:
         rows: rows, at least one, each of another key.
@@ -51,22 +52,13 @@ class QueryTable:
     context: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.rows:
-            raise ValueError("a query table needs at least one row")
-        (key, number), *_ = Counter(row.key for row in self.rows).most_common(1)
-        if number > 1:
-            config, backend, views = key
-            raise ValueError(
-                "a query table has one row of each sub-network, back end and number of views; "
-                f"{config} on {key_text(backend, views)} has {number}"
-            )
         check_facts(self.context)
-        default = default_key(self.rows, self.context)
+        object.__setattr__(self, "rows", _in_order(self.rows, self.context))
 
-        def place(row: Row) -> tuple[Any, ...]:
-            return -row.gflops, str(row.config), (row.backend, row.views) != default, row.backend, row.views
-
-        object.__setattr__(self, "rows", tuple(sorted(self.rows, key=place)))
+    def __repr__(self) -> str:
+        """Return one line: number of rows, and the range of costs and accuracy of those that queries are answered
+        from."""
+        return table_text.summary(self.rows, self.query_rows, self.context)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -91,12 +83,23 @@ class QueryTable:
         return tuple(row for row in self.rows if (row.backend, row.views) == self._default_key)
 
     @cached_property
+    def query_rows(self) -> tuple[Row, ...]:
+        """Rows that queries are answered from: of the test run's back end, one of each sub-network, of one view where
+        that is known. The most expensive first."""
+        return rows_nearest(self.rows, self.default_rows, Views())
+
+    @cached_property
     def _default_key(self) -> tuple[str, Views]:
         return default_key(self.rows, self.context)
 
-    def row(self, config: SubnetConfig) -> Row | None:
-        """Return the default row of a sub-network; None where there is none."""
-        return next((row for row in self.default_rows if row.config == config), None)
+    def row(self, config: SubnetConfig, views: Views | None = None) -> Row | None:
+        """Return the row of a sub-network on the test run's back end; None where there is none.
+
+        Args:
+            views: views of the row; None: those of the default rows.
+        """
+        key = config, self.backend, self.views if views is None else views
+        return next((row for row in self.rows if row.key == key), None)
 
     def select(self, backend: str | None = None, views: Views | str | None = None) -> QueryTable:
         """Return the table of one back end and number of views, which its queries are answered from.
@@ -113,8 +116,16 @@ class QueryTable:
         rows = tuple(row for row in self.rows if (row.backend, row.views) == key)
         if not rows:
             raise ValueError(f"the query table has no rows of {key_text(*key)}; {keys_text(self.rows)}")
-        facts = {key[0]: dict(backend_facts(self.context, key[0]))}
-        return QueryTable(rows, {**self.context, "backend": key[0], "views": str(key[1]), "backends": facts})
+        return _part(self, rows, *key)
+
+    def of_backend(self, backend: str) -> QueryTable:
+        """Return the table of one back end, with all its views; its default rows are those of the test run's views.
+
+        Raises:
+            ValueError: there are no rows of that back end and these views; it names what there is.
+        """
+        self.select(backend=backend)
+        return _part(self, [row for row in self.rows if row.backend == backend], backend, self.views)
 
     def with_rows(self, rows: Sequence[Row], **facts: Any) -> QueryTable:
         """Return the table with rows of one back end added, in place of those of the same keys.
@@ -127,11 +138,14 @@ class QueryTable:
         context = {**self.context, "backend": self.backend, "views": str(self.views)}
         return QueryTable(tuple(by_key.values()), with_facts(context, backend, facts))
 
-    def with_milliseconds(self, milliseconds: Mapping[SubnetConfig, float], **facts: Any) -> QueryTable:
+    def with_milliseconds(
+        self, milliseconds: Mapping[SubnetConfig, float], unsettled: Collection[SubnetConfig] = (), **facts: Any
+    ) -> QueryTable:
         """Return the table with other times of the default rows' back end, whatever the number of views.
 
         Args:
             milliseconds: time of a forward pass of every one of the back end's sub-networks; others are ignored.
+            unsettled: those whose times did not settle.
             facts: conditions of the times, in place of those of the same names.
 
         Raises:
@@ -141,28 +155,24 @@ class QueryTable:
         missing = dict.fromkeys(str(row.config) for row in rows if row.config not in milliseconds)
         if missing:
             raise ValueError(f"no milliseconds of {', '.join(missing)}; every row of the table needs some")
-        return self.with_rows([replace(row, milliseconds=milliseconds[row.config]) for row in rows], **facts)
+        timed = [
+            replace(row, milliseconds=milliseconds[row.config], settled=row.config not in unsettled) for row in rows
+        ]
+        return self.with_rows(timed, **facts)
 
     # ---- queries -----------------------------------------------------------------------------------------------------
 
     def best(self, gflops: float | None = None, milliseconds: float | None = None) -> Row:
-        """Return the most accurate default row within all given bounds, both of one clip.
+        """Return the most accurate of the `query_rows` within all given bounds: of one clip, as milliseconds are unless
+        `facts` has another `batch_size`.
 
-        Of equals the cheaper one is taken, in the given bounds first, then in the other cost.
-
-        Raises:
-            ValueError: no bound is given, one is not above 0, or nothing is within them; it names the cheapest rows.
+        Its accuracy is that of `row.views`: of one, unless the table knows only that of several. Order and errors are
+        those of `budget_query.best_row`.
         """
-        bounds = checked_bounds(gflops, milliseconds)
-        rows = self.default_rows
-        within = [row for row in rows if all(getattr(row, cost) <= bound for cost, bound in bounds.items())]
-        if not within:
-            raise ValueError(_nothing_within(rows, bounds))
-        costs = [*bounds, *(cost for cost in COSTS if cost not in bounds)]
-        return max(within, key=lambda row: (row.top1, *(-getattr(row, cost) for cost in costs)))
+        return best_row(self.query_rows, gflops, milliseconds)
 
     def pareto(self, cost: str = "gflops") -> tuple[Row, ...]:
-        """Return the default rows that no other beats, the cheapest first: none is at least as accurate at less `cost`.
+        """Return the `query_rows` that no other beats, the cheapest first: none is at least as accurate at less `cost`.
 
         See `front_of_rows` for equals: `best` under a bound of `cost` alone always gives a row of this front, and every
         row of it can be had so.
@@ -170,15 +180,17 @@ class QueryTable:
         Args:
             cost: "gflops" or "milliseconds".
         """
-        return front_of_rows(self.default_rows, cost)
+        return front_of_rows(self.query_rows, cost)
 
     def fronts(self) -> dict[str, frozenset[SubnetConfig]]:
         """Return the sub-networks on the Pareto front over each cost, "gflops" and "milliseconds"."""
         return {cost: frozenset(row.config for row in self.pareto(cost)) for cost in COSTS}
 
     def front_configs(self) -> tuple[SubnetConfig, ...]:
-        """Return the sub-networks on the Pareto front over any cost, the most expensive first."""
-        on_front = {config for front in self.fronts().values() for config in front}
+        """Return the sub-networks on the Pareto front over any cost, whether a video is run with one view or with as
+        many as in the test; the most expensive first."""
+        both = [front_of_rows(rows, cost) for rows in (self.query_rows, self.default_rows) for cost in COSTS]
+        on_front = {row.config for front in both for row in front}
         return tuple(row.config for row in self.default_rows if row.config in on_front)
 
     # ---- files and text ----------------------------------------------------------------------------------------------
@@ -223,36 +235,31 @@ class QueryTable:
         return table_text.legend(self.rows, self.context)
 
 
-def checked_bounds(gflops: float | None, milliseconds: float | None) -> dict[str, float]:
-    """Return the bounds that are given, cost -> bound.
+def _in_order(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Return the rows, the most expensive first, and of each sub-network the default row first.
 
     Raises:
-        ValueError: there is none, or one is no number above 0.
+        ValueError: there is no row, a key has two, or there are no default rows.
     """
-    bounds = {"gflops": gflops, "milliseconds": milliseconds}
-    given = {cost: bound for cost, bound in bounds.items() if bound is not None}
-    if not given:
-        raise ValueError("a query needs a budget: gflops=..., milliseconds=... or both")
-    for cost, bound in given.items():
-        if isinstance(bound, bool) or not isinstance(bound, Real) or not bound > 0:  # NaN is not above 0 either
-            raise ValueError(f"{cost} is {bound!r}; a budget must be a number above 0")
-        try:
-            given[cost] = float(bound)
-        except OverflowError as error:
-            raise ValueError(f"{cost} is beyond any float; a budget must be a number above 0, or inf") from error
-    return given
+    if not rows:
+        raise ValueError("a query table needs at least one row")
+    (key, number), *_ = Counter(row.key for row in rows).most_common(1)
+    if number > 1:
+        config, backend, views = key
+        raise ValueError(
+            "a query table has one row of each sub-network, back end and number of views; "
+            f"{config} on {key_text(backend, views)} has {number}"
+        )
+    default = default_key(rows, context)
+
+    def place(row: Row) -> tuple[Any, ...]:
+        return -row.gflops, str(row.config), (row.backend, row.views) != default, row.backend, row.views
+
+    return tuple(sorted(rows, key=place))
 
 
-def _nothing_within(rows: Sequence[Row], bounds: Mapping[str, float]) -> str:
-    budget = " and ".join(f"{cost}={bound:g}" for cost, bound in bounds.items())
-    cheapest = {cost: min(rows, key=lambda row: getattr(row, cost)) for cost in bounds}
-    if any(getattr(row, cost) > bounds[cost] for cost, row in cheapest.items()):
-        costs = [
-            f"the cheapest in {cost} is {row.config} with {getattr(row, cost):.4g}" for cost, row in cheapest.items()
-        ]
-        return f"no sub-network fits {budget}; {'; '.join(costs)}"
-    costs = [
-        f"the cheapest in {cost} is {row.config} with gflops {row.gflops:.4g} and milliseconds {row.milliseconds:.4g}"
-        for cost, row in cheapest.items()
-    ]
-    return f"no sub-network fits {budget} together, though each alone can be met; {'; '.join(costs)}"
+def _part(table: QueryTable, rows: Sequence[Row], backend: str, views: Views) -> QueryTable:
+    """Return the table of some of a table's rows, all of one back end; its default rows are those of `views`."""
+    facts = {backend: dict(backend_facts(table.context, backend))}
+    context = {**table.context, "backend": backend, "views": str(views), "backends": facts}
+    return QueryTable(tuple(rows), context)

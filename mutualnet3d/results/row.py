@@ -72,9 +72,12 @@ class Row:
         top1, top5: accuracy in percent, over all views of a video.
         backend: name of the library and precision, such as "pytorch".
         views: number of views of a video that the accuracy is of.
+        settled: False if the times that `milliseconds` is the median of varied too much to trust it, as on a busy
+            machine; such a row marks no front over milliseconds.
 
     Raises:
-        ValueError: a number that is not finite or below 0, or no back end; it names the field.
+        ValueError: a number that is not finite or below 0, no back end, or `settled` that is no bool; it names the
+            field.
     """
 
     config: SubnetConfig
@@ -85,6 +88,7 @@ class Row:
     top5: float
     backend: str = "pytorch"
     views: Views = Views()
+    settled: bool = True
 
     def __post_init__(self) -> None:
         for name in ("gflops", "milliseconds", "top1", "top5"):
@@ -96,6 +100,13 @@ class Row:
         object.__setattr__(self, "params", int(self.params))
         if not isinstance(self.backend, str) or not self.backend:
             raise ValueError(f"backend is {self.backend!r:.60}; it must be a back end's name, such as 'pytorch'")
+        if not isinstance(self.settled, bool):
+            raise ValueError(f"settled is {self.settled!r:.60}; it must be true or false")
+
+    @property
+    def gflops_of_video(self) -> float:
+        """Multiply-adds of all views of a video, in 1e9: the cost that the accuracy takes."""
+        return self.gflops * self.views.count
 
     @property
     def key(self) -> tuple[SubnetConfig, str, Views]:

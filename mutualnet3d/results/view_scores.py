@@ -23,7 +23,8 @@ class Accuracy:
     Args:
         top1, top5: accuracy over videos, the scores of each one's views put together.
         num_videos: number of videos.
-        clip_top1, clip_top5: accuracy over single views of the same videos, as a test with one view would see them.
+        clip_top1, clip_top5: accuracy over single views of the same videos: over that view of each that a test with one
+            view has, where it is among them; else over all of them, which is near to it.
     """
 
     top1: float
@@ -41,28 +42,47 @@ class ViewScores:
         num_classes: number of classes of the network.
         ensemble: "sum", the mean of the views' softmax (PySlowFast's name); "logits", the mean of their logits; "max",
             the largest softmax of each class.
+        middle_view: number of the one view of a video that counts for the accuracy of single views; None: all do.
 
     Raises:
         ValueError: another ensemble.
     """
 
-    def __init__(self, videos: Sequence[int], num_classes: int, ensemble: str = "sum"):
+    def __init__(self, videos: Sequence[int], num_classes: int, ensemble: str = "sum", middle_view: int | None = None):
         if ensemble not in ENSEMBLES:
             raise ValueError(f"views are put together by {', '.join(ENSEMBLES)}; got {ensemble!r}")
         self.videos, self.ensemble = list(videos), ensemble
         self._row_of = {video: row for row, video in enumerate(self.videos)}
         self.score_VK = torch.zeros(len(self.videos), num_classes)  # softmax is above 0: of the largest too
         self.hits_V2 = torch.zeros(len(self.videos), 2, dtype=torch.int64)  # views right by top-1 and by top-5
+        self.middle_view = middle_view
+        self._num_views = [0] * len(self.videos)  # that came so far
 
     def add(self, video_B: torch.Tensor, logits_BK: torch.Tensor, label_B: torch.Tensor) -> None:
-        """Take in views, all on the CPU. The result depends on the order of a video's own views alone."""
+        """Take in views, all on the CPU. Those of a video come in their order; that of the videos changes nothing."""
         rows_B = torch.tensor([self._row_of[video] for video in video_B.tolist()])
         score_BK = _scores_of_views(logits_BK, self.ensemble)
         _add_views(self.score_VK, rows_B, score_BK, self.ensemble)
-        self.hits_V2.index_add_(0, rows_B, hits(score_BK, label_B).long())
+        hits_B2 = hits(score_BK, label_B).long()
+        if self.middle_view is not None:
+            hits_B2 *= torch.tensor([[number == self.middle_view] for number in self._count_views(rows_B)])
+        self.hits_V2.index_add_(0, rows_B, hits_B2)
+
+    def go_on(self, num_views: Sequence[int]) -> None:
+        """Go on with scores and hits that were put into these, of so many views of each of `videos`."""
+        self._num_views = list(num_views)
+
+    def _count_views(self, rows_B: torch.Tensor) -> list[int]:
+        """Return the number of each view among those of its video, and remember how many came."""
+        numbers: list[int] = []
+        for row in rows_B.tolist():
+            numbers.append(self._num_views[row])
+            self._num_views[row] += 1
+        return numbers
 
     def whole(self, num_videos: int, num_views: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return scores (V, K) and right views (V, 2) of all `num_videos` of the list, zeros for other processes'."""
+        """Return scores (V, K) and right views that count (V, 2) of all `num_videos` of the list, zeros for other
+        processes'."""
         score_VK = torch.zeros(num_videos, self.score_VK.shape[1])
         hits_V2 = torch.zeros(num_videos, 2, dtype=torch.int64)
         score_VK[self.videos] = _scores_of_videos(self.score_VK, num_views, self.ensemble)
@@ -113,7 +133,11 @@ def percent(hits_V: torch.Tensor, views: int = 1) -> float:
 
 
 def accuracy(score_VK: torch.Tensor, label_V: torch.Tensor, hits_V2: torch.Tensor, num_views: int) -> Accuracy:
-    """Return accuracies of videos by their scores, and of their views by the number of them that were right."""
+    """Return accuracies of videos by their scores, and of their views by the number of them that were right.
+
+    Args:
+        num_views: number of views of a video that count in `hits_V2`.
+    """
     of_videos_V2 = hits(score_VK, label_V)
     return Accuracy(
         top1=percent(of_videos_V2[:, 0]),

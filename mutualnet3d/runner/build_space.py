@@ -46,7 +46,8 @@ def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:
             configs += _checked(both, _configs_of_the_paper(cfg))
         elif entry == "pareto":
             table = QueryTable.load(cfg.TEST.QUERY_TABLE or os.path.join(cfg.OUTPUT_DIR, "query_table.json"))
-            configs += _checked(both, [row.config for cost in COSTS for row in table.pareto(cost)])
+            # The fronts of its own views, which are to be tested again.
+            configs += _checked(both, [row.config for cost in COSTS for row in table.select().pareto(cost)])
         else:
             configs += _checked(both, [entry])
     if not configs:

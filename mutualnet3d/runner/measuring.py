@@ -64,6 +64,7 @@ def measure_latency(
         latencies = measure_latencies(forward, configs, make_clips, device, num_rounds=num_runs)
         return table.with_milliseconds(
             latencies.milliseconds,
+            latencies.unsettled,
             device=device_name(device),
             threads=torch.get_num_threads(),
             batch_size=batch_size,

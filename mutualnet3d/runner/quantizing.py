@@ -23,8 +23,9 @@ from mutualnet3d.deploy.quantize import QuantizedNetworks, load_nncf, quantize
 from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT
 from mutualnet3d.engine.evaluate import Evaluation, evaluate
 from mutualnet3d.log import logger, progress
-from mutualnet3d.results.latency import device_name, measure_latencies
-from mutualnet3d.results.query_table import QueryTable, Views
+from mutualnet3d.results.latency import Latencies, device_name, measure_latencies
+from mutualnet3d.results.query_table import QueryTable, Row, Views
+from mutualnet3d.runner.testing import middle_view, row_of_single_views
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, SubnetConfig, union_of_shapes
 
 # Training clips that ranges are found with, the first ones of batch norm's calibration: NNCF's own number.
@@ -83,18 +84,21 @@ def quantize_tested(
     int8 = OpenVINOInt8(QuantizedNetworks(networks, models), _CPU, None)
     result = _evaluate(cfg, int8, configs, split)
     _check_same("videos that could be decoded", len(result.video_V), table, "num_videos")
-    milliseconds = _milliseconds([float32, int8], configs, cfg.TEST.LATENCY_RUNS)
-    rows = [
-        replace(
-            row,
-            backend=int8.name,
-            milliseconds=milliseconds[int8.name, row.config],
-            top1=result.accuracies[row.config].top1,
-            top5=result.accuracies[row.config].top5,
-        )
-        for row in table.default_rows
-        if row.config in models
-    ]
+    latencies = _latencies([float32, int8], configs, cfg.TEST.LATENCY_RUNS)
+    milliseconds = latencies.milliseconds
+    rows: list[Row] = []
+    for row in table.default_rows:
+        if row.config in models:
+            accuracy = result.accuracies[row.config]
+            quantised = replace(
+                row,
+                backend=int8.name,
+                milliseconds=milliseconds[int8.name, row.config],
+                top1=accuracy.top1,
+                top5=accuracy.top5,
+                settled=(int8.name, row.config) not in latencies.unsettled,
+            )
+            rows += [quantised, *row_of_single_views(quantised, accuracy)]
     table = table.with_rows(rows, device=device_name(_CPU), batch_size=1, calibration_clips=num_clips)
     return Quantized(models, table, {config: milliseconds[float32.name, config] for config in configs})
 
@@ -205,6 +209,7 @@ def _evaluate(cfg: CfgNode, int8: OpenVINOInt8, configs: Sequence[SubnetConfig],
         num_classes=cfg.MODEL.NUM_CLASSES,
         failed_videos=loader.failed,
         ensemble=cfg.DATA.ENSEMBLE_METHOD,
+        middle_view=middle_view(cfg),
     )
     tested = len(result.video_V)
     if tested < split.bad.num_listed:
@@ -218,9 +223,9 @@ def _evaluate(cfg: CfgNode, int8: OpenVINOInt8, configs: Sequence[SubnetConfig],
     return result
 
 
-def _milliseconds(
+def _latencies(
     backends: Sequence[Backend], configs: Sequence[SubnetConfig], num_rounds: int
-) -> dict[tuple[str, SubnetConfig], float]:
+) -> Latencies[tuple[str, SubnetConfig]]:
     """Return the time of one clip on each back end by each sub-network, all taking turns."""
     by_name = {backend.name: backend for backend in backends}
     networks = backends[0].networks
@@ -230,4 +235,4 @@ def _milliseconds(
         lambda key: random_clips(networks.shapes(key[1]), 1),
         _CPU,
         num_rounds=num_rounds,
-    ).milliseconds
+    )

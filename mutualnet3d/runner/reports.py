@@ -18,6 +18,7 @@ from mutualnet3d.mutual import SubnetConfig
 from mutualnet3d.plots.confusion import save_confusion_plot
 from mutualnet3d.plots.tradeoff_figure import save_table_plot
 from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.table_text import views_text
 from mutualnet3d.results.view_scores import class_accuracy, confusion_matrix, save_scores
 
 
@@ -52,7 +53,7 @@ def write_reports(
     _save_class_accuracy(at("class_accuracy.csv"), class_names, confusions)
     for row in dict.fromkeys((rows[0], rows[-1])):
         _save_confusion(at(f"confusion_{row.config}.csv"), class_names, confusions[row.config])
-        title = f"{cfg.MODEL.ARCH} {row.config}: {row.top1:.2f} % top-1"
+        title = f"{cfg.MODEL.ARCH} {row.config}: {row.top1:.2f} % top-1, {views_text(row.views)}"
         _picture(save_confusion_plot, confusions[row.config], class_names, at(f"confusion_{row.config}.png"), title)
     _picture(save_table_plot, table, at("tradeoff.png"), f"{cfg.MODEL.ARCH}, one checkpoint")
 

@@ -163,6 +163,7 @@ class Session:
         split: Split,
         num_views: int,
         keep_scores: bool = False,
+        middle_view: int | None = None,
         state: EvaluationState | None = None,
         after_batch: Callable[[EvaluationState], object] = lambda state: None,
     ) -> Evaluation:
@@ -170,7 +171,7 @@ class Session:
         if these are not all.
 
         Args:
-            state, after_batch: see `engine.evaluate`.
+            middle_view, state, after_batch: see `engine.evaluate`.
         """
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:
@@ -186,6 +187,7 @@ class Session:
                 num_classes=self.cfg.MODEL.NUM_CLASSES,
                 failed_videos=loader.failed,
                 ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
+                middle_view=middle_view,
                 keep_scores=keep_scores,
                 batch_context=model.shared_fast_features,
                 state=state,

@@ -13,7 +13,7 @@ from mutualnet3d import distributed
 from mutualnet3d.config.changes import hash_of, hash_without
 from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
-from mutualnet3d.data.build_split import Split, read_class_names, warn_of_empty_classes
+from mutualnet3d.data.build_split import Split, is_ssv2, read_class_names, warn_of_empty_classes
 from mutualnet3d.data.watch import seconds_waiting
 from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.distributed.launch import Launch
@@ -192,7 +192,12 @@ def _evaluate(
     """
     cfg, num_videos = session.cfg, len(split.videos)
     state = EvaluationState(
-        configs, session.videos_of(split), num_videos, cfg.MODEL.NUM_CLASSES, cfg.DATA.ENSEMBLE_METHOD
+        configs,
+        session.videos_of(split),
+        num_videos,
+        cfg.MODEL.NUM_CLASSES,
+        cfg.DATA.ENSEMBLE_METHOD,
+        middle_view(cfg),
     )
     unfinished.load(name, state)
     split.bad.mark_bad(state.failed_videos)
@@ -201,8 +206,26 @@ def _evaluate(
         logger.info("an unfinished test had done %d batches; %d are left", state.num_batches, len(loader))
     with session.sharing_the_cores(), unfinished.kept(name, state, loader) as after_batch:
         return session.evaluate(
-            session.model, configs, loader, split, views_of(cfg).count, keep_scores, state, after_batch
+            session.model,
+            configs,
+            loader,
+            split,
+            views_of(cfg).count,
+            keep_scores,
+            middle_view(cfg),
+            state,
+            after_batch,
         )
+
+
+def middle_view(cfg: CfgNode) -> int | None:
+    """Return the number of the view of a test that a test of one view would have; None: it has another one.
+
+    The middle one of an even number of spans lies where a single one does; three crops are of another scale than one.
+    """
+    num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
+    is_same = num_spans % 2 == 0 and num_crops == 1 and not is_ssv2(cfg, "test")
+    return num_spans // 2 if is_same else None
 
 
 def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None:
@@ -270,7 +293,18 @@ def _tabulate(session: Session, result: Evaluation, split: Split, loaded: Loaded
     rows: list[Row] = []
     for config, accuracy in result.accuracies.items():
         operations, params = costs(model, config)
-        rows += _rows(config, operations / 1e9, params, latencies.milliseconds[config], accuracy, views)
+        full_row = Row(
+            config,
+            operations / 1e9,
+            params,
+            latencies.milliseconds[config],
+            accuracy.top1,
+            accuracy.top5,
+            PyTorch.name,
+            views,
+            settled=config not in latencies.unsettled,
+        )
+        rows += [full_row, *row_of_single_views(full_row, accuracy)]
     context = {
         "model": cfg.MODEL.ARCH,
         "num_videos": len(result.video_V),
@@ -284,6 +318,7 @@ def _tabulate(session: Session, result: Evaluation, split: Split, loaded: Loaded
         "step": loaded.step,
         "backend": PyTorch.name,
         "views": str(views),
+        **({} if views.count == 1 else {"single_views": "mean" if middle_view(cfg) is None else "middle"}),
         "backends": {
             PyTorch.name: {
                 "device": device_name(session.device),
@@ -297,11 +332,8 @@ def _tabulate(session: Session, result: Evaluation, split: Split, loaded: Loaded
     return QueryTable(tuple(rows), context)
 
 
-def _rows(
-    config: SubnetConfig, gflops: float, params: int, milliseconds: float, accuracy: Accuracy, views: Views
-) -> list[Row]:
-    """Return the rows of a sub-network: of all views of a video, and of single ones, where there are several."""
-    row = Row(config, gflops, params, milliseconds, accuracy.top1, accuracy.top5, PyTorch.name, views)
-    if views.count == 1:
-        return [row]
-    return [row, replace(row, views=Views(), top1=accuracy.clip_top1, top5=accuracy.clip_top5)]
+def row_of_single_views(row: Row, accuracy: Accuracy) -> list[Row]:
+    """Return the row of single views beside one of several views of a video; nothing where `row` is of one view."""
+    if row.views.count == 1:
+        return []
+    return [replace(row, views=Views(), top1=accuracy.clip_top1, top5=accuracy.clip_top5)]

@@ -10,6 +10,11 @@ import av
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.video.deadline import Deadline
+from mutualnet3d.video.encryption import (
+    START_BYTES,
+    check_metadata_for_encryption,
+    check_transport_for_scrambling,
+)
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_rate import believable_rates
 from mutualnet3d.video.mp4_boxes import check_boxes
@@ -36,6 +41,10 @@ _INVALID_DATA = av.error.tag_to_code(b"INDA")
 # Headers of these formats state all that is needed; libav need not decode the first frames to learn it, which takes it
 # as long as a tenth of a clip.
 _STATED = (MP4, MATROSKA)
+
+# Headers of these formats state the duration.
+_WITH_DURATION = (MP4, MATROSKA, "avi")
+
 _NO_PROBING = {"probesize": "5000", "analyzeduration": "1", "fpsprobesize": "0"}
 
 
@@ -60,7 +69,7 @@ class VideoContainer:
         is_probed: libav has decoded the first frames.
 
     Raises:
-        VideoDecodeError: there is no video stream, or this libav has no decoder for it.
+        VideoDecodeError: there is no video stream, it is encrypted, or this libav has no decoder for it.
         av.FFmpegError, OSError: the file or device cannot be opened.
     """
 
@@ -125,6 +134,7 @@ class VideoContainer:
         if not streams:
             raise VideoDecodeError(f"{self.name}: the file has no video stream")
         self.stream, self.is_probed = streams[0], probe
+        check_metadata_for_encryption(self.name, self._input.metadata, self.stream.metadata, self.format)
         for other in self._input.streams:
             if other is not self.stream:
                 other.discard = av.stream.Discard.all  # not even read, where the format allows it
@@ -168,7 +178,16 @@ class VideoContainer:
     @property
     def header_rates(self) -> list[float]:
         """Believable frame rates of the header, frames per second, the best one first."""
-        return believable_rates((self.stream.average_rate, self.stream.guessed_rate))
+        # Of a copy into a container of finer units the average is often the unit's own rate.
+        return believable_rates((self.stream.guessed_rate, self.stream.average_rate))
+
+    @property
+    def header_seconds(self) -> float | None:
+        """Duration that the header states; None: it states none, and libav makes it of timestamps."""
+        duration, time_base = self.stream.duration, self.stream.time_base
+        if self.format not in _WITH_DURATION or not duration or not time_base:
+            return None
+        return float(duration * time_base)
 
     def packets(self) -> Iterator[av.Packet]:
         """Yield the video stream's packets from where the file stands, without empty ones.
@@ -212,12 +231,20 @@ def open_file(path: str, probe: bool = True, deadline: Deadline | None = None) -
 
     Raises:
         VideoDecodeError, av.FFmpegError, OSError: see `VideoContainer`; `path` is no regular file; the file's index
-            claims more than the file can hold.
+            claims more than the file can hold; the video is encrypted.
     """
     location = _regular_file(path)
     is_mp4 = check_boxes(path, location, deadline)
     formats = FORMATS if is_mp4 else _NOT_MP4
-    return VideoContainer(path, location, probe=probe, deadline=deadline, formats=formats)
+    container = VideoContainer(path, location, probe=probe, deadline=deadline, formats=formats)
+    if container.format == "mpegts":
+        try:
+            with open(location, "rb") as file:
+                check_transport_for_scrambling(path, file.read(START_BYTES), container.stream.id)
+        except BaseException:
+            container.close()
+            raise
+    return container
 
 
 def _regular_file(path: str) -> str:

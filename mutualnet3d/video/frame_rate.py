@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
+import numpy as np
+
 # Frame rates out of this range are not believed, frames per second.
 FPS_RANGE = (0.1, 1000.0)
 
@@ -20,25 +22,43 @@ def believable_rates(rates: Iterable[Fraction | None]) -> list[float]:
 
 
 def choose_frame_rate(
-    header_rates: Sequence[float], timestamps: Sequence[int] | None, time_base: Fraction | None
+    header_rates: Sequence[float],
+    distances: np.ndarray | None,
+    time_base: Fraction | None,
+    mean_rate: float | None = None,
 ) -> float | None:
-    """Return the rate that timestamps show; the header's, which is exact, where it agrees or nothing can be measured.
+    """Return the rate that the frames' times show; the header's, which is exact, where it agrees or nothing is known.
 
     Args:
         header_rates: believable rates of the header, frames per second, the best one first.
-        timestamps: times of the frames, ascending, in units of `time_base`; None: the file has none.
+        distances: distances between frames, in units of `time_base`; of unevenly spaced ones the typical distances,
+            so that a pause or a lost frame changes nothing. None: the file has no times.
         time_base: seconds of a unit; None: not known.
+        mean_rate: number of frames over the duration that the header states, frames per second; None: not known.
 
     Returns:
         Frames per second; None: not known.
     """
-    low, high = FPS_RANGE
-    if timestamps is not None and len(timestamps) > 1 and time_base:
-        measured = (len(timestamps) - 1) / float((timestamps[-1] - timestamps[0]) * time_base)
-        if low <= measured <= high:
-            agreeing = [rate for rate in header_rates if abs(rate - measured) <= 0.01 * measured]
-            return agreeing[0] if agreeing else measured
+    if distances is not None and len(distances) and time_base:
+        seconds = float(int(distances.sum()) * time_base)
+        measured = _believable(len(distances) / seconds if seconds else None)
+        if measured is not None:
+            return _agreeing(header_rates, measured, 0.01) or measured
+    if mean_rate is not None and _believable(mean_rate) is not None:
+        # Headers promise some frames too many.
+        return _agreeing(header_rates, mean_rate, 0.1) or mean_rate
     return header_rates[0] if header_rates else None
+
+
+def _agreeing(rates: Sequence[float], measured: float, tolerance: float) -> float | None:
+    """Return the nearest of the rates that differ from a measured one by a fraction of it at most; None: none does."""
+    near = [rate for rate in rates if abs(rate - measured) <= tolerance * measured]
+    return min(near, key=lambda rate: abs(rate - measured), default=None)
+
+
+def _believable(rate: float | None) -> float | None:
+    low, high = FPS_RANGE
+    return rate if rate is not None and low <= rate <= high else None
 
 
 def rate_fraction(fps: float | None) -> Fraction:

@@ -18,13 +18,11 @@ from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import decoder_errors
 from mutualnet3d.video.frame_folder import open_frame_folder
 from mutualnet3d.video.frame_rate import DEFAULT_FPS, check_fps
+from mutualnet3d.video.frame_times import LONGEST_PAUSE
 from mutualnet3d.video.frames_in_memory import as_array, is_picture
 from mutualnet3d.video.open import refuse_fps_of_file
 from mutualnet3d.video.paths import is_folder
 from mutualnet3d.video.picture import RgbConverter, upright_pixel_aspect
-
-# A longer pause between two frames is taken for damage, seconds.
-_LONGEST_PAUSE = 60.0
 
 # Seconds within which the next frame of a file or camera has to come: the default of DATA.DECODE_TIMEOUT.
 LONGEST_WAIT = 60.0
@@ -152,7 +150,7 @@ class _ContainerStream:
         container = self._container
         assert container is not None, "a stream is read once"
         # Frames that come at the end of the packets know their timestamps, but not the unit.
-        time_base = container.stream.time_base if container.has_times else None
+        time_base = container.stream.time_base
         step = 1 / (self.fps or DEFAULT_FPS)
         before, start, is_empty = -step, None, True
         try:
@@ -161,10 +159,12 @@ class _ContainerStream:
                 decoder = Decoder(container, self._deadline)
                 for frame in decoder.all_frames(container.packets()):
                     seconds = before + step
-                    if time_base is not None and frame.pts is not None:
-                        time_in_file = frame.pts * time_base.numerator / time_base.denominator
+                    # Without times of being shown: that of decoding the packet after which the frame came out.
+                    timestamp = frame.pts if container.has_times else frame.dts
+                    if time_base is not None and timestamp is not None:
+                        time_in_file = timestamp * time_base.numerator / time_base.denominator
                         # Where recordings are joined, times begin anew.
-                        if start is None or not before < time_in_file - start <= before + _LONGEST_PAUSE:
+                        if start is None or not before < time_in_file - start <= before + LONGEST_PAUSE:
                             start = time_in_file - seconds
                         seconds = time_in_file - start
                     self.pixel_aspect = self.pixel_aspect or upright_pixel_aspect(container.stream, frame)

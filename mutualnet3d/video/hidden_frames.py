@@ -11,6 +11,7 @@ from collections.abc import Callable
 import av
 
 _VP9_MARK, _VP9_LIST_MARK = 2, 6
+_AV1_MOST_UNITS = 256  # of a packet; no encoder writes so many
 _AV1_FRAME_HEADER, _AV1_FRAME = 3, 6
 
 
@@ -58,7 +59,9 @@ def _av1(packet: av.Packet) -> int:
         return 1  # pictures that stand still have shorter headers
     data = memoryview(packet)
     place = 0
-    while place < len(data):
+    for _ in range(_AV1_MOST_UNITS):
+        if place >= len(data):
+            break
         header = data[place]
         place += 2 if header & 4 else 1
         size, shift = len(data) - place, 0

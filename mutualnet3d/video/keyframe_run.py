@@ -17,10 +17,11 @@ class NotBelieved(Exception):
 def decode_run(
     decoder: Decoder, packets: PacketList, start: int, stop: int, chosen: Collection[int], is_probed: bool
 ) -> Iterator[av.VideoFrame]:
-    """Yield the frames of a run of packets that begins where a keyframe is claimed.
+    """Yield the frames that are needed of a run of packets that begins where a keyframe is claimed.
 
     The frames say whether it is one, and whether keys are in the order of being shown. Errors are concealed by what was
-    decoded before: that has to be all of the video.
+    decoded before: that has to be all of the video. A frame is given once those that stand before it in the file have
+    come undamaged too, since it may refer to them.
 
     Args:
         decoder: decoder of the file.
@@ -36,6 +37,8 @@ def decode_run(
     first = packets.index.keys[start]
     last: int | None = None
     expected = None if packets.may_skip else iter(packets.index.shown_of(start, stop))
+    latest_before = _latest_before(packets, start, stop, chosen)
+    held: list[av.VideoFrame] = []
     num_errors = decoder.num_errors
     for frame in decoder.run(packets.packets(start, stop), chosen, packets.may_skip):
         key = frame.pts
@@ -54,4 +57,20 @@ def decode_run(
                 raise NotBelieved
             return
         last = key
-        yield frame
+        if key in latest_before:
+            held.append(frame)
+        while held and latest_before[held[0].pts] <= key:
+            yield held.pop(0)
+    yield from held
+
+
+def _latest_before(packets: PacketList, start: int, stop: int, chosen: Collection[int]) -> dict[int | None, int]:
+    """Return the last key of the packets up to each of the chosen ones, by their keys."""
+    latest_before: dict[int | None, int] = {}
+    latest: int | None = None
+    for key in packets.index.keys[start:stop]:
+        if key is not None:
+            latest = key if latest is None else max(key, latest)
+            if key in chosen:
+                latest_before[key] = latest
+    return latest_before

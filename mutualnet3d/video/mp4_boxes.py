@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from struct import unpack_from
 
 from mutualnet3d.video.deadline import Deadline
+from mutualnet3d.video.encryption import check_tracks_for_encryption
 from mutualnet3d.video.errors import VideoDecodeError
 
 # Samples of all tracks: more than 20 hours of video at 60 frames per second and its sound.
@@ -41,7 +42,7 @@ _LEAVES = frozenset(b"mdat ftyp styp sidx uuid free skip wide junk pnot PICT ems
 
 
 def check_boxes(name: str, path: str, deadline: Deadline | None = None) -> bool:
-    """Refuse a file whose boxes claim more samples than it can hold.
+    """Refuse a file whose boxes claim more samples than it can hold, or say that the video is encrypted.
 
     Args:
         name: name of the file, for the message.
@@ -52,7 +53,7 @@ def check_boxes(name: str, path: str, deadline: Deadline | None = None) -> bool:
         True if the file begins as MP4 and MOV files do. Others must not be opened as such: they were not checked.
 
     Raises:
-        VideoDecodeError: the file claims too many samples, or its index is too large.
+        VideoDecodeError: the file claims too many samples, its index is too large, or its video is encrypted.
         OSError: the file cannot be read.
     """
     deadline = deadline or Deadline(name)
@@ -108,7 +109,7 @@ class _Claims:
         """Count the samples that a box at the top claims.
 
         Raises:
-            VideoDecodeError: there are too many.
+            VideoDecodeError: there are too many; the video is encrypted.
         """
         for place in _boxes(boxes, b"cmvd"):
             if not is_unfolded:
@@ -122,7 +123,9 @@ class _Claims:
                         f"{self._name}: the compressed index has more than {MAX_UNFOLDED_BYTES} bytes"
                     )
                 self.add(unfolded, is_unfolded=True)
-        for track in boxes.split(b"trak"):
+        before, *tracks = boxes.split(b"trak")
+        check_tracks_for_encryption(self._name, tracks)
+        for track in (before, *tracks):
             self._add_track(track)
         for place in _boxes(boxes, b"trun"):
             flags, count = unpack_from(">II", boxes, place)

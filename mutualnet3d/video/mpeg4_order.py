@@ -17,7 +17,9 @@ _VISUAL_SEQUENCE, _USER_DATA, _GROUP, _PICTURE = 0xB0, 0xB2, 0xB3, 0xB6
 _LAYERS = range(0x20, 0x30)
 _PICTURE_CODE = _PREFIX + bytes([_PICTURE])
 _INTRA, _BIDIRECTIONAL = 0, 2
+_PREDICTED = 0x40  # bit of a picture's kind; libav keeps no second picture that has it
 _SIMPLE, _ADVANCED_SIMPLE = 1, 17
+_MOST_STARTS = 256  # before a picture; no encoder writes so many
 _EXTENDED_ASPECT = 15
 _RECTANGULAR = 0
 
@@ -91,7 +93,8 @@ class Mpeg4Order:
         """Read the next packet.
 
         Returns:
-            The packet as a decoder needs it that may begin at any keyframe: with one picture. Empty: there is none.
+            The packet as a decoder needs it that may begin at any keyframe: with one picture that it can see. Empty:
+            there is none.
 
         Raises:
             NotUnderstood: its headers are of a kind that is not read here.
@@ -120,10 +123,11 @@ class Mpeg4Order:
         second = -1
         if is_shown and self._is_packed and len(packet) - rest > _LEAST_SECOND:
             second = packet.find(_PICTURE_CODE, rest)
-            if 0 <= second < len(packet) - 4 and not packet[second + 4] & 0x40:
-                third = packet.find(_PICTURE_CODE, second + 4)
-                self._waiting = packet[second : third if third >= 0 else len(packet)]
-        return waiting or (packet[:second] if self._waiting else packet)
+            if 0 <= second < len(packet) - 4 and not packet[second + 4] & _PREDICTED:
+                self._waiting = packet[second:]
+        if waiting:
+            return _without_second(waiting, waiting.find(_PICTURE_CODE, 4))
+        return _without_second(packet, second) if self._waiting else packet
 
     def finish(self) -> DisplayOrder:
         """Return the order of all packets.
@@ -252,13 +256,27 @@ class _Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
 
+def _without_second(packet: bytes, second: int) -> bytes:
+    """Return a packet in whose picture at `second`, if there is one, the decoder sees none to be kept for later. All
+    else stays: how many bits follow the first picture has its effects."""
+    if not 0 <= second < len(packet) - 4:
+        return packet
+    return packet[: second + 4] + bytes([packet[second + 4] | _PREDICTED]) + packet[second + 5 :]
+
+
 def _start_codes(data: bytes) -> list[int]:
-    """Return the places of all start codes before the first picture's, and of that."""
+    """Return the places of all start codes before the first picture's, and of that.
+
+    Raises:
+        NotUnderstood: there are too many.
+    """
     places = []
     place = data.find(_PREFIX)
     while 0 <= place < len(data) - 3:
         places.append(place)
         if data[place + 3] == _PICTURE:
             break
+        if len(places) == _MOST_STARTS:
+            raise NotUnderstood("too many headers before a picture")
         place = data.find(_PREFIX, place + 3)
     return places

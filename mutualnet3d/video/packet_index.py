@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class PacketIndex:
         latest = list(accumulate(times, max))
         keyframes = self._shown_keyframes if hidden else self.keyframes
         if any(latest[keyframe] != times[keyframe] for keyframe in keyframes):
+            return None
+        # And those after the next keyframe are shown after it.
+        earliest = list(accumulate(reversed(times), min))[::-1]
+        if any(earliest[later] < times[keyframe] for keyframe, later in pairwise(keyframes)):
             return None
         return sorted(times) if len(set(times)) == len(times) else None
 

@@ -10,6 +10,7 @@ import av
 from mutualnet3d.video.container import VideoContainer
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.frame_times import times_of_showing
 from mutualnet3d.video.packet_claims import PacketClaims
 from mutualnet3d.video.packet_index import PacketIndex
 
@@ -43,7 +44,7 @@ class PacketList:
         packets: the packets, None for those that nobody needs; or None: they are read again.
         keys: keys of the shown frames, in the order of being shown; None: only decoding from the start says which
             frame comes when.
-        timestamps: times of the shown frames, ascending, in units of the stream; None: not known.
+        timestamps: times of the shown frames, ascending, in units of the stream, but for a constant; None: not known.
         is_renumbered: True if the keys are not the timestamps that the file gives its packets.
         may_skip: True if the decoder may pass over frames to which no other refers.
     """
@@ -55,7 +56,7 @@ class PacketList:
         index: PacketIndex,
         packets: Sequence[av.Packet | None] | None,
         keys: list[int] | None,
-        timestamps: list[int] | None,
+        timestamps: Sequence[int | None] | None,
         is_renumbered: bool = False,
         may_skip: bool = False,
     ):
@@ -111,6 +112,7 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
     kept: list[av.Packet | None] | None = []
     kept_bytes = num_bytes = 0
     pts: list[int | None] = []
+    decoding_times: list[int | None] = []
     keyframes: list[int] = []
     hidden: set[int] = set()
     claims = PacketClaims(container)
@@ -119,6 +121,8 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
         hidden |= {len(pts) + place for place, packet in enumerate(packets) if packet.is_discard}
         fed = claims.add(packets)
         pts += [packet.pts for packet in packets]
+        if not container.has_times:
+            decoding_times += [packet.dts for packet in packets]
         batch_bytes = sum([packet.size for packet in packets])
         num_bytes += batch_bytes
         if len(pts) > _MANY_PACKETS and num_bytes < _LEAST_BYTES * len(pts):
@@ -138,18 +142,20 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
         raise VideoDecodeError(f"{container.name}: the video has no frame")
     times = PacketIndex(pts, keyframes, hidden)
     index = times if order is None else PacketIndex(order.places, order.keyframes, hidden)
-    if order is None and not container.has_times:
-        keys = timestamps = None
-    else:
+    shown_times: Sequence[int | None] | None = PacketIndex(pts, (), hidden).shown
+    if not container.has_times:
+        shown = [time for place, time in enumerate(decoding_times) if place not in hidden]
+        shown_times = times_of_showing(shown, container.codec.reorder_depth)
+    keys = None
+    if order is not None or container.has_times:
         keys = index.shown if claims.are_believed and (kept is not None or not claims.are_changed) else None
-        timestamps = PacketIndex(pts, (), hidden).shown if container.has_times else None
     return PacketList(
         container,
         deadline,
         index,
         kept,
         keys,
-        timestamps,
+        shown_times,
         is_renumbered=order is not None or claims.are_changed,
         may_skip=container.codec.name in SKIPPING,
     )

@@ -8,8 +8,7 @@ from mutualnet3d.video.container import VideoContainer
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import FrameCountCorrected
-from mutualnet3d.video.frame_rate import choose_frame_rate
-from mutualnet3d.video.info import VideoInfo
+from mutualnet3d.video.info import VideoInfo, measure_info
 from mutualnet3d.video.mp4_index import Mp4Index, read_mp4_index
 from mutualnet3d.video.packet_list import PacketList, read_packets
 
@@ -119,5 +118,11 @@ class PacketSource:
         self.decoder.is_fresh = True
 
     def _info_of(self, index: Mp4Index | PacketList) -> VideoInfo:
-        rates, time_base = self.container.header_rates, self.container.stream.time_base
-        return VideoInfo(index.num_frames, choose_frame_rate(rates, index.timestamps, time_base))
+        container = self.container
+        return measure_info(
+            index.num_frames,
+            index.timestamps,
+            container.stream.time_base,
+            container.header_rates,
+            container.header_seconds,
+        )

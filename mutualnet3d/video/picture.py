@@ -1,4 +1,4 @@
-"""Decoded frames to upright pictures: how far they are turned, what their pixels are, their RGB values and size."""
+"""Decoded frames to upright pictures: the form of their pixels, their RGB values and size."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from mutualnet3d.video.orientation import UPRIGHT, orientation_of
+
 # libav's number of the range of values that goes without saying in yuv420p.
 LIMITED_RANGE = 1
-
-
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Return by how many quarters the picture has to be turned to stand upright, against the clock."""
-    return round(frame.rotation / 90) % 4
 
 
 def upright_pixel_aspect(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction | None:
@@ -22,7 +19,7 @@ def upright_pixel_aspect(stream: av.VideoStream, frame: av.VideoFrame) -> Fracti
     aspect = stream.sample_aspect_ratio
     if not aspect:
         return None
-    return 1 / aspect if quarter_turns(frame) % 2 else aspect
+    return 1 / aspect if orientation_of(frame).swaps_sides else aspect
 
 
 class RgbConverter:
@@ -35,18 +32,21 @@ class RgbConverter:
     def __init__(self, max_short_side: int | None = None):
         self._max_short_side = max_short_side
         self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None
+        self._upright_size: tuple[int, int] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """Return the picture, uint8 (H, W, 3): a view, whose memory is read backwards where it was turned."""
-        self._size = self._size or self.shrunk_size(frame.width, frame.height)
-        width, height = self._size
+        orientation = orientation_of(frame)
+        if self._upright_size is None:
+            size = self.shrunk_size(frame.width, frame.height)
+            self._upright_size = size[::-1] if orientation.swaps_sides else size
+        # A video may be turned from one frame on.
+        width, height = self._upright_size[::-1] if orientation.swaps_sides else self._upright_size
         rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
         plane = rgb.planes[0]
         # A view that keeps libav's memory alive for as long as it is used: nothing is copied.
         picture = np.ndarray((height, width, 3), np.uint8, buffer=plane, strides=(plane.line_size, 3, 1))  # type: ignore[arg-type]
-        turns = quarter_turns(frame)
-        return np.rot90(picture, turns) if turns else picture
+        return orientation.apply(picture)
 
     def shrink(self, picture_HWC: np.ndarray) -> np.ndarray:
         """Return an upright picture in that size; the picture itself where it is not too large."""
@@ -65,16 +65,16 @@ class RgbConverter:
 
 
 def upright_yuv420(frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
-    """Return the frame in yuv420p, turned as its rotation says, then of `size` (width, height)."""
-    turns = quarter_turns(frame)
-    width, height = size[::-1] if turns % 2 else size
+    """Return the frame in yuv420p, upright, then of `size` (width, height)."""
+    orientation = orientation_of(frame)
+    width, height = size[::-1] if orientation.swaps_sides else size
     picture = frame.reformat(
         width=width, height=height, format="yuv420p", interpolation="BICUBIC", dst_color_range=LIMITED_RANGE
     )
-    if not turns:
+    if orientation == UPRIGHT:
         return picture
     flat = picture.to_ndarray().ravel()
     luma, chroma = flat[: width * height], flat[width * height :]
     planes = [luma.reshape(height, width), *chroma.reshape(2, height // 2, width // 2)]
-    turned = np.concatenate([np.rot90(plane, turns).ravel() for plane in planes])
+    turned = np.concatenate([orientation.apply(plane).ravel() for plane in planes])
     return av.VideoFrame.from_ndarray(turned.reshape(-1, size[0]), format="yuv420p")

@@ -104,7 +104,7 @@ class VideoReader:
         facts, delivered = facts_of(self._state), 0
         if facts.num_frames is not None and indices and indices[-1] >= facts.num_frames:
             # What was promised is said first in any case: a clip must not depend on what was found out before.
-            self._source.info = replace(self.info, num_frames=facts.num_frames)
+            self._source.info = self.info.with_count(facts.num_frames)
             return
         if not facts.from_start:
             with suppress(NotBelieved):
@@ -161,5 +161,5 @@ class VideoReader:
         if not num_frames:
             raise source.decoder.nothing_decoded()
         packets.timestamps = None
-        source.info = replace(source.info, num_frames=num_frames)
+        source.info = source.info.with_count(num_frames)
         remember(self._state, FileFacts(from_start=True, num_frames=num_frames))

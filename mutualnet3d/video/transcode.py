@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from mutualnet3d.video.container import VideoContainer, open_file
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import decoder_errors
 from mutualnet3d.video.frame_rate import rate_fraction
-from mutualnet3d.video.picture import quarter_turns, upright_pixel_aspect, upright_yuv420
+from mutualnet3d.video.orientation import orientation_of
+from mutualnet3d.video.picture import upright_pixel_aspect, upright_yuv420
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.writer import colours_of, open_video_writer
 
@@ -95,8 +97,8 @@ def transcode(source: str, target: str, encoding: Encoding) -> int:
             with decoder_errors(source):
                 raise decoder.nothing_decoded()
         size = encoding.size(first.width, first.height)
-        size = size[::-1] if quarter_turns(first) % 2 else size
-        first_pts = first.pts or 0
+        size = size[::-1] if orientation_of(first).swaps_sides else size
+        first_time = _time_of(container, first) or 0
         with open_video_writer(
             target,
             fps,
@@ -106,14 +108,19 @@ def transcode(source: str, target: str, encoding: Encoding) -> int:
         ) as writer:
             # The pixels' aspect is kept, not evened out: readers that know no such thing see the same pictures.
             pixel_aspect = upright_pixel_aspect(container.stream, first)
-            frame: av.VideoFrame | None = first
-            while frame is not None:
-                is_timed = container.has_times and frame.pts is not None
-                pts = frame.pts - first_pts if is_timed and frame.pts is not None else None
-                writer.write_frame(upright_yuv420(frame, size), pts, pixel_aspect)
+            for frame in itertools.chain([first], frames):
+                time = _time_of(container, frame)
+                writer.write_frame(
+                    upright_yuv420(frame, size), None if time is None else time - first_time, pixel_aspect
+                )
                 num_concealed += frame.is_corrupt
-                frame = next(frames, None)
     return decoder.num_errors + num_concealed
+
+
+def _time_of(container: VideoContainer, frame: av.VideoFrame) -> int | None:
+    """Return the time at which a frame is shown, but for a constant; None: it goes on from the frame before."""
+    # Without times of being shown: that of decoding the packet after which the frame came out.
+    return frame.pts if container.has_times else frame.dts
 
 
 def _decoded(container: VideoContainer, decoder: Decoder) -> Generator[av.VideoFrame]:

@@ -104,6 +104,19 @@ def test_says_how_far_the_new_times_are_from_the_old(tested, tmp_path, run_tool,
     assert out.endswith("new / old milliseconds: 2.50 in the median of 2 sub-networks, from 2.00 to 3.00.\n")
 
 
+def test_times_of_a_busy_machine_are_marked_and_other_batches_do_not_compare(tested, tmp_path, run_tool, monkeypatch):
+    _, checkpoint, _, path = tested
+    latencies = Latencies(dict(zip(CONFIGS, (60.0, 10.0), strict=True)), 10, frozenset(CONFIGS[:1]))
+    monkeypatch.setattr(measuring, "measure_latencies", lambda *args, **settings: latencies)
+    output = tmp_path / "here.json"
+    words = ["--table", path, "--checkpoint", checkpoint, "--output", output, "--batch", 4]
+    _, out, _ = run_tool(TOOL, *words)
+    assert [line.split()[:2] for line in out.splitlines()[1:3]] == [["*", "w1.0-s32-t4"], ["*+", "w0.5-s32-t2"]]
+    assert "60.00?" in out
+    assert out.endswith("new milliseconds are of passes of 4 clips, old ones of 1: they do not compare.\n")
+    assert [row.settled for row in QueryTable.load(str(output)).rows] == [False, True]
+
+
 def test_names_bad_input(tested, tmp_path, run_tool):
     _, checkpoint, _, path = tested
     output = tmp_path / "here.json"

@@ -85,9 +85,11 @@ def test_devices_that_differ(run_tool, save, tmp_path):
 
 def test_views_that_differ_are_worth_a_warning(run_tool, save, tmp_path):
     one_view, thirty_views = save("one"), save("ten", views=Views(10, 3))
-    words = ["--output", tmp_path / "t", "--tables", f"a={one_view}", f"b={thirty_views}", "--formats", "png"]
+    words = ["--output", tmp_path / "t", "--tables", f"a={one_view}", f"b={thirty_views}", "--formats", "html"]
     status, _, err = run_tool(TOOL, *words)
     assert status == 0
+    names = [trace["name"] for trace in figure_of(tmp_path / "t.html")[0] if trace["showlegend"]]
+    assert names == ["a (1 x 1 views)", "b (10 x 3 views)"]
     assert err == (
         f"warning: accuracies over different views do not compare: {one_view}: 1 x 1 views; "
         f"{thirty_views}: 10 x 3 views\n"

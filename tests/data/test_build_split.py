@@ -19,6 +19,7 @@ from mutualnet3d.data.build_split import (
     warn_of_empty_classes,
 )
 from mutualnet3d.data.outage import DataAway
+from tests.conftest import numbered_frames, write_video
 
 CFG = "X3D_tiny_mutual.yaml"
 
@@ -177,3 +178,26 @@ def test_class_names_of_something_something_and_of_a_label_file(tmp_path):
 def test_errors_of_a_list_name_the_keys_that_say_how_it_is_read(lists, bad_videos, words, kind, message):
     with pytest.raises(kind, match=message):
         read_split(make_cfg(lists, *words), "train", bad_videos)
+
+
+def test_a_clip_that_is_longer_than_most_videos_is_told(lists, bad_videos, caplog):
+    for place in range(8):
+        if place != 1:
+            write_video(lists / f"train_{place}.mp4", numbered_frames(10 if place else 60), fps=10)
+    words = ["DATA.NUM_FRAMES", 8, "DATA.SAMPLING_RATE", 5, "DATA.TARGET_FPS", 20.0]  # 2 s
+    ran = []
+
+    def run_once(function):
+        ran.append(function())
+        return ran[-1]
+
+    with caplog.at_level("WARNING", "mutualnet3d"):
+        read_split(make_cfg(lists, *words), "train", bad_videos, run_once)
+    assert len(ran) == 2  # the search and this
+    assert [record.getMessage() for record in caplog.records] == [
+        "train: a clip spans 2.00 s, but 6 of 7 videos that were looked at are shorter, their median is 1.00 s: past "
+        "the end of a video its last frame is repeated (DATA.NUM_FRAMES 8 * DATA.SAMPLING_RATE 5 / DATA.TARGET_FPS 20)"
+    ]
+    caplog.clear()
+    read_split(make_cfg(lists, *words, "DATA.SAMPLING_RATE", 2), "train", bad_videos)
+    assert not caplog.records

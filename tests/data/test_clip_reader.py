@@ -7,6 +7,7 @@ from PIL import Image
 
 from mutualnet3d.data.batch_sampler import ClipRequest
 from mutualnet3d.data.clip_reader import ClipReader
+from mutualnet3d.data.clip_samplers import ClipSpan, RandomSpans
 from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.lists import Video
 from mutualnet3d.data.preprocessing import Preprocessing
@@ -14,6 +15,7 @@ from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
+from tests.video.encoded import write_numbered_at
 
 HOW = Preprocessing(
     num_frames=8, sampling_rate=4, target_fps=24.0, scale=40, crop_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)
@@ -54,6 +56,31 @@ def test_clips_are_those_of_testing(how, num_spans, num_crops, noisy_video):
         for shape in SHAPES:
             assert read.clips[shape].shape == (num_spans * num_crops, shape.frames, shape.size, shape.size, 3)
             assert torch.equal(read.clips[shape][view], expected[shape])
+
+
+def test_training_and_prediction_go_by_the_time_of_a_paused_video(tmp_path):
+    """60 numbered frames at 24 a second, 1.25 s after the half of them."""
+    places = [number + (30 if number >= 30 else 0) for number in range(60)]
+    path = str(write_numbered_at(tmp_path / "paused.mp4", places, 24, "libx264rgb", qp="0", preset="ultrafast"))
+    seconds = np.array(places) / 24
+
+    def shown_from(start: float) -> list[int]:
+        times = start + np.linspace(0, 31 / 24, 8)  # the clip's first frame to its last
+        return [int(np.flatnonzero(seconds <= time + 0.05 / 24)[-1]) for time in times]
+
+    def numbers(clip_THWC: torch.Tensor) -> list[int]:
+        return [round(int(picture[16, 16, 0]) / 2) for picture in clip_THWC]
+
+    slack = 90 / 24 - 32 / 24
+    predicted = ClipReader(HOW).read(path, SHAPES[:1], num_spans=3).clips[SHAPES[0]]
+    assert [numbers(clip) for clip in predicted] == [shown_from(slack * view / 3) for view in range(3)]
+    assert 29 in shown_from(slack / 3)[2:]
+    spans = RandomSpans(ClipSpan(HOW.num_frames, HOW.sampling_rate, HOW.target_fps))
+    dataset = VideoDataset([Video(path, 0, "list:1")], spans, HOW.crop_sampler(1))
+    for epoch in range(5):
+        start = np.random.default_rng((0, epoch, 0)).uniform(0, 24 * slack) / 24
+        trained = dataset[ClipRequest(0, SHAPES[:1], epoch=epoch)].clips[SHAPES[0]]
+        assert numbers(trained) == shown_from(start)
 
 
 @pytest.mark.parametrize("kind", ["array", "tensor", "list", "list of tensors"])

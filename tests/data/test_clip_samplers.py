@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 
@@ -13,7 +14,10 @@ from mutualnet3d.data.clip_samplers import (
     UniformSpans,
 )
 from mutualnet3d.data.clip_sampling import CropBox, Span
+from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.info import VideoInfo
+from mutualnet3d.video.reader import VideoReader
+from tests.video.encoded import FAULTS, needs_faults, write_numbered_at
 
 
 def rng(seed=0):
@@ -44,6 +48,95 @@ def test_fewer_frames_are_spread_evenly_or_are_some_of_the_full_clips(among_full
     assert frames.frame_indices(8).tolist() == full
     few = frames.frame_indices(6).tolist()
     assert few == ([full[place] for place in (0, 1, 2, 4, 5, 7)] if among_full else [3, 16, 30, 43, 57, 71])
+
+
+def test_unevenly_spaced_frames_are_chosen_by_their_time():
+    """30 frames at 25 a second, a pause of 10 s, 30 more: a clip of 2 s shows 50 frames, or fewer and the pause."""
+    times = np.concatenate([np.arange(30), 280 + np.arange(30)]) / 25
+    info = VideoInfo(60, 25.0, times)
+    clip_span = ClipSpan(10, 6, 30.0)  # 2 s
+    assert UniformSpans(clip_span).sample(rng(), 0, info).frame_indices(10).tolist() == [29] * 10
+    first, last = (UniformSpans(clip_span, 26).sample(rng(), span, info).frame_indices(10) for span in (0, 25))
+    assert first.tolist() == [0, 5, 10, 16, 21, 27, 29, 29, 29, 29]
+    assert last.tolist() == [29, 29, 29, 29, 29, 29, 32, 38, 43, 49]  # 10 s after the start, of 10.4 s that it can
+    starts = {int(RandomSpans(clip_span).sample(rng(seed), 0, info).frame_indices(10)[0]) for seed in range(100)}
+    assert min(starts) < 5
+    assert max(starts) == 29
+    assert len(starts) > 5
+    segments = UniformSegments(4).sample(rng(), 0, info).frame_indices(4)
+    assert segments.tolist() == UniformSegments(4).sample(rng(), 0, VideoInfo(60, 25.0)).frame_indices(4).tolist()
+
+
+def seconds_of(path):
+    """Seconds of all frames of a file by plain PyAV, after a sequential decode."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        frames = [frame for packet in [*packets, None] for frame in stream.decode(packet)]
+        # AVI tells no time of being shown; times of decoding have the same distances.
+        stamps = [frame.pts for frame in frames]
+        if container.format.name == "avi":
+            stamps = [packet.dts for packet in packets]
+        # Files with wrong timestamps have those of neighbours swapped.
+        seconds = np.sort(np.array(stamps, float)) * float(stream.time_base)
+    distances = np.diff(seconds)
+    usual = float(np.median(distances))
+    distances[distances > 60] = usual  # damage
+    return np.concatenate([[0.0], np.cumsum(distances)]), usual
+
+
+def assert_clips_span_their_time(path, seconds=None):
+    """Each frame of a clip is the one that is shown at its time, within a frame, by an account of this test's own."""
+    seconds, usual = seconds_of(path) if seconds is None else (seconds, float(np.median(np.diff(seconds))))
+    with VideoReader(str(path)) as video:
+        info = video.info
+    assert info.num_frames == len(seconds)
+    whole = seconds[-1] + usual
+    for count, rate, target_fps in ((16, 5, 30.0), (8, 8, 30.0), (32, 2, 24.0)):
+        span = count * rate / target_fps
+        slack = max(whole - span, 0.0)
+        clip_span = ClipSpan(count, rate, target_fps)
+        views = [(view / 5 * slack, UniformSpans(clip_span, 5).sample(rng(), view, info)) for view in range(5)]
+        views += [(slack / 2, UniformSpans(clip_span).sample(rng(), 0, info))]
+        for seed in range(5):
+            views.append((rng(seed).uniform(0, slack), RandomSpans(clip_span).sample(rng(seed), 0, info)))
+        shown_until = np.append(seconds[1:], np.inf)
+        for start, choice in views:
+            indices = choice.frame_indices(count)
+            times = np.linspace(start, start + span - usual, count)
+            assert (seconds[indices] <= times + 1.1 * usual).all()
+            assert (shown_until[indices] >= times - 1.1 * usual).all()
+
+
+def test_clips_of_an_uneven_avi_span_their_time(tmp_path):
+    """MPEG-4 with B-frames at 30 a second; the container drops 30 of 130 frames: a pause of a second."""
+    places = [*range(40), *range(70, 130)]
+    path = write_numbered_at(tmp_path / "uneven.avi", places, 30)
+    assert_clips_span_their_time(path, np.array(places) / 30)
+    with VideoReader(str(path)) as video:
+        assert video.info.fps == 30.0
+        assert np.diff(video.info.times).max() == pytest.approx(31 / 30)
+
+
+@needs_faults
+@pytest.mark.parametrize("name", ["copy_x264.avi", "lastlong.mp4", "pause20.mp4", "flv_resize.flv"])
+def test_clips_of_odd_files_span_their_time(name):
+    assert_clips_span_their_time(FAULTS / name)
+    with VideoReader(str(FAULTS / name)) as video:
+        assert video.info.fps == 30.0
+
+
+@pytest.mark.slow
+@needs_faults
+@pytest.mark.parametrize(
+    "path", sorted([*FAULTS.glob("*"), *(FAULTS.parent / "diverse").glob("*")]), ids=lambda path: path.name
+)
+def test_clips_of_all_files_span_their_time(path):
+    try:
+        VideoReader(str(path)).close()
+    except VideoDecodeError:
+        pytest.skip("it is refused")
+    assert_clips_span_their_time(path)
 
 
 def test_uniform_spans_ignore_the_generator():

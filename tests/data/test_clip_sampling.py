@@ -47,6 +47,44 @@ def test_frame_indices_equal_pyslowfasts(start, length, count, num_frames):
     assert indices.max() < num_frames
 
 
+# 25 frames a second, a pause of 20 s after the third frame.
+PAUSED = np.array([0.0, 1.0, 2.0, 502.0, 503.0, 504.0])
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "expected"),
+    [
+        (0, 3, [0, 1, 2]),
+        (1.5, 501.5, [1, 2, 3]),
+        (10, 100, [2, 2, 2]),  # within the pause: the frame before it
+        (500, 5, [2, 3, 5]),  # at 500, 502 and 504
+        (503, 9, [4, 5, 5]),  # past the end: the last frame
+        (-1, 2, [0, 0, 0]),
+    ],
+)
+def test_frames_with_places_are_those_that_are_shown(start, length, expected):
+    assert Span(start, length, 6, PAUSED).frame_indices(3).tolist() == expected
+
+
+def test_spans_lie_anywhere_in_the_time_of_frames_with_places():
+    rng = np.random.default_rng(0)
+    starts = [random_span(rng, 100, 6, PAUSED).start for _ in range(500)]
+    assert 0 <= min(starts) < 5
+    assert 400 < max(starts) <= 405  # the last frame is shown for as long as most
+    assert [uniform_span(view, 3, 100, 6, PAUSED).start for view in range(3)] == [0, 135, 270]
+    assert uniform_span(0, 1, 100, 6, PAUSED).start == 202.5
+    assert random_span(rng, 600, 6, PAUSED).start == 0
+
+
+@given(num_frames=st.integers(2, 300), length=st.floats(1, 300), count=st.integers(1, 32), view=st.integers(0, 4))
+def test_even_places_give_the_frames_that_no_places_give(num_frames, length, count, view):
+    even = uniform_span(view, 5, length, num_frames)
+    placed = uniform_span(view, 5, length, num_frames, np.arange(num_frames, dtype=float))
+    assert placed == even
+    differences = placed.frame_indices(count) - even.frame_indices(count)
+    assert set(differences.tolist()) <= {0, 1}  # a place counts as reached 0.05 frames before it
+
+
 def test_span_length_keeps_the_seconds():
     assert span_length(16, 5, target_fps=30, fps=30) == 80
     assert span_length(16, 5, target_fps=30, fps=15) == 40

@@ -167,3 +167,14 @@ def test_a_start_of_bad_videos_alone_ends_the_loading(mixed_videos, monkeypatch,
     with pytest.raises(AllVideosBad, match=r"none of the first 4 videos can be decoded; the last: .*"):
         loads()
     assert len(reports) == 4
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_test_that_goes_on_has_the_batches_that_are_left(mixed_videos, workers):
+    """A batch for each of three videos; that of the second one, which is broken, is empty, and done all the same."""
+    dataset = VideoDataset(mixed_videos[:3], UniformSpans(ClipSpan(4, 2, 24.0), 2), UniformCrops(40, 32, 1))
+    for start, videos, done in ((0, [0, 2], [1, 3]), (1, [2], [3]), (2, [2], [3]), (3, [], [])):
+        sampler = TestBatchSampler(3, 2, 2, [FULL], start_batch=start)
+        loader = TestLoader(dataset, sampler, Workers(workers), lambda failure: None)
+        assert len(loader) == 3 - start
+        assert [(batch.video_B[0].item(), loader.num_done) for batch in loader] == list(zip(videos, done, strict=True))

@@ -39,6 +39,13 @@ def test_what_a_killed_export_left_does_not_hinder_the_next(tmp_path, monkeypatc
     assert len(list(path.parent.iterdir())) == 2
 
 
+def test_a_bundle_is_one_line(exported):
+    _, bundle = exported
+    formats = "onnx, openvino, pt2, pytorch"
+    text = f"{len(bundle.configs)} sub-networks, {len(bundle.class_names)} classes; {formats}"
+    assert repr(bundle) == f"<Bundle: {bundle.path}: {text}>"
+
+
 @pytest.fixture
 def copied(exported, tmp_path):
     _, bundle = exported

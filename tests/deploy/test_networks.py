@@ -20,6 +20,7 @@ def source(tmp_path_factory):
 
 def test_sub_networks_are_ordered_by_their_costs(source):
     assert source.configs == (FULL, SMALL)
+    assert repr(source) == f"<CheckpointNetworks: {source.path}: 2 sub-networks, 7 classes>"
     assert source.gflops(FULL) > source.gflops(SMALL) > 0
     assert source.formats(SMALL) == {"pytorch", "openvino", "onnx"}
     assert source.formats(SMALL.__class__(0.7, 48, 2)) == frozenset()

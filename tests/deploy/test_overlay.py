@@ -5,6 +5,7 @@ import pytest
 
 from mutualnet3d.deploy.overlay import draw_overlay
 from mutualnet3d.deploy.prediction import Label, Prediction, Timing
+from mutualnet3d.plots import fonts
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.shapes import SubnetConfig
 
@@ -127,6 +128,18 @@ def test_facts_are_in_the_picture():
         budget=20,
     )
     np.testing.assert_array_equal(first, fourth)
+
+
+def test_letters_of_other_scripts_are_drawn_each_as_itself(monkeypatch):
+    """Boxes would all be alike; what no font shows is an escape."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra [plot])")
+    monkeypatch.setattr(fonts, "system_font", lambda character: None)
+    black = np.zeros((240, 320, 3), np.uint8)
+    words = ("öl", "ül", "él", "ol", "жл", "фл", "中l", "国l")
+    drawn = {word: draw_overlay(black, prediction((word, 0.0))).tobytes() for word in words}
+    assert len(set(drawn.values())) == len(words)
+    escaped = draw_overlay(black, prediction((r"\u4e2dl", 0.0)))
+    assert drawn["中l"] == escaped.tobytes()
 
 
 def test_long_names_are_cut_to_the_picture():

@@ -9,6 +9,7 @@ import torch
 
 from mutualnet3d.deploy.prediction import Label, Prediction, Timing, best_labels, score_views
 from mutualnet3d.deploy.predictor import Predictor
+from mutualnet3d.deploy.stream import Window
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.results.view_scores import ViewScores
 from tests.deploy.networks import CLASS_NAMES, SMALL
@@ -24,12 +25,26 @@ def test_plain_values():
         "labels": [{"name": "yoga", "index": 3, "score": 0.75}, {"name": "zumba", "index": 1, "score": 0.25}],
         "config": "w0.5-s48-t2",
         "gflops": 0.1,
+        "gflops_of_video": pytest.approx(0.6),
         "top1": 89.0,
         "backend": "pytorch",
         "views": 6,
         "milliseconds": {"decode": 1.0, "prepare": 2.0, "network": 4.0, "total": 7.0},
     }
     assert dataclasses.replace(prediction, row=None).to_json()["top1"] is None
+
+
+def test_a_prediction_is_one_short_line(networks, video):
+    labels = tuple(Label(f"cl\nass {number}", number, 0.5 - number / 10) for number in range(5))
+    frames = np.zeros((16, 224, 224, 3), np.uint8)
+    prediction = Prediction("a.mp4", labels, SMALL, 0.1, None, "pytorch", 1, Timing(1.0, 2.0, 4.25), frames)
+    assert repr(prediction) == (
+        r"<Prediction of a.mp4: cl\nass 0 50.0 %, cl\nass 1 40.0 %; w0.5-s48-t2 on pytorch, one view, 7.2 ms>"
+    )
+    window = Window(dataclasses.replace(prediction, views=6), 0.0, 1.5, 12.0, 0)
+    assert "on pytorch, 6 views, 7.2 ms>, start_seconds=0.0" in repr(window)
+    read = Predictor(networks, backend="pytorch").read(video, config=SMALL)
+    assert repr(read) == f"<ReadVideo of {video}: w0.5-s48-t2, 1 x 2 x 48 x 48 x 3>"
 
 
 def test_predictions_can_be_compared(networks, video):

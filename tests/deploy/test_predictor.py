@@ -61,7 +61,9 @@ def test_labels_are_those_of_the_eager_sub_network(predictor, networks, video):
     assert min(got.timing.decode, got.timing.prepare, got.timing.network) > 0
     assert got.timing.total == pytest.approx(got.timing.decode + got.timing.prepare + got.timing.network)
     values = got.to_json()
-    assert (values["config"], values["top1"], values["labels"][0]["index"]) == ("w0.5-s48-t2", 89.0, order[0])
+    # The table knows the accuracy of one view alone.
+    assert (values["config"], values["top1"], values["labels"][0]["index"]) == ("w0.5-s48-t2", None, order[0])
+    assert predictor.predict(video, config=SMALL).to_json()["top1"] == 89.0
 
 
 def test_changing_the_budget_costs_under_a_millisecond_and_no_memory(predictor, networks):

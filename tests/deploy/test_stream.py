@@ -82,7 +82,9 @@ def test_windows_of_a_file_follow_each_other(numbered_video):
     """100 frames of 24 a second: four whole windows of 24, and a rest."""
     stream, machine = stream_of(str(numbered_video))
     assert (stream.is_live, stream.span_seconds, stream.milliseconds) == (False, 1.0, 100.0)
+    assert repr(stream) == f"<Stream of a source: 100 ms for a window, 0 windows, next {FULL}>"
     windows = list(stream)
+    assert repr(stream) == "<Stream of a source: 100 ms for a window, 4 windows, closed>"
     assert machine.shown == [list(range(start, start + 24)) for start in (0, 24, 48, 72)]
     assert machine.rates == [24.0] * 4
     assert seconds_of(windows) == [(0, 1), (1, 2), (2, 3), (3, 4)]

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mutualnet3d.deploy import subnet_choice
 from mutualnet3d.deploy.backends import OpenVINO, PyTorch
 from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.deploy.subnet_choice import SubnetChoice
+from mutualnet3d.results.latency import Latencies
 from mutualnet3d.results.query_table import QueryTable, Views
 from tests.deploy.networks import CLASS_NAMES, FULL, HOW, SMALL
 
@@ -81,6 +83,65 @@ def test_rows_of_other_views_are_not_among_a_back_ends(networks):
     choice = SubnetChoice(with_table(networks, table), PyTorch(networks, CPU, None))
     assert choice.table.rows == networks.table.rows
     assert choice.choose(networks.gflops(FULL), None, None) == (FULL, networks.table.row(FULL))
+
+
+def networks_of_ten_views(networks):
+    """Return networks whose test had 10 views; of one view the small network is as good as the large one."""
+    ten = [replace(row, views=Views(10, 1)) for row in networks.table.rows]
+    single = [replace(row, top1=55.0 if row.config == FULL else 60.0) for row in networks.table.rows]
+    return with_table(networks, QueryTable((*ten, *single), {"views": "10 x 1"}))
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "openvino"])
+def test_the_accuracy_is_that_of_the_views_that_are_run(networks, backend):
+    """Of a back end without rows of its own too."""
+    kind = {"pytorch": PyTorch, "openvino": OpenVINO}[backend]
+    choice = SubnetChoice(networks_of_ten_views(networks), kind(networks, CPU, None))
+    large = networks.gflops(FULL)
+    config, row = choice.choose(large, None, None)
+    assert (config, row.top1, row.views) == (SMALL, 60.0, Views())
+    config, row = choice.choose(large, None, None, Views(10, 1))
+    assert (config, row.top1, row.views) == (FULL, 90.0, Views(10, 1))
+    _, row = choice.choose(None, None, FULL, Views(10, 1))
+    assert row.top1 == 90.0
+    _, row = choice.choose(None, None, FULL, Views(5, 1))  # nobody knows
+    assert (row.top1, row.views) == (55.0, Views())
+    assert choice.table.views == Views()
+    assert choice.front() == (FULL, SMALL)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Let a measurement find what it is told: {FULL: 60.0, SMALL: 10.0}, of which the former did not settle."""
+    latencies = Latencies({FULL: 60.0, SMALL: 10.0}, 25, frozenset({FULL}))
+    monkeypatch.setattr(subnet_choice, "measure_latencies", lambda *args, **settings: latencies)
+
+
+def test_a_prediction_has_the_accuracy_of_what_was_run_or_none(networks, video, measured):
+    predictor = Predictor(networks_of_ten_views(networks), backend="pytorch")
+    top1 = {views: predictor.predict(video, config=FULL, views=views).to_json()["top1"] for views in (1, 10, 2)}
+    assert top1 == {1: 55.0, 10: 90.0, 2: None}
+    only_ten = with_table(networks, QueryTable(predictor._networks.table.default_rows, {"views": "10 x 1"}))
+    assert Predictor(only_ten, backend="pytorch").predict(video, config=FULL).to_json()["top1"] is None
+    assert predictor.measure().views == Views()
+    assert {row.top1 for row in predictor.points()} == {60.0}
+    assert predictor.predict(video, milliseconds=1e6, views=10).row.top1 == 90.0
+
+
+def test_a_sub_network_that_is_not_measured_keeps_its_accuracy(networks, monkeypatch):
+    latencies = Latencies({SMALL: 10.0}, 25)
+    monkeypatch.setattr(subnet_choice, "measure_latencies", lambda *args, **settings: latencies)
+    beaten = replace(networks.table.row(FULL), top1=10.0)
+    table = QueryTable((beaten, networks.table.row(SMALL)), {"views": "1 x 1"})
+    choice = SubnetChoice(with_table(networks, table), PyTorch(networks, CPU, 1))
+    assert [row.config for row in choice.measure().rows] == [SMALL]
+    _, row = choice.choose(None, None, FULL)
+    assert (row.top1, row.milliseconds) == (10.0, beaten.milliseconds)
+
+
+def test_times_that_did_not_settle_are_marked(networks, measured):
+    table = SubnetChoice(networks, PyTorch(networks, CPU, 1)).measure()
+    assert [(row.milliseconds, row.settled) for row in table.rows] == [(60.0, False), (10.0, True)]
 
 
 def test_measured_rows_are_the_back_ends_and_say_whose_accuracy_they_have(networks):

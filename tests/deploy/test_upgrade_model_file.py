@@ -18,7 +18,7 @@ from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.extras import installed
 from mutualnet3d.files.torch_file import CHECKPOINT, read_torch_file, write_torch_file
 from mutualnet3d.models import read_model_file
-from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.query_table import QueryTable, Views
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
 from tests.cli.test_latency import write_tested
@@ -71,7 +71,8 @@ def test_a_model_predicts_as_it_did(old, expected):
     table = QueryTable.load(str(old / "run" / "query_table.json"))
     assert {str(row.config) for row in table.rows} == set(expected["checkpoint"])
     assert len(table.rows) == 2 * 6  # 2 x 1 views, and one view from the same scores
-    assert predictor.table.rows == table.default_rows
+    assert predictor.table.rows == table.query_rows
+    assert {row.views for row in predictor.table.rows} == {Views()}  # those that a prediction of one view has
     assert str(table.best(gflops=1.0).config) == expected["best"]
 
 

@@ -8,14 +8,15 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mutualnet3d.deploy.web_page import Clip, Demo, escape_markdown, find_clips, label_of_point, pngs
-from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.deploy.web_page import Clip, Demo, escape_markdown, find_clips, label_of_accuracy, label_of_point, pngs
+from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.open import open_video
@@ -167,6 +168,14 @@ def test_what_the_page_says():
         == "x3d · 2 classes · back end none on a PC · 3 of 4 measured sub-networks are on the front"
     )
     assert label_of_point(POINTS[2]) == "12.3 ms, 0.123 GFLOPs"
+    assert label_of_accuracy(POINTS[2]) == "Top-1, one view"
+    assert label_of_accuracy(replace(POINTS[2], views=Views(10, 3))) == "Top-1, 10 x 3 views"
+    assert repr(Clip("a.mp4", upload=b"x" * 1000)) == "Clip(name='a.mp4', path='', label='')"
+    predictor = NoNetwork()
+    predictor.points = lambda: (replace(POINTS[0], settled=False), *POINTS[1:])
+    demo = Demo(predictor)
+    assert demo.about().endswith(" · the machine was busy: times with ? did not settle")
+    assert label_of_point(demo.points[0]) == "2? ms, 0.01 GFLOPs"
     assert escape_markdown("![a_b](http://c)") == r"\!\[a\_b\]\(http\:\/\/c\)"
     assert escape_markdown("a\n\n# b") == r"a \# b"  # one line, in which nothing is a heading
 

@@ -64,6 +64,42 @@ def test_windows_in_their_order(stride, windows):
     assert [numbers(clip) for clip in in_order(Source(EIGHTHS), Cutter(1.0, 8.0, 8.0), stride)] == windows
 
 
+def test_a_pause_shows_the_frame_before_it():
+    times = [number / 8 for number in range(10)] + [number / 8 for number in range(17, 33)]
+    (around,) = in_order(Source(times), Cutter(4.0, 8.0, 8.0), 4.0)
+    assert numbers(around) == [*range(10), *[9] * 7, *range(10, 25)]
+    assert around.fps == 8.0
+    first, second = in_order(Source(times), Cutter(2.0, 8.0, 8.0), 2.0)
+    assert numbers(first) == list(range(10))  # spread over a window of 16: the last one is repeated
+    assert numbers(second) == list(range(10, 25))
+    assert (first.fps, second.fps) == (8.0, 8.0)
+    assert (first.num_skipped, first.last_number, second.num_skipped, second.last_number) == (0, 9, 0, 24)
+
+
+def test_a_window_may_begin_in_a_pause():
+    times = [0.0, 0.125, 0.25, *(number / 8 for number in range(12, 24))]
+    clips = list(in_order(Source(times), Cutter(1.0, 8.0, 8.0), 1.0))
+    assert [numbers(clip) for clip in clips] == [[0, 1, 2], [2, 2, 2, 2, 3, 4, 5, 6], list(range(7, 15))]
+
+
+def test_frames_that_come_a_little_early_or_late_are_all_shown():
+    rng = np.random.default_rng(0)
+    times = [number / 8 + 0.04 * rng.random() for number in range(17)]
+    first, second = in_order(Source(times), Cutter(1.0, 8.0, 8.0), 1.0)
+    assert numbers(first) == list(range(8))
+    assert numbers(second) == list(range(8, 16))
+
+
+def test_the_newest_window_may_begin_in_a_pause():
+    times = [*EIGHTHS[:4], *(2.0 + number / 8 for number in range(4))]
+    reader = Reader(Source(times), Cutter(1.0, 8.0, 8.0))
+    reader._thread.join(5)
+    (clip,) = newest_windows(reader, 0.0)
+    assert numbers(clip) == [3, 3, 3, 3, 4, 5, 6, 7]
+    assert (clip.fps, clip.start_seconds, clip.num_skipped, clip.last_number) == (8.0, 1.5, 4, 7)
+    reader.close()
+
+
 def test_an_error_comes_after_the_windows_that_are_whole():
     clips = in_order(Source(EIGHTHS[:10], OSError("unplugged")), Cutter(1.0, 8.0, 8.0), 1.0)
     assert numbers(next(clips)) == list(range(8))

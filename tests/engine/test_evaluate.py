@@ -61,6 +61,8 @@ def test_five_videos_by_hand(batch_size):
     assert accuracy.top5 == 100.0  # of three classes all
     # Right views: 2 of video 0, 2 of video 1, the first of 2, the first of 3, the second of 4.
     assert accuracy.clip_top1 == 70.0
+    assert told(told_batches(batch_size), middle_view=0).accuracies[CONFIG].clip_top1 == 80.0  # of all but video 4
+    assert told(told_batches(batch_size), middle_view=1).accuracies[CONFIG].clip_top1 == 60.0  # of 0, 1 and 4
     assert accuracy.num_videos == 5
     assert result.label_V.tolist() == LABELS
     assert result.video_V.tolist() == [0, 1, 2, 3, 4]

@@ -10,15 +10,16 @@ from tests.engine.test_evaluate import CONFIG, told, told_batches
 OTHER = SubnetConfig(0.5, 1, 1)
 
 
-def state_of(configs=(CONFIG,), num_videos=5):
-    return EvaluationState(configs, range(num_videos), num_videos, 3)
+def state_of(configs=(CONFIG,), num_videos=5, middle_view=None):
+    return EvaluationState(configs, range(num_videos), num_videos, 3, middle_view=middle_view)
 
 
+@pytest.mark.parametrize("middle_view", [None, 1])
 @pytest.mark.parametrize("num_done", [0, 1, 2, 4])
-def test_an_evaluation_goes_on_with_the_same_bits(num_done):
+def test_an_evaluation_goes_on_with_the_same_bits(num_done, middle_view):
     """Batches of three views: the second and the third end within a video."""
     batches = list(told_batches(3))
-    first = state_of()
+    first = state_of(middle_view=middle_view)
 
     def stop(state):
         state.num_batches += 1
@@ -27,12 +28,13 @@ def test_an_evaluation_goes_on_with_the_same_bits(num_done):
 
     if num_done:
         with pytest.raises(KeyboardInterrupt):
-            told(batches, state=first, after_batch=stop)
+            told(batches, state=first, after_batch=stop, middle_view=middle_view)
     stored = {name: value.clone() if torch.is_tensor(value) else value for name, value in first.state_dict().items()}
-    second = state_of()
+    second = state_of(middle_view=middle_view)
     second.load_state_dict(stored)
     assert second.num_batches == num_done
-    result, whole = told(batches[num_done:], state=second), told(batches)
+    result = told(batches[num_done:], state=second, middle_view=middle_view)
+    whole = told(batches, middle_view=middle_view)
     assert torch.equal(result.scores[CONFIG], whole.scores[CONFIG])
     assert result.accuracies == whole.accuracies
     assert torch.equal(result.label_V, whole.label_V)

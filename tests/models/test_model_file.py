@@ -55,6 +55,14 @@ def test_the_rest_of_the_description_comes_back_as_plain_values(tmp_path):
     assert replace(read, channels_last=False).memory_format == torch.contiguous_format
 
 
+def test_a_model_file_is_short_in_a_session():
+    """Without its tensors and its config."""
+    model_file = model_file_of(tiny("x3d"), config="KEY: 1\n" * 1000)
+    assert "TrainedNetwork(step=" in repr(model_file)
+    assert "tensor" not in repr(model_file)
+    assert len(repr(model_file)) < 2000
+
+
 def test_plain_values_are_those_of_files():
     assert to_builtins({"a": (ClipShape(4, 32), [1, (2,)])}) == {"a": [{"frames": 4, "size": 32}, [1, [2]]]}
 

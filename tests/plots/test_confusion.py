@@ -21,6 +21,14 @@ def test_a_class_without_videos_is_drawn_too(tmp_path):
     assert (tmp_path / "c.png").exists()
 
 
+def test_names_of_any_script_and_with_dollars_are_drawn(tmp_path, recwarn):
+    names = ["Fußball", "$a_$", "Жонглирование", "中国"]
+    path = tmp_path / "c.png"
+    save_confusion_plot(torch.eye(4, dtype=torch.int64), names, str(path), "für $5 und $6_$")
+    assert path.exists()
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ModuleNotFoundError, match=r"^matplotlib is not installed: pip install 'mutualnet3d\[plot\]'$"):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from mutualnet3d.plots.curves import (
     top1_title,
 )
 from mutualnet3d.results.paper import paper_results
-from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.query_table import QueryTable, Views
 from tests.results.tables import CONTEXT, TABLE, row, with_int8
 
 
@@ -40,10 +42,37 @@ def test_points_have_no_front():
     assert notes["w1.0-s48-t8"] == ("top-5 95.00 %", "1 GFLOPs", "1,000,000 parameters")
 
 
+def test_the_cost_of_several_views_is_noted():
+    table = QueryTable(tuple(replace(row, views=Views(10, 3)) for row in TABLE.rows), {**CONTEXT, "views": "10 x 3"})
+    most_expensive = max(curve_of_table("x", table).points, key=lambda point: point.cost)
+    assert most_expensive.notes == (
+        "top-5 95.00 %",
+        "9 ms",
+        "10 x 3 views: 30 GFLOPs per video",
+        "1,000,000 parameters",
+    )
+
+
 def test_rows_of_other_back_ends_and_views_are_not_drawn():
     assert curve_of_table("x", with_int8()) == curve_of_table("x", TABLE)
     (first, _) = curve_of_table("x", with_int8().select(backend="openvino-int8"), "milliseconds").points
     assert (first.cost, first.top1) == (2.0, 76.0)
+
+
+def test_times_that_did_not_settle_are_on_no_front():
+    rows = [replace(row, settled=str(row.config) != "w1.0-s32-t8") for row in TABLE.rows]
+    table = QueryTable(tuple(rows), CONTEXT)
+    curve = curve_of_table("x", table, "milliseconds")
+    assert [point.label for point in curve.front] == ["w0.5-s32-t4", "w1.0-s32-t4", "w1.0-s48-t8"]
+    assert {point.label for point in curve.others} == {"w0.5-s48-t8", "w1.0-s32-t8"}
+    (unsettled,) = [point for point in curve.points if not point.settled]
+    assert unsettled.notes[-1] == "its time did not settle: the machine was busy"
+    assert curve_of_table("x", table).front == tuple(
+        replace(point, notes=found.notes)
+        for point, found in zip(curve_of_table("x", TABLE).front, curve_of_table("x", table).front, strict=True)
+    )  # GFLOPs are counted
+    none = QueryTable(tuple(replace(row, settled=False) for row in rows), CONTEXT)
+    assert curve_of_table("x", none, "milliseconds").front == ()
 
 
 def test_the_papers_curves_are_references():

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from mutualnet3d.plots.front_figure import front_figure
+from mutualnet3d.results.row import Views
 from tests.results.tables import row
 
 POINTS = (
@@ -29,6 +31,31 @@ def test_the_curve_marks_the_chosen_point(chosen):
     # Towards the middle, off the rising curve.
     assert (name.xanchor, name.yanchor) == (("left", "top"), ("left", "top"), ("right", "bottom"))[chosen]
     assert figure.layout.yaxis.range == (27.5, 102.5)
+
+
+def test_a_slow_outlier_does_not_squeeze_the_curve():
+    """It stands at the end of the axis with its time in words; a time that did not settle is an open circle."""
+    pytest.importorskip("plotly", reason="the extra `plot` is not installed")
+    points = (replace(POINTS[0], settled=False), *POINTS[1:], row("w1.0-s352-t4", 0.2, 600.0, 95.0))
+    figure = front_figure(points, 1, [BEHIND, row("w1.0-s52-t4", 0.1, 300.0, 40.0)])
+    pale, line, _ = figure.data
+    assert line.x[:3] == (2.0, 3.0, 12.345)
+    assert pale.x[0] == 8.0
+    assert 12.345 < pale.x[1] < line.x[3] < 15
+    assert line.marker.symbol == ("circle-open", "circle", "circle", "triangle-right")
+    assert pale.marker.symbol == ("circle", "triangle-right")
+    assert [texts[2] for texts in line.customdata] == ["2 ms (did not settle)", "3 ms", "12.3 ms", "600 ms"]
+    _, *beyond = figure.layout.annotations
+    assert [(text.text, text.y) for text in beyond] == [("600 ms", 95.0), ("300 ms", 40.0)]
+    assert front_figure(points, 3).data[2].x[0] == front_figure(points, 3).data[1].x[3]
+
+
+def test_the_axis_says_of_how_many_views_the_accuracy_is():
+    pytest.importorskip("plotly", reason="the extra `plot` is not installed")
+    assert front_figure(POINTS, 0).layout.yaxis.title.text == "top-1 accuracy, % (one view per video)"
+    ten = [replace(row, views=Views(10, 3)) for row in POINTS]
+    assert front_figure(ten, 0).layout.yaxis.title.text == "top-1 accuracy, % (10 x 3 views per video)"
+    assert "Noto Sans CJK" in front_figure(POINTS, 0).layout.font.family
 
 
 def test_a_curve_of_one_point():

@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-from mutualnet3d.plots.picture_file import check_suffix, new_figure, save_figure
+from mutualnet3d.plots import fonts
+from mutualnet3d.plots.picture_file import check_suffix, fonts_for, new_figure, picture_text, save_figure
+from tests.plots.test_fonts import write_font
 
 
 def figure_of_a_line():
@@ -39,6 +41,19 @@ def test_other_suffixes_are_refused(tmp_path):
 def test_a_figure_has_its_size():
     figure = new_figure(3, 2)
     assert (figure.get_figwidth(), figure.get_figheight(), figure.get_dpi()) == (3, 2, 150)
+
+
+def test_texts_are_drawn_in_fonts_that_show_them(tmp_path, monkeypatch):
+    path = write_font(tmp_path / "wide.ttf", "中", "Wide of the test")
+    monkeypatch.setattr(fonts, "system_font", lambda character: path if character == "中" else None)
+    with fonts_for(["a 中"]):
+        figure = new_figure(2, 1)
+        text = figure.text(0, 0, picture_text("$中_$"))
+    assert text.get_fontfamily() == ["DejaVu Sans", "Wide of the test"]
+    assert (text.get_text(), text._preprocess_math(text.get_text())) == (r"\$中_\$", ("$中_$", False))
+    save_figure(figure, str(tmp_path / "t.png"))
+    with fonts_for(["Grüße"]):
+        assert new_figure(2, 1).text(0, 0, "a").get_fontfamily() == ["DejaVu Sans"]
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from mutualnet3d.plots import fonts
 from mutualnet3d.plots.curves import (
     Curve,
     Point,
@@ -78,6 +79,36 @@ def test_milliseconds_have_a_front_and_a_title_of_their_own():
     low, high = axes.get_xlim()
     ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
     assert [text.get_text() for x, text in ticks if low <= x <= high] == ["2", "5", "10"]
+
+
+def test_a_slow_outlier_does_not_squeeze_the_curve():
+    table = QueryTable(
+        (*TABLE.rows, row("w1.0-s56-t8", 1.2, 600.0, 95.0), row("w0.6-s56-t8", 1.1, 300.0, 60.0)), CONTEXT
+    )
+    curve = curve_of_table("x", table, "milliseconds")
+    figure = draw([curve], "", "milliseconds")
+    axes = figure.axes[0]
+    assert axes.get_xlim()[1] < 13
+    drawn = line_of(axes, "#0072B2", "-")
+    assert [y for _, y in drawn] == [50.0, 75.0, 80.0, 90.0, 95.0]
+    assert 9 < drawn[-1][0] < 11
+    (beyond,) = [line for line in axes.lines if line.get_marker() == ">"]
+    assert sorted(beyond.get_ydata()) == [60.0, 95.0]
+    assert {"w1.0-s56-t8 600 ms", "w0.6-s56-t8 300 ms"} <= set(labels_of(figure))
+    # A logarithmic axis has room for it.
+    figure = draw([curve], "", "milliseconds", log=True)
+    assert figure.axes[0].get_xlim()[1] > 600
+    assert line_of(figure.axes[0], "#0072B2", "-")[-1] == (600.0, 95.0)
+
+
+def test_names_of_any_script_and_with_dollars_are_as_they_are(tmp_path, recwarn, monkeypatch):
+    """Between two dollar signs matplotlib sees a formula, here a wrong one."""
+    monkeypatch.setattr(fonts, "system_font", lambda character: None)
+    figure = draw([curve_of_table("Grüße $x^$ и 中", TABLE)], "Über $a_$ b")
+    (legend,) = figure.legends
+    assert legend.get_texts()[0].get_text() == r"Grüße \$x^\$ и \u4e2d"
+    save_tradeoff_plot([curve_of_table("Grüße $x^$ и 中", TABLE)], str(tmp_path / "t.png"), "Über $a_$ b")
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
 def test_error_bars_are_as_long_as_the_spread():

@@ -12,7 +12,7 @@ from mutualnet3d.plots.curves import Curve, Point, curve_of_table, curves_of_pap
 from mutualnet3d.plots.tradeoff_page import save_tradeoff_page
 from mutualnet3d.results.paper import paper_results
 from mutualnet3d.results.query_table import COSTS, QueryTable
-from tests.results.tables import TABLE
+from tests.results.tables import TABLE, row
 
 
 def figure_of(path):
@@ -77,6 +77,21 @@ def test_buttons_change_scale_and_cost(page):
     assert data["showlegend"] == [True] + [False] * (len(traces) - 1)
     data, _ = gflops["args"]
     assert data["x"] == [trace["x"] for trace in traces]
+
+
+def test_a_slow_outlier_stands_at_the_end_of_the_axis(tmp_path):
+    slow = QueryTable((*TABLE.rows, row("w1.0-s56-t8", 1.2, 600.0, 95.0)), TABLE.context)
+    curves = {cost: [curve_of_table("a", slow, cost)] for cost in COSTS}
+    save_tradeoff_page(curves, str(tmp_path / "t.html"), "title")
+    traces, layout, _ = figure_of(tmp_path / "t.html")
+    assert traces[0]["marker"]["symbol"] == "circle"
+    _, cost = layout["updatemenus"]
+    data, _ = cost["buttons"][1]["args"]
+    assert data["x"][0][:4] == [2, 3, 5, 9]
+    assert 9 < data["x"][0][4] < 11
+    assert data["marker.symbol"][0] == ["circle"] * 4 + ["triangle-right"]
+    assert "600 ms, beyond the axis" in data["customdata"][0][4]
+    assert "Noto Sans CJK" in layout["font"]["family"]
 
 
 def test_one_cost_has_no_buttons_and_spreads_have_bars(tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mutualnet3d.results.json_rows import build_row, checked_fields, row_from_json, row_to_json
@@ -22,12 +24,15 @@ ENTRY = {
 def test_a_row_as_plain_values_and_back():
     assert row_to_json(ROW) == ENTRY
     assert row_from_json(ENTRY, "here") == ROW
+    unsettled = replace(ROW, settled=False)
+    assert row_to_json(unsettled) == {**ENTRY, "settled": False}
+    assert row_from_json({**ENTRY, "settled": False}, "here") == unsettled
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"watts": 3}, "unknown field 'watts'; a row has config, backend, views, gflops, params, .*, top5"),
+        ({"watts": 3}, "unknown field 'watts'; a row has config, backend, views, gflops, params, .*, top5, settled"),
         ({"gflops": ...}, "gflops is missing; a row has config, backend, .*"),
         ({"config": ...}, "config is missing; .*"),
         ({"views": ...}, "views is missing; .*"),
@@ -41,6 +46,7 @@ def test_a_row_as_plain_values_and_back():
         ({"milliseconds": 10**400}, r"milliseconds is beyond 1\.8e\+308; it must be a number of at least 0"),
         ({"top1": None}, "top1 is None; it must be a number of at least 0"),
         ({"top5": True}, "top5 is True; it must be a number of at least 0"),
+        ({"settled": 0}, r"settled is 0; it must be true or false"),
         ({"params": 1.5}, r"params is 1\.5; it must be an integer of at least 0"),
     ],
 )

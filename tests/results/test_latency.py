@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import itertools
+import logging
 import platform
+import re
 
 import pytest
 import torch
 
 from mutualnet3d.results import latency
-from mutualnet3d.results.latency import device_name, measure_latencies
+from mutualnet3d.results.latency import device_name, has_settled, measure_latencies
 from mutualnet3d.shapes import SubnetConfig
 
 CPU = torch.device("cpu")
@@ -73,6 +76,97 @@ def test_the_configs_take_turns_in_changing_order(measure):
     rounds = [tuple(turns[start : start + len(CONFIGS)]) for start in range(0, len(turns), len(CONFIGS))]
     assert all(sorted(order) == CONFIGS for order in rounds)
     assert len(set(rounds)) > 1
+
+
+# ---- busy machines ---------------------------------------------------------------------------------------------------
+
+
+def quiet(config):
+    return 1e-3 * config.size
+
+
+@pytest.mark.parametrize(("first", "end"), [(6, 16), (0, 12), (8, 20)])
+def test_a_burst_is_waited_for(measure, first, end):
+    """Passes `first` to `end` of each sub-network take six times as long; the true times come out, of all."""
+    forward, latencies = measure(
+        lambda config, number: quiet(config) * (6 if first <= number < end else 1), num_rounds=10
+    )
+    assert latencies.milliseconds == pytest.approx({config: config.size for config in CONFIGS})
+    assert latencies.unsettled == frozenset()
+    assert latencies.num_rounds == 10
+    assert 20 * len(CONFIGS) < len(forward.passes) <= 60 * len(CONFIGS)
+
+
+def test_a_quiet_machine_has_no_further_rounds(measure):
+    """Noise of some percent, and a third of the rounds disturbed a little."""
+    forward, latencies = measure(lambda config, number: quiet(config) * (1 + 0.01 * (number % 7)), num_rounds=10)
+    assert len(forward.passes) == 2 * 10 * len(CONFIGS)
+    assert not latencies.unsettled
+
+
+def test_only_what_has_not_settled_is_measured_again(measure):
+    def seconds(config, number):
+        is_disturbed = config == CONFIGS[1] and 4 <= number < 14
+        return quiet(config) * (6 if is_disturbed else 1)
+
+    forward, latencies = measure(seconds, num_rounds=10)
+    assert latencies.milliseconds == pytest.approx({config: config.size for config in CONFIGS})
+    counts = {config: forward.passes.count(config) for config in CONFIGS}
+    assert counts.pop(CONFIGS[1]) > 20
+    assert set(counts.values()) == {20}
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [lambda number: 1 + 5 * (number // 2 % 2), lambda number: 1 + 0.1 * number],
+    ids=["every other round is busy", "slower and slower"],
+)
+def test_times_that_never_settle_are_told_and_end(measure, caplog, factor):
+    with caplog.at_level(logging.WARNING, "mutualnet3d"):
+        forward, latencies = measure(lambda config, number: quiet(config) * factor(number), num_rounds=10)
+    assert latencies.unsettled == set(CONFIGS)
+    assert len(forward.passes) <= 2 * 50 * len(CONFIGS)
+    (message,) = caplog.messages
+    assert re.match(
+        r"the machine is busy: after \d+ rounds the times of 4 of 4 did not settle: w1\.0-s32-t4, ", message
+    )
+    first = sum(quiet(config) * factor(number) for config in CONFIGS for number in range(20))
+    last_round = sum(2 * quiet(config) * factor(forward.passes.count(config)) for config in CONFIGS)
+    assert forward.now <= 3 * first + last_round
+
+
+def test_keys_of_several_parts_are_words(monkeypatch, caplog):
+    keys = [("openvino", CONFIGS[0]), ("openvino-int8", CONFIGS[0])]
+    seconds = itertools.accumulate(itertools.count(1))  # each time is longer than the one before
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(seconds))
+    with caplog.at_level(logging.WARNING, "mutualnet3d"):
+        measure_latencies(lambda key, clips: None, keys, lambda key: [], CPU, num_rounds=4)
+    assert caplog.messages[0].endswith("2 of 2 did not settle: openvino w1.0-s32-t4, openvino-int8 w1.0-s32-t4")
+
+
+def test_few_rounds_say_nothing_and_the_least_time_needs_no_more(measure):
+    forward, latencies = measure(lambda config, number: 1.0 + number, num_rounds=2)
+    assert (latencies.unsettled, len(forward.passes)) == (frozenset(), 2 * 2 * len(CONFIGS))
+    forward, latencies = measure(lambda config, number: 1.0 + number, num_rounds=10, summary=min)
+    assert (latencies.unsettled, len(forward.passes)) == (frozenset(), 2 * 10 * len(CONFIGS))
+
+
+@pytest.mark.parametrize(
+    ("times", "settled"),
+    [
+        ([1.0, 9.0], True),  # nothing is known
+        ([1.0, 1.05, 1.09], True),
+        ([1.0, 1.05, 1.2], False),
+        ([1.0] * 7 + [6.0] * 3, True),
+        ([1.0] * 6 + [6.0] * 4, False),
+        ([1.0] * 5 + [6.0] * 5, False),
+        ([1.0] * 3 + [6.0] * 7, True),  # busy, and the same for all
+        ([1.0] * 20 + [6.0] * 8, True),
+    ],
+)
+def test_when_a_median_has_settled(times, settled):
+    assert has_settled(times) is settled
+    assert has_settled(times[::-1]) is settled
 
 
 def test_keys_may_be_of_any_kind():

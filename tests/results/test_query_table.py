@@ -119,6 +119,59 @@ def test_queries_are_answered_from_the_rows_of_the_test():
     assert table.row(SubnetConfig(0.9, 48, 8)) is None
 
 
+# A test of 10 views: the wide network gains much by several views, the others nothing. Of one view it is no better than
+# a cheaper one.
+TOP1_OF_ONE = {"w1.0-s48-t8": 72.0}
+TEN_VIEWS = QueryTable(
+    (
+        *(replace(row, views=Views(10, 1)) for row in TABLE.rows),
+        *(replace(row, top1=TOP1_OF_ONE.get(str(row.config), row.top1)) for row in TABLE.rows),
+    ),
+    {**CONTEXT, "views": "10 x 1"},
+)
+
+
+def test_accuracy_and_cost_of_a_query_are_of_one_clip():
+    """The budget is of one clip: 90 % of ten clips is not to be had for it."""
+    best = TEN_VIEWS.best(gflops=1.0)
+    assert (str(best.config), best.top1, best.views) == ("w1.0-s32-t8", 80.0, Views())
+    assert best.gflops_of_video == best.gflops == 0.6
+    assert "w1.0-s48-t8" not in [str(row.config) for row in TEN_VIEWS.pareto()]
+    assert {row.views for row in TEN_VIEWS.query_rows} == {Views()}
+    assert {row.views for row in TEN_VIEWS.default_rows} == {Views(10, 1)}
+
+    of_ten = TEN_VIEWS.select(views="10 x 1").best(gflops=1.0)
+    assert (str(of_ten.config), of_ten.top1, of_ten.views) == ("w1.0-s48-t8", 90.0, Views(10, 1))
+    assert of_ten.gflops_of_video == 10.0
+    # Whoever exports or measures the front needs the networks of both.
+    assert TEN_VIEWS.front_configs() == TABLE.front_configs()
+
+
+def test_accuracy_of_several_views_says_so_where_that_of_one_is_not_known():
+    table = QueryTable(TEN_VIEWS.default_rows, TEN_VIEWS.context)
+    assert (table.best(gflops=1.0).top1, table.best(gflops=1.0).views) == (90.0, Views(10, 1))
+
+
+def test_the_table_of_a_back_end_keeps_all_views():
+    int8 = [replace(row, backend=INT8) for row in TEN_VIEWS.rows[:4]]
+    table = TEN_VIEWS.with_rows(int8, device="another cpu").of_backend(INT8)
+    assert table.rows == tuple(int8)
+    assert (table.backend, table.views, table.facts) == (INT8, Views(10, 1), {"device": "another cpu"})
+    assert table.row(table.rows[0].config).views == Views(10, 1)
+    assert table.row(table.rows[0].config, Views()).views == Views()
+    assert table.row(table.rows[0].config, Views(3, 1)) is None
+    with pytest.raises(ValueError, match="has no rows of back end openvino-int8 with 10 x 1 views"):
+        TEN_VIEWS.of_backend(INT8)
+
+
+def test_a_table_is_one_line():
+    assert repr(TEN_VIEWS) == (
+        "<QueryTable: 10 rows; on pytorch 0.1 to 1 GFLOPs, 2 to 9 ms, top-1 50.00 to 80.00 % (one view)>"
+    )
+    alone = QueryTable(TEN_VIEWS.default_rows[:1], {"model": "x3d\n"})
+    assert repr(alone) == r"<QueryTable: x3d\n, 1 row; on pytorch 1 GFLOPs, 9 ms, top-1 90.00 % (10 x 1 views)>"
+
+
 def test_the_table_of_another_back_end():
     table = with_int8().select(backend=INT8)
     assert [(str(row.config), row.milliseconds, row.top1, row.top5, row.backend) for row in table.rows] == [
@@ -179,6 +232,10 @@ def test_with_milliseconds():
         name: value for name, value in CONTEXT.items() if name != "backends"
     }
     assert TABLE.facts["device"] == "cpu"
+    configs = [row.config for row in TABLE.rows]
+    busy = TABLE.with_milliseconds(times, configs[:2])
+    assert [row.settled for row in busy.rows] == [False, False, True, True, True]
+    assert all(row.settled for row in busy.with_milliseconds(times).rows)
     del times[TABLE.rows[0].config]
     with pytest.raises(ValueError, match=r"no milliseconds of w1\.0-s48-t8; every row of the table needs some"):
         TABLE.with_milliseconds(times)

@@ -43,6 +43,7 @@ def test_a_row_is_of_a_sub_network_a_back_end_and_views():
     assert numpy_row == row
     assert type(numpy_row.gflops) is float
     assert type(numpy_row.params) is int
+    assert (row.gflops_of_video, other.gflops_of_video) == (1.0, 30.0)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,7 @@ def test_a_row_is_of_a_sub_network_a_back_end_and_views():
         ({"params": 1.5}, r"params is 1\.5; it must be an integer of at least 0"),
         ({"params": 10**400}, f"params is too large; it must be an integer of 0 to {sys.maxsize}"),
         ({"backend": ""}, "backend is ''; it must be a back end's name, such as 'pytorch'"),
+        ({"settled": 1}, "settled is 1; it must be true or false"),
         ({"backend": 3}, "backend is 3; it must be a back end's name, such as 'pytorch'"),
     ],
 )

@@ -5,7 +5,8 @@ import io
 from dataclasses import replace
 
 from mutualnet3d.results.query_table import QueryTable
-from mutualnet3d.results.table_text import legend, table_to_csv, table_to_markdown, table_to_text
+from mutualnet3d.results.row import Views
+from mutualnet3d.results.table_text import legend, table_to_csv, table_to_markdown, table_to_text, views_text
 from tests.results.tables import CONTEXT, TABLE, with_int8
 
 
@@ -59,7 +60,7 @@ def test_markdown_of_several_back_ends_and_views():
     assert lines[0] == "|  | sub-network | back end | views | GFLOPs | params | ms | top-1 % | top-5 % |"
     assert lines[3] == "| *+ | w1.0-s48-t8 | openvino-int8 | 1 x 1 | 1.0000 | 1,000,000 | 1.50 | 89.50 | 94.25 |"
     assert len({line.count("|") for line in lines[:10]}) == 1
-    assert lines[-5:] == [
+    assert lines[-6:] == [
         "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms, of the rows of one back end and number "
         "of views.",
         "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
@@ -67,6 +68,7 @@ def test_markdown_of_several_back_ends_and_views():
         "ms on openvino-int8: median time of one forward pass of 1 clip on another cpu; quantised after training, with "
         "160 training clips.",
         "Accuracy: over 240 videos, 1 x 1 or 1 x 3 views.",
+        "A video takes a clip's GFLOPs 3 times for 1 x 3 views.",
     ]
 
 
@@ -116,3 +118,36 @@ def test_csv_has_the_facts_of_each_rows_back_end():
     assert [(row["device"], row["threads"], row["calibration_clips"]) for row in rows[:2]] == [
         ("cpu", "2", ""), ("another cpu", "", "160"),
     ]  # fmt: skip
+
+
+def test_times_that_did_not_settle_mark_no_front():
+    """The slowest row and the fastest one were measured on a busy machine."""
+    rows = [replace(row, settled=str(row.config) not in ("w1.0-s48-t8", "w0.5-s32-t4")) for row in TABLE.rows]
+    table = QueryTable(tuple(rows), CONTEXT)
+    lines = table_to_text(table.rows).splitlines()
+    assert [line[:14] for line in lines[1:]] == [
+        "*  w1.0-s48-t8", " + w1.0-s32-t4", "*+ w1.0-s32-t8", "*  w0.5-s48-t8", "*  w0.5-s32-t4",
+    ]  # fmt: skip
+    assert len({len(line) for line in lines}) == 1
+    assert [line.split()[-3] for line in lines[1:]] == ["9.00?", "3.00", "5.00", "8.00", "2.00?"]
+    assert legend(table.rows, table.context).splitlines()[1] == (
+        "`?`: ms that varied too much as they were measured, on a busy machine; they mark no front."
+    )
+    assert "| 9.00? |" in table_to_markdown(table.rows, table.context)
+    written = list(csv.DictReader(io.StringIO(table_to_csv(table.rows, table.context))))
+    assert [(line["milliseconds"], line["settled"], line["pareto_milliseconds"]) for line in written] == [
+        ("9.0", "0", "0"), ("3.0", "1", "1"), ("5.0", "1", "1"), ("8.0", "1", "0"), ("2.0", "0", "0"),
+    ]  # fmt: skip
+    assert "settled" not in table_to_csv(TABLE.rows, TABLE.context)
+
+
+def test_the_cost_of_all_views_is_said():
+    several = [replace(row, views=Views(10, 3)) for row in TABLE.rows]
+    table = QueryTable((*several, *TABLE.rows), {**CONTEXT, "views": "10 x 3"})
+    assert legend(table.rows, table.context).splitlines()[-2:] == [
+        "Accuracy: over 1 x 1 or 10 x 3 views.",
+        "A video takes a clip's GFLOPs 30 times for 10 x 3 views; 1 x 1: mean over the single views.",
+    ]
+    assert legend(table.rows, {**table.context, "single_views": "middle"}).endswith("1 x 1: each video's middle view.")
+    assert views_text(Views()) == "one view"
+    assert views_text(Views(10, 3)) == "10 x 3 views"

@@ -58,6 +58,18 @@ def test_batches_may_cut_a_video_anywhere():
             assert torch.equal(hits_V2, results[0][1])
 
 
+def test_the_middle_view_alone_may_count():
+    """View 2 of each video, wherever a batch ends."""
+    torch.manual_seed(0)
+    logits_BK, video_B, label_B = torch.randn(12, 7), torch.arange(12) // 4, torch.arange(12) // 4
+    expected = hits(logits_BK[2::4], label_B[2::4]).long()
+    for size in (1, 5, 12):
+        scores = ViewScores(range(3), 7, middle_view=2)
+        for rows in torch.arange(12).split(size):
+            scores.add(video_B[rows], logits_BK[rows], label_B[rows])
+        assert torch.equal(scores.whole(3, 4)[1], expected)
+
+
 @pytest.mark.parametrize("ensemble", ["sum", "logits", "max"])
 def test_one_video_is_put_together_as_in_a_test(ensemble):
     """To the last bit."""

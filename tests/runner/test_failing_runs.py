@@ -46,11 +46,15 @@ WITH_WORKERS = {
     "stopped": (75, r"error: no clip came for \d+ s: worker pid \d+ is stopped"),
     "shm": (1, r"/dev/shm, through which loader workers hand clips over, was full: .*Enlarge it"),
 }
-PHASES = {  # of a test, in which there is nothing to save
+PHASES = {  # of a test; of its calibration there is nothing to save
     **WITH_WORKERS,
     "SIGINT": (130, "stopped by SIGINT: stopped outside of training, where there is nothing to save"),
     "SIGTERM": (75, "stopped by SIGTERM: stopped outside of training, where there is nothing to save"),
     "killed": PLACES["killed"],
+}
+# Of testing: the results of the batches that are done are saved.
+OF_TESTING = {
+    way: (PHASES[way][0], rf"stopped by {way} after \d+ of \d+ batches of the test") for way in ("SIGINT", "SIGTERM")
 }
 OF_THE_WRITER = {
     "hook",
@@ -63,6 +67,11 @@ OF_THE_WRITER = {
 }  # of the process that writes
 OF_NO_WORKER = ("hook", "SIGTERM", "log.txt", "reader", "reader of errors", "folder")  # with two processes
 QUICK = {("step", 2), ("SIGINT", 1), ("killed", 1), ("disk", 1), ("reader of errors", 0), ("folder", 0)}
+
+
+def end_of(way, phase):
+    """Status and last line of a test that fails in a phase."""
+    return OF_TESTING.get(way, PHASES[way]) if phase == "testing" else PHASES[way]
 
 
 def start(place, tiny_overrides, folder, workers, num_processes=1, **others):
@@ -198,7 +207,7 @@ def test_a_worker_that_fails(place, workers, tiny_overrides, tmp_path):
 def test_a_test_with_workers(way, phase, workers, tiny_overrides, tmp_path):
     (script,), file = start(f"{way}@{phase}", tiny_overrides, tmp_path, workers)
     assert seconds_to_end([script], file) < SECONDS
-    check_end(*script.finish(), *PHASES[way])
+    check_end(*script.finish(), *end_of(way, phase))
     assert len(check_nobody_is_left(file)) == workers
 
 
@@ -221,7 +230,7 @@ def test_a_test_of_two(way, phase, tiny_overrides, tmp_path):
     scripts, file = start(f"{way}@{phase}", tiny_overrides, tmp_path, 1, num_processes=2)
     assert seconds_to_end(scripts, file) < SECONDS
     (peer, peer_errors), ended = [script.finish() for script in scripts]
-    check_end(*ended, *PHASES[way])
+    check_end(*ended, *end_of(way, phase))
     check_end(peer, peer_errors, 76, "error: rank 0 lost another process of the job")
     check_nobody_is_left(file)
 

@@ -108,6 +108,8 @@ def test_the_tool_writes_a_bundle_with_the_accuracy_of_int8(tested, data, tmp_pa
     assert bundle.table.default_rows == tested.table.rows
     int8 = bundle.table.select(backend="openvino-int8")
     assert [row.config for row in int8.rows] == list(CONFIGS)
+    views = {row.views for row in bundle.table.rows if row.backend == "openvino-int8"}
+    assert views == {Views(1, 1), Views(2, 1)}  # of single views too, for predictions of one
     for row in int8.rows:
         assert row.top1 == top1_by_hand(bundle.openvino(row.config, int8=True), tested, row.config, data)
         assert (row.top5, row.views) == (100.0, Views(2, 1))

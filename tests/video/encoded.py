@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
+from tests.conftest import SHARED, numbered_frames
 
 NUM_FRAMES, FPS, HEIGHT, WIDTH = 60, 24, 48, 64
 
@@ -96,8 +98,8 @@ COUNTS = {"early.mp4": 55}
 
 
 RATES = {
-    "gaps.mp4": 59 / (WITH_GAPS_MS[-1] / 1000),
-    "gaps.mkv": 59 / (WITH_GAPS_MS[-1] / 1000),
+    "gaps.mp4": 25.0,  # of most frames
+    "gaps.mkv": 25.0,
     "early.mkv": 25.0,
     "early.mp4": 25.0,
 }
@@ -184,3 +186,31 @@ def with_index_first(source: Path, target: Path) -> Path:
                 packet.stream = stream
                 container.mux(packet)
     return target
+
+
+FAULTS = SHARED / "videos" / "faults"
+needs_faults = pytest.mark.skipif(not FAULTS.exists(), reason=f"the files on which readers fail are not at {FAULTS}")
+
+
+def with_matrix(source: Path, target: Path, matrix: Sequence[int]) -> Path:
+    """A copy of an mp4 whose track is to be shown turned or mirrored, by the matrix's numbers a, b, c, d."""
+    data = bytearray(source.read_bytes())
+    start = data.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    target.write_bytes(data)
+    return target
+
+
+def write_numbered_at(path: Path, places: Sequence[int], fps: int, codec: str = "mpeg4", **options: str) -> Path:
+    """Numbered frames, of which frame i is shown at `places[i]` / `fps` seconds; MPEG-4 with B-frames by default."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options=options or {"bf": "2", "g": "12"})
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "rgb24" if codec == "libx264rgb" else "yuv420p"
+        for place, frame_HWC in zip(places, numbered_frames(len(places)), strict=True):
+            frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

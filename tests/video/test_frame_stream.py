@@ -22,6 +22,7 @@ from mutualnet3d.video.frame_stream import CameraStream, FileStream, PictureStre
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
 from tests.damages import with_damaged_packets
+from tests.video.encoded import FAULTS, needs_faults, write_numbered_at
 
 
 def read(source) -> tuple[list[float], list[np.ndarray]]:
@@ -81,6 +82,25 @@ def test_times_are_those_that_the_file_says(tmp_path):
     times, pictures = read(FileStream(str(path)))
     np.testing.assert_allclose(times, [0, 0.04, 0.2, 0.201, 1.0], atol=1e-6)
     assert [picture[0, 0, 0] for picture in pictures] == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"), [("mpeg4", {"bf": "2"}), ("libx264", {"bf": "3", "preset": "medium"}), ("mpeg4", {"bf": "0"})]
+)
+def test_times_of_an_avi_are_those_of_decoding(tmp_path, codec, options):
+    """Its pauses are packets that are left out."""
+    places = [*range(10), *range(35, 45)]
+    times, pictures = read(FileStream(str(write_numbered_at(tmp_path / "a.avi", places, 25, codec, **options))))
+    assert len(pictures) == 20
+    assert times == pytest.approx([place / 25 for place in places])
+
+
+@needs_faults
+def test_an_avi_that_was_copied_from_finer_units_has_its_rate():
+    stream = FileStream(str(FAULTS / "copy_x264.avi"))
+    assert stream.fps == 30.0
+    times, _ = read(stream)
+    assert times == pytest.approx([number / 30 for number in range(90)])
 
 
 def test_where_times_begin_anew_they_go_on(tmp_path):

@@ -36,8 +36,8 @@ class Packets:
         return iter(())
 
 
-def keys_of(frames, start=3, may_skip=True, is_probed=True):
-    run = decode_run(Decoded(frames), Packets(may_skip), start, 6, {4}, is_probed)
+def keys_of(frames, start=3, may_skip=True, is_probed=True, chosen=range(6)):
+    run = decode_run(Decoded(frames), Packets(may_skip), start, 6, chosen, is_probed)
     return [frame.pts for frame in run]
 
 
@@ -79,3 +79,14 @@ def test_what_contradicts_the_claims_is_not_believed(frames):
 
 def test_a_decoder_that_was_not_told_how_far_frames_are_reordered_is_not_the_files_fault():
     assert keys_of([GOOD[0], Frame(5), Frame(4)], is_probed=False) == [3, 5]
+
+
+def test_a_frame_waits_for_those_that_it_may_refer_to():
+    """4 stands after 5 in the file: it is not given before 5 has come undamaged."""
+    frames = [GOOD[0], GOOD[1], Frame(5, is_corrupt=True)]
+    run = decode_run(Decoded(frames), Packets(True), 3, 6, {3, 4}, True)
+    assert next(run).pts == 3
+    with pytest.raises(NotBelieved):
+        next(run)
+    assert keys_of(GOOD, chosen={4}) == [4]
+    assert keys_of([GOOD[0], GOOD[1]], chosen={4}) == [4]  # what is not needed may be skipped

@@ -66,7 +66,8 @@ PACKED = layer() + b"\0\0\1\xb2DivX503b1393p"
 def test_packets_of_two_pictures_are_taken_apart():
     order = Mpeg4Order(PACKED)
     fed = [order.add(packet) for packet in (I0, P3 + B1, B2, NOT_CODED, picture("P", 4))]
-    assert fed == [I0, P3, B1, B2, picture("P", 4)]
+    # The second picture of a packet is still there, but of a kind that the decoder does not keep for later.
+    assert fed == [I0, P3 + B1[:4] + bytes([B1[4] | 0x40]) + B1[5:], B1, B2, picture("P", 4)]
     assert order.finish() == DisplayOrder([0, 3, 1, 2, 4], [0], set())
 
 
@@ -78,6 +79,7 @@ def test_packets_of_two_pictures_are_taken_apart():
         ([I0[:5]], "a header ends early"),
         ([b"\0\0\1\xb6" + bits("00 0 0 00000 1 1") + bytes(9)], "the time is written otherwise"),
         ([layer()], "headers without a picture"),
+        ([b"\0\0\1\xb5" * 300 + I0], "too many headers before a picture"),
         ([layer("", kind=17) + I0, P3, B1], "B-pictures in a stream that does not announce them"),
     ],
 )

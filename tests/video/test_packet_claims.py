@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.file_facts import FileState, facts_of
+from mutualnet3d.video.packet_claims import is_whole_jpeg
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.verify import compare_random_access
 from tests.conftest import SHARED
-from tests.video.encoded import B_FRAMES, encode, x264
+from tests.video.encoded import B_FRAMES, encode, without_packet, x264
 from tests.video.odd_files import Part, mpeg4_file, packed, parts_of, with_dropped, write_parts
 
 MOST = 30  # packets into the decoder for the last of 60 frames, a keyframe every 12 or 20
@@ -134,3 +136,31 @@ def test_times_that_are_not_in_the_order_of_display_are_not_believed(tmp_path):
     assert (result.num_frames, result.wrong) == (60, ())
     with VideoReader(str(path)) as video:
         assert len(np.unique([frame.mean() for frame in video.read(range(60))])) == 60
+
+
+@pytest.mark.parametrize(
+    ("data", "is_whole"),
+    [
+        (b"\xff\xd8\xff\xe0\xff\xd9", True),
+        (b"\xff\xd8\xff\xe0\xff\xd9\0\0", True),
+        (b"\xff\xd8\xff\xe0", False),
+        (bytes(9), False),
+    ],
+)
+def test_broken_pictures_of_mjpeg_are_told(data, is_whole):
+    assert is_whole_jpeg(av.Packet(data)) is is_whole
+
+
+@pytest.mark.parametrize("end", ["zeros", "cut"])
+def test_frames_after_a_broken_picture_of_mjpeg_have_the_numbers_of_decoding_from_the_start(video_named, tmp_path, end):
+    source = video_named("mjpeg.avi")[0]
+    path = tmp_path / "broken.avi"
+    if end == "zeros":
+        without_packet(source, path, 8)
+    else:
+        with av.open(str(source)) as container:
+            last = [packet for packet in container.demux(video=0) if packet.size][40]
+        path.write_bytes(source.read_bytes()[: last.pos + last.size // 2])
+    result = compare_random_access(str(path), count=None)
+    assert result.num_frames < 60
+    assert result.wrong == ()

@@ -8,33 +8,48 @@ import numpy as np
 import pytest
 
 from mutualnet3d.video.picture import RgbConverter, upright_pixel_aspect, upright_yuv420
+from tests.conftest import write_video
+from tests.video.encoded import with_matrix
 
 
-def test_pixels_of_a_picture_that_is_turned_upright():
+def turned_frame(matrix, tmp_path, frame_HWC):
+    """A decoded frame with a display matrix, by its numbers a, b, c, d."""
+    path = write_video(tmp_path / "upright.mp4", frame_HWC[None], codec="libx264", qp="4")
+    with av.open(str(with_matrix(path, tmp_path / "turned.mp4", matrix))) as container:
+        return next(container.decode(video=0))
+
+
+ASPECTS = [((1, 0, 0, 1), Fraction(4, 3)), ((0, -1, 1, 0), Fraction(3, 4)), ((-1, 0, 0, -1), Fraction(4, 3))]
+
+
+def test_pixels_of_a_picture_that_is_turned_upright(tmp_path):
     stream, square = SimpleNamespace(sample_aspect_ratio=Fraction(4, 3)), SimpleNamespace(sample_aspect_ratio=None)
-    for rotation, aspect in ((0, Fraction(4, 3)), (90, Fraction(3, 4)), (180, Fraction(4, 3)), (-90, Fraction(3, 4))):
-        frame = SimpleNamespace(rotation=rotation)
+    for matrix, aspect in [*ASPECTS, ((0, 1, -1, 0), Fraction(3, 4)), ((0, 1, 1, 0), Fraction(3, 4))]:
+        frame = turned_frame(matrix, tmp_path, np.zeros((16, 16, 3), np.uint8))
         assert upright_pixel_aspect(stream, frame) == aspect
         assert upright_pixel_aspect(square, frame) is None
 
 
-def test_planes_are_turned_as_the_picture_is():
+def test_planes_are_turned_as_the_picture_is(tmp_path):
     """A frame's own pixels turned, against its RGB picture turned by numpy."""
     frame_HWC = np.zeros((32, 48, 3), np.uint8)
     frame_HWC[:8], frame_HWC[:, :8] = (250, 0, 0), (0, 0, 250)
-    frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24").reformat(format="yuv420p")
-
-    class Turned:
-        def __init__(self, rotation):
-            self.rotation = rotation
-            self.reformat = frame.reformat
-
-    for rotation, turns in ((-90, 3), (90, 1), (180, 2), (-180, 2), (0, 0)):
-        size = (32, 48) if turns % 2 else (48, 32)
-        turned = upright_yuv420(Turned(rotation), size)
+    turned_of = {
+        (0, 1, -1, 0): lambda picture: np.rot90(picture, 3),
+        (0, -1, 1, 0): np.rot90,
+        (-1, 0, 0, -1): lambda picture: np.rot90(picture, 2),
+        (1, 0, 0, 1): lambda picture: picture,
+        (-1, 0, 0, 1): np.fliplr,
+        (1, 0, 0, -1): np.flipud,
+        (0, 1, 1, 0): lambda picture: picture.transpose(1, 0, 2),
+    }
+    for matrix, turn in turned_of.items():
+        frame = turned_frame(matrix, tmp_path, frame_HWC)
+        expected = turn(frame.to_ndarray(format="rgb24"))
+        size = expected.shape[1::-1]
+        turned = upright_yuv420(frame, size)
         assert (turned.width, turned.height) == size
-        expected = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-        assert np.abs(turned.to_ndarray(format="rgb24").astype(int) - expected).mean() < 8, rotation
+        assert np.abs(turned.to_ndarray(format="rgb24").astype(int) - expected).mean() < 8, matrix
 
 
 def rgb_frame(height, width, level):

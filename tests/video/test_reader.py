@@ -301,7 +301,11 @@ def compare_real(row: dict[str, str], indices_of: Callable[[int], list[int]]) ->
     column = row["frames_decoded"]
     num_frames = int(column) if column.isdigit() else 0
     if not num_frames:
-        refused(path, "(cannot be decoded: InvalidDataError: .*|the file has no video stream|the video has no frame)")
+        refused(
+            path,
+            "(cannot be decoded: InvalidDataError: .*|the file has no video stream|the video has no frame|"
+            "the video is encrypted .*)",
+        )
         return
     indices = indices_of(num_frames)
     with VideoReader(str(path)) as video:

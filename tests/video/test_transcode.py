@@ -13,7 +13,7 @@ from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.transcode import Encoding, transcode
 from tests.conftest import SHARED, numbered_frames, write_video
 from tests.damages import with_damaged_packets
-from tests.video.encoded import with_index_first
+from tests.video.encoded import FAULTS, needs_faults, with_index_first, write_numbered_at
 
 SMALL = Encoding(short_side=32, keyframe_every=4, crf=0, preset="ultrafast")
 
@@ -128,6 +128,26 @@ def test_avi_frames_are_spaced_evenly(tmp_path):
     transcode(str(source), str(tmp_path / "out.mp4"), SMALL)
     assert keyframes_and_times(tmp_path / "out.mp4")[1] == [Fraction(index, 24) for index in range(20)]
     assert numbers(decoded(tmp_path / "out.mp4")) == list(range(20))
+
+
+@needs_faults
+@pytest.mark.parametrize(
+    ("name", "last"), [("copy_x264.avi", 89 / 30), ("pause20.mp4", 20 + 89 / 30), ("lastlong.mp4", 60 + 89 / 30)]
+)
+def test_odd_files_keep_the_time_of_their_frames(tmp_path, name, last):
+    transcode(str(FAULTS / name), str(tmp_path / "out.mp4"), SMALL)
+    times = keyframes_and_times(tmp_path / "out.mp4")[1]
+    assert (len(times), times[0], float(times[-1])) == (90, 0, pytest.approx(last, abs=0.03))
+    with VideoReader(str(FAULTS / name)) as before, VideoReader(str(tmp_path / "out.mp4")) as after:
+        assert after.info == before.info
+        assert (after.info.times is None) == (before.info.times is None) == (name != "pause20.mp4")
+
+
+def test_a_pause_of_an_avi_is_kept(tmp_path):
+    source = write_numbered_at(tmp_path / "in.avi", [*range(10), *range(60, 70)], 25)
+    transcode(str(source), str(tmp_path / "out.mp4"), SMALL)
+    distances = np.diff(np.array(keyframes_and_times(tmp_path / "out.mp4")[1], float))
+    assert np.sort(distances).tolist() == pytest.approx([0.04] * 18 + [2.04])
 
 
 def test_pictures_keep_their_colours(tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.verify import RandomAccess, compare_random_access
-from tests.conftest import numbered_frames
+from tests.conftest import SHARED, numbered_frames
 from tests.video.encoded import without_packet
 
 
@@ -41,6 +43,45 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     path.write_text("no video")
     with pytest.raises(VideoDecodeError, match="no container format"):
         compare_random_access(str(path))
+
+
+@pytest.mark.parametrize("name", ["closed.mp4", "baseline.mp4", "mpeg2.ts", "mpeg4.avi"])
+def test_frames_of_a_damaged_file_are_those_of_its_decoding_from_the_start(video_named, tmp_path, name):
+    """Errors are concealed by what was decoded before."""
+    source = video_named(name)[0]
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    for packet in (packets[12], packets[30]):
+        middle = packet.pos + packet.size // 2
+        data[middle : packet.pos + packet.size] = bytes(packet.pos + packet.size - middle)
+    path = tmp_path / name
+    path.write_bytes(data)
+    result = compare_random_access(str(path), count=None)
+    assert result.num_damaged > 0
+    assert result.wrong == ()
+
+
+def shared_files() -> list[Path]:
+    """Return the files with faults and the diverse ones; one of none where they are missing."""
+    folders = [SHARED / "videos" / name for name in ("faults", "diverse")]
+    files = [path for folder in folders if folder.exists() for path in sorted(folder.iterdir())]
+    return [path for path in files if path.suffix != ".md"] or [Path("none")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "videos").exists(), reason=f"the real videos are not at {SHARED / 'videos'}")
+@pytest.mark.parametrize("path", shared_files(), ids=lambda path: path.name)
+def test_each_frame_of_real_videos_is_the_same_alone_or_the_file_is_refused(path):
+    large = path.name.startswith(("exo__sample_with_colr", "mmaction2__S001"))
+    try:
+        result = compare_random_access(str(path), timeout=120, count=12 if large else 300)
+    except VideoDecodeError:
+        with pytest.raises(VideoDecodeError):
+            VideoReader(str(path)).read([0]).__next__()
+        return
+    assert result.wrong == ()
+    assert result.num_compared == min(result.num_frames, 12 if large else 300)
 
 
 def test_repeated_frames_of_an_avi_are_not_promised(tmp_path):

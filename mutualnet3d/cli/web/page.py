@@ -16,7 +16,7 @@ import streamlit as st
 from mutualnet3d.cli.web.command import demo_of, main
 from mutualnet3d.data.limited_reader import BusyError
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
-from mutualnet3d.deploy.web_page import Clip, Demo, escape_markdown, label_of_point, pngs
+from mutualnet3d.deploy.web_page import Clip, Demo, escape_markdown, label_of_accuracy, label_of_point, pngs
 from mutualnet3d.plots.front_figure import front_figure
 from mutualnet3d.video.errors import VideoDecodeError
 
@@ -65,7 +65,7 @@ def show_page() -> None:
             figures = [
                 ("Sub-network", str(prediction.config)),
                 ("GFLOPs per clip", f"{prediction.gflops:.3g}"),
-                ("Top-1 in the test", f"{row.top1:.1f} %"),
+                (label_of_accuracy(row), f"{row.top1:.1f} %"),
                 ("Decode", f"{time.decode:.1f} ms"),
                 ("Prepare", f"{time.prepare:.1f} ms"),
                 ("Network", f"{time.network:.1f} ms"),

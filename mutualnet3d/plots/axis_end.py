@@ -1,0 +1,48 @@
+"""End of an axis of milliseconds: one time that was measured far beyond the others does not squeeze them together.
+
+What lies beyond stands at the end of the axis, as a triangle, with its time in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mutualnet3d.plots.curves import Curve, Point
+
+# A time is far beyond the others where it is more than so many times the third quartile of all; of fewer times than
+# these nothing is.
+_FAR, _FEWEST = 4.0, 4
+# Place of what lies beyond, relative to the largest of the others.
+_PLACE = 1.15
+
+
+def last_shown(costs: Sequence[float]) -> float:
+    """Return the largest cost that the axis has room for."""
+    in_order = sorted(costs)
+    if len(in_order) < _FEWEST:
+        return in_order[-1]
+    limit = _FAR * in_order[3 * (len(in_order) - 1) // 4]
+    return max(cost for cost in in_order if cost <= limit)
+
+
+def place_of(cost: float, last: float) -> float:
+    """Return the place of a cost on an axis whose last one is `last`; of two beyond it the larger is further right."""
+    return cost if cost <= last else last * (_PLACE - 1e-6 * last / cost)
+
+
+def within_axis(curves: Sequence[Curve], cost: str) -> list[Curve]:
+    """Return the curves, points with times far beyond the others at the end of the axis; GFLOPs stay as they are: they
+    are counted, and no mistake makes them large."""
+    points = [point for curve in curves for point in curve.points]
+    if cost != "milliseconds" or not points:
+        return list(curves)
+    last = last_shown([point.cost for point in points])
+
+    def placed(point: Point) -> Point:
+        if point.cost <= last:
+            return point
+        label = f"{point.label} {point.cost:.3g} ms".strip()
+        return replace(point, cost=place_of(point.cost, last), label=label, beyond=point.cost)
+
+    return [replace(curve, points=tuple(map(placed, curve.points))) for curve in curves]

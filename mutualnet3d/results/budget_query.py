@@ -1,0 +1,75 @@
+"""Best row within a budget, arithmetic only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+
+from mutualnet3d.results.row import COSTS, Row, Views
+
+
+def best_row(rows: Sequence[Row], gflops: float | None, milliseconds: float | None) -> Row:
+    """Return the most accurate row within all given bounds; of equals the cheaper one, in the given bounds first, then
+    in the other cost.
+
+    Raises:
+        ValueError: no bound is given, one is not above 0, or nothing is within them; it names the cheapest rows.
+    """
+    bounds = checked_bounds(gflops, milliseconds)
+    within = [row for row in rows if all(getattr(row, cost) <= bound for cost, bound in bounds.items())]
+    if not within:
+        raise ValueError(_nothing_within(rows, bounds))
+    costs = [*bounds, *(cost for cost in COSTS if cost not in bounds)]
+    return max(within, key=lambda row: (row.top1, *(-getattr(row, cost) for cost in costs)))
+
+
+def rows_nearest(rows: Sequence[Row], default_rows: Sequence[Row], views: Views) -> tuple[Row, ...]:
+    """Return the rows of `views`, where every sub-network of the default rows has one; else those of one view, where
+    every one has; else the default rows.
+
+    Args:
+        rows: rows of a table, of any back end; only those of the default rows' back end count.
+        default_rows: rows of the test's own back end and views.
+        views: views of a video, the first choice.
+    """
+    configs = {row.config for row in default_rows}
+    for candidate in (views, Views()):
+        of_views = tuple(row for row in rows if (row.backend, row.views) == (default_rows[0].backend, candidate))
+        if configs <= {row.config for row in of_views}:
+            return of_views
+    return tuple(default_rows)
+
+
+def checked_bounds(gflops: float | None, milliseconds: float | None) -> dict[str, float]:
+    """Return the bounds that are given, cost -> bound.
+
+    Raises:
+        ValueError: there is none, or one is no number above 0.
+    """
+    bounds = {"gflops": gflops, "milliseconds": milliseconds}
+    given = {cost: bound for cost, bound in bounds.items() if bound is not None}
+    if not given:
+        raise ValueError("a query needs a budget: gflops=..., milliseconds=... or both")
+    for cost, bound in given.items():
+        if isinstance(bound, bool) or not isinstance(bound, Real) or not bound > 0:  # NaN is not above 0 either
+            raise ValueError(f"{cost} is {bound!r}; a budget must be a number above 0")
+        try:
+            given[cost] = float(bound)
+        except OverflowError as error:
+            raise ValueError(f"{cost} is beyond any float; a budget must be a number above 0, or inf") from error
+    return given
+
+
+def _nothing_within(rows: Sequence[Row], bounds: Mapping[str, float]) -> str:
+    budget = " and ".join(f"{cost}={bound:g}" for cost, bound in bounds.items())
+    cheapest = {cost: min(rows, key=lambda row: getattr(row, cost)) for cost in bounds}
+    if any(getattr(row, cost) > bounds[cost] for cost, row in cheapest.items()):
+        costs = [
+            f"the cheapest in {cost} is {row.config} with {getattr(row, cost):.4g}" for cost, row in cheapest.items()
+        ]
+        return f"no sub-network fits {budget}; {'; '.join(costs)}"
+    costs = [
+        f"the cheapest in {cost} is {row.config} with gflops {row.gflops:.4g} and milliseconds {row.milliseconds:.4g}"
+        for cost, row in cheapest.items()
+    ]
+    return f"no sub-network fits {budget} together, though each alone can be met; {'; '.join(costs)}"
