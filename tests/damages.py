@@ -9,11 +9,12 @@ import re
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import torch
 
 from tests.copies import SERVER
@@ -37,6 +38,18 @@ def damaged(content: bytes, number: int) -> bytes:
             return content[:place] + bytes(len(content[place : place + length])) + content[place + length :]
         case _:
             return content[:place] + generator.randbytes(length) + content[place:]
+
+
+def with_damaged_packets(video: Path, target: Path, numbers: Iterable[int]) -> Path:
+    """Write `video` to `target` with nonsense in the packets of these numbers, in the order of being shown."""
+    with av.open(str(video)) as container:
+        packets = sorted((packet.pts, packet.pos, packet.size) for packet in container.demux(video=0) if packet.size)
+    content = bytearray(video.read_bytes())
+    for number in numbers:
+        _, position, size = packets[number]
+        content[position : position + size] = b"\xff" * size
+    target.write_bytes(content)
+    return target
 
 
 class Attempts(NamedTuple):

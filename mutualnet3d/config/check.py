@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -12,6 +13,8 @@ from mutualnet3d.config.defaults import default_cfg
 from mutualnet3d.config.key_rules import RULES
 
 _DEFAULTS = default_cfg()
+
+MAX_CLIP_BYTES = 1 << 30  # that of shapes.py, which comes with torch
 
 
 def check_cfg(cfg: CfgNode) -> None:
@@ -219,6 +222,13 @@ def _check_space(cfg: CfgNode) -> None:
             f"a multiple of SLOWFAST.ALPHA, which is {alpha}: the Slow pathway has that part of Fast's frames",
         )
         full_frames, frames_key = full_frames // alpha, "DATA.NUM_FRAMES / SLOWFAST.ALPHA"
+        channels = cfg.RESNET.WIDTH_PER_GROUP
+        _require(
+            cfg,
+            "SLOWFAST.BETA_INV",
+            channels % cfg.SLOWFAST.BETA_INV == 0,
+            f"a divisor of RESNET.WIDTH_PER_GROUP, which is {channels}: the Fast pathway has that part of its channels",
+        )
     for key, full_key, full in (
         ("MUTUAL.SIZES", "DATA.TRAIN_CROP_SIZE", cfg.DATA.TRAIN_CROP_SIZE),
         ("MUTUAL.FRAMES", frames_key, full_frames),
@@ -229,10 +239,10 @@ def _check_space(cfg: CfgNode) -> None:
     _require(
         cfg,
         "TEST.SIZES",
-        not cfg.TEST.SIZES
-        or (len(set(cfg.TEST.SIZES)) == len(trained) and all(isinstance(size, int) for size in cfg.TEST.SIZES)),
+        not cfg.TEST.SIZES or len(set(cfg.TEST.SIZES)) == len(cfg.TEST.SIZES) == len(trained),
         f"a size in pixels for each of MUTUAL.SIZES, {trained}, or [] for those in proportion",
     )
+    _check_tested_sizes(cfg, trained)
     widths = cfg.MUTUAL.WIDTH_RANGE
     _require(
         cfg,
@@ -246,6 +256,27 @@ def _check_space(cfg: CfgNode) -> None:
         all(widths[0] <= width <= 1 for width in cfg.MUTUAL.TEST_WIDTHS),
         f"widths of MUTUAL.WIDTH_RANGE, {widths}",
     )
+
+
+def _check_tested_sizes(cfg: CfgNode, trained: Sequence[int]) -> None:
+    """Check that the sizes of testing differ and are not 0, and that no clip is larger than memory is made for."""
+    key = "TEST.SIZES" if cfg.TEST.SIZES else "DATA.TEST_CROP_SIZE"
+    scale = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
+    tested = cfg.TEST.SIZES or [round(size * scale) for size in trained]
+    _require(
+        cfg,
+        key,
+        min(tested) > 0 and len(set(tested)) == len(tested),
+        f"large enough that the sizes of testing differ; those of MUTUAL.SIZES, {trained}, become {tested}",
+    )
+    most = math.isqrt(MAX_CLIP_BYTES // (3 * cfg.DATA.NUM_FRAMES))
+    for name, size in (("DATA.TRAIN_CROP_SIZE", cfg.DATA.TRAIN_CROP_SIZE), (key, max(tested))):
+        _require(
+            cfg,
+            name,
+            size <= most,
+            f"{most} at most with DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES}: a clip has 1 GB at most",
+        )
 
 
 def _get(cfg: CfgNode, key: str) -> Any:

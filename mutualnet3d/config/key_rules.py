@@ -15,22 +15,27 @@ _FRACTION = Rule(float, low=0, high=1)
 _PART = Rule(float, low=0, below=1)
 _FACTOR = Rule(float, above=0)
 _CLIPPED = Rule(float, low=0, takes_none=True, text="at least 0, or PySlowFast's None, which means 0")
-_SIDES = Rule(int, low=1, lengths=(), is_distinct=True)
+# Ends of what is built: tens of times the published networks, and small enough that an answer comes within seconds.
+_CHANNELS = Rule(int, low=1, high=1 << 16)
+_FRAMES = Rule(int, low=1, high=1 << 16)
+_MOST_PIXELS = 1 << 14  # of a side
+_SIDE = Rule(int, low=1, high=_MOST_PIXELS)
+_SIDES = Rule(int, low=1, high=_MOST_PIXELS, lengths=(), is_distinct=True)
 
 # Key -> its rule, in the order of defaults.py.
 RULES: dict[str, Rule] = {
     "MODEL.ARCH": _TEXT,  # the families are known to models/build.py
-    "MODEL.NUM_CLASSES": _COUNT,
+    "MODEL.NUM_CLASSES": Rule(int, low=1, high=1_000_000),
     "MODEL.DROPOUT_RATE": _PART,
     "MODEL.CHANNELS_LAST": _FLAG,
-    "X3D.WIDTH_FACTOR": _FACTOR,
-    "X3D.DEPTH_FACTOR": _FACTOR,
-    "X3D.BOTTLENECK_FACTOR": _FACTOR,
-    "X3D.DIM_C5": _COUNT,
-    "X3D.DIM_C1": _COUNT,
+    "X3D.WIDTH_FACTOR": Rule(float, above=0, high=32),
+    "X3D.DEPTH_FACTOR": Rule(float, above=0, high=20),
+    "X3D.BOTTLENECK_FACTOR": Rule(float, low=0.125, high=32),  # one of 8 channels, the fewest
+    "X3D.DIM_C5": _CHANNELS,
+    "X3D.DIM_C1": Rule(int, low=1, high=256),
     "X3D.BN_LIN5": _FLAG,
     "RESNET.DEPTH": Rule(int, choices=(50, 101, 152)),
-    "RESNET.WIDTH_PER_GROUP": _COUNT,
+    "RESNET.WIDTH_PER_GROUP": Rule(int, low=1, high=512),
     "RESNET.NUM_BLOCK_TEMP_KERNEL": Rule(
         int,
         low=0,
@@ -39,10 +44,10 @@ RULES: dict[str, Rule] = {
         text="a list of one number of blocks (SlowFast: or two) for each of 4 stages",
     ),
     "RESNET.ZERO_INIT_FINAL_BN": _FLAG,
-    "SLOWFAST.ALPHA": _COUNT,
+    "SLOWFAST.ALPHA": Rule(int, low=1, high=1 << 10),
     "SLOWFAST.BETA_INV": _COUNT,
-    "SLOWFAST.FUSION_CONV_CHANNEL_RATIO": _COUNT,
-    "SLOWFAST.FUSION_KERNEL_SZ": _COUNT,
+    "SLOWFAST.FUSION_CONV_CHANNEL_RATIO": Rule(int, low=1, high=64),
+    "SLOWFAST.FUSION_KERNEL_SZ": Rule(int, low=1, high=255),
     "MUTUAL.ENABLE": _FLAG,
     "MUTUAL.WIDTH_RANGE": Rule(
         float,
@@ -52,7 +57,7 @@ RULES: dict[str, Rule] = {
         text="the narrowest width, above 0, and 1: no layer may be left without channels",
     ),
     "MUTUAL.SIZES": _SIDES,
-    "MUTUAL.FRAMES": _SIDES,
+    "MUTUAL.FRAMES": Rule(int, low=1, high=1 << 16, lengths=(), is_distinct=True),
     "MUTUAL.TEST_WIDTHS": Rule(float, above=0, high=1, lengths=()),
     "MUTUAL.TEACHER": Rule(str, choices=("full", "ema")),
     "MUTUAL.SORT_CHANNELS": _FLAG,
@@ -65,12 +70,14 @@ RULES: dict[str, Rule] = {
     "DATA.MAX_BAD_FRACTION": _FRACTION,
     "DATA.DECODE_TIMEOUT": _SECONDS,
     "DATA.DISK_TIMEOUT": _SECONDS,
-    "DATA.NUM_FRAMES": _COUNT,
-    "DATA.SAMPLING_RATE": _COUNT,
-    "DATA.TARGET_FPS": _FACTOR,
+    "DATA.NUM_FRAMES": _FRAMES,
+    "DATA.SAMPLING_RATE": _FRAMES,
+    "DATA.TARGET_FPS": Rule(float, above=0, high=1_000_000),
     "DATA.MEAN": Rule(float, lengths=(3,), text="3 values, one per channel"),
     "DATA.STD": Rule(float, above=0, lengths=(3,), text="3 values above 0, one per channel"),
-    "DATA.TRAIN_JITTER_SCALES": Rule(int, low=1, lengths=(2,), text="two short sides, ascending, at least 1"),
+    "DATA.TRAIN_JITTER_SCALES": Rule(
+        int, low=1, high=_MOST_PIXELS, lengths=(2,), text="two short sides, ascending, from 1 to 16384"
+    ),
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": Rule(
         float,
         above=0,
@@ -81,8 +88,8 @@ RULES: dict[str, Rule] = {
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": Rule(
         float, above=0, lengths=(0, 2), text="two ratios of width to height, ascending, above 0, or []"
     ),
-    "DATA.TRAIN_CROP_SIZE": _COUNT,
-    "DATA.TEST_CROP_SIZE": _COUNT,
+    "DATA.TRAIN_CROP_SIZE": _SIDE,
+    "DATA.TEST_CROP_SIZE": _SIDE,
     "DATA.INV_UNIFORM_SAMPLE": _FLAG,
     "DATA.REVERSE_INPUT_CHANNEL": _FLAG,
     "DATA.ENSEMBLE_METHOD": Rule(str, choices=("sum", "logits", "max")),
@@ -146,7 +153,7 @@ RULES: dict[str, Rule] = {
     "TEST.BATCH_SIZE": _COUNT,
     "TEST.NUM_ENSEMBLE_VIEWS": _COUNT,
     "TEST.NUM_SPATIAL_CROPS": Rule(int, choices=(1, 3)),
-    "TEST.SIZES": Rule(int, low=1, lengths=()),
+    "TEST.SIZES": Rule(int, low=1, high=_MOST_PIXELS, lengths=()),
     "TEST.SUBNETS": Rule(str, lengths=()),
     "TEST.QUERY_TABLE": _TEXT,
     "TEST.NUM_VIDEOS": _NUMBER_OF,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -13,7 +14,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos
+from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos, TooManyBadVideos
 from mutualnet3d.data.clip_sampling import span_length
 from mutualnet3d.data.find_videos import find_videos
 from mutualnet3d.data.label_names import read_label_names
@@ -79,17 +80,8 @@ def read_split(
         TooManyBadVideos: none exists; of the training list, too few.
         DataAway: the same with a checkpoint, after `DATA.DISK_TIMEOUT` seconds.
     """
-    if is_ssv2(cfg, name):
-        videos = VideoList.of(read_ssv2(cfg.DATA.PATH_TO_DATA_DIR, name, cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_PREFIX))
-    else:
-        videos = read_kinetics_list(
-            os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{name}.csv"),
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            path_prefix=cfg.DATA.PATH_PREFIX,
-            separator=cfg.DATA.PATH_LABEL_SEPARATOR,
-            label_file=cfg.DATA.LABEL_FILE,
-            skip_rows=cfg.DATA.SKIP_ROWS,
-        )
+    with _keys_named(cfg):
+        videos = _read_list(cfg, name)
     num_in_list = len(videos)
     if name == "test" and 0 < cfg.TEST.NUM_VIDEOS < num_in_list:
         chosen = np.random.default_rng(cfg.RNG_SEED).permutation(num_in_list)[: cfg.TEST.NUM_VIDEOS]
@@ -108,10 +100,44 @@ def read_split(
         raise DataAway(
             f"{name}: {result}; enough were there when the training of {checkpoint} began: their disk is away"
         )
-    bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction, result.num_left)
+    with _keys_named(cfg):
+        bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction, result.num_left)
     if not is_ssv2(cfg, name):
         (run_once or _run)(partial(_tell_of_short_videos, cfg, name, result.existing))
     return Split(name, result.existing, bad, num_in_list, num_videos_K)
+
+
+def _read_list(cfg: CfgNode, name: str) -> VideoList:
+    if is_ssv2(cfg, name):
+        return VideoList.of(read_ssv2(cfg.DATA.PATH_TO_DATA_DIR, name, cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_PREFIX))
+    return read_kinetics_list(
+        os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{name}.csv"),
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        path_prefix=cfg.DATA.PATH_PREFIX,
+        separator=cfg.DATA.PATH_LABEL_SEPARATOR,
+        label_file=cfg.DATA.LABEL_FILE,
+        skip_rows=cfg.DATA.SKIP_ROWS,
+    )
+
+
+@contextmanager
+def _keys_named(cfg: CfgNode) -> Iterator[None]:
+    """Context in which an error about a list names the config's keys that say how it is read."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, TooManyBadVideos) as error:
+        is_of_labels = f"from 0 to {cfg.MODEL.NUM_CLASSES - 1}" in str(error)
+        values = {
+            "MODEL.NUM_CLASSES": cfg.MODEL.NUM_CLASSES if is_of_labels else 0,
+            "DATA.PATH_PREFIX": cfg.DATA.PATH_PREFIX,
+            "DATA.LABEL_FILE": cfg.DATA.LABEL_FILE,
+            "DATA.SKIP_ROWS": cfg.DATA.SKIP_ROWS,
+        }
+        keys = [f"{key} {value!r:.60}" for key, value in values.items() if value]
+        if not keys:
+            raise
+        kind = next(kind for kind in (FileNotFoundError, TooManyBadVideos, ValueError) if isinstance(error, kind))
+        raise kind(f"{error} ({', '.join(keys)})") from error
 
 
 def warn_of_shared_videos(train: Split, tested: Split) -> None:
@@ -155,7 +181,8 @@ def read_class_names(cfg: CfgNode) -> list[str]:
         FileNotFoundError, ValueError: see `read_label_names`.
     """
     path = _label_file(cfg, "test")
-    ids = read_label_names(path) if path else {}
+    with _keys_named(cfg):
+        ids = read_label_names(path) if path else {}
     names = {number: name for name, number in ids.items()}
     return [names.get(number, str(number)) for number in range(cfg.MODEL.NUM_CLASSES)]
 

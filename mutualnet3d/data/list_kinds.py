@@ -22,6 +22,7 @@ _REPORTS = {
     ("path", "status", "reason", "note", "listed_at"): "a report of check-videos",
     ("split", "path", "reason", "listed_at", "position"): "a run's list of bad videos",
     ("path", "size", "mtime_ns", "short_side", "keyframe_every", "crf", "preset"): "prepare-videos' record",
+    ("path", "size", "mtime_ns", "short_side", "keyframe_every", "crf", "preset", "damages"): "prepare-videos' record",
 }
 NUM_LINES = 4  # lines with text at the start of a file, by which it is told
 _KINETICS = "`mutualnet3d make-lists kinetics {} --videos FOLDER --output FOLDER` makes lists of it"

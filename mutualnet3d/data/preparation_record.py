@@ -16,7 +16,8 @@ from mutualnet3d.files.atomic import write_atomically
 from mutualnet3d.video.transcode import Encoding
 
 NAME = "prepared.csv"
-COLUMNS = ("path", "size", "mtime_ns", *(field.name for field in fields(Encoding)))
+_FIRST_COLUMNS = ("path", "size", "mtime_ns", *(field.name for field in fields(Encoding)))  # of the first releases
+COLUMNS = (*_FIRST_COLUMNS, "damages")
 _ENCODING = ("utf-8", "surrogateescape")  # names of files may be other bytes
 
 
@@ -28,11 +29,13 @@ class Preparation:
         size: bytes of its source.
         mtime_ns: time of the source's last change, in nanoseconds.
         encoding: settings that it was encoded with.
+        damages: number of its source's packets that could not be decoded, and of frames in which errors are concealed.
     """
 
     size: int
     mtime_ns: int
     encoding: Encoding
+    damages: int = 0
 
     def is_of_source(self, other: Preparation) -> bool:
         """Tell whether the source was the same file."""
@@ -92,21 +95,21 @@ class PreparationRecord:
         with open(self._path, "rb") as file:
             text = file.read().decode(*_ENCODING)
         rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
-        if not rows or tuple(rows[0]) != COLUMNS:
+        if not rows or tuple(rows[0]) not in (_FIRST_COLUMNS, COLUMNS):
             raise ValueError(f"{self._path}:1: expected the header {','.join(COLUMNS)}")
         entries = {}
         for number, row in enumerate(rows[1:], start=2):
             try:
-                name, size, mtime_ns, short_side, keyframe_every, crf, preset = row
+                name, size, mtime_ns, short_side, keyframe_every, crf, preset, *damages = row
                 encoding = Encoding(int(short_side), int(keyframe_every), int(crf), preset)
-                entries[name] = Preparation(int(size), int(mtime_ns), encoding)
-            except ValueError as error:
+                entries[name] = Preparation(int(size), int(mtime_ns), encoding, *map(int, damages))
+            except (ValueError, TypeError) as error:  # TypeError: too many values
                 raise ValueError(f"{self._path}:{number}: expected {','.join(COLUMNS)}, got {row}: {error}") from error
         return entries
 
 
 def _values(entry: Preparation) -> tuple[object, ...]:
-    return (entry.size, entry.mtime_ns, *astuple(entry.encoding))
+    return (entry.size, entry.mtime_ns, *astuple(entry.encoding), entry.damages)
 
 
 def _line(*values: object) -> str:

@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from iopath.common.file_io import g_pathmgr
@@ -40,15 +40,18 @@ _ANSWERS = {REDO: "made anew", KEEP: "left as they are"}
 
 @dataclass(frozen=True)
 class PreparationSummary:
-    """Number of a data set's videos that were encoded, were there already, or failed."""
+    """Number of a data set's videos that were encoded, were there already, or failed; of the encoded ones, that of
+    those whose sources are damaged."""
 
     encoded: int
     present: int
     failed: int
+    damaged: int = 0
 
     def __str__(self) -> str:
         total = self.encoded + self.present + self.failed
-        return f"{total} videos: {self.encoded} encoded, {self.present} there already, {self.failed} failed"
+        damaged = f" ({self.damaged} of damaged sources, see {RECORD})" if self.damaged else ""
+        return f"{total} videos: {self.encoded} encoded{damaged}, {self.present} there already, {self.failed} failed"
 
 
 def prepare_videos(
@@ -68,7 +71,8 @@ def prepare_videos(
 
     Files that are there already are left if they were made of the same source with the same settings, as
     output/prepared.csv says; those whose source has another size or time, or that are not in it, are made anew. Videos
-    that cannot be encoded are left out; output/failed.csv has a line `path,reason` for each.
+    that cannot be encoded are left out; output/failed.csv has a line `path,reason` for each. Of a video with damaged
+    packets the other frames are encoded, those that training sees; the record has the number of damages.
 
     Args:
         root, output: folders; `output` is not below `root`.
@@ -124,7 +128,7 @@ def prepare_videos(
     for name in set(present) - set(valid):
         os.remove(jobs[name][1])
     record.write(valid)
-    reasons = {}
+    reasons, num_damaged = {}, 0
     encode = partial(_encode, encoding=encoding)
     work = [jobs[name] for name in to_do]
     encoded = map_in_processes(encode, work, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)
@@ -135,8 +139,9 @@ def prepare_videos(
                 os.remove(temporary_path(target, result.pid))  # it had no time to do so itself
         if isinstance(result, _NoOutput):
             raise OSError(result.reason)
-        if result is None:
-            record.add(to_do[index], preparations[to_do[index]])
+        if isinstance(result, int):
+            num_damaged += result > 0
+            record.add(to_do[index], replace(preparations[to_do[index]], damages=result))
         else:
             reasons[source] = result.reason
 
@@ -151,7 +156,7 @@ def prepare_videos(
     if class_names:
         write_text(os.path.join(output, LABELS), json.dumps(class_names, indent=1, ensure_ascii=False) + "\n")
     _copy_missing(lists, output)
-    return PreparationSummary(encoded=len(to_do) - len(failed), present=len(valid), failed=len(failed))
+    return PreparationSummary(len(to_do) - len(failed), len(valid), len(failed), num_damaged)
 
 
 def _still_valid(
@@ -237,11 +242,11 @@ class _NoOutput:
     reason: str
 
 
-def _encode(job: tuple[str, str], encoding: Encoding) -> _Failed | _NoOutput | None:
+def _encode(job: tuple[str, str], encoding: Encoding) -> int | _Failed | _NoOutput:
     """Run `transcode` in a process of its own: a `_Failed` concerns one video, a `_NoOutput` would concern all."""
     source, target = job
     try:
-        transcode(source, target, encoding)
+        return transcode(source, target, encoding)
     except (VideoDecodeError, VideoEncodeError, MemoryError) as error:
         if is_of_memory(error):
             raise MemoryError from error
@@ -250,7 +255,6 @@ def _encode(job: tuple[str, str], encoding: Encoding) -> _Failed | _NoOutput | N
         return _NoOutput(f"{target}: {type(error).__name__}: {error}")
     except (ValueError, ArithmeticError, RuntimeError) as error:
         return _Failed(f"{source}: cannot be encoded: {type(error).__name__}: {error}")
-    return None
 
 
 def _new_name(name: str) -> str:

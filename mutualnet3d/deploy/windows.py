@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutualnet3d.log import logger
+from mutualnet3d.video.errors import too_late
 from mutualnet3d.video.frame_stream import FrameStream
 from mutualnet3d.video.frame_times import typical_distances
 
@@ -205,6 +206,7 @@ class Reader:
 
         Raises:
             Exception: error of the source.
+            VideoDecodeError: no frame came within the source's `longest_wait`.
         """
         with self._changed:
             while not self._stopped.is_set():
@@ -215,8 +217,15 @@ class Reader:
                     if self._error is not None:
                         raise self._error
                     return None
-                self._changed.wait()
+                self._wait()
         return None
+
+    def _wait(self) -> None:
+        """Wait for the next frame or the end; a driver may hold the thread that reads for ever."""
+        seconds = None if self._source.is_paced else self._source.longest_wait
+        if not self._changed.wait(seconds):
+            assert seconds is not None
+            raise too_late(self._source.name, seconds, "no frame came")
 
     def _clip(self, after: int, due: float) -> WindowClip | None:
         if not self._frames or self._frames[-1].number <= after:

@@ -72,6 +72,28 @@ FAMILIES: dict[str, Callable[[CfgNode], Recipe]] = {
 }
 
 
+# Argument of a builder -> the key that it is read from.
+_KEYS = {
+    "num_classes": "MODEL.NUM_CLASSES",
+    "dropout_rate": "MODEL.DROPOUT_RATE",
+    "zero_init_final_bn": "RESNET.ZERO_INIT_FINAL_BN",
+    "width_factor": "X3D.WIDTH_FACTOR",
+    "depth_factor": "X3D.DEPTH_FACTOR",
+    "bottleneck_factor": "X3D.BOTTLENECK_FACTOR",
+    "dim_c1": "X3D.DIM_C1",
+    "dim_c5": "X3D.DIM_C5",
+    "bn_lin5": "X3D.BN_LIN5",
+    "kind": "MODEL.ARCH",
+    "depth": "RESNET.DEPTH",
+    "width_per_group": "RESNET.WIDTH_PER_GROUP",
+    "num_block_temp_kernel": "RESNET.NUM_BLOCK_TEMP_KERNEL",
+    "alpha": "SLOWFAST.ALPHA",
+    "beta_inv": "SLOWFAST.BETA_INV",
+    "fusion_conv_channel_ratio": "SLOWFAST.FUSION_CONV_CHANNEL_RATIO",
+    "fusion_kernel_size": "SLOWFAST.FUSION_KERNEL_SZ",
+}
+
+
 def recipe_of(cfg: CfgNode) -> Recipe:
     """Return the builder and the arguments of the network that `cfg` describes (`MODEL.*`, `RESNET.*`, `SLOWFAST.*`,
     `X3D.*`, the clip of `DATA.*`).
@@ -101,9 +123,9 @@ def build_model(cfg: CfgNode) -> SlimmableNet:
     try:
         return build_network(builder, arguments)
     except ValueError as error:
-        section = {"x3d": "X3D", "resnet": "RESNET", "slowfast": "SLOWFAST and RESNET"}[builder]
-        values = ", ".join(f"{name} {value}" for name, value in arguments.items())
-        raise ValueError(f"{error} (the keys are those of MODEL, {section}, DATA: {values})") from error
+        values = ", ".join(f"{_KEYS[name]} {value!s:.60}" for name, value in arguments.items() if name in _KEYS)
+        clip = f"DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES}, DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}"
+        raise ValueError(f"{error} (the config: {values}, {clip})") from error
 
 
 def build_network(
@@ -135,7 +157,8 @@ def build_network(
     try:
         with limited_size(max_values, max_tensors):
             return BUILDERS[builder](**arguments)
-    except (RuntimeError, ArithmeticError, AssertionError, IndexError, MemoryError) as error:  # pytorchvideo's, torch's
+    except (RuntimeError, ArithmeticError, AssertionError, IndexError, MemoryError, TypeError) as error:
+        # pytorchvideo's and torch's; TypeError is torch's for sizes beyond 64 bits
         cause = " ".join(str(error).split())
         raise ValueError(f"builder {builder} cannot build a network of these arguments: {cause}") from error
 

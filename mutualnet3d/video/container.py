@@ -212,14 +212,6 @@ class VideoContainer:
             # PyAV stumbles at the end of a file in which streams have appeared since it was opened.
             return
 
-    def frames(self) -> Iterator[av.VideoFrame]:
-        """Yield all frames from the start on, in the order of being shown.
-
-        Raises:
-            av.FFmpegError: the video breaks, wherever it does.
-        """
-        return self._opened.decode(self.stream)
-
     def seek(self, timestamp: int) -> None:
         """Go to the last keyframe that is shown at `timestamp` or before, in units of the stream."""
         self._opened.seek(timestamp, stream=self.stream)

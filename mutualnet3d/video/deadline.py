@@ -13,11 +13,16 @@ class Deadline:
     Args:
         name: name of the file, for the message.
         timeout: seconds; None: any time.
+        problem: words for what did not happen in that time, for the message.
     """
 
-    def __init__(self, name: str, timeout: float | None = None):
-        self._name, self.timeout = name, timeout
-        self._end = None if timeout is None else time.monotonic() + timeout
+    def __init__(self, name: str, timeout: float | None = None, problem: str = "not decoded"):
+        self._name, self.timeout, self._problem = name, timeout, problem
+        self.restart()
+
+    def restart(self) -> None:
+        """Let the time begin anew."""
+        self._end = None if self.timeout is None else time.monotonic() + self.timeout
 
     def check(self, needed: float = 0.0) -> None:
         """Do nothing until the time is over.
@@ -30,7 +35,7 @@ class Deadline:
         """
         if self._end is not None and time.monotonic() + needed > self._end:
             assert self.timeout is not None
-            raise too_late(self._name, self.timeout)
+            raise too_late(self._name, self.timeout, self._problem)
 
     def remaining(self) -> float | None:
         """Return the seconds that are left, 0 or more; None: any time."""

@@ -38,18 +38,19 @@ def is_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def too_late(name: str, timeout: float) -> VideoDecodeError:
-    """Return the error of a video that was not decoded within `timeout` seconds."""
-    return VideoDecodeError(f"{name}: not decoded within {timeout:g} s")
+def too_late(name: str, timeout: float, problem: str = "not decoded") -> VideoDecodeError:
+    """Return the error of a video of which something did not happen within `timeout` seconds."""
+    return VideoDecodeError(f"{name}: {problem} within {timeout:g} s")
 
 
 @contextmanager
-def decoder_errors(name: str, timeout: float | None = None) -> Iterator[None]:
+def decoder_errors(name: str, timeout: float | None = None, problem: str = "not decoded") -> Iterator[None]:
     """Turn every error of the decoder in the block into a `VideoDecodeError`.
 
     Args:
         name: name of the file or device, for the message.
         timeout: seconds that libav was given to wait for data; None: any time.
+        problem: words for what did not happen in that time.
     """
     try:
         yield
@@ -57,5 +58,5 @@ def decoder_errors(name: str, timeout: float | None = None) -> Iterator[None]:
         raise
     except DECODER_ERRORS as error:
         if isinstance(error, av.error.ExitError) and timeout is not None:  # libav was told to stop waiting
-            raise too_late(name, timeout) from error
+            raise too_late(name, timeout, problem) from error
         raise VideoDecodeError(f"{name}: cannot be decoded: {type(error).__name__}: {error}") from error

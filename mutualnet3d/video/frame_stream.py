@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mutualnet3d.video.container import VideoContainer, open_file
+from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.errors import decoder_errors
 from mutualnet3d.video.frame_folder import open_frame_folder
@@ -22,6 +23,10 @@ from mutualnet3d.video.frames_in_memory import as_array, is_picture
 from mutualnet3d.video.open import refuse_fps_of_file
 from mutualnet3d.video.paths import is_folder
 from mutualnet3d.video.picture import RgbConverter, upright_pixel_aspect
+
+# Seconds within which the next frame of a file or camera has to come: the default of DATA.DECODE_TIMEOUT.
+LONGEST_WAIT = 60.0
+_NO_FRAME = "no frame came"
 
 # Inputs of a stream: a path, a camera's number, pictures.
 StreamInput = str | os.PathLike[str] | int | Iterable[Any]
@@ -36,6 +41,7 @@ class FrameStream(Protocol):
         is_live: True if its frames come at their own times, whether they are taken or not.
         pixel_aspect: width over height of an upright picture's pixels; None: not known, or not before the first frame.
         is_paced: True if the reader has to keep to its times, as it would give all at once: a file that is played live.
+        longest_wait: seconds within which the next frame has to come, or the source is broken; None: any time.
     """
 
     name: str
@@ -43,6 +49,7 @@ class FrameStream(Protocol):
     is_live: bool
     is_paced: bool
     pixel_aspect: Fraction | None
+    longest_wait: float | None
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yield seconds since the first frame, ascending, and the picture: RGB, uint8 (H, W, 3), all of the first's
@@ -109,26 +116,36 @@ def _stream_of_folder(path: str, fps: float, is_live: bool, max_short_side: int 
 
 
 class _ContainerStream:
-    """Frames of a file or device that libav reads.
+    """Frames of a file or device that libav reads, each of which has to come within `LONGEST_WAIT`.
 
     Args:
         container: the file or device.
+        deadline: time that opening it took part of; it begins anew with every frame.
         is_live, is_paced: see `FrameStream`.
         max_short_side: see `open_frame_stream`.
     """
 
-    def __init__(self, container: VideoContainer, is_live: bool, is_paced: bool, max_short_side: int | None):
+    def __init__(
+        self,
+        container: VideoContainer,
+        deadline: Deadline,
+        is_live: bool,
+        is_paced: bool,
+        max_short_side: int | None,
+    ):
         self._container: VideoContainer | None = container
+        self._deadline = deadline
         self.name, self.is_live, self.is_paced = container.name, is_live, is_paced
         self.fps: float | None = next(iter(container.header_rates), None)
         self.pixel_aspect: Fraction | None = None
+        self.longest_wait: float | None = LONGEST_WAIT
         self._to_rgb = RgbConverter(max_short_side)
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yield time and picture: see `FrameStream`.
 
         Raises:
-            VideoDecodeError: no frame can be decoded; a camera breaks.
+            VideoDecodeError: no frame can be decoded; none came within `LONGEST_WAIT`; a camera breaks.
         """
         container = self._container
         assert container is not None, "a stream is read once"
@@ -137,8 +154,9 @@ class _ContainerStream:
         step = 1 / (self.fps or DEFAULT_FPS)
         before, start, is_empty = -step, None, True
         try:
-            with decoder_errors(self.name):
-                decoder = Decoder(container)
+            with decoder_errors(self.name, LONGEST_WAIT, _NO_FRAME):
+                self._deadline.restart()
+                decoder = Decoder(container, self._deadline)
                 for frame in decoder.all_frames(container.packets()):
                     seconds = before + step
                     # Without times of being shown: that of decoding the packet after which the frame came out.
@@ -154,6 +172,7 @@ class _ContainerStream:
                     # Not every library takes memory that is read backwards.
                     yield seconds, picture if min(picture.strides) > 0 else np.ascontiguousarray(picture)
                     before, is_empty = seconds, False
+                    self._deadline.restart()  # who takes the frames may take any time
                 if is_empty:
                     raise decoder.nothing_decoded()
         finally:
@@ -163,6 +182,10 @@ class _ContainerStream:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+
+def _deadline_of(name: str) -> Deadline:
+    return Deadline(name, LONGEST_WAIT, _NO_FRAME)
 
 
 class FileStream(_ContainerStream):
@@ -178,9 +201,10 @@ class FileStream(_ContainerStream):
     """
 
     def __init__(self, path: str, is_live: bool = False, max_short_side: int | None = None):
-        with decoder_errors(path):
-            container = open_file(path)
-        super().__init__(container, is_live, is_live, max_short_side)
+        deadline = _deadline_of(path)
+        with decoder_errors(path, LONGEST_WAIT, _NO_FRAME):
+            container = open_file(path, deadline=deadline)
+        super().__init__(container, deadline, is_live, is_live, max_short_side)
 
 
 class CameraStream(_ContainerStream):
@@ -204,9 +228,10 @@ class CameraStream(_ContainerStream):
             raise ValueError(f"there is no camera {number} ({device}); there are: {', '.join(devices)}")
         name = f"camera {number} ({device})"
         options = {} if fps is None else {"framerate": str(Fraction(fps).limit_denominator(1001))}
-        with decoder_errors(name):
-            container = VideoContainer(name, device, device_format="v4l2", options=options)
-        super().__init__(container, is_live, False, max_short_side)
+        deadline = _deadline_of(name)
+        with decoder_errors(name, LONGEST_WAIT, _NO_FRAME):
+            container = VideoContainer(name, device, deadline=deadline, device_format="v4l2", options=options)
+        super().__init__(container, deadline, is_live, False, max_short_side)
 
 
 class PictureStream:
@@ -235,6 +260,7 @@ class PictureStream:
     ):
         self.name, self.is_live, self.is_paced = name, is_live, is_paced
         self.pixel_aspect: Fraction | None = None
+        self.longest_wait: float | None = None  # who makes pictures may wait for what they show
         self.fps = None if fps is None else float(fps)
         self._pictures: Iterable[Any] | None = pictures
         self._copies, self._clock = copies, clock

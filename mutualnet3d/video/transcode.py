@@ -11,7 +11,8 @@ from fractions import Fraction
 import av
 
 from mutualnet3d.video.container import VideoContainer, open_file
-from mutualnet3d.video.errors import VideoDecodeError, decoder_errors
+from mutualnet3d.video.decoder import Decoder
+from mutualnet3d.video.errors import decoder_errors
 from mutualnet3d.video.frame_rate import rate_fraction
 from mutualnet3d.video.orientation import orientation_of
 from mutualnet3d.video.picture import upright_pixel_aspect, upright_yuv420
@@ -70,14 +71,17 @@ class Encoding:
         return {"crf": str(self.crf), "preset": self.preset, "x264-params": params}
 
 
-def transcode(source: str, target: str, encoding: Encoding) -> None:
+def transcode(source: str, target: str, encoding: Encoding) -> int:
     """Encode the video `source` anew to `target`, H.264 in mp4, without its sound; whole or absent.
 
-    Frames keep their number, their times (from the first one on, evenly spaced or not) and their colours' meaning;
-    pictures are turned upright. One thread.
+    Frames keep their times (from the first one on, evenly spaced or not) and their colours' meaning; pictures are
+    turned upright. Packets that cannot be decoded give no frame, as in training. One thread.
+
+    Returns:
+        Number of damages: packets that could not be decoded, and frames in which errors are concealed.
 
     Raises:
-        VideoDecodeError: the video is no video or breaks before its end.
+        VideoDecodeError: the video is no video, or has no frame that can be decoded.
         OSError: `target` cannot be written.
         ValueError, VideoEncodeError: the encoder refuses the pictures.
     """
@@ -86,10 +90,12 @@ def transcode(source: str, target: str, encoding: Encoding) -> None:
         fps = video.info.fps
     with decoder_errors(source):
         container = open_file(source)
-    with container, closing(_decoded(container)) as frames:
+    decoder, num_concealed = Decoder(container), 0
+    with container, closing(_decoded(container, decoder)) as frames:
         first = next(frames, None)
         if first is None:
-            raise VideoDecodeError(f"{source}: the video has no frame that can be decoded")
+            with decoder_errors(source):
+                raise decoder.nothing_decoded()
         size = encoding.size(first.width, first.height)
         size = size[::-1] if orientation_of(first).swaps_sides else size
         first_time = _time_of(container, first) or 0
@@ -107,6 +113,8 @@ def transcode(source: str, target: str, encoding: Encoding) -> None:
                 writer.write_frame(
                     upright_yuv420(frame, size), None if time is None else time - first_time, pixel_aspect
                 )
+                num_concealed += frame.is_corrupt
+    return decoder.num_errors + num_concealed
 
 
 def _time_of(container: VideoContainer, frame: av.VideoFrame) -> int | None:
@@ -115,7 +123,7 @@ def _time_of(container: VideoContainer, frame: av.VideoFrame) -> int | None:
     return frame.pts if container.has_times else frame.dts
 
 
-def _decoded(container: VideoContainer) -> Generator[av.VideoFrame]:
-    """Yield all frames; whatever is wrong with one of them is a `VideoDecodeError`."""
+def _decoded(container: VideoContainer, decoder: Decoder) -> Generator[av.VideoFrame]:
+    """Yield all frames that can be decoded; an error of the file is a `VideoDecodeError`."""
     with decoder_errors(container.name):
-        yield from container.frames()
+        yield from decoder.all_frames(container.packets())

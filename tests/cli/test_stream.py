@@ -145,7 +145,7 @@ def test_the_budget_and_the_front_are_drawn(demo, output, tmp_path, monkeypatch)
 class FakeCamera:
     """Pictures of rising brightness, ten a second by their times, but faster."""
 
-    name, fps, is_live, is_paced, pixel_aspect = "camera 7", 10.0, True, False, None
+    name, fps, is_live, is_paced, pixel_aspect, longest_wait = "camera 7", 10.0, True, False, None, None
     num_closed = 0
 
     def __init__(self, number, *_):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 import mutualnet3d as m3
+from mutualnet3d import shapes
+from mutualnet3d.config import check
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,7 @@ import mutualnet3d as m3
             r"SIZES is \[192, 160\]; .* with DATA\.TRAIN_CROP_SIZE, which is 224",
         ),
         (["SOLVER.WARMUP_EPOCHS", 300], r"WARMUP_EPOCHS is 300\.0; it must be less than SOLVER\.MAX_EPOCH"),
-        (["SLOWFAST.ALPHA", 0], r"SLOWFAST\.ALPHA is 0; it must be at least 1"),
+        (["SLOWFAST.ALPHA", 0], r"SLOWFAST\.ALPHA is 0; it must be in \[1, 1024\]"),
         (["RESNET.DEPTH", 34], r"RESNET\.DEPTH is 34; it must be 50 or 101 or 152"),
         (
             ["MODEL.ARCH", "slowfast", "DATA.NUM_FRAMES", 12],
@@ -72,3 +74,51 @@ import mutualnet3d as m3
 def test_values_that_no_run_can_have(words, message):
     with pytest.raises(ValueError, match=message):
         m3.load_cfg("X3D_M_mutual.yaml", words)
+
+
+CLIP_OF_A_GIGABYTE = ["DATA.NUM_FRAMES", 65536, "MUTUAL.FRAMES", [65536]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["X3D.WIDTH_FACTOR", 1e308], r"X3D\.WIDTH_FACTOR is 1e\+308; it must be in \(0, 32\]$"),
+        (["X3D.DEPTH_FACTOR", 100], r"X3D\.DEPTH_FACTOR is 100\.0; it must be in \(0, 20\]$"),
+        (["X3D.BOTTLENECK_FACTOR", 5e-324], r"X3D\.BOTTLENECK_FACTOR is 5e-324; it must be in \[0\.125, 32\]$"),
+        (["X3D.DIM_C1", 10**6], r"X3D\.DIM_C1 is 1000000; it must be in \[1, 256\]$"),
+        (["X3D.DIM_C5", 0], r"X3D\.DIM_C5 is 0; it must be in \[1, 65536\]$"),
+        (["MODEL.NUM_CLASSES", 2**62], r"MODEL\.NUM_CLASSES is 4611686018427387904; it must be in \[1, 1e\+06\]$"),
+        (["RESNET.WIDTH_PER_GROUP", 10**4], r"RESNET\.WIDTH_PER_GROUP is 10000; it must be in \[1, 512\]$"),
+        (["SLOWFAST.FUSION_CONV_CHANNEL_RATIO", 10**6], r"CHANNEL_RATIO is 1000000; it must be in \[1, 64\]$"),
+        (["SLOWFAST.FUSION_KERNEL_SZ", 2**31], r"FUSION_KERNEL_SZ is 2147483648; it must be in \[1, 255\]$"),
+        (["DATA.SAMPLING_RATE", 10**6], r"DATA\.SAMPLING_RATE is 1000000; it must be in \[1, 65536\]$"),
+        (["DATA.TARGET_FPS", 1e30], r"DATA\.TARGET_FPS is 1e\+30; it must be in \(0, 1e\+06\]$"),
+        (
+            ["DATA.TRAIN_JITTER_SCALES", [10**6, 10**6]],
+            r"JITTER_SCALES is .*; it must be two short .* from 1 to 16384$",
+        ),
+        (["TEST.SIZES", [10**6]], r"TEST\.SIZES is \[1000000\]; it must be values in \[1, 16384\]$"),
+        (
+            CLIP_OF_A_GIGABYTE,
+            r"TRAIN_CROP_SIZE is 224; it must be 73 at most with DATA\.NUM_FRAMES 65536: a clip has 1 GB",
+        ),
+        (["TEST.SIZES", [16384]], r"TEST\.SIZES is \[16384\]; it must be 4729 at most with DATA\.NUM_FRAMES 16:"),
+        (
+            ["DATA.TEST_CROP_SIZE", 1, "MUTUAL.SIZES", [224, 64]],
+            r"TEST_CROP_SIZE is 1; it must be large enough that the .* differ; those .* \[224, 64\], become \[1, 0\]$",
+        ),
+    ],
+)
+def test_ends_of_what_can_be_built(words, message):
+    with pytest.raises(ValueError, match=message):
+        m3.load_cfg("X3D_M.yaml", words)
+
+
+def test_slowfasts_channels_are_divided():
+    with pytest.raises(ValueError, match=r"SLOWFAST\.BETA_INV is 3; it must be a divisor of RESNET\.WIDTH"):
+        m3.load_cfg("SLOWFAST_4x16_R50.yaml", ["SLOWFAST.BETA_INV", 3])
+    m3.load_cfg("X3D_M.yaml", ["SLOWFAST.BETA_INV", 3])  # has no effect there
+
+
+def test_the_largest_clip_is_the_one_of_shapes():
+    assert check.MAX_CLIP_BYTES == shapes.MAX_CLIP_BYTES

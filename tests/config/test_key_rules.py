@@ -141,9 +141,12 @@ def test_every_key_refuses_wrong_values_by_file_and_command_line(way, keys, tmp_
     [
         (["MUTUAL.FRAMES", "[4,'a']"], r"^override: MUTUAL\.FRAMES is \[4, 'a'\]; it must be a list of numbers$"),
         (["MUTUAL.WIDTH_RANGE", "[0.5,'a']"], r"MUTUAL\.WIDTH_RANGE is \[0\.5, 'a'\]; it must be a list of numbers$"),
-        (["MUTUAL.SIZES", "[224,224]"], r"SIZES is \[224, 224\]; it must be values at least 1, each of them once$"),
+        (
+            ["MUTUAL.SIZES", "[224,224]"],
+            r"SIZES is \[224, 224\]; it must be values in \[1, 16384\], each of them",
+        ),
         (["SOLVER.MOMENTUM", "5"], r"SOLVER\.MOMENTUM is 5\.0; it must be in \[0, 1\)$"),
-        (["X3D.WIDTH_FACTOR", "0"], r"X3D\.WIDTH_FACTOR is 0\.0; it must be above 0$"),
+        (["X3D.WIDTH_FACTOR", "0"], r"X3D\.WIDTH_FACTOR is 0\.0; it must be in \(0, 32\]$"),
         (
             ["SOLVER.MOMENTUM", "0"],
             r"NESTEROV is True; it must be False unless SOLVER\.MOMENTUM is above 0 .* 0 and 0$",

@@ -161,6 +161,25 @@ def test_class_names_of_something_something_and_of_a_label_file(tmp_path):
     assert read_class_names(m3.load_cfg(CFG, words)) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (["DATA.SKIP_ROWS", 1000], ValueError, r"train\.csv: the list is empty; .* \(DATA\.SKIP_ROWS 1000\)$"),
+        (["MODEL.NUM_CLASSES", 1], ValueError, r"train\.csv:2: label must be .*, got 1.* \(MODEL\.NUM_CLASSES 1\)$"),
+        (["DATA.LABEL_FILE", "none.txt"], FileNotFoundError, r"no file of label .* \(DATA\.LABEL_FILE 'none\.txt'\)$"),
+        (["DATA.LABEL_FILE", "/dev/zero"], ValueError, r"/dev/zero: .* a device \(DATA\.LABEL_FILE '/dev/zero'\)$"),
+        (
+            ["DATA.PATH_PREFIX", "none"],
+            TooManyBadVideos,
+            r"the first that is missing .* \(DATA\.PATH_PREFIX 'none'\)$",
+        ),
+    ],
+)
+def test_errors_of_a_list_name_the_keys_that_say_how_it_is_read(lists, bad_videos, words, kind, message):
+    with pytest.raises(kind, match=message):
+        read_split(make_cfg(lists, *words), "train", bad_videos)
+
+
 def test_a_clip_that_is_longer_than_most_videos_is_told(lists, bad_videos, caplog):
     for place in range(8):
         if place != 1:

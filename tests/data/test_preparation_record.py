@@ -8,7 +8,7 @@ from mutualnet3d.data.list_kinds import report_kind
 from mutualnet3d.data.preparation_record import COLUMNS, Preparation, PreparationRecord, preparation_of
 from mutualnet3d.video.transcode import Encoding
 
-ENTRY = Preparation(7, 1_700_000_000_123_456_789, Encoding(short_side=64, preset="slow"))
+ENTRY = Preparation(7, 1_700_000_000_123_456_789, Encoding(short_side=64, preset="slow"), damages=3)
 
 
 def test_entries_come_back(tmp_path):
@@ -40,6 +40,7 @@ def test_a_line_that_a_kill_left_unfinished_is_dropped(tmp_path):
             ",".join(COLUMNS) + "\na.avi,1\n",
             r"prepared\.csv:2: expected path,size,.* got \['a\.avi', '1'\]: not enough",
         ),
+        (",".join(COLUMNS) + "\na.avi,1,2,4,4,5,slow,0,0\n", r"prepared\.csv:2: expected path,.*takes from"),
         (",".join(COLUMNS) + "\na.avi,1,2,3,4,5,slow\n", r"prepared\.csv:2: .*: short_side is 3; allowed: even, 2 or"),
     ],
 )
@@ -47,6 +48,13 @@ def test_files_that_are_no_record(tmp_path, text, message):
     (tmp_path / "prepared.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         PreparationRecord(str(tmp_path))
+
+
+def test_a_record_of_the_first_releases_is_continued(tmp_path):
+    header = ",".join(COLUMNS[:-1])
+    (tmp_path / "prepared.csv").write_text(f"{header}\na.avi,8,9,256,12,23,medium\n")
+    assert PreparationRecord(str(tmp_path)).get("a.avi") == Preparation(8, 9, Encoding(), damages=0)
+    assert report_kind("prepared.csv", header) == "prepare-videos' record"
 
 
 def test_differences(tmp_path):

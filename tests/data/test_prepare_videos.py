@@ -17,6 +17,7 @@ from mutualnet3d.video.errors import VideoEncodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.transcode import Encoding
 from tests.conftest import numbered_frames, write_video
+from tests.damages import with_damaged_packets
 
 SMALL = Encoding(short_side=32, keyframe_every=4, crf=0, preset="ultrafast")
 
@@ -103,7 +104,7 @@ def test_files_without_a_record(tmp_path, data, caplog):
     out = tmp_path / "out"
     prepare_videos(str(data), str(out), SMALL)
     record = (out / "prepared.csv").read_text()
-    assert record.splitlines()[0] == "path,size,mtime_ns,short_side,keyframe_every,crf,preset"
+    assert record.splitlines()[0] == "path,size,mtime_ns,short_side,keyframe_every,crf,preset,damages"
     (out / "prepared.csv").unlink()
     with pytest.raises(
         ValueError,
@@ -155,6 +156,7 @@ def die_in_the_middle(job, encoding):
             file.write("half a video")
             file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
+    return 0
 
 
 def test_a_process_that_dies_leaves_no_half_file(tmp_path, data, monkeypatch):
@@ -196,6 +198,24 @@ def test_output_that_cannot_be_written_stops_the_run(tmp_path, data):
     with pytest.raises(OSError, match=r"out/b/two\.mp4: IsADirectoryError"):
         prepare_videos(str(data), str(out), SMALL)
     assert [name for name in files_below(out) if ".tmp" in name] == []
+
+
+def test_a_video_with_a_damaged_packet_is_prepared(tmp_path, data):
+    out = tmp_path / "out"
+    whole = write_video(tmp_path / "whole.mp4", numbered_frames(6), codec="libx264", g="1", crf="0", bf="0")
+    with_damaged_packets(whole, data / "b" / "bad.avi", [2])
+    summary = prepare_videos(str(data), str(out), SMALL, lists=[str(data / "train.csv")])
+    assert str(summary) == ("3 videos: 3 encoded (1 of damaged sources, see prepared.csv), 0 there already, 0 failed")
+    assert len(decoded(out / "b" / "bad.mp4")) == 5
+    assert (out / "train.csv").read_text().endswith("b/bad.mp4 1\n")
+    damages = [line.split(",")[0::7] for line in (out / "prepared.csv").read_text().splitlines()]
+    assert damages[0] == ["path", "damages"]
+    assert sorted(damages[1:]) == [
+        ["a class/one.MKV", "0"],
+        ["b/bad.avi", "1"],
+        ["b/two.mp4", "0"],
+    ]
+    assert prepare_videos(str(data), str(out), SMALL) == PreparationSummary(encoded=0, present=3, failed=0)
 
 
 def test_two_videos_of_one_name(tmp_path, data):

@@ -146,7 +146,7 @@ def test_frames_of_uneven_times(monkeypatch):
     frames = list(zip(times, numbered_frames(9), strict=True))
 
     class Uneven:
-        name, fps, is_live, is_paced = "uneven", 8.0, False, False
+        name, fps, is_live, is_paced, longest_wait = "uneven", 8.0, False, False, None
 
         def __iter__(self):
             return iter(frames)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mutualnet3d.deploy.windows import Cutter, Reader, in_order, newest_windows
+from mutualnet3d.video.errors import VideoDecodeError
 
 
 class Source:
     """Frames at given times, whose grey level is their number; an error after them, if there is one."""
 
-    name, fps, is_live, is_paced = "made up", 8.0, True, False
+    name, fps, is_live, is_paced, longest_wait = "made up", 8.0, True, False, None
 
     def __init__(self, times, error=None):
         self.times, self.error, self.is_closed = times, error, False
@@ -122,4 +123,22 @@ def test_a_readers_error_is_raised_where_windows_are_asked_for():
     reader = Reader(Source(EIGHTHS[:3], OSError("unplugged")), Cutter(1.0, 8.0, 8.0))
     with pytest.raises(OSError, match="unplugged"):
         reader.newest(-1, 0.0)
+    reader.close()
+
+
+def test_a_driver_that_gives_no_frame_and_no_error_is_noticed():
+    plugged_in = threading.Event()
+
+    class Silent(Source):
+        name, longest_wait = "camera 3", 0.2
+
+        def __iter__(self):
+            yield from super().__iter__()
+            plugged_in.wait()  # as an ioctl of a driver does, which nothing interrupts
+
+    reader = Reader(Silent(EIGHTHS[:9]), Cutter(1.0, 8.0, 8.0))
+    assert numbers(reader.newest(-1, 0.0))[-1] >= 7
+    with pytest.raises(VideoDecodeError, match=r"^camera 3: no frame came within 0\.2 s$"):
+        reader.newest(8, 0.0)
+    plugged_in.set()
     reader.close()

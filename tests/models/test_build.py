@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.models import build_model
+from mutualnet3d.config.key_rules import RULES
+from mutualnet3d.models import build, build_model
 from mutualnet3d.models.build import BUILDERS, build_network, recipe_of, space_of
 from mutualnet3d.shapes import ClipShape
 from tests.models.families import FAMILIES
@@ -78,3 +79,42 @@ def test_the_space_of_a_config(name, overrides, space):
     described = space_of(m3.load_cfg(name, overrides))
     assert tuple(described) == ("width_range", "sizes", "frames", "tested_sizes")
     assert tuple(described.values()) == space
+
+
+NETWORK_KEYS = [
+    *(("X3D_tiny_mutual.yaml", key) for key in RULES if key.startswith("X3D.")),
+    *(("SLOWFAST_4x16_R50.yaml", key) for key in RULES if key.startswith(("RESNET.", "SLOWFAST."))),
+    *(("SLOW_8x8_R50_mutual.yaml", key) for key in RULES if key.startswith("RESNET.")),
+    *((name, "MODEL.NUM_CLASSES") for name in ("X3D_tiny_mutual.yaml", "SLOW_8x8_R50_mutual.yaml")),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "key"), NETWORK_KEYS)
+def test_ends_of_a_keys_range_build_a_network_or_name_the_key(name, key):
+    rule = RULES[key]
+    ends = [rule.low if rule.above is None else 5e-324, rule.high, *rule.choices]
+    refusals = []
+    for end in (end for end in ends if end is not None and rule.lengths is None):
+        try:
+            with torch.device("meta"):
+                build_model(m3.load_cfg(name, [key, end]))
+        except ValueError as error:
+            refusals.append(str(error))
+    assert all(key in refusal for refusal in refusals)
+
+
+def test_a_network_that_cannot_be_built_names_the_keys():
+    cfg = m3.load_cfg("X3D_tiny_mutual.yaml", ["X3D.DIM_C5", 65536, "MODEL.NUM_CLASSES", 1_000_000])
+    message = r"larger than allowed.* \(the config: MODEL\.NUM_CLASSES 1000000, .*X3D\.DIM_C5 65536"
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        build_model(cfg)
+    with pytest.raises(ValueError, match=r"builder x3d cannot build a network of these arguments: "):
+        build_network("x3d", {"full_clip": ClipShape(4, 32), "num_classes": 2, "width_factor": 1e30})
+
+
+def test_every_argument_of_a_config_has_its_key():
+    for name in ("X3D_tiny_mutual.yaml", "SLOW_8x8_R50_mutual.yaml", "SLOWFAST_4x16_R50.yaml"):
+        _, arguments = recipe_of(m3.load_cfg(name))
+        assert set(arguments) - set(build._KEYS) == {"full_clip"}
+    assert set(build._KEYS.values()) <= set(RULES)

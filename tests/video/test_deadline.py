@@ -28,6 +28,19 @@ def test_the_time_begins_when_the_deadline_is_made(monkeypatch):
         deadline.check()
 
 
+def test_the_time_begins_anew(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    deadline = Deadline("a.mp4", 2.0, "no frame came")
+    clock[0] = 101.9
+    deadline.restart()
+    clock[0] = 103.8
+    deadline.check()
+    clock[0] = 104.0
+    with pytest.raises(VideoDecodeError, match=r"^a\.mp4: no frame came within 2 s$"):
+        deadline.check()
+
+
 @pytest.mark.parametrize("name", ["closed.mp4", "open.ts", "mpeg4.avi"])
 def test_no_time_at_all_is_too_short(video_named, name):
     refused(video_named(name)[0], "not decoded within 0 s", timeout=0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import struct
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_stream import CameraStream, FileStream, PictureStream, open_frame_stream
 from mutualnet3d.video.reader import VideoReader
 from tests.conftest import numbered_frames, write_video
+from tests.damages import with_damaged_packets
 from tests.video.encoded import FAULTS, needs_faults, write_numbered_at
 
 
@@ -194,6 +197,27 @@ def test_a_video_of_broken_frames_alone_is_named(tmp_path):
         read(open_frame_stream(str(path)))
 
 
+def test_packets_without_frames_are_not_read_for_ever(tmp_path, monkeypatch):
+    whole = write_video(tmp_path / "whole.mp4", numbered_frames(4))
+    path = with_damaged_packets(whole, tmp_path / "a.mp4", range(4))
+    monkeypatch.setattr(frame_stream_module, "LONGEST_WAIT", 0.2)
+    source = FileStream(str(path))
+    packets = list(source._container.packets())
+    monkeypatch.setattr(source._container, "packets", lambda: itertools.cycle(packets))
+    with pytest.raises(VideoDecodeError, match=r"^\S*a\.mp4: no frame came within 0\.2 s$"):
+        read(source)
+
+
+def test_who_takes_the_frames_may_take_any_time(numbered_video, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    num_frames = 0
+    for _ in FileStream(str(numbered_video)):
+        clock[0] += 1000.0
+        num_frames += 1
+    assert num_frames == 100
+
+
 def test_a_folder_of_pictures(tmp_path):
     for number, frame in enumerate(numbered_frames(12, 8, 10)):
         Image.fromarray(frame).save(tmp_path / f"{number}.png")
@@ -248,7 +272,7 @@ def test_a_camera(camera):
         "options": {"framerate": "25/2"},
         "container_options": {},
         "metadata_errors": "replace",
-        "timeout": None,
+        "timeout": pytest.approx(60.0, abs=5.0),
     }
     assert (source.fps, source.is_live, source.is_paced) == (24.0, True, False)
     times, pictures = read(source)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from mutualnet3d.video import transcode as transcode_module
-from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.transcode import Encoding, transcode
 from tests.conftest import SHARED, numbered_frames, write_video
+from tests.damages import with_damaged_packets
 from tests.video.encoded import FAULTS, needs_faults, with_index_first, write_numbered_at
 
 SMALL = Encoding(short_side=32, keyframe_every=4, crf=0, preset="ultrafast")
@@ -187,18 +188,38 @@ def test_pixel_aspect_is_kept(tmp_path):
 
 def cut_short(path: Path) -> Path:
     """A video whose index promises frames that are no longer there."""
-    whole = write_video(path.with_name("whole.mkv"), numbered_frames(40), g="1", qp="0")
+    whole = write_video(path.with_name("whole.mkv"), clear_frames(40), g="1", qp="0")
     fast = with_index_first(whole, path.with_name("fast.mp4"))
     path.write_bytes(fast.read_bytes()[: fast.stat().st_size * 6 // 10])
     whole.unlink(), fast.unlink()
     return path
 
 
-def test_a_broken_video_leaves_nothing(tmp_path):
+def test_a_video_cut_short_keeps_its_frames(tmp_path):
     source = cut_short(tmp_path / "cut.mp4")
+    transcode(str(source), str(tmp_path / "out.mp4"), SMALL)
+    with VideoReader(str(source)) as video, pytest.raises(FrameCountCorrected):
+        list(video.read(range(video.info.num_frames)))
+    num_frames = video.info.num_frames
+    assert 10 < num_frames < 30  # of 40
+    # as many as training sees, and the same ones
+    assert numbers(decoded(tmp_path / "out.mp4")) == list(range(num_frames))
+
+
+def test_a_damaged_packet_costs_its_own_frame(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", clear_frames(12), codec="libx264", g="1", crf="0", bf="0")
+    damaged = with_damaged_packets(whole, tmp_path / "damaged.mp4", [5])
+    assert transcode(str(damaged), str(tmp_path / "out.mp4"), SMALL) == 1
+    assert numbers(decoded(tmp_path / "out.mp4")) == [*range(5), *range(6, 12)]
+    assert transcode(str(whole), str(tmp_path / "good.mp4"), SMALL) == 0
+
+
+def test_a_broken_video_leaves_nothing(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", clear_frames(4), codec="libx264", g="1", crf="0", bf="0")
+    bad = with_damaged_packets(whole, tmp_path / "bad.mp4", range(4))
     (tmp_path / "out").mkdir()
-    with pytest.raises(VideoDecodeError, match=r"cut\.mp4: cannot be decoded: "):
-        transcode(str(source), str(tmp_path / "out" / "cut.mp4"), SMALL)
+    with pytest.raises(VideoDecodeError, match=r"bad\.mp4: cannot be decoded: "):
+        transcode(str(bad), str(tmp_path / "out" / "bad.mp4"), SMALL)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -215,6 +236,6 @@ def test_no_video_in_the_file(tmp_path):
 
 
 def test_no_frame_that_can_be_decoded(tmp_path, monkeypatch, numbered_video):
-    monkeypatch.setattr(transcode_module, "_decoded", lambda container: (frame for frame in ()))
+    monkeypatch.setattr(transcode_module, "_decoded", lambda container, decoder: (frame for frame in ()))
     with pytest.raises(VideoDecodeError, match=r"numbered\.mp4: the video has no frame that can be decoded"):
         transcode(str(numbered_video), str(tmp_path / "out.mp4"), SMALL)
