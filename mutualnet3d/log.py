@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,9 @@ from tqdm import tqdm
 
 logger = logging.getLogger("mutualnet3d")
 _is_main = True  # True in the one process of a job that writes the log
+
+# Bytes of a line of a log; a longer one is damaged, each such part of it.
+_LONGEST_RECORD = 1 << 22
 
 Item = TypeVar("Item")
 
@@ -170,14 +174,20 @@ def read_records(path: str) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it is no file.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"{path}: a log must be a file")  # reading a FIFO may never end
+    records, num_damaged = [], 0
     with open(path, "rb") as file:
-        *lines, last = file.read().split(b"\n")
-    if _is_record(last):
-        lines.append(last)
-    records = [record for line in lines if (record := _record(line)) is not None]
-    if len(records) < len(lines):
-        logger.warning("%s: %d of %d lines are damaged, and left out", path, len(lines) - len(records), len(lines))
+        while line := file.readline(_LONGEST_RECORD):
+            record = _record(line)
+            if record is not None:
+                records.append(record)
+            elif line.endswith(b"\n") or len(line) == _LONGEST_RECORD:
+                num_damaged += 1
+    if num_damaged:
+        logger.warning("%s: %d of %d lines are damaged, and left out", path, num_damaged, len(records) + num_damaged)
     return records
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,18 @@ def test_damaged_lines_are_left_out_with_a_warning(tmp_path, caplog):
     assert len(read_records(str(path))) == 2
     with pytest.raises(FileNotFoundError, match="none"):
         read_records(str(tmp_path / "none"))
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ValueError, match="fifo: a log must be a file"):
+        read_records(str(tmp_path / "fifo"))
+
+
+def test_an_endless_line_of_a_log_is_read_in_parts(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("mutualnet3d.log._LONGEST_RECORD", 64)
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(WHOLE + b"\n" + b"a" * 150 + b"\n" + WHOLE + b"\n")
+    logger.propagate = True
+    assert len(read_records(str(path))) == 2
+    assert caplog.messages == [f"{path}: 3 of 5 lines are damaged, and left out"]
 
 
 def test_a_line_of_text_is_not_glued_to_one_that_was_cut_off(tmp_path):

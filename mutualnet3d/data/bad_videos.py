@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from mutualnet3d.data.dataset import Failure
 from mutualnet3d.data.lists import Video
+from mutualnet3d.files.regular import check_regular
 from mutualnet3d.log import logger
 
 _MOST_MISSING = 100_000  # lines about missing videos of a list
@@ -83,6 +84,7 @@ class BadVideoFile:
     def _read(self) -> list[BadVideo]:
         if not os.path.exists(self.path):
             return []
+        check_regular(self.path, "a list of bad videos")
         with open(self.path, "rb+" if self.is_writer else "rb") as file:
             content = file.read()
             content = content[: content.rfind(b"\n") + 1]
@@ -90,7 +92,7 @@ class BadVideoFile:
                 file.truncate(len(content))
         rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
         if rows and tuple(rows[0]) != _COLUMNS:
-            raise ValueError(f"{self.path}:1: expected the header {','.join(_COLUMNS)}, got {','.join(rows[0])!r}")
+            raise ValueError(f"{self.path}:1: expected the header {','.join(_COLUMNS)}, got {','.join(rows[0])!r:.200}")
         return [BadVideo(*row) for row in rows[1:] if len(row) == len(_COLUMNS)]
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.text import read_text
+from mutualnet3d.data.text import read_text, shortened
 
 # Texts of the column `split` -> names of splits.
 SPLIT_OF = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
@@ -52,7 +52,7 @@ def read_kinetics_csv(path: str) -> list[KineticsClip]:
             reason = "; a test file that comes without labels makes no list" if "label" in absent else ""
             raise ValueError(
                 f"{path}:1: no column {absent[0]!r}{reason}; "
-                f"expected {','.join(KINETICS_COLUMNS)}, got {','.join(header)!r}"
+                f"expected {','.join(KINETICS_COLUMNS)}, got {shortened(','.join(header))}"
             )
         for row in reader:
             if row:
@@ -66,7 +66,8 @@ def read_kinetics_csv(path: str) -> list[KineticsClip]:
 
 def _clip(header: list[str], row: list[str], listed_at: str) -> KineticsClip:
     def refuse(expected: str) -> NoReturn:
-        raise ValueError(f"{listed_at}: {expected}, got {','.join(row)!r}; the columns are {','.join(header)}")
+        columns = ",".join(header)
+        raise ValueError(f"{listed_at}: {expected}, got {shortened(','.join(row))}; the columns are {columns:.200}")
 
     if len(row) != len(header):
         refuse(f"expected {len(header)} fields")

@@ -21,7 +21,16 @@ from mutualnet3d.data.list_kinds import (
     raw_frames_path,
     report_kind,
 )
-from mutualnet3d.data.text import QUOTED, bounded_int, check_line, close_names, full_path, read_lines, unquoted
+from mutualnet3d.data.text import (
+    QUOTED,
+    bounded_int,
+    check_line,
+    close_names,
+    full_path,
+    read_lines,
+    shortened,
+    unquoted,
+)
 from mutualnet3d.data.video_list import Video as Video
 from mutualnet3d.data.video_list import VideoList, VideoPacker
 from mutualnet3d.files.atomic import write_text
@@ -311,20 +320,20 @@ def _describe_error(line: str, separator: str, labels: _Labels, num_classes: int
     allowed = f"label must be a class from 0 to {num_classes - 1}"
     pair = _parse_line(line, separator, labels)
     if not readings:
-        return f"expected `{_form(separator)}`{as_the_first}, got {line!r}{no_label_hint(line)}"
+        return f"expected `{_form(separator)}`{as_the_first}, got {shortened(line)}{no_label_hint(line)}"
     if pair:
         number = f"{pair[1]}" if pair[1] < 10**18 else "a number of more than 18 digits"
         hint = large_label_hint(line, pair[1], num_classes)
-        return f"{allowed}, got {number}" + (f" ({line!r})" if labels.names else "") + hint
+        return f"{allowed}, got {number}" + (f" ({shortened(line)})" if labels.names else "") + hint
     texts = [label for _, label in readings]
     if labels.names:
-        return f"label {texts[0]!r} is no name in {labels.file}{close_names(labels.names, *texts)}"
+        return f"label {shortened(texts[0])} is no name in {labels.file}{close_names(labels.names, *texts)}"
     hint = no_label_hint(line)
     if not hint and not re.match(r"[-+.\d]", texts[0]):
         hint = "; names of classes need a label file"
         if not as_the_first:
             hint += ", a header ends with label, class or category"
-    return f"{allowed}, got {texts[0]!r}{hint}"
+    return f"{allowed}, got {shortened(texts[0])}{hint}"
 
 
 def _form(separator: str) -> str:

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 
 from mutualnet3d.files.atomic import write_atomically
+from mutualnet3d.files.regular import read_bounded
 from mutualnet3d.video.transcode import Encoding
 
 NAME = "prepared.csv"
 _FIRST_COLUMNS = ("path", "size", "mtime_ns", *(field.name for field in fields(Encoding)))  # of the first releases
 COLUMNS = (*_FIRST_COLUMNS, "damages")
+_MAX_BYTES = 1 << 30
 _ENCODING = ("utf-8", "surrogateescape")  # names of files may be other bytes
 
 
@@ -92,8 +94,7 @@ class PreparationRecord:
             file.write(_line(name, *_values(entry)).encode(*_ENCODING))
 
     def _read(self) -> dict[str, Preparation]:
-        with open(self._path, "rb") as file:
-            text = file.read().decode(*_ENCODING)
+        text = read_bounded(self._path, "a record of encoded videos", _MAX_BYTES).decode(*_ENCODING)
         rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
         if not rows or tuple(rows[0]) not in (_FIRST_COLUMNS, COLUMNS):
             raise ValueError(f"{self._path}:1: expected the header {','.join(COLUMNS)}")
@@ -104,7 +105,10 @@ class PreparationRecord:
                 encoding = Encoding(int(short_side), int(keyframe_every), int(crf), preset)
                 entries[name] = Preparation(int(size), int(mtime_ns), encoding, *map(int, damages))
             except (ValueError, TypeError) as error:  # TypeError: too many values
-                raise ValueError(f"{self._path}:{number}: expected {','.join(COLUMNS)}, got {row}: {error}") from error
+                columns = ",".join(COLUMNS)
+                raise ValueError(
+                    f"{self._path}:{number}: expected {columns}, got {row!r:.200}: {error!s:.200}"
+                ) from error
         return entries
 
 

@@ -19,6 +19,11 @@ _PART = 1 << 20  # bytes that are decoded at once
 _LONGEST_LINE = 1 << 13  # characters; a path has at most 4,096, and the ways to read a line grow with its square
 
 
+def shortened(text: str, most: int = 120) -> str:
+    """Return a text of a file for a message: the `repr` of at most its first `most` characters."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}... ({len(text)} characters)"
+
+
 def read_text(path: str) -> str:
     """Return the text of a file, without the mark that some editors put first.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 
 import pytest
 
@@ -152,3 +153,9 @@ def test_damaged_videos_are_counted_once_and_stay_good(tmp_path):
     for index in (3, 5, 3):
         bad.report_damaged(index)
     assert (bad.num_damaged, bad.damaged, bad.num_bad) == (2, {3, 5}, 0)
+
+
+def test_a_file_that_may_never_end_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "bad_videos.csv")
+    with pytest.raises(ValueError, match=r"bad_videos\.csv: a list of bad videos must be a file; this is a FIFO"):
+        BadVideoFile(str(tmp_path / "bad_videos.csv"))

@@ -65,3 +65,9 @@ def test_differences(tmp_path):
     assert preparation.difference(Encoding(crf=20)) == ""
     assert preparation.difference(Encoding(preset="fast")) == "crf 20, not 23, preset medium, not fast"
     assert report_kind("prepared.csv", ",".join(COLUMNS)) == "prepare-videos' record"
+
+
+def test_a_record_that_may_never_end_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "prepared.csv")
+    with pytest.raises(ValueError, match=r"prepared\.csv: a record of encoded videos must be a file; this is a FIFO"):
+        PreparationRecord(str(tmp_path))

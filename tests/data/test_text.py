@@ -10,6 +10,7 @@ from mutualnet3d.data.text import (
     parse_json,
     read_lines,
     read_text,
+    shortened,
     unquoted,
 )
 
@@ -75,3 +76,8 @@ def test_names_that_look_alike():
     assert close_names(names, "druming") == "; close to it: 'drumming', 'air drumming'"
     assert close_names(names, "xyz", "yogi") == "; close to it: 'yoga'"
     assert close_names(names, "xyz") == ""
+
+
+def test_a_long_text_is_shortened_for_a_message():
+    assert shortened("a\n") == "'a\\n'"
+    assert shortened("ab" * 2500, most=4) == "'abab'... (5000 characters)"
