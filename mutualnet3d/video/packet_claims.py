@@ -75,6 +75,8 @@ class PacketClaims:
             self.are_believed = not any(map(self._has_other_headers, changeable))
         if self._is_b is not None:
             self._seek_b(self._is_b, packets)
+        if self.are_believed and self._sets is not None:
+            self.are_believed = not any(map(_is_shown_too_early, packets))
         return list(packets) if self._mpeg4 is None else self._one_picture_each(self._mpeg4, packets)
 
     def _has_other_headers(self, packet: av.Packet) -> bool:
@@ -129,6 +131,11 @@ class PacketClaims:
             return Mpeg4Order(self._container.codec.extradata or b"")
         except NotUnderstood:
             return None
+
+
+def _is_shown_too_early(packet: av.Packet) -> bool:
+    """Tell whether a frame is to be shown before it can be decoded: its timestamp is false."""
+    return packet.pts is not None and packet.dts is not None and packet.pts < packet.dts
 
 
 def _like(packet: av.Packet, data: bytes) -> av.Packet:

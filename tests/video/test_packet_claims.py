@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import av
 import numpy as np
 import pytest
@@ -136,6 +138,21 @@ def test_times_that_are_not_in_the_order_of_display_are_not_believed(tmp_path):
     assert (result.num_frames, result.wrong) == (60, ())
     with VideoReader(str(path)) as video:
         assert len(np.unique([frame.mean() for frame in video.read(range(60))])) == 60
+
+
+def test_times_before_those_of_decoding_are_not_believed(tmp_path):
+    path = tmp_path / "video.mp4"
+    encode(path, options=x264(B_FRAMES))
+    assert not facts_of(FileState.of(str(path))).from_start
+    data = bytearray(path.read_bytes())
+    place = data.index(b"ctts")
+    (size,) = struct.unpack_from(">I", data, place - 4)
+    struct.pack_into(">i", data, place + size - 8, -600)  # the last run of frames is shown before it is decoded
+    path.write_bytes(data)
+    with av.open(str(path)) as container:
+        assert any(packet.pts < packet.dts for packet in container.demux(video=0) if packet.size)
+    result = compare_random_access(str(path), count=None)
+    assert (result.num_frames, result.wrong) == (60, ())
 
 
 @pytest.mark.parametrize(
