@@ -197,9 +197,9 @@ def unescaped_prints(code: str) -> list[int]:
 def test_all_that_is_printed_is_escaped():
     """Names of files, classes and devices are other people's."""
     package = Path(mutualnet3d.__file__).parent
-    found = {str(path.relative_to(package)): unescaped_prints(path.read_text()) for path in package.rglob("*.py")}
+    prints = {str(path.relative_to(package)): unescaped_prints(path.read_text()) for path in package.rglob("*.py")}
     # The log's own handler, whose formatter escapes.
-    assert {name: len(lines) for name, lines in found.items() if lines} == {"log.py": 1}
+    assert {name: len(lines) for name, lines in prints.items() if lines} == {"log.py": 1}
 
 
 @pytest.mark.parametrize(

@@ -198,10 +198,10 @@ def open_demo(
 
     check_choice(backend, threads)
     networks = load_networks(checkpoint, table)
-    found = find_clips(clips, networks.class_names, label_file) if clips else ()
+    page_clips = find_clips(clips, networks.class_names, label_file) if clips else ()
     reader = LimitedClipReader(networks.preprocessing)  # last: it starts a process
     try:
-        return Demo(Predictor(networks, backend=backend, threads=threads, reader=reader), found)
+        return Demo(Predictor(networks, backend=backend, threads=threads, reader=reader), page_clips)
     except BaseException:
         reader.close()
         raise

@@ -1,4 +1,4 @@
-"""What the packets of a video themselves say of its frames, beside the timestamps that their container gives them."""
+"""Claims of a video's packets about its frames, beside the timestamps that their container gives them."""
 
 from __future__ import annotations
 

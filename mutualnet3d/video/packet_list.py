@@ -92,7 +92,7 @@ class PacketList:
                 yield packet
 
     def forget_keys(self) -> None:
-        """From here on only the decoding of all packets, as they are in the file, says which frame comes when."""
+        """Forget the order: from here on only the decoding of all packets, as they are in the file, says it."""
         self.keys = None
         if self._is_renumbered:
             self._packets, self._is_renumbered = None, False

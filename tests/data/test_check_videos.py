@@ -96,7 +96,7 @@ def test_a_truncated_file_of_which_frames_come_is_ok_with_a_note(tmp_path):
 
 
 def test_an_avi_whose_header_promises_more_frames_is_ok_with_a_note(tmp_path):
-    """As many files of UCF-101 and HMDB-51 do."""
+    """Many files of UCF-101 and HMDB-51 are such."""
     path = write_in_format(tmp_path / "a.avi", numbered_frames(20), "avi", "mpeg4")
     content = bytearray(path.read_bytes())
     for chunk, offset in ((b"avih", 24), (b"strh", 40)):
@@ -138,7 +138,7 @@ def test_a_file_that_is_cut_in_a_frame_promises_no_more_than_its_index(tmp_path)
 @pytest.mark.slow
 @pytest.mark.skipif(not FAULTS.exists(), reason=f"the sample files are not at {FAULTS}")
 def test_files_whose_frames_were_wrong_are_ok():
-    """What their containers claim is not believed any more: the frames alone are those of decoding from the start."""
+    """The claims of their containers are not believed any more: frames alone are those of decoding from the start."""
     paths = sorted(path for path in FAULTS.iterdir() if path.suffix != ".md" and not path.name.startswith("claims"))
     assert len(paths) >= 8
     results = [check_video(str(path)) for path in paths]

@@ -182,10 +182,10 @@ def test_what_is_behind_the_table(trained, tiny_data):
     for config in (table.default_rows[0].config, table.default_rows[-1].config):
         for views in (1, 2):
             row = table.row(config, Views(views, 1))
-            found = [(predictor.predict(path, config=config, views=views), label) for path, label in videos]
+            predictions = [(predictor.predict(path, config=config, views=views), label) for path, label in videos]
             # What is shown is what comes out, exactly.
-            assert row.top1 == 100 * np.mean([prediction.labels[0].index == label for prediction, label in found])
-            values = found[0][0].to_json()
+            assert row.top1 == 100 * np.mean([prediction.labels[0].index == label for prediction, label in predictions])
+            values = predictions[0][0].to_json()
             assert (values["top1"], values["views"]) == (row.top1, views)
             assert values["gflops_of_video"] == pytest.approx(row.gflops_of_video)
     assert table.context["single_views"] == "middle"

@@ -25,7 +25,7 @@ def box(kind: bytes, *contents: bytes) -> bytes:
 
 
 def protection(kind: bytes) -> bytes:
-    """What a sample entry of common encryption has beside the entry that it stands for."""
+    """Return the boxes that a sample entry of common encryption has beside the entry that it stands for."""
     scheme = box(b"schm", bytes(4), b"cenc", pack(">I", 0x10000))
     track = box(b"schi", box(b"tenc", bytes(4), bytes([0, 0, 1, 8]), bytes(range(16))))
     return box(b"sinf", box(b"frma", kind), scheme, track)

@@ -43,7 +43,7 @@ SIZE = ClipShape(2, 16)
 
 
 def filtered(picture_HWC: np.ndarray, filters: str) -> np.ndarray:
-    """What FFmpeg's filters make of a picture."""
+    """Return the picture that FFmpeg's filters make of one."""
     frame = av.VideoFrame.from_ndarray(picture_HWC, format="rgb24")
     graph = av.filter.Graph()
     last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25))

@@ -85,7 +85,7 @@ def test_each_frame_of_real_videos_is_the_same_alone_or_the_file_is_refused(path
 
 
 def test_repeated_frames_of_an_avi_are_not_promised(tmp_path):
-    """Where frames are shown for several of the file's periods, its header counts the periods."""
+    """An AVI header counts periods, of which a frame may be shown for several."""
     with av.open(str(tmp_path / "a.avi"), "w") as container:
         stream = container.add_stream("mpeg4", rate=30)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
