@@ -49,7 +49,7 @@ class Result:
         status: "ok" for a video that training uses, "bad" for one that it would replace, "missing", or "short".
         reason: text about any other status than "ok".
         num_frames: number of frames that came out of it.
-        notes: what is unusual about a video that is used.
+        notes: unusual properties of a video that is used.
     """
 
     path: str

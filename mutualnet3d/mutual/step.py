@@ -87,7 +87,7 @@ def mutual_step(
 
 
 def _new_key(key: str, keys: Container[str]) -> str:
-    """Return a key with the lowest number behind it that is not among `keys`: spaces of one width draw networks twice,
+    """Return a key, with the lowest number after it that is not among `keys`: spaces of one width draw networks twice,
     and the full one, whose loss is another."""
     numbers = (f"{key} ({number})" for number in itertools.count(2))
     return key if key not in keys else next(new for new in numbers if new not in keys)

@@ -145,7 +145,7 @@ class QueryTable:
 
         Args:
             milliseconds: time of a forward pass of every one of the back end's sub-networks; others are ignored.
-            unsettled: those whose times did not settle.
+            unsettled: sub-networks whose times did not settle.
             facts: conditions of the times, in place of those of the same names.
 
         Raises:

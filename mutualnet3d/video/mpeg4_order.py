@@ -26,7 +26,7 @@ _RECTANGULAR = 0
 # DivX's mark of a stream in which packets have two pictures.
 _PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
 
-# Bytes of a packet behind a picture in which libav looks for no second one.
+# Bytes of a packet after a picture in which libav looks for no second one.
 _LEAST_SECOND = 7
 
 
@@ -54,7 +54,8 @@ class _Picture:
     """Header of a picture.
 
     Args:
-        kind: how it is coded: 0 by itself, 1 from the one before, 2 from both sides, 3 as 1 with motion of the whole.
+        kind: number of its coding: 0 by itself, 1 from the one before, 2 from both sides, 3 as 1 with motion of the
+            whole.
         seconds: seconds since the last one that are not part of `ticks`.
         ticks: its time within the second.
         is_coded: False if it stands for the one before it.

@@ -20,14 +20,14 @@ def test_what_one_process_finds_out_another_knows(tmp_path):
     facts.note(1, str(path))  # nothing is known
     facts.recall(1, str(path))
     assert facts_of(state) == NOTHING_KNOWN
-    for found in (FileFacts(from_start=True), FOUND):
-        remember(state, found)
+    for file_fact in (FileFacts(from_start=True), FOUND):
+        remember(state, file_fact)
         facts.note(1, str(path))
         file_facts._facts.clear()  # another process
         facts.recall(0, str(path))
         assert facts_of(state) == NOTHING_KNOWN
         facts.recall(1, str(path))
-        assert facts_of(state) == found
+        assert facts_of(state) == file_fact
 
 
 def test_facts_about_a_file_that_has_changed_are_of_no_use(tmp_path):

@@ -68,8 +68,8 @@ def test_times_that_did_not_settle_are_on_no_front():
     (unsettled,) = [point for point in curve.points if not point.settled]
     assert unsettled.notes[-1] == "its time did not settle: the machine was busy"
     assert curve_of_table("x", table).front == tuple(
-        replace(point, notes=found.notes)
-        for point, found in zip(curve_of_table("x", TABLE).front, curve_of_table("x", table).front, strict=True)
+        replace(point, notes=noted.notes)
+        for point, noted in zip(curve_of_table("x", TABLE).front, curve_of_table("x", table).front, strict=True)
     )  # GFLOPs are counted
     none = QueryTable(tuple(replace(row, settled=False) for row in rows), CONTEXT)
     assert curve_of_table("x", none, "milliseconds").front == ()
