@@ -15,6 +15,7 @@ from mutualnet3d.data.clip_sampling import (
     CropBox,
     FullClip,
     Span,
+    place_in_segment,
     random_crop,
     random_resized_crop,
     random_span,
@@ -119,7 +120,8 @@ class UniformSegments:
 
     def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
         first, last = segments(info.num_frames, self.num_frames)
-        return FullClip(first + (2 * span_index + 1) * (last - first) // (2 * self.num_spans))
+        place = place_in_segment(span_index, self.num_spans)
+        return FullClip(first + place.numerator * (last - first) // place.denominator)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
@@ -94,8 +95,21 @@ def random_span(rng: np.random.Generator, length: float, num_frames: int, places
 def uniform_span(view: int, num_views: int, length: float, num_frames: int, places: np.ndarray | None = None) -> Span:
     """Return the `view`-th of `num_views` spans spread over the video: at PySlowFast's places, so that 10-view
     accuracies compare; but a single one lies in the middle of the video and not at its start. See `Span`."""
+    place = place_of_span(view, num_views)
     slack = _slack(length, num_frames, places)
-    return Span(slack / 2 if num_views == 1 else slack * view / num_views, length, num_frames, places)
+    return Span(slack * place.numerator / place.denominator, length, num_frames, places)
+
+
+def place_of_span(view: int, num_views: int) -> Fraction:
+    """Return the start of the `view`-th of `num_views` spans of `uniform_span`: 0 is the first start that fits into the
+    video, 1 the last."""
+    return Fraction(1, 2) if num_views == 1 else Fraction(view, num_views)
+
+
+def place_in_segment(view: int, num_views: int) -> Fraction:
+    """Return the place in each segment, 0 to 1, of the frame that the `view`-th of `num_views` clips has: the middle of
+    the `view`-th of equal parts."""
+    return Fraction(2 * view + 1, 2 * num_views)
 
 
 def _slack(length: float, num_frames: int, places: np.ndarray | None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import torch
 from mutualnet3d import distributed
 from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.engine.train_step import Prepare
+from mutualnet3d.results.row import Views
 from mutualnet3d.results.view_scores import Accuracy, accuracy
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 from mutualnet3d.slimmable_model import SlimmableModel
@@ -24,16 +25,33 @@ class Evaluation:
     """Result of a test, over the videos of which every view could be decoded.
 
     Args:
-        accuracies: accuracy of each sub-network, over all processes' videos.
-        scores: scores of each sub-network, float32 (V, K), where they were to be kept; else empty.
+        row_accuracies: accuracy of each sub-network with each number of views, over all processes' videos.
+        row_scores: scores of each sub-network with each number of views, float32 (V, K), where they were to be kept;
+            else empty.
+        views: all views of a video.
         label_V: classes of the V videos.
         video_V: their positions in the list, ascending.
     """
 
-    accuracies: dict[SubnetConfig, Accuracy]
-    scores: dict[SubnetConfig, torch.Tensor]
+    row_accuracies: dict[tuple[SubnetConfig, Views], Accuracy]
+    row_scores: dict[tuple[SubnetConfig, Views], torch.Tensor]
+    views: Views
     label_V: torch.Tensor
     video_V: torch.Tensor
+
+    @property
+    def accuracies(self) -> dict[SubnetConfig, Accuracy]:
+        """Accuracy of each sub-network over all views."""
+        return {config: accuracy for (config, views), accuracy in self.row_accuracies.items() if views == self.views}
+
+    def accuracies_of(self, config: SubnetConfig) -> dict[Views, Accuracy]:
+        """Return the accuracy of a sub-network with each number of views, all of them first."""
+        return {views: accuracy for (other, views), accuracy in self.row_accuracies.items() if other == config}
+
+    @property
+    def scores(self) -> dict[SubnetConfig, torch.Tensor]:
+        """Scores of each sub-network over all views, float32 (V, K), where they were to be kept; else empty."""
+        return {config: score_VK for (config, views), score_VK in self.row_scores.items() if views == self.views}
 
 
 @contextmanager
@@ -70,7 +88,7 @@ def evaluate(
     num_classes: int,
     failed_videos: Collection[int] = (),
     ensemble: str = "sum",
-    middle_view: int | None = None,
+    subsets: Mapping[Views, Sequence[int]] | None = None,
     keep_scores: bool = False,
     batch_context: Callable[[], AbstractContextManager[object]] = nullcontext,
     state: EvaluationState | None = None,
@@ -93,8 +111,8 @@ def evaluate(
         num_classes: number of classes of the network.
         failed_videos: videos of the shard of which a view is missing, which do not count; read after the last batch.
         ensemble: way of putting a video's views together: see `ViewScores`.
-        middle_view: number of the view that a test of one view has; None: none is the same, and accuracy over single
-            views is over all. See `ViewScores`.
+        subsets: views -> the numbers of those that are put together, all views of a video first; each has accuracies
+            and scores of its own. None: all views alone.
         keep_scores: True to have the scores in the result, on this process.
         batch_context: context of the forward passes of one batch, such as SlowFast's `shared_fast_features`.
         state: results of the batches before `batches`, which go on in it; None: there are none.
@@ -103,7 +121,9 @@ def evaluate(
     Raises:
         ValueError: a video that came with more or fewer views; or no video is left.
     """
-    state = state or EvaluationState(configs, videos, num_videos, num_classes, ensemble, middle_view)
+    subsets = {Views(num_views): range(num_views)} if subsets is None else subsets
+    assert len(next(iter(subsets.values()))) == num_views, "all views come first"
+    state = state or EvaluationState(configs, videos, num_videos, num_classes, ensemble, list(subsets.values()))
     scores_of, label_V, views_V = state.scores_of, state.label_V, state.views_V
     for batch in batches:
         label_V[batch.video_B] = batch.label_B
@@ -112,7 +132,7 @@ def evaluate(
         with batch_context():
             for config, scores in scores_of.items():
                 logits_BK = forward(config, prepare(on_device, config)).cpu()
-                scores.add(batch.video_B, logits_BK, batch.label_B)
+                scores.add(batch.video_B, logits_BK)
         after_batch(state)
     failed_V = torch.zeros(num_videos, dtype=torch.int64)
     failed_V[sorted(state.failed_videos.union(failed_videos))] = 1
@@ -127,12 +147,13 @@ def evaluate(
         raise ValueError(f"none of {num_videos} videos could be decoded; there is no accuracy")
     accuracies, kept = {}, {}
     for config in configs:
-        score_VK, hits_V2 = scores_of.pop(config).whole(num_videos, num_views)  # one of whole size at a time
-        distributed.sum_over_ranks(score_VK)
-        distributed.sum_over_ranks(hits_V2)
-        score_VK, hits_V2 = score_VK[counts_V], hits_V2[counts_V]
-        num_counted = num_views if middle_view is None else 1
-        accuracies[config] = accuracy(score_VK, label_V[counts_V], hits_V2, num_counted)
-        if keep_scores:
-            kept[config] = score_VK
-    return Evaluation(accuracies, kept, label_V[counts_V], counts_V.nonzero().flatten())
+        scores = scores_of.pop(config)
+        for number, (views, numbers) in enumerate(subsets.items()):
+            score_VK = scores.whole(num_videos, len(numbers), number)  # one of whole size at a time
+            distributed.sum_over_ranks(score_VK)
+            score_VK = score_VK[counts_V]
+            accuracies[config, views] = accuracy(score_VK, label_V[counts_V])
+            if keep_scores:
+                kept[config, views] = score_VK
+    all_views = next(iter(subsets))
+    return Evaluation(accuracies, kept, all_views, label_V[counts_V], counts_V.nonzero().flatten())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,7 @@ class EvaluationState:
         videos: this process's shard, positions in the list.
         num_videos: number of videos in the whole list.
         num_classes: number of classes of the network.
-        ensemble, middle_view: way of putting a video's views together, and the one view that counts alone: see
-            `ViewScores`.
+        ensemble, subsets: way of putting a video's views together, and the views that are: see `ViewScores`.
 
     Attributes:
         scores_of: scores of each sub-network.
@@ -36,9 +35,9 @@ class EvaluationState:
         num_videos: int,
         num_classes: int,
         ensemble: str = "sum",
-        middle_view: int | None = None,
+        subsets: Sequence[Collection[int]] | None = None,
     ):
-        self.scores_of = {config: ViewScores(videos, num_classes, ensemble, middle_view) for config in configs}
+        self.scores_of = {config: ViewScores(videos, num_classes, ensemble, subsets) for config in configs}
         self.label_V = torch.zeros(num_videos, dtype=torch.int64)
         self.views_V = torch.zeros(num_videos, dtype=torch.int64)
         self.failed_videos: set[int] = set()
@@ -75,5 +74,5 @@ class EvaluationState:
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {"label_V": self.label_V, "views_V": self.views_V}
         for config, scores in self.scores_of.items():
-            tensors |= {f"{config}: scores": scores.score_VK, f"{config}: hits": scores.hits_V2}
+            tensors[f"{config}: scores"] = scores.score_SVK
         return tensors

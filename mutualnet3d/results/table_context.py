@@ -5,8 +5,10 @@ weights, step         name of the file of weights that the test started from, an
 num_videos            videos that were tested; num_found, num_listed, num_in_list: on the disk, taken of the list, in it
 ensemble, statistics  how views were put together, and batch-norm statistics were found
 backend, views        key of the test run's own rows, from which queries are answered unless others are selected
-single_views          accuracy in the rows of 1 x 1 views beside those of several: of each video's "middle" view, which
-                      a test of one view has, or the "mean" of all views; without it the mean
+nearby_views          keys of views whose rows have the accuracy of views of the test that lie near to those that a test
+                      of so many has; the rows of all others have that of the very same ones
+single_views          accuracy in the rows of 1 x 1 views of tables of schema versions up to 4: of each video's "middle"
+                      view, which a test of one view has, or the "mean" of all views; without it the mean
 backends              back end -> facts of its measurements:
     device, threads, batch_size, latency_runs, milliseconds_of    conditions of its milliseconds
     calibration_clips                                             training clips that it was quantised with

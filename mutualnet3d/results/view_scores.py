@@ -1,11 +1,11 @@
 """Scores of videos from scores of their views, and what follows from them: accuracies and the confusion of classes.
 
-Legend: B views of a batch, V videos, K classes.
+Legend: B views of a batch, S subsets of views, V videos, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,53 +23,59 @@ class Accuracy:
     Args:
         top1, top5: accuracy over videos, the scores of each one's views put together.
         num_videos: number of videos.
-        clip_top1, clip_top5: accuracy over single views of the same videos: over that view of each that a test with one
-            view has, where it is among them; else over all of them, which is near to it.
     """
 
     top1: float
     top5: float
     num_videos: int
-    clip_top1: float
-    clip_top5: float
 
 
 class ViewScores:
-    """One network's scores of the videos of one process, put together from those of their views.
+    """One network's scores of the videos of one process, put together from those of their views: of all, and of some.
 
     Args:
         videos: positions in the list.
         num_classes: number of classes of the network.
         ensemble: "sum", the mean of the views' softmax (PySlowFast's name); "logits", the mean of their logits; "max",
             the largest softmax of each class.
-        middle_view: number of the one view of a video that counts for the accuracy of single views; None: all do.
+        subsets: numbers of the views of a video that are put together, for each of the scores; None: all views, once.
+
+    Attributes:
+        score_SVK: sums so far of each subset, or maxima.
 
     Raises:
         ValueError: another ensemble.
     """
 
-    def __init__(self, videos: Sequence[int], num_classes: int, ensemble: str = "sum", middle_view: int | None = None):
+    def __init__(
+        self,
+        videos: Sequence[int],
+        num_classes: int,
+        ensemble: str = "sum",
+        subsets: Sequence[Collection[int]] | None = None,
+    ):
         if ensemble not in ENSEMBLES:
             raise ValueError(f"views are put together by {', '.join(ENSEMBLES)}; got {ensemble!r}")
         self.videos, self.ensemble = list(videos), ensemble
         self._row_of = {video: row for row, video in enumerate(self.videos)}
-        self.score_VK = torch.zeros(len(self.videos), num_classes)  # softmax is above 0: of the largest too
-        self.hits_V2 = torch.zeros(len(self.videos), 2, dtype=torch.int64)  # views right by top-1 and by top-5
-        self.middle_view = middle_view
+        self._subsets = None if subsets is None else [frozenset(numbers) for numbers in subsets]
+        # Softmax is above 0: of the largest too.
+        self.score_SVK = torch.zeros(len(self._subsets or [None]), len(self.videos), num_classes)
         self._num_views = [0] * len(self.videos)  # that came so far
 
-    def add(self, video_B: torch.Tensor, logits_BK: torch.Tensor, label_B: torch.Tensor) -> None:
+    def add(self, video_B: torch.Tensor, logits_BK: torch.Tensor) -> None:
         """Take in views, all on the CPU. Those of a video come in their order; that of the videos changes nothing."""
         rows_B = torch.tensor([self._row_of[video] for video in video_B.tolist()])
-        score_BK = _scores_of_views(logits_BK, self.ensemble)
-        _add_views(self.score_VK, rows_B, score_BK, self.ensemble)
-        hits_B2 = hits(score_BK, label_B).long()
-        if self.middle_view is not None:
-            hits_B2 *= torch.tensor([[number == self.middle_view] for number in self._count_views(rows_B)])
-        self.hits_V2.index_add_(0, rows_B, hits_B2)
+        score_BK, numbers = _scores_of_views(logits_BK, self.ensemble), self._count_views(rows_B)
+        if self._subsets is None:
+            _add_views(self.score_SVK[0], rows_B, score_BK, self.ensemble)
+            return
+        for total_VK, subset in zip(self.score_SVK, self._subsets, strict=True):
+            of_subset_B = torch.tensor([number in subset for number in numbers])
+            _add_views(total_VK, rows_B[of_subset_B], score_BK[of_subset_B], self.ensemble)
 
     def go_on(self, num_views: Sequence[int]) -> None:
-        """Go on with scores and hits that were put into these, of so many views of each of `videos`."""
+        """Go on with scores that were put into these, of so many views of each of `videos`."""
         self._num_views = list(num_views)
 
     def _count_views(self, rows_B: torch.Tensor) -> list[int]:
@@ -80,14 +86,16 @@ class ViewScores:
             self._num_views[row] += 1
         return numbers
 
-    def whole(self, num_videos: int, num_views: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return scores (V, K) and right views that count (V, 2) of all `num_videos` of the list, zeros for other
-        processes'."""
-        score_VK = torch.zeros(num_videos, self.score_VK.shape[1])
-        hits_V2 = torch.zeros(num_videos, 2, dtype=torch.int64)
-        score_VK[self.videos] = _scores_of_videos(self.score_VK, num_views, self.ensemble)
-        hits_V2[self.videos] = self.hits_V2
-        return score_VK, hits_V2
+    def whole(self, num_videos: int, num_views: int, subset: int = 0) -> torch.Tensor:
+        """Return the scores (V, K) of all `num_videos` of the list, zeros for other processes'.
+
+        Args:
+            num_views: number of views of each video that were put together.
+            subset: position among the subsets.
+        """
+        score_VK = torch.zeros(num_videos, self.score_SVK.shape[2])
+        score_VK[self.videos] = _scores_of_videos(self.score_SVK[subset], num_views, self.ensemble)
+        return score_VK
 
 
 def ensemble_views(logits_BK: torch.Tensor, ensemble: str) -> torch.Tensor:
@@ -127,25 +135,11 @@ def hits(score_VK: torch.Tensor, label_V: torch.Tensor) -> torch.Tensor:
     return torch.stack([hits_Vk[:, 0], hits_Vk.any(dim=1)], dim=1)
 
 
-def percent(hits_V: torch.Tensor, views: int = 1) -> float:
-    """Return the mean of counts out of `views` in percent, exact until the last division."""
-    return 100.0 * int(hits_V.sum()) / (len(hits_V) * views)
-
-
-def accuracy(score_VK: torch.Tensor, label_V: torch.Tensor, hits_V2: torch.Tensor, num_views: int) -> Accuracy:
-    """Return accuracies of videos by their scores, and of their views by the number of them that were right.
-
-    Args:
-        num_views: number of views of a video that count in `hits_V2`.
-    """
-    of_videos_V2 = hits(score_VK, label_V)
-    return Accuracy(
-        top1=percent(of_videos_V2[:, 0]),
-        top5=percent(of_videos_V2[:, 1]),
-        num_videos=len(label_V),
-        clip_top1=percent(hits_V2[:, 0], num_views),
-        clip_top5=percent(hits_V2[:, 1], num_views),
-    )
+def accuracy(score_VK: torch.Tensor, label_V: torch.Tensor) -> Accuracy:
+    """Return accuracies of videos by their scores; exact until the last division."""
+    right_2 = hits(score_VK, label_V).sum(dim=0).tolist()
+    top1, top5 = (100.0 * right / len(label_V) for right in right_2)
+    return Accuracy(top1, top5, len(label_V))
 
 
 def confusion_matrix(score_VK: torch.Tensor, label_V: torch.Tensor) -> torch.Tensor:

@@ -24,8 +24,8 @@ from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT
 from mutualnet3d.engine.evaluate import Evaluation, evaluate
 from mutualnet3d.log import logger, progress
 from mutualnet3d.results.latency import Latencies, device_name, measure_latencies
-from mutualnet3d.results.query_table import QueryTable, Row, Views
-from mutualnet3d.runner.testing import middle_view, row_of_single_views
+from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.runner.tested_views import subsets_of, views_of
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, SubnetConfig, union_of_shapes
 
 # Training clips that ranges are found with, the first ones of batch norm's calibration: NNCF's own number.
@@ -86,19 +86,20 @@ def quantize_tested(
     _check_same("videos that could be decoded", len(result.video_V), table, "num_videos")
     latencies = _latencies([float32, int8], configs, cfg.TEST.LATENCY_RUNS)
     milliseconds = latencies.milliseconds
-    rows: list[Row] = []
-    for row in table.default_rows:
-        if row.config in models:
-            accuracy = result.accuracies[row.config]
-            quantised = replace(
-                row,
-                backend=int8.name,
-                milliseconds=milliseconds[int8.name, row.config],
-                top1=accuracy.top1,
-                top5=accuracy.top5,
-                settled=(int8.name, row.config) not in latencies.unsettled,
-            )
-            rows += [quantised, *row_of_single_views(quantised, accuracy)]
+    rows = [
+        replace(
+            row,
+            backend=int8.name,
+            milliseconds=milliseconds[int8.name, row.config],
+            top1=accuracy.top1,
+            top5=accuracy.top5,
+            views=views,
+            settled=(int8.name, row.config) not in latencies.unsettled,
+        )
+        for row in table.default_rows
+        if row.config in models
+        for views, accuracy in result.accuracies_of(row.config).items()
+    ]
     table = table.with_rows(rows, device=device_name(_CPU), batch_size=1, calibration_clips=num_clips)
     return Quantized(models, table, {config: milliseconds[float32.name, config] for config in configs})
 
@@ -139,7 +140,7 @@ def _check_test(cfg: CfgNode, split: Split, table: QueryTable) -> None:
     for name in ("views", "num_videos"):
         if name not in table.context:
             raise ValueError(f"the query table does not say of which test it is: its context has no {name!r}")
-    _check_same("views", str(Views(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)), table, "views")
+    _check_same("views", str(views_of(cfg)), table, "views")
     _check_same("videos in the list", split.num_in_list, table, "num_in_list")
     _check_same("videos of the list taken", split.bad.num_listed, table, "num_listed")
     _check_same("videos that are there", len(split.videos), table, "num_found")
@@ -205,11 +206,11 @@ def _evaluate(cfg: CfgNode, int8: OpenVINOInt8, configs: Sequence[SubnetConfig],
         _CPU,
         videos=range(len(split.videos)),
         num_videos=len(split.videos),
-        num_views=cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
+        num_views=views_of(cfg).count,
         num_classes=cfg.MODEL.NUM_CLASSES,
         failed_videos=loader.failed,
         ensemble=cfg.DATA.ENSEMBLE_METHOD,
-        middle_view=middle_view(cfg),
+        subsets=subsets_of(cfg),
     )
     tested = len(result.video_V)
     if tested < split.bad.num_listed:

@@ -28,6 +28,7 @@ from mutualnet3d.models import build_model
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, calibrate
 from mutualnet3d.ops import Normalize
+from mutualnet3d.results.row import Views
 from mutualnet3d.runner import unfinished_test
 from mutualnet3d.runner.build_space import build_space
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, union_of_shapes
@@ -163,7 +164,7 @@ class Session:
         split: Split,
         num_views: int,
         keep_scores: bool = False,
-        middle_view: int | None = None,
+        subsets: Mapping[Views, Sequence[int]] | None = None,
         state: EvaluationState | None = None,
         after_batch: Callable[[EvaluationState], object] = lambda state: None,
     ) -> Evaluation:
@@ -171,7 +172,7 @@ class Session:
         if these are not all.
 
         Args:
-            middle_view, state, after_batch: see `engine.evaluate`.
+            subsets, state, after_batch: see `engine.evaluate`.
         """
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:
@@ -187,7 +188,7 @@ class Session:
                 num_classes=self.cfg.MODEL.NUM_CLASSES,
                 failed_videos=loader.failed,
                 ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
-                middle_view=middle_view,
+                subsets=subsets,
                 keep_scores=keep_scores,
                 batch_context=model.shared_fast_features,
                 state=state,

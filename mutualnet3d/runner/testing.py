@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from fvcore.common.config import CfgNode
@@ -13,31 +12,30 @@ from mutualnet3d import distributed
 from mutualnet3d.config.changes import hash_of, hash_without
 from mutualnet3d.config.check import check_cfg
 from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
-from mutualnet3d.data.build_split import Split, is_ssv2, read_class_names, warn_of_empty_classes
+from mutualnet3d.data.build_split import Split, read_class_names, warn_of_empty_classes
 from mutualnet3d.data.watch import seconds_waiting
-from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.distributed.launch import Launch
 from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
-from mutualnet3d.engine.evaluate import Evaluation, evaluation_forward
+from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.engine.preemption import Signals
 from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.log import logger, printable
-from mutualnet3d.models import ModelFile, costs, load_weights, write_model_file
+from mutualnet3d.models import ModelFile, load_weights, write_model_file
 from mutualnet3d.models.build import space_of
 from mutualnet3d.models.interpolate import interpolated, neighbours
 from mutualnet3d.models.statistics import NormStatistics
 from mutualnet3d.models.weights import LoadedWeights
 from mutualnet3d.mutual import SubnetConfig
-from mutualnet3d.results.latency import device_name, measure_latencies
-from mutualnet3d.results.query_table import QueryTable, Row, Views
-from mutualnet3d.results.view_scores import Accuracy
+from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.runner.build_space import build_test_space, configs_to_test
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.reports import write_reports
 from mutualnet3d.runner.session import Session, holding_outputs
 from mutualnet3d.runner.start_log import log_start
 from mutualnet3d.runner.tested_folder import folder_of_test
+from mutualnet3d.runner.tested_table import table_of_test
+from mutualnet3d.runner.tested_views import subsets_of, views_of
 from mutualnet3d.runner.unfinished_test import UnfinishedTest
 from mutualnet3d.shapes import ClipShape
 
@@ -185,19 +183,21 @@ def _evaluate(
     name: str,
     keep_scores: bool = False,
 ) -> Evaluation:
-    """Return the accuracy of `configs`; results of the same evaluation before it was stopped count.
+    """Return the accuracy of `configs` with all views and with fewer; results of the same evaluation before it was
+    stopped count.
 
     Args:
         name: name of the evaluation, for its file.
     """
     cfg, num_videos = session.cfg, len(split.videos)
+    subsets = subsets_of(cfg)
     state = EvaluationState(
         configs,
         session.videos_of(split),
         num_videos,
         cfg.MODEL.NUM_CLASSES,
         cfg.DATA.ENSEMBLE_METHOD,
-        middle_view(cfg),
+        list(subsets.values()),
     )
     unfinished.load(name, state)
     split.bad.mark_bad(state.failed_videos)
@@ -212,20 +212,10 @@ def _evaluate(
             split,
             views_of(cfg).count,
             keep_scores,
-            middle_view(cfg),
+            subsets,
             state,
             after_batch,
         )
-
-
-def middle_view(cfg: CfgNode) -> int | None:
-    """Return the number of the view of a test that a test of one view would have; None: it has another one.
-
-    The middle one of an even number of spans lies where a single one does; three crops are of another scale than one.
-    """
-    num_spans, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    is_same = num_spans % 2 == 0 and num_crops == 1 and not is_ssv2(cfg, "test")
-    return num_spans // 2 if is_same else None
 
 
 def _check_neighbours(session: Session, configs: Sequence[SubnetConfig]) -> None:
@@ -250,11 +240,6 @@ def _measure_interpolation(session: Session, result: Evaluation, split: Split, u
     statistics.interpolation_losses.update(losses)
 
 
-def views_of(cfg: CfgNode) -> Views:
-    """Return the views of a video in a test."""
-    return Views(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
-
-
 def _write(
     session: Session,
     folder: str,
@@ -275,65 +260,8 @@ def _write(
         config=cfg.dump(),
     )
     write_model_file(calibrated, model_file)
-    table = _tabulate(session, result, split, loaded, file_hash(calibrated))
+    table = table_of_test(session, result, split, loaded, file_hash(calibrated))
     write_reports(cfg, folder, table, result, split, class_names)
     logger.info("wrote the query table to %s", folder)
     print(printable(f"{table.to_text()}\n{table.legend()}", keep="\n"))
     return table
-
-
-def _tabulate(session: Session, result: Evaluation, split: Split, loaded: LoadedWeights, checkpoint: str) -> QueryTable:
-    cfg, model = session.cfg, session.model
-    configs = list(result.accuracies)
-    with evaluation_forward(model) as forward:
-        latencies = measure_latencies(
-            forward, configs, session.blank_clips, session.device, num_rounds=cfg.TEST.LATENCY_RUNS
-        )
-    views = views_of(cfg)
-    rows: list[Row] = []
-    for config, accuracy in result.accuracies.items():
-        operations, params = costs(model, config)
-        full_row = Row(
-            config,
-            operations / 1e9,
-            params,
-            latencies.milliseconds[config],
-            accuracy.top1,
-            accuracy.top5,
-            PyTorch.name,
-            views,
-            settled=config not in latencies.unsettled,
-        )
-        rows += [full_row, *row_of_single_views(full_row, accuracy)]
-    context = {
-        "model": cfg.MODEL.ARCH,
-        "num_videos": len(result.video_V),
-        "num_found": len(split.videos),
-        "num_listed": split.bad.num_listed,
-        "num_in_list": split.num_in_list,
-        "ensemble": cfg.DATA.ENSEMBLE_METHOD,
-        "statistics": "calibrated" if set(configs).isdisjoint(model.statistics.interpolated) else "interpolated",
-        "checkpoint": checkpoint,
-        "weights": os.path.basename(loaded.path),
-        "step": loaded.step,
-        "backend": PyTorch.name,
-        "views": str(views),
-        **({} if views.count == 1 else {"single_views": "mean" if middle_view(cfg) is None else "middle"}),
-        "backends": {
-            PyTorch.name: {
-                "device": device_name(session.device),
-                "threads": torch.get_num_threads(),
-                "batch_size": 1,
-                "milliseconds_of": "one forward pass of the whole batch",
-                "latency_runs": cfg.TEST.LATENCY_RUNS,
-            }
-        },
-    }
-    return QueryTable(tuple(rows), context)
-
-
-def row_of_single_views(row: Row, accuracy: Accuracy) -> list[Row]:
-    """Return the row of single views beside one of several views of a video; nothing where `row` is of one view."""
-    if row.views.count == 1:
-        return []
-    return [replace(row, views=Views(), top1=accuracy.clip_top1, top5=accuracy.clip_top5)]

@@ -12,6 +12,7 @@ from mutualnet3d.data.batch_sampler import TestBatchSampler
 from mutualnet3d.engine.evaluate import evaluate, evaluation_forward
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import calibrate
+from mutualnet3d.results.row import Views
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, SubnetConfig
 from tests.gloo import in_processes
 
@@ -59,13 +60,25 @@ def test_five_videos_by_hand(batch_size):
     assert result.scores[CONFIG].argmax(dim=1).tolist() == [0, 1, 2, 2, 1]
     assert accuracy.top1 == 80.0  # video 3 is taken for 2
     assert accuracy.top5 == 100.0  # of three classes all
-    # Right views: 2 of video 0, 2 of video 1, the first of 2, the first of 3, the second of 4.
-    assert accuracy.clip_top1 == 70.0
-    assert told(told_batches(batch_size), middle_view=0).accuracies[CONFIG].clip_top1 == 80.0  # of all but video 4
-    assert told(told_batches(batch_size), middle_view=1).accuracies[CONFIG].clip_top1 == 60.0  # of 0, 1 and 4
     assert accuracy.num_videos == 5
     assert result.label_V.tolist() == LABELS
     assert result.video_V.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10])
+def test_fewer_views_are_scored_beside_all(batch_size):
+    first, second = Views(1), Views(1, 3)  # which is which, the caller knows
+    result = told(told_batches(batch_size), subsets={Views(2): (0, 1), first: (0,), second: (1,)})
+    assert result.views == Views(2)
+    assert {str(views): accuracy.top1 for views, accuracy in result.accuracies_of(CONFIG).items()} == {
+        "2 x 1": 80.0,
+        "1 x 1": 80.0,  # of all but video 4
+        "1 x 3": 60.0,  # of 0, 1 and 4
+    }
+    assert result.row_scores[CONFIG, first].argmax(dim=1).tolist() == [0, 1, 2, 0, 0]
+    assert result.row_scores[CONFIG, second].argmax(dim=1).tolist() == [0, 1, 0, 2, 1]
+    assert torch.equal(result.scores[CONFIG], told(told_batches(batch_size)).scores[CONFIG])
+    assert result.row_scores[CONFIG, Views(2)] is result.scores[CONFIG]
 
 
 def test_ensembles_may_disagree():
@@ -79,7 +92,6 @@ def test_ensembles_may_disagree():
 def test_a_video_without_all_its_views_does_not_count():
     result = told(told_batches(3, skip={(3, 1)}), failed_videos={3})
     assert result.accuracies[CONFIG].top1 == 100.0
-    assert result.accuracies[CONFIG].clip_top1 == 75.0  # 6 of the other four videos' 8
     assert result.video_V.tolist() == [0, 1, 2, 4]
     with pytest.raises(ValueError, match="video 3 came with 1 views, expected 2"):
         told(told_batches(3, skip={(3, 1)}))
@@ -139,6 +151,7 @@ def test_a_model_is_run_in_evaluation_mode_and_its_mode_comes_back():
 
 
 FULL_CLIP, NUM_VIDEOS, NUM_VIEWS = ClipShape(4, 32), 7, 3
+SUBSETS = {Views(3): (0, 1, 2), Views(): (1,)}
 CONFIGS = (SubnetConfig(1.0, 32, 4), SubnetConfig(0.5, 32, 2))
 
 
@@ -180,22 +193,17 @@ def shard_of_a_test() -> tuple[dict, dict]:
             num_videos=NUM_VIDEOS,
             num_views=NUM_VIEWS,
             num_classes=5,
+            subsets=SUBSETS,
             batch_context=model.shared_fast_features,
         )
-    return result.accuracies, model.statistics
+    return result.row_accuracies, model.statistics
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_any_number_of_processes_calibrates_and_evaluates_alike(world_size):
     """Seven videos divide by neither; of three processes one has no calibration batch."""
     accuracies, statistics = shard_of_a_test()
-    assert (
-        len(
-            {accuracy.top1 for accuracy in accuracies.values()}
-            | {accuracy.clip_top1 for accuracy in accuracies.values()}
-        )
-        > 1
-    )
+    assert len({accuracy.top1 for accuracy in accuracies.values()}) > 1
     for of_each, statistics_of_each in in_processes("tests.engine.test_evaluate", "shard_of_a_test", world_size):
         assert of_each == accuracies  # to the last digit
         for config, of_norm in statistics.items():

@@ -15,17 +15,17 @@ from mutualnet3d.results.view_scores import (
 )
 
 
-def filled(ensemble: str, views: list[tuple[int, list[float], int]], videos=(0, 1)) -> ViewScores:
-    """Views (video, logits, label), each a batch of its own."""
+def filled(ensemble: str, views: list[tuple[int, list[float]]], videos=(0, 1)) -> ViewScores:
+    """Views (video, logits), each a batch of its own."""
     scores = ViewScores(videos, len(views[0][1]), ensemble)
-    for video, logits, label in views:
-        scores.add(torch.tensor([video]), torch.tensor([logits]), torch.tensor([label]))
+    for video, logits in views:
+        scores.add(torch.tensor([video]), torch.tensor([logits]))
     return scores
 
 
 # Two views of a video: one very sure of class 0, one fairly sure of class 1; by hand, softmax of (2, 0) is (0.8808,
 # 0.1192), of (0, 1) is (0.2689, 0.7311).
-VIEWS = [(0, [2.0, 0.0], 0), (0, [0.0, 1.0], 0)]
+VIEWS = [(0, [2.0, 0.0]), (0, [0.0, 1.0])]
 
 
 @pytest.mark.parametrize(
@@ -33,41 +33,40 @@ VIEWS = [(0, [2.0, 0.0], 0), (0, [0.0, 1.0], 0)]
     [("sum", [(0.8808 + 0.2689) / 2, (0.1192 + 0.7311) / 2]), ("logits", [1.0, 0.5]), ("max", [0.8808, 0.7311])],
 )
 def test_views_are_put_together(ensemble, expected):
-    score_VK, hits_V2 = filled(ensemble, VIEWS).whole(num_videos=3, num_views=2)
+    score_VK = filled(ensemble, VIEWS).whole(num_videos=3, num_views=2)
     torch.testing.assert_close(score_VK, torch.tensor([expected, [0.0, 0.0], [0.0, 0.0]]), atol=1e-4, rtol=0)
-    assert hits_V2.tolist() == [
-        [1, 2],
-        [0, 0],
-        [0, 0],
-    ]  # one of two views is right by top-1; of two classes all by top-5
 
 
 def test_batches_may_cut_a_video_anywhere():
     """To the last bit: the views of a video come in their order, wherever a batch ends."""
     torch.manual_seed(0)
-    logits_BK, video_B, label_B = torch.randn(12, 7), torch.arange(12) // 4, torch.zeros(12, dtype=torch.int64)
+    logits_BK, video_B = torch.randn(12, 7), torch.arange(12) // 4
     for ensemble in ("sum", "logits", "max"):
         results = []
         for size in (1, 5, 12):
             scores = ViewScores(range(3), 7, ensemble)
             for rows in torch.arange(12).split(size):
-                scores.add(video_B[rows], logits_BK[rows], label_B[rows])
+                scores.add(video_B[rows], logits_BK[rows])
             results.append(scores.whole(3, 4))
-        for score_VK, hits_V2 in results[1:]:
-            assert torch.equal(score_VK, results[0][0])
-            assert torch.equal(hits_V2, results[0][1])
+        for score_VK in results[1:]:
+            assert torch.equal(score_VK, results[0])
 
 
-def test_the_middle_view_alone_may_count():
-    """View 2 of each video, wherever a batch ends."""
+@pytest.mark.parametrize("ensemble", ["sum", "logits", "max"])
+def test_some_of_the_views_are_put_together_as_if_there_were_no_others(ensemble):
+    """To the last bit, wherever a batch ends; two views of each video, one, and all."""
     torch.manual_seed(0)
-    logits_BK, video_B, label_B = torch.randn(12, 7), torch.arange(12) // 4, torch.arange(12) // 4
-    expected = hits(logits_BK[2::4], label_B[2::4]).long()
+    logits_BK, video_B = torch.randn(12, 7), torch.arange(12) // 4
+    subsets = [(0, 1, 2, 3), (1, 3), (2,)]
     for size in (1, 5, 12):
-        scores = ViewScores(range(3), 7, middle_view=2)
+        scores = ViewScores(range(3), 7, ensemble, subsets)
         for rows in torch.arange(12).split(size):
-            scores.add(video_B[rows], logits_BK[rows], label_B[rows])
-        assert torch.equal(scores.whole(3, 4)[1], expected)
+            scores.add(video_B[rows], logits_BK[rows])
+        for number, subset in enumerate(subsets):
+            alone = ViewScores(range(3), 7, ensemble)
+            of_subset = [4 * video + view for video in range(3) for view in subset]
+            alone.add(video_B[of_subset], logits_BK[of_subset])
+            assert torch.equal(scores.whole(3, len(subset), number), alone.whole(3, len(subset)))
 
 
 @pytest.mark.parametrize("ensemble", ["sum", "logits", "max"])
@@ -75,9 +74,8 @@ def test_one_video_is_put_together_as_in_a_test(ensemble):
     """To the last bit."""
     logits_VK = torch.randn(5, 7)
     scores = ViewScores([0], 7, ensemble)
-    scores.add(torch.zeros(5, dtype=torch.int64), logits_VK, torch.zeros(5, dtype=torch.int64))
-    score_VK, _ = scores.whole(1, 5)
-    assert torch.equal(ensemble_views(logits_VK, ensemble), score_VK[0])
+    scores.add(torch.zeros(5, dtype=torch.int64), logits_VK)
+    assert torch.equal(ensemble_views(logits_VK, ensemble), scores.whole(1, 5)[0])
 
 
 def test_another_ensemble_is_refused():
@@ -95,9 +93,8 @@ def test_accuracy_counts_labels_among_the_best():
     )
     label_V = torch.tensor([0, 4, 5])
     assert hits(score_VK, label_V).tolist() == [[True, True], [False, True], [False, False]]
-    result = accuracy(score_VK, label_V, torch.tensor([[2, 3], [0, 1], [1, 3]]), num_views=3)
+    result = accuracy(score_VK, label_V)
     assert (result.top1, result.top5) == (100 / 3, 200 / 3)
-    assert (result.clip_top1, result.clip_top5) == (100 * 3 / 9, 100 * 7 / 9)
     assert result.num_videos == 3
 
 

@@ -21,7 +21,8 @@ SCORES = {
     LARGE: torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]]),
     SMALL: torch.tensor([[0.6, 0.4], [0.3, 0.7], [0.8, 0.2]]),
 }
-RESULT = Evaluation({}, SCORES, label_V=torch.tensor([0, 1, 1]), video_V=torch.tensor([0, 2, 3]))
+ROW_SCORES = {(config, VIEWS): score_VK for config, score_VK in SCORES.items()}
+RESULT = Evaluation({}, ROW_SCORES, VIEWS, label_V=torch.tensor([0, 1, 1]), video_V=torch.tensor([0, 2, 3]))
 TABLE = QueryTable(
     (
         Row(LARGE, 1.0, 1000, 5.0, 100.0, 100.0, views=VIEWS),

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.data.clip_sampling import uniform_span
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.files.hashes import file_hash
@@ -23,7 +22,6 @@ from mutualnet3d.results.query_table import QueryTable, Views
 from mutualnet3d.runner import configs_to_test
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
-from mutualnet3d.runner.testing import middle_view
 from tests.conftest import TINY, as_overrides, restored_log
 from tests.runner.runs import CFG, make_cfg
 
@@ -173,7 +171,7 @@ def test_what_is_behind_the_table(trained, tiny_data):
             assert row.top1 == 100 * (score_VK.argmax(axis=1) == file["labels"]).mean()
             np.testing.assert_allclose(score_VK.sum(axis=1), 1, atol=1e-6)
             single = table.select(views=Views(1, 1)).row(row.config)
-            assert single.top1 in [100 * right / 12 for right in range(13)]
+            assert single.top1 in [100 * right / 6 for right in range(7)]
             assert (single.gflops, single.milliseconds) == (row.gflops, row.milliseconds)  # of one clip
     # A prediction of one clip has the accuracy of one, and so has a budget of one; two clips have that of the test.
     predictor = Predictor.load(folder / "calibrated.pyth", backend="pytorch")
@@ -188,7 +186,7 @@ def test_what_is_behind_the_table(trained, tiny_data):
             values = predictions[0][0].to_json()
             assert (values["top1"], values["views"]) == (row.top1, views)
             assert values["gflops_of_video"] == pytest.approx(row.gflops_of_video)
-    assert table.context["single_views"] == "middle"
+    assert "nearby_views" not in table.context  # the middle one of two views is where a single one lies
     assert table.best(gflops=1e9).views == Views(1, 1)
     classes = list(csv.DictReader((folder / "class_accuracy.csv").open()))
     assert [(row["class"], row["name"], row["videos"]) for row in classes] == [("0", "0", "3"), ("1", "1", "3")]
@@ -200,17 +198,6 @@ def test_what_is_behind_the_table(trained, tiny_data):
     assert counts.sum(axis=1).tolist() == [3, 3]
     assert 100 * counts.trace() / 6 == pytest.approx(table.default_rows[-1].top1)
     assert "| ---: |" in (folder / "query_table.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("spans", "crops", "middle"), [(10, 1, 5), (2, 1, 1), (3, 1, None), (10, 3, None), (1, 1, None), (1, 3, None)]
-)
-def test_the_view_that_a_test_of_one_view_has(spans, crops, middle, tiny_overrides):
-    cfg = make_cfg(tiny_overrides(TEST__NUM_ENSEMBLE_VIEWS=spans, TEST__NUM_SPATIAL_CROPS=crops))
-    assert middle_view(cfg) == middle
-    if middle is not None:
-        assert uniform_span(middle, spans, 16.5, 103) == uniform_span(0, 1, 16.5, 103)
-        assert uniform_span(middle - 1, spans, 16.5, 103) != uniform_span(0, 1, 16.5, 103)
 
 
 def test_class_names_stand_beside_the_lists(trained, tiny_data, tmp_path):
