@@ -276,6 +276,9 @@ _C.TEST.STATISTICS = "calibrate"
 _C.TEST.MEASURE_INTERPOLATION = False
 # Most points of top-1 that interpolated statistics may have cost where that was measured.
 _C.TEST.MAX_INTERPOLATION_LOSS = 0.5
+# Fit cascades on half of the tested videos, from 100 videos on: pairs of sub-networks and views of which the dearer one
+# runs on those videos alone that the cheaper one is not sure of. The query table has what they give on the other half.
+_C.TEST.CASCADES = True
 # File of all scores of all videos, in OUTPUT_DIR (.npz, for numpy.load). "": none.
 _C.TEST.SAVE_RESULTS_PATH = "scores.npz"
 # Checkpoint of OUTPUT_DIR to test: last; or best, by the validations (TRAIN.EVAL_PERIOD), checkpoints/best.pyth.

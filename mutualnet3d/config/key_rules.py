@@ -163,6 +163,7 @@ RULES: dict[str, Rule] = {
     "TEST.STATISTICS": Rule(str, choices=("calibrate", "interpolate")),
     "TEST.MEASURE_INTERPOLATION": _FLAG,
     "TEST.MAX_INTERPOLATION_LOSS": Rule(float, low=0),
+    "TEST.CASCADES": _FLAG,
     "TEST.SAVE_RESULTS_PATH": _TEXT,
     "TEST.CHECKPOINT": Rule(str, choices=("last", "best")),
     "TEST.CHECKPOINT_FILE_PATH": _TEXT,

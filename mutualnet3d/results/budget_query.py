@@ -40,8 +40,11 @@ def rows_nearest(rows: Sequence[Row], default_rows: Sequence[Row], views: Views)
     return tuple(default_rows)
 
 
-def checked_bounds(gflops: float | None, milliseconds: float | None) -> dict[str, float]:
+def checked_bounds(gflops: float | None, milliseconds: float | None, prefix: str = "") -> dict[str, float]:
     """Return the bounds that are given, cost -> bound.
+
+    Args:
+        prefix: start of the bounds' names in errors, such as "mean_".
 
     Raises:
         ValueError: there is none, or one is no number above 0.
@@ -52,11 +55,13 @@ def checked_bounds(gflops: float | None, milliseconds: float | None) -> dict[str
         raise ValueError("a query needs a budget: gflops=..., milliseconds=... or both")
     for cost, bound in given.items():
         if isinstance(bound, bool) or not isinstance(bound, Real) or not bound > 0:  # NaN is not above 0 either
-            raise ValueError(f"{cost} is {bound!r}; a budget must be a number above 0")
+            raise ValueError(f"{prefix}{cost} is {bound!r}; a budget must be a number above 0")
         try:
             given[cost] = float(bound)
         except OverflowError as error:
-            raise ValueError(f"{cost} is beyond any float; a budget must be a number above 0, or inf") from error
+            raise ValueError(
+                f"{prefix}{cost} is beyond any float; a budget must be a number above 0, or inf"
+            ) from error
     return given
 
 

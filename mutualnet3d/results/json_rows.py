@@ -32,13 +32,16 @@ def row_from_json(entry: Any, where: str) -> Row:
     return build_row(values, where)
 
 
-def checked_fields(entry: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> Mapping[str, Any]:
-    """Return a row's fields, not looked into.
+def checked_fields(
+    entry: Any, where: str, required: Sequence[str], optional: Sequence[str] = (), kind: str = "a row"
+) -> Mapping[str, Any]:
+    """Return the fields of a row, not looked into.
 
     Args:
         where: file and row, for the error.
         required: names of the fields that it must have.
         optional: names of the fields that it may have.
+        kind: name for errors.
 
     Raises:
         ValueError: it is no object, or has other fields.
@@ -48,10 +51,10 @@ def checked_fields(entry: Any, where: str, required: Sequence[str], optional: Se
     allowed = (*required, *optional)
     for name in entry:
         if name not in allowed:
-            raise ValueError(f"{where}: unknown field {name!r:.60}; a row has {', '.join(allowed)}")
+            raise ValueError(f"{where}: unknown field {name!r:.60}; {kind} has {', '.join(allowed)}")
     for name in required:
         if name not in entry:
-            raise ValueError(f"{where}: {name} is missing; a row has {', '.join(allowed)}")
+            raise ValueError(f"{where}: {name} is missing; {kind} has {', '.join(allowed)}")
     return entry
 
 
@@ -63,12 +66,17 @@ def build_row(values: Mapping[str, Any], where: str) -> Row:
     """
     try:
         views = Views.parse(values["views"])
-        return Row(**{**values, "config": _config(values["config"]), "views": views})
+        return Row(**{**values, "config": parsed_config(values["config"]), "views": views})
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _config(key: Any) -> SubnetConfig:
+def parsed_config(key: Any) -> SubnetConfig:
+    """Return the sub-network of a key.
+
+    Raises:
+        ValueError: it is no key.
+    """
     if not isinstance(key, str):
         raise ValueError(f"config is {key!r:.60}; it must be a key such as 'w0.63-s160-t10'")
     try:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from mutualnet3d.files.atomic import write_text
 from mutualnet3d.results import table_text
 from mutualnet3d.results.budget_query import best_row, checked_bounds, rows_nearest
+from mutualnet3d.results.cascade import Cascade, CostSpread, best_cascade
 from mutualnet3d.results.pareto import front_of_rows
 from mutualnet3d.results.row import COSTS, Row, Views
+from mutualnet3d.results.table_cascades import check_cascades, kept_cascades, spread_of
 from mutualnet3d.results.table_context import (
     backend_facts,
     check_facts,
@@ -27,13 +28,14 @@ from mutualnet3d.results.table_context import (
     with_facts,
 )
 from mutualnet3d.results.table_file import read_table, write_table
+from mutualnet3d.results.written_table import WrittenTable
 from mutualnet3d.shapes import SubnetConfig
 
 __all__ = ["COSTS", "QueryTable", "Row", "Views", "checked_bounds"]
 
 
 @dataclass(frozen=True)
-class QueryTable:
+class QueryTable(WrittenTable):
     """Rows, the most expensive first, and what they have in common.
 
     A row's key is its sub-network, back end and views. The *default rows* are those of the test run's own back end and
@@ -43,17 +45,20 @@ class QueryTable:
     Args:
         rows: rows, at least one, each of another key.
         context: facts of the test and of each back end: see `table_context`.
+        cascades: cascades of rows of the test run's back end, the cheapest first; None: none were made.
 
     Raises:
-        ValueError: there is no row, a key has two, or there are no default rows.
+        ValueError: there is no row, a key has two, there are no default rows, or a cascade's stage has no row.
     """
 
     rows: tuple[Row, ...]
     context: Mapping[str, Any] = field(default_factory=dict)
+    cascades: tuple[Cascade, ...] | None = None
 
     def __post_init__(self) -> None:
         check_facts(self.context)
         object.__setattr__(self, "rows", _in_order(self.rows, self.context))
+        check_cascades(self.cascades or (), self.rows, self.backend)
 
     def __repr__(self) -> str:
         """Return one line: number of rows, and the range of costs and accuracy of those that queries are answered
@@ -136,7 +141,7 @@ class QueryTable:
         (backend,) = {row.backend for row in rows}
         by_key = {row.key: row for row in (*self.rows, *rows)}
         context = {**self.context, "backend": self.backend, "views": str(self.views)}
-        return QueryTable(tuple(by_key.values()), with_facts(context, backend, facts))
+        return QueryTable(tuple(by_key.values()), with_facts(context, backend, facts), self.cascades)
 
     def with_milliseconds(
         self, milliseconds: Mapping[SubnetConfig, float], unsettled: Collection[SubnetConfig] = (), **facts: Any
@@ -186,18 +191,28 @@ class QueryTable:
         """Return the sub-networks on the Pareto front over each cost, "gflops" and "milliseconds"."""
         return {cost: frozenset(row.config for row in self.pareto(cost)) for cost in COSTS}
 
+    def spread(self, cascade: Cascade, cost: str = "gflops") -> CostSpread:
+        """Return mean, 95th percentile and worst of a cascade's "gflops" or "milliseconds" of a video."""
+        return spread_of(cascade, self.rows, self.backend, cost)
+
+    def best_cascade(self, mean_gflops: float | None = None, mean_milliseconds: float | None = None) -> Cascade:
+        """Return the most accurate cascade whose mean cost of a video is within a bound; see `cascade.best_cascade`."""
+        bounds = checked_bounds(mean_gflops, mean_milliseconds, "mean_")
+        return best_cascade(self.cascades or (), bounds, lambda cascade, cost: self.spread(cascade, cost).mean)
+
     def front_configs(self) -> tuple[SubnetConfig, ...]:
         """Return the sub-networks on the Pareto front over any cost, whether a video is run with one view or with as
-        many as in the test; the most expensive first."""
+        many as in the test, and those of the cascades; the most expensive first."""
         both = [front_of_rows(rows, cost) for rows in (self.query_rows, self.default_rows) for cost in COSTS]
         on_front = {row.config for front in both for row in front}
+        on_front.update(stage.config for cascade in self.cascades or () for stage in cascade.stages)
         return tuple(row.config for row in self.default_rows if row.config in on_front)
 
     # ---- files and text ----------------------------------------------------------------------------------------------
 
     def save(self, path: str) -> None:
         """Write the table as JSON, atomically."""
-        write_table(path, self.rows, self.context)
+        write_table(path, self.rows, self.context, _with_spreads(self))
 
     @classmethod
     def load(cls, path: str) -> QueryTable:
@@ -208,31 +223,11 @@ class QueryTable:
             ValueError: it is no query table, a later release's, or one with a wrong row: file, row (the first is 1) and
                 field are named.
         """
-        rows, context = read_table(path)
+        rows, context, cascades = read_table(path)
         try:
-            return cls(tuple(rows), context)
+            return cls(tuple(rows), context, cascades)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-
-    def save_csv(self, path: str) -> None:
-        """Write the table as CSV, atomically; see `table_text.table_to_csv`."""
-        write_text(path, table_text.table_to_csv(self.rows, self.context))
-
-    def save_markdown(self, path: str) -> None:
-        """Write `to_markdown` to a file, atomically."""
-        write_text(path, self.to_markdown() + "\n")
-
-    def to_text(self) -> str:
-        """Return the table for a terminal; see `table_text.table_to_text`."""
-        return table_text.table_to_text(self.rows)
-
-    def to_markdown(self) -> str:
-        """Return the table for a README, with its legend; see `table_text.table_to_markdown`."""
-        return table_text.table_to_markdown(self.rows, self.context)
-
-    def legend(self) -> str:
-        """Return some lines about marks, costs and the test; see `table_text.legend`."""
-        return table_text.legend(self.rows, self.context)
 
 
 def _in_order(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[Row, ...]:
@@ -262,4 +257,9 @@ def _part(table: QueryTable, rows: Sequence[Row], backend: str, views: Views) ->
     """Return the table of some of a table's rows, all of one back end; its default rows are those of `views`."""
     facts = {backend: dict(backend_facts(table.context, backend))}
     context = {**table.context, "backend": backend, "views": str(views), "backends": facts}
-    return QueryTable(tuple(rows), context)
+    return QueryTable(tuple(rows), context, kept_cascades(table.cascades, table.rows, table.backend, rows, backend))
+
+
+def _with_spreads(table: QueryTable) -> list[tuple[Cascade, CostSpread]] | None:
+    """Return the table's cascades, each with its GFLOPs; None where none were made."""
+    return None if table.cascades is None else [(cascade, table.spread(cascade)) for cascade in table.cascades]

@@ -9,6 +9,7 @@ nearby_views          keys of views whose rows have the accuracy of views of the
                       of so many has; the rows of all others have that of the very same ones
 single_views          accuracy in the rows of 1 x 1 views of tables of schema versions up to 4: of each video's "middle"
                       view, which a test of one view has, or the "mean" of all views; without it the mean
+cascades              fit_videos, report_videos, seed: halves of the videos that cascades were fitted and reported on
 backends              back end -> facts of its measurements:
     device, threads, batch_size, latency_runs, milliseconds_of    conditions of its milliseconds
     calibration_clips                                             training clips that it was quantised with
@@ -64,12 +65,15 @@ def check_facts(context: Mapping[str, Any]) -> None:
     """Refuse facts that are none.
 
     Raises:
-        ValueError: `backends` is no object of objects, or a number of videos is none.
+        ValueError: `backends` is no object of objects, `cascades` is none, or a number of videos is none.
     """
     for name in ("num_videos", "num_found", "num_listed", "num_in_list"):
         value = context.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ValueError(f"context: {name} is {value!r:.60}; it must be an integer of at least 0")
+    cascades = context.get("cascades", {})
+    if not isinstance(cascades, Mapping):
+        raise ValueError(f"context: cascades is {cascades!r:.60}; it must be an object")
     backends = context.get("backends", {})
     if not isinstance(backends, Mapping):
         raise ValueError(f"context: backends is {backends!r:.60}; it must be an object")

@@ -10,6 +10,8 @@ import simplejson
 from mutualnet3d.files.atomic import write_text
 from mutualnet3d.files.json_file import read_json
 from mutualnet3d.results import old_tables
+from mutualnet3d.results.cascade import Cascade, CostSpread
+from mutualnet3d.results.json_cascades import cascade_to_json, cascades_from_json
 from mutualnet3d.results.json_rows import row_from_json, row_to_json
 from mutualnet3d.results.row import Row
 
@@ -17,23 +19,31 @@ SCHEMA = "mutualnet3d.query_table"
 SCHEMA_VERSION = 4  # 1 to 3: see old_tables.py
 
 
-def write_table(path: str, rows: Sequence[Row], context: Mapping[str, Any]) -> None:
-    """Write rows and context as JSON, atomically."""
+def write_table(
+    path: str,
+    rows: Sequence[Row],
+    context: Mapping[str, Any],
+    cascades: Sequence[tuple[Cascade, CostSpread]] | None = None,
+) -> None:
+    """Write rows, context and cascades, each with its GFLOPs, as JSON, atomically."""
     content = {
         "schema": SCHEMA,
         "version": SCHEMA_VERSION,
         "context": dict(context),
         "rows": [row_to_json(row) for row in rows],
     }
+    if cascades is not None:  # an optional part: releases that know no cascades read the rest
+        content["cascades"] = [cascade_to_json(cascade, gflops) for cascade, gflops in cascades]
     write_text(path, simplejson.dumps(content, indent=1) + "\n")
 
 
-def read_table(path: str) -> tuple[list[Row], dict[str, Any]]:
-    """Return the rows and the context of a file that `write_table` wrote, in this release or an earlier one.
+def read_table(path: str) -> tuple[list[Row], dict[str, Any], tuple[Cascade, ...] | None]:
+    """Return rows, context and cascades (None: it has none) of a file that `write_table` wrote, in this release or an
+    earlier one.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no query table, or a later release's; file, row and field are named.
+        ValueError: it is no query table, or a later release's; file, row or cascade, and field are named.
     """
     content = read_json(path, "a query table")
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
@@ -47,6 +57,7 @@ def read_table(path: str) -> tuple[list[Row], dict[str, Any]]:
         if not isinstance(content.get(name), kind):
             raise ValueError(f"{path}: {name} is {content.get(name)!r:.60}; it must be {description}")
     if version <= old_tables.NEWEST_OLD_VERSION:
-        return old_tables.upgrade_table(content["rows"], content["context"], path)
+        return *old_tables.upgrade_table(content["rows"], content["context"], path), None
     rows = [row_from_json(entry, f"{path}: row {number}") for number, entry in enumerate(content["rows"], start=1)]
-    return rows, content["context"]
+    cascades = cascades_from_json(content["cascades"], path) if "cascades" in content else None
+    return rows, content["context"], cascades

@@ -14,6 +14,7 @@ from mutualnet3d.models.weights import LoadedWeights
 from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.runner.session import Session
+from mutualnet3d.runner.tested_cascades import cascades_of_test
 from mutualnet3d.runner.tested_views import nearby_views
 
 
@@ -50,6 +51,7 @@ def table_of_test(
         )
         for (config, views), accuracy in result.row_accuracies.items()
     ]
+    cascades, cascade_facts = cascades_of_test(cfg, result, rows)
     nearby = nearby_views(cfg)
     context = {
         "model": cfg.MODEL.ARCH,
@@ -65,6 +67,7 @@ def table_of_test(
         "backend": PyTorch.name,
         "views": str(result.views),
         **({"nearby_views": nearby} if nearby else {}),
+        **({"cascades": cascade_facts} if cascade_facts else {}),
         "backends": {
             PyTorch.name: {
                 "device": device_name(session.device),
@@ -75,4 +78,4 @@ def table_of_test(
             }
         },
     }
-    return QueryTable(tuple(rows), context)
+    return QueryTable(tuple(rows), context, cascades)

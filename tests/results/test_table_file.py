@@ -12,7 +12,7 @@ def test_json_and_back(tmp_path):
     path = str(tmp_path / "table.json")
     for table in (TABLE, with_int8()):
         write_table(path, table.rows, table.context)
-        assert read_table(path) == (list(table.rows), table.context)
+        assert read_table(path) == (list(table.rows), table.context, None)
     content = json.loads((tmp_path / "table.json").read_text())
     assert (content["schema"], content["version"]) == ("mutualnet3d.query_table", 4)
     assert [(row["config"], row["backend"], row["views"]) for row in content["rows"][:3]] == [

@@ -1,0 +1,120 @@
+"""Cascades fitted on one part of a test's videos and reported on the other. Arithmetic only.
+
+Legend: V videos, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mutualnet3d.results.cascade import Cascade, RowKey, Stage, confidence
+from mutualnet3d.results.pareto import pareto_front
+from mutualnet3d.results.view_scores import hits
+
+# Fewest videos that cascades are fitted and reported on: half of them is what a threshold is fitted on.
+MIN_VIDEOS = 100
+# Most cascades that are kept: the best one of as many budgets, evenly spaced on a logarithmic scale.
+MAX_CASCADES = 16
+# Fractions of the fitting videos that go on to the second stage, of which the thresholds follow.
+_SHARES = tuple(number / 20 for number in range(1, 20))
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Rows with the thresholds of all but the last, and mean cost and top-1 on the fitting videos."""
+
+    keys: tuple[RowKey, ...]
+    thresholds: tuple[float, ...]
+    cost: float
+    top1: float
+
+
+def split_videos(num_videos: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the positions of the fitting and of the reporting videos, ascending: halves, drawn by `seed`."""
+    order_V = torch.from_numpy(np.random.default_rng(seed).permutation(num_videos))
+    return order_V[: num_videos // 2].sort().values, order_V[num_videos // 2 :].sort().values
+
+
+def fit_cascades(
+    probabilities: Mapping[RowKey, torch.Tensor], gflops: Mapping[RowKey, float], label_V: torch.Tensor, seed: int = 0
+) -> tuple[Cascade, ...]:
+    """Return the Pareto front of cascades over mean cost, the cheapest first: at most `MAX_CASCADES`.
+
+    Rows on the front of the fitting videos are cascades of one stage; pairs of them are kept that are more accurate
+    than every row, and every other pair, of no more cost there. Of the last stage that ran the scores count. All
+    that is stored but `fit_top1` is of the other half of the videos.
+
+    Args:
+        probabilities: row -> its scores of each video (V, K), summing to 1 over the classes.
+        gflops: row -> 1e9 multiply-adds of a video.
+        label_V: classes of the videos.
+        seed: seed of the halves.
+
+    Raises:
+        ValueError: fewer than `MIN_VIDEOS` videos.
+    """
+    if len(label_V) < MIN_VIDEOS:
+        raise ValueError(f"cascades are fitted on {MIN_VIDEOS} videos or more; there are {len(label_V)}")
+    fit_V, report_V = split_videos(len(label_V), seed)
+    chosen = _chosen({key: score_VK[fit_V] for key, score_VK in probabilities.items()}, gflops, label_V[fit_V])
+    of_report = {key: probabilities[key][report_V] for candidate in chosen for key in candidate.keys}
+    return tuple(_reported(candidate, of_report, label_V[report_V]) for candidate in chosen)
+
+
+def _chosen(
+    probabilities: Mapping[RowKey, torch.Tensor], gflops: Mapping[RowKey, float], label_V: torch.Tensor
+) -> list[_Candidate]:
+    """Return the cascades to keep, by the fitting videos alone."""
+    hits_of = {key: hits(score_VK, label_V)[:, 0] for key, score_VK in probabilities.items()}
+    single = [_Candidate((key,), (), gflops[key], _percent(hits_of[key])) for key in probabilities]
+    rows = pareto_front(single, lambda row: row.cost, lambda row: row.top1)
+    pairs = [
+        pair
+        for place, first in enumerate(rows)
+        for second in rows[place + 1 :]
+        for pair in _pairs(first, second, confidence(probabilities[first.keys[0]]), hits_of)
+    ]
+    return _thinned(pareto_front([*rows, *pairs], lambda candidate: candidate.cost, lambda candidate: candidate.top1))
+
+
+def _pairs(
+    first: _Candidate, second: _Candidate, confidence_V: torch.Tensor, hits_of: Mapping[RowKey, torch.Tensor]
+) -> Iterator[_Candidate]:
+    """Yield the pairs of two rows, one for each share of the videos that go on."""
+    keys = first.keys + second.keys
+    thresholds = torch.quantile(confidence_V.double(), torch.tensor(_SHARES, dtype=torch.float64)).tolist()
+    for threshold in dict.fromkeys(thresholds):
+        if not 0 < threshold <= 1:
+            continue
+        goes_on_V = confidence_V < threshold
+        hits_V = torch.where(goes_on_V, hits_of[keys[1]], hits_of[keys[0]])
+        cost = first.cost + int(goes_on_V.sum()) / len(goes_on_V) * second.cost
+        yield _Candidate(keys, (threshold,), cost, _percent(hits_V))
+
+
+def _thinned(front: Sequence[_Candidate]) -> list[_Candidate]:
+    """Return the best candidate of each of `MAX_CASCADES` budgets, from the cheapest's cost to the dearest's."""
+    budgets = np.geomspace(front[0].cost, front[-1].cost, MAX_CASCADES)
+    budgets[-1] = front[-1].cost  # whatever the logarithm rounds to
+    best = ([front[0], *(item for item in front if item.cost <= budget)][-1] for budget in budgets)
+    return list(dict.fromkeys(best))
+
+
+def _reported(candidate: _Candidate, probabilities: Mapping[RowKey, torch.Tensor], label_V: torch.Tensor) -> Cascade:
+    """Return the cascade with its accuracy and shares on the reporting videos."""
+    stages: list[Stage] = []
+    goes_on_V = torch.ones(len(label_V), dtype=torch.bool)
+    hits_V2 = torch.zeros(len(label_V), 2, dtype=torch.bool)
+    for key, threshold in zip(candidate.keys, (*candidate.thresholds, 0.0), strict=True):
+        stages.append(Stage(*key, threshold, int(goes_on_V.sum()) / len(goes_on_V)))
+        hits_V2 = torch.where(goes_on_V[:, None], hits(probabilities[key], label_V), hits_V2)
+        goes_on_V = goes_on_V & (confidence(probabilities[key]) < threshold)
+    return Cascade(tuple(stages), _percent(hits_V2[:, 0]), _percent(hits_V2[:, 1]), candidate.top1)
+
+
+def _percent(hits_V: torch.Tensor) -> float:
+    return 100.0 * int(hits_V.sum()) / len(hits_V)

@@ -1,0 +1,37 @@
+"""Cascades of a test run: fitted on half of its videos, reported on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fvcore.common.config import CfgNode
+
+from mutualnet3d.engine.evaluate import Evaluation
+from mutualnet3d.log import logger
+from mutualnet3d.results.cascade import Cascade, probabilities
+from mutualnet3d.results.cascade_fit import MIN_VIDEOS, fit_cascades, split_videos
+from mutualnet3d.results.query_table import Row
+
+
+def cascades_of_test(
+    cfg: CfgNode, result: Evaluation, rows: Sequence[Row]
+) -> tuple[tuple[Cascade, ...] | None, dict[str, int]]:
+    """Return the cascades of a test, and the facts about them for the table's context; None and no facts where
+    `TEST.CASCADES` is False, or there are too few videos.
+
+    Args:
+        cfg: config of the test; RNG_SEED draws the halves.
+        result: scores of the test.
+        rows: rows of the test.
+    """
+    num_videos = len(result.label_V)
+    if not cfg.TEST.CASCADES:
+        return None, {}
+    if num_videos < MIN_VIDEOS:
+        logger.info("no cascades: %d videos were tested, and they are fitted on %d or more", num_videos, MIN_VIDEOS)
+        return None, {}
+    scores = {key: probabilities(score_VK, cfg.DATA.ENSEMBLE_METHOD) for key, score_VK in result.row_scores.items()}
+    gflops = {(row.config, row.views): row.gflops_of_video for row in rows}
+    cascades = fit_cascades(scores, gflops, result.label_V, cfg.RNG_SEED)
+    fit_V, report_V = split_videos(num_videos, cfg.RNG_SEED)
+    return cascades, {"fit_videos": len(fit_V), "report_videos": len(report_V), "seed": cfg.RNG_SEED}
