@@ -1,13 +1,16 @@
 """Predict the classes of videos by the best sub-network within a budget.
 
     mutualnet3d predict video.mp4 --checkpoint output/demo/calibrated.pyth --gflops 0.01 --json
+    mutualnet3d predict videos.csv --checkpoint output/demo/calibrated.pyth --mean-gflops 0.005
 
 VIDEO is a video (a file, or a folder of pictures), or a list of videos (.csv, .txt): a line `path` for each, or a line
 `path label` for each, paths relative to the list's folder; the first line tells which. Without a budget and a
 sub-network the most expensive one runs: of a checkpoint the full network, of a bundle the largest in it. With --json a
 line of JSON for each video is all that goes to standard output; a video that cannot be read is
 `{"source": ..., "error": ...}`, and the others go on. GFLOPs are those of all views of a video, as the times are; JSON
-has those of one clip too, and as `top1` the test's accuracy with as many views, null where it is not known. The exit
+has those of one clip too, and as `top1` the test's accuracy with as many views, null where it is not known. With a mean
+budget a cascade of the table runs: a cheap sub-network, and a dearer one on the videos that it is not sure of; the last
+that ran is shown, JSON has all of them as `stages`, and `top1` is the cascade's over all videos. The exit
 status is 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
 """
 
@@ -27,6 +30,7 @@ from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.deploy import Prediction, Timing
+    from mutualnet3d.deploy.stages import Plan
 
 LIST_EXTENSIONS = (".csv", ".txt")
 
@@ -41,8 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_checkpoint(parser)
     options.add_gflops(parser)
     parser.add_argument("--milliseconds", type=float, help="that the network may take for a clip on this machine")
+    parser.add_argument(
+        "--mean-gflops", type=float, help="1e9 multiply-adds that a video may take, in the mean over many"
+    )
+    parser.add_argument("--mean-milliseconds", type=float, help="that the networks may take for a video, in the mean")
     options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
     parser.add_argument("--views", default="1", metavar="N", help="clips of a video, or NxM: M crops of each (1, 3)")
+    parser.add_argument("--batch-size", type=int, default=1, help="videos at a time, for a GPU; default: 1")
     parser.add_argument("--top", type=int, default=5, help="number of labels; default: 5")
     options.add_backend(parser)
     options.add_device(parser)
@@ -69,14 +78,16 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.load(
         args.checkpoint, table=args.table, backend=args.backend, device=args.device, threads=args.threads
     )
-    config, _ = predictor.choose(args.gflops, args.milliseconds, args.subnet, views)
+    budget = {"gflops": args.gflops, "milliseconds": args.milliseconds, "config": args.subnet, "views": views}
+    budget |= {"mean_gflops": args.mean_gflops, "mean_milliseconds": args.mean_milliseconds}
+    network = _name_of(predictor.plan(**budget))
+    predictions = predictor.predict_many(videos, **budget, top=args.top, batch_size=args.batch_size)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
-    for path in progress(videos, len(videos), "videos"):
-        try:
-            prediction = predictor.predict(path, config=config, views=views, top=args.top)
-        except VideoDecodeError as error:
-            reason = " ".join(str(error).split())
+    spent: list[float] = []
+    for path, prediction in zip(progress(videos, len(videos), "videos"), predictions, strict=True):
+        if isinstance(prediction, VideoDecodeError):
+            reason = " ".join(str(prediction).split())
             if args.json:
                 _write(simplejson.dumps({"source": path, "error": reason}), sys.stdout)
             _write(reason, sys.stderr)
@@ -84,9 +95,11 @@ def run(args: argparse.Namespace) -> int:
         if not args.json and not timings:
             _write(table.header(), sys.stdout)
         timings.append(prediction.timing)
+        spent.append(prediction.gflops_of_video)
         lines = simplejson.dumps(prediction.to_json(), ignore_nan=True) if args.json else table.rows(prediction)
         _write(lines, sys.stdout)
-    _write(f"{_counted(len(timings), len(videos))}{_times(timings, f'{config} on {predictor.backend}')}", sys.stderr)
+    costs = _costs(timings, spent, f"{network} on {predictor.backend}")
+    _write(f"{_counted(len(timings), len(videos))}{costs}", sys.stderr)
     return 0 if len(timings) == len(videos) else 1
 
 
@@ -168,10 +181,17 @@ def _counted(done: int, total: int) -> str:
     return videos if done == total else f"{videos}, {total - done} of them could not be read"
 
 
-def _times(timings: Sequence[Timing], network: str) -> str:
+def _name_of(plan: Plan) -> str:
+    """Return what runs: a sub-network or a cascade."""
+    return str(plan.stages[0].config) if plan.cascade is None else str(plan.cascade)
+
+
+def _costs(timings: Sequence[Timing], spent: Sequence[float], network: str) -> str:
     """Return the end of the closing line; "" if nothing ran."""
     if not timings:
         return ""
+    if " > " in network:
+        network += f"; mean GFLOPs {statistics.mean(spent):.4g}"
     medians = (
         f"{part} {statistics.median(getattr(timing, part) for timing in timings):.1f}"
         for part in ("decode", "prepare", "network")

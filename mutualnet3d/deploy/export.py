@@ -21,7 +21,8 @@ from mutualnet3d.extras import require, versions_of
 from mutualnet3d.files.atomic import write_atomically
 from mutualnet3d.files.hashes import file_hash
 from mutualnet3d.models import costs
-from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.results.table_cascades import kept_cascades
 from mutualnet3d.shapes import SubnetConfig
 
 # Formats that can be written, and the back end that reads each.
@@ -94,8 +95,14 @@ def export(
             for config in progress(chosen)
         }
 
-    write_bundle(path, content, QueryTable(tuple(rows), table.context) if table and rows else None, fill)
+    write_bundle(path, content, _part_of(table, rows) if table and rows else None, fill)
     return Bundle.load(path)
+
+
+def _part_of(table: QueryTable, rows: Sequence[Row]) -> QueryTable:
+    """Return the table of some of its rows, and of the cascades of these."""
+    cascades = kept_cascades(table.cascades, table.rows, table.backend, rows, table.backend)
+    return QueryTable(tuple(rows), table.context, cascades)
 
 
 def front_of(networks: CheckpointNetworks) -> list[SubnetConfig]:

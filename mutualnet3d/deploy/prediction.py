@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mutualnet3d.log import printable
+from mutualnet3d.results.cascade import Cascade
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.results.view_scores import ensemble_views
 from mutualnet3d.shapes import SubnetConfig
@@ -49,6 +50,9 @@ class Timing:
     def total(self) -> float:
         return self.decode + self.prepare + self.network
 
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(self.decode + other.decode, self.prepare + other.prepare, self.network + other.network)
+
 
 @dataclass(frozen=True)
 class ReadVideo:
@@ -76,19 +80,36 @@ class ReadVideo:
 
 
 @dataclass(frozen=True)
+class StageRun:
+    """Sub-network that ran on a video.
+
+    Args:
+        config: sub-network.
+        views: number of clips.
+        gflops: 1e9 multiply-adds of all of them.
+    """
+
+    config: SubnetConfig
+    views: int
+    gflops: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Labels of one video.
 
     Args:
         source: path of the video, or "frames".
         labels: classes, the best first.
-        config: sub-network that ran.
-        gflops: 1e9 multiply-adds of one clip.
+        config: sub-network that ran; the last one of a cascade, which gave the labels.
+        gflops: 1e9 multiply-adds of one clip of `config`.
         row: row of the query table about `config` on `backend` with as many views as were run; None: there is none.
         backend: name of the back end that ran it.
-        views: number of clips that were run.
+        views: number of clips that `config` was run on.
         timing: times of the parts.
         frames: uint8 (T, S, S, 3), input of the first pathway for the first view, at its real size.
+        cascade: cascade that chose what ran by the video; None: the sub-network was chosen before.
+        stages: all that ran, in turn; (): `config` alone.
     """
 
     source: str
@@ -100,24 +121,37 @@ class Prediction:
     views: int
     timing: Timing
     frames: np.ndarray = field(compare=False)  # arrays have no one answer to ==
+    cascade: Cascade | None = None
+    stages: tuple[StageRun, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            object.__setattr__(self, "stages", (StageRun(self.config, self.views, self.gflops * self.views),))
 
     def __repr__(self) -> str:
         """Return one line: video, best labels, what ran, and its time."""
         best = ", ".join(f"{label.name} {100 * label.score:.1f} %" for label in self.labels[:_LABELS_IN_REPR])
         views = "one view" if self.views == 1 else f"{self.views} views"
-        text = f"{self.source}: {best}; {self.config} on {self.backend}, {views}, {self.timing.total:.1f} ms"
+        ran = " > ".join(str(stage.config) for stage in self.stages)
+        text = f"{self.source}: {best}; {ran} on {self.backend}, {views}, {self.timing.total:.1f} ms"
         return f"<Prediction of {printable(text)}>"
 
     @property
     def gflops_of_video(self) -> float:
-        """Multiply-adds of all views, in 1e9."""
-        return self.gflops * self.views
+        """Multiply-adds of all views of all stages that ran, in 1e9."""
+        return sum(stage.gflops for stage in self.stages)
+
+    @property
+    def top1(self) -> float | None:
+        """Accuracy in percent that the test found for what was run, over many videos; None: not known."""
+        source = self.row if self.cascade is None else self.cascade
+        return None if source is None else source.top1
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, without the frames.
 
-        `gflops` is of one clip, `gflops_of_video` of all views; `top1` is the test's accuracy with as many views, None
-        where it is not known.
+        `gflops` is of one clip of `config`, `gflops_of_video` of all views of all `stages`; `top1` is the test's
+        accuracy with as many views, or of the cascade, None where it is not known.
         """
         return {
             "source": self.source,
@@ -125,9 +159,12 @@ class Prediction:
             "config": str(self.config),
             "gflops": self.gflops,
             "gflops_of_video": self.gflops_of_video,
-            "top1": None if self.row is None else self.row.top1,
+            "top1": self.top1,
             "backend": self.backend,
             "views": self.views,
+            "stages": [
+                {"config": str(stage.config), "views": stage.views, "gflops": stage.gflops} for stage in self.stages
+            ],
             "milliseconds": {
                 "decode": self.timing.decode,
                 "prepare": self.timing.prepare,

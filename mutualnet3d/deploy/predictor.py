@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
 from typing import Any
 
-from mutualnet3d.data.clip_reader import Frames, Reader
+from mutualnet3d.data.clip_reader import Reader
 from mutualnet3d.deploy.bundle import Bundle
-from mutualnet3d.deploy.forked import run_in_fork
 from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.pickled_files import PickledFiles
-from mutualnet3d.deploy.prediction import Prediction, ReadVideo, Timing, best_labels, score_views
 from mutualnet3d.deploy.stream import Stream
-from mutualnet3d.deploy.subnet_predictor import SubnetPredictor, checked_views
-from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.deploy.video_predictor import VideoPredictor
 from mutualnet3d.video.frame_stream import StreamInput
-from mutualnet3d.video.open import refuse_fps_of_file
-from mutualnet3d.video.paths import is_folder
 
 
-class Predictor(SubnetPredictor):
+class Predictor(VideoPredictor):
     """Labels of videos, at a cost that each call chooses.
 
     Several threads may call it. They read videos at the same time; then one network runs at a time, of all predictors
@@ -74,93 +68,6 @@ class Predictor(SubnetPredictor):
                     "made does: it is loaded anew"
                 ) from error
         return _unpickled, (networks, self.backend, *self._settings, self._given_reader, self.trials, self.rejected)
-
-    def predict(
-        self,
-        source: str | os.PathLike[str] | Frames,
-        gflops: float | None = None,
-        milliseconds: float | None = None,
-        config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
-        fps: float | None = None,
-        top: int = 5,
-    ) -> Prediction:
-        """Predict the labels of a video.
-
-        The sub-network is the most accurate one within the budget, `config`, or, without either, the most expensive.
-        Only the frames that it needs are decoded. Accuracy is that of as many views, where the table has it; otherwise
-        the sub-network is chosen by the accuracy of one view or of the test's views, and the prediction has none.
-
-        Args:
-            source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
-            gflops: 1e9 multiply-adds that a clip may take.
-            milliseconds: time that the network may take for a clip, on this machine; measured when first needed.
-            config: sub-network, or its key.
-            views: clips over the video, or (clips, crops of each), 1 or 3; their scores are averaged.
-            fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
-            top: number of labels, at least 1.
-
-        Raises:
-            VideoDecodeError: the video cannot be read.
-            ValueError: nothing fits the budget; an unknown sub-network; frames, views or `top` that are not allowed.
-        """
-        _check_top(top)
-        return self.run(self.read(source, gflops, milliseconds, config, views, fps), top)
-
-    def read(
-        self,
-        source: str | os.PathLike[str] | Frames,
-        gflops: float | None = None,
-        milliseconds: float | None = None,
-        config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
-        fps: float | None = None,
-    ) -> ReadVideo:
-        """Read the clips of a video for the sub-network that `predict` takes: its first half, which needs no network.
-
-        Args and errors are those of `predict`.
-        """
-        source = os.fspath(source) if isinstance(source, os.PathLike) else source
-        num_views = checked_views(views)
-        if isinstance(source, str) and fps is not None and not is_folder(source):
-            refuse_fps_of_file(fps)
-        chosen, row = self.choose(gflops, milliseconds, config, views)
-        row = row if row and row.views == num_views else None  # accuracy of what is run, or none
-        shapes = self._networks.shapes(chosen)
-        read = self._reader.read(source, shapes, num_views.spans, num_views.crops, fps)
-        clips = tuple(read.clips[shape] for shape in shapes)
-        name = source if isinstance(source, str) else "frames"
-        return ReadVideo(name, chosen, row, clips, read.decode_seconds, read.prepare_seconds)
-
-    def run(self, video: ReadVideo, top: int = 5) -> Prediction:
-        """Predict the labels of clips that were read: the second half of `predict`.
-
-        Args:
-            video: result of `read`.
-            top: number of labels, at least 1.
-
-        Raises:
-            ValueError: a `top` that is not allowed.
-        """
-        _check_top(top)
-        run_in_fork()
-        with self._lock:
-            forward = self._backend.forward(self._subnets.runnable(video.config))
-            started = time.perf_counter()
-            logits_VK = forward(video.clips)
-            seconds = time.perf_counter() - started
-        score_K = score_views(logits_VK, self.preprocessing.ensemble)
-        return Prediction(
-            source=video.source,
-            labels=best_labels(score_K, self.class_names, top),
-            config=video.config,
-            gflops=self._networks.gflops(video.config),
-            row=video.row,
-            backend=self.backend,
-            views=len(logits_VK),
-            timing=Timing(1e3 * video.decode_seconds, 1e3 * video.prepare_seconds, 1e3 * seconds),
-            frames=video.clips[0][0].numpy(),
-        )
 
     def stream(
         self,
@@ -222,8 +129,3 @@ def _unpickled(
         predictor._files = networks
     predictor.trials, predictor.rejected = trials, rejected
     return predictor
-
-
-def _check_top(top: int) -> None:
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise ValueError(f"top is {top!r}; it must be an integer of at least 1")

@@ -14,8 +14,10 @@ from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.log import logger
 from mutualnet3d.results.budget_query import rows_nearest
+from mutualnet3d.results.cascade import Cascade
 from mutualnet3d.results.latency import device_name, measure_latencies
 from mutualnet3d.results.query_table import QueryTable, Row, Views, checked_bounds
+from mutualnet3d.results.table_cascades import kept_cascades
 from mutualnet3d.shapes import SubnetConfig
 
 # Timed passes of each sub-network when times are measured: as many as fit into so many seconds, within these bounds.
@@ -136,6 +138,27 @@ class SubnetChoice:
         row = self.table_of(views).best(gflops=gflops, milliseconds=milliseconds)
         return row.config, row
 
+    def cascade(self, mean_gflops: float | None, mean_milliseconds: float | None) -> Cascade:
+        """Return the most accurate cascade whose mean cost of a video is within the budget.
+
+        Args:
+            mean_gflops: 1e9 multiply-adds that a video may take, in the mean over many.
+            mean_milliseconds: time that the networks may take for a video, in the mean; measured when first needed.
+
+        Raises:
+            ValueError: no budget; no cascade fits; the table has none of this back end, or there is no table.
+        """
+        checked_bounds(mean_gflops, mean_milliseconds, "mean_")
+        if not self._tested.cascades:
+            raise ValueError(
+                f"{self._networks.path}: its query table has no cascades of {self._backend.name}, which a mean budget "
+                "needs; a test (`mutualnet3d test`) with TEST.CASCADES True makes them, on 100 videos or more"
+            )
+        if mean_milliseconds is not None:
+            self.measure()
+        table = self._measured or self._tested
+        return table.best_cascade(mean_gflops, mean_milliseconds)
+
     def measure(self, again: bool = False) -> QueryTable:
         """Return the table of the sub-networks on the fronts, with milliseconds of this machine, measured once.
 
@@ -182,7 +205,9 @@ class SubnetChoice:
         facts.pop("threads", None)
         if backend.threads is not None or not backend.module:  # otherwise a library of its own decides
             facts["threads"] = backend.threads or torch.get_num_threads()
-        return QueryTable(rows, {**table.context, "backend": backend.name, "backends": {backend.name: facts}})
+        context = {**table.context, "backend": backend.name, "backends": {backend.name: facts}}
+        cascades = kept_cascades(table.cascades, table.rows, table.backend, rows, backend.name)
+        return QueryTable(rows, context, cascades)
 
     def _row(self, config: SubnetConfig, views: Views) -> Row | None:
         """Return the row of a sub-network with so many views, or else of one, or else of the test's; None: there is

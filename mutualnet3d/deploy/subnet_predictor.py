@@ -10,9 +10,11 @@ from mutualnet3d.deploy.backend_choice import choose_backend
 from mutualnet3d.deploy.forked import run_in_fork
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.pickled_files import PickledFiles
+from mutualnet3d.deploy.stages import Plan, PlannedStage
 from mutualnet3d.deploy.subnet_choice import SubnetChoice
 from mutualnet3d.log import printable
 from mutualnet3d.models.fork_safe_lock import ForkSafeLock
+from mutualnet3d.results.cascade import Cascade
 from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.shapes import SubnetConfig
 
@@ -106,6 +108,40 @@ class SubnetPredictor:
         run_in_fork()
         with self._lock:
             return self._subnets.choose(gflops, milliseconds, config, checked_views(views))
+
+    def choose_cascade(self, mean_gflops: float | None = None, mean_milliseconds: float | None = None) -> Cascade:
+        """Return the cascade that `predict` takes for a mean budget; see `predict`."""
+        run_in_fork()
+        with self._lock:
+            return self._subnets.cascade(mean_gflops, mean_milliseconds)
+
+    def plan(
+        self,
+        gflops: float | None = None,
+        milliseconds: float | None = None,
+        config: SubnetConfig | str | None = None,
+        views: int | tuple[int, int] = 1,
+        mean_gflops: float | None = None,
+        mean_milliseconds: float | None = None,
+    ) -> Plan:
+        """Return the stages that `predict` takes, one unless a mean budget is given; see `predict`."""
+        gflops_of = self._networks.gflops
+        if mean_gflops is None and mean_milliseconds is None:
+            chosen, row = self.choose(gflops, milliseconds, config, views)
+            num_views = checked_views(views)
+            row = row if row and row.views == num_views else None  # accuracy of what is run, or none
+            return Plan((PlannedStage(chosen, num_views, 0.0, gflops_of(chosen)),), row=row)
+        if (gflops, milliseconds, config, views) != (None, None, None, 1):
+            raise ValueError(
+                "give a mean budget (mean_gflops, mean_milliseconds) or else a budget of every video, a sub-network "
+                "(config) or views: a cascade chooses sub-networks and views"
+            )
+        cascade = self.choose_cascade(mean_gflops, mean_milliseconds)
+        stages = (
+            PlannedStage(stage.config, stage.views, stage.threshold, gflops_of(stage.config))
+            for stage in cascade.stages
+        )
+        return Plan(tuple(stages), cascade)
 
     def prepare(self, configs: Sequence[SubnetConfig | str] | None = None) -> None:
         """Make sub-networks ready, all of the table's front or `configs`, so that no later call has to: back ends but

@@ -12,6 +12,9 @@ from PIL import Image
 
 from mutualnet3d.cli.predict import expand_lists, main
 from mutualnet3d.deploy import Predictor
+from mutualnet3d.results.cascade import Cascade, Stage
+from mutualnet3d.results.query_table import QueryTable, Views
+from mutualnet3d.shapes import SubnetConfig
 from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
 
@@ -69,6 +72,35 @@ def test_json_lines_are_what_the_predictor_says(predict, tested, videos):
     assert re.fullmatch(
         r"2 videos; w0\.5-s32-t2 on pytorch; median ms: decode \d+\.\d, prepare \d+\.\d, network \d+\.\d", closing
     )
+
+
+def test_a_mean_budget(run_tool, tested, videos, tmp_path):
+    """The threshold is the margin of one of the videos: it ends there, and the other, less sure, goes on."""
+    paths = [str(videos / name) for name in ("numbered.mp4", "some noise.mp4")]
+    full, small = (SubnetConfig.parse(key) for key in ("w1.0-s32-t4", "w0.5-s32-t2"))
+    alone = Predictor.load(tested, backend="pytorch", threads=1)
+    margins = []
+    for path in paths:
+        best, second = alone.predict(path, config=small).labels
+        margins.append(best.score - second.score)
+    stages = Stage(small, Views(), sum(margins) / 2, 1.0), Stage(full, Views(), 0.0, 0.5)
+    cascade = Cascade(stages, 93.0, 99.0, 95.0)
+    table = QueryTable.load(os.path.join(os.path.dirname(tested), "query_table.json"))
+    QueryTable(table.rows, table.context, (cascade,)).save(str(tmp_path / "table.json"))
+    words = ["--checkpoint", tested, "--table", tmp_path / "table.json", "--threads", 1, "--backend", "pytorch"]
+    status, out, err = run_tool(TOOL, *paths, *words, "--mean-gflops", 1.0, "--batch-size", 2, "--json")
+    assert status == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    ran = [[stage["config"] for stage in line["stages"]] for line in lines]
+    unsure = margins.index(min(margins))
+    assert ran[unsure] == [str(small), str(full)]
+    assert ran[1 - unsure] == [str(small)]
+    assert [line["top1"] for line in lines] == [93.0, 93.0]
+    mean = sum(line["gflops_of_video"] for line in lines) / 2
+    assert f"2 videos; w0.5-s32-t2 > w1.0-s32-t4 on pytorch; mean GFLOPs {mean:.4g}; median ms: decode " in err
+    status, out, err = run_tool(TOOL, *paths, *words, "--mean-gflops", 0.9)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: no cascade fits mean_gflops=0.9; the cheapest in gflops is w0.5-s32-t2 > w1.0-s32-t4")
 
 
 def test_the_table(predict, tested, videos):
@@ -188,7 +220,7 @@ def test_ctrl_c_is_one_line(predict, videos, monkeypatch):
     def interrupted(*args, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Predictor, "predict", interrupted)
+    monkeypatch.setattr(Predictor, "predict_many", interrupted)
     assert predict(videos / "numbered.mp4", "--json") == (130, "", "interrupted\n")
 
 

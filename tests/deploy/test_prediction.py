@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mutualnet3d.deploy.prediction import Label, Prediction, Timing, best_labels, score_views
+from mutualnet3d.deploy.prediction import Label, Prediction, StageRun, Timing, best_labels, score_views
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.deploy.stream import Window
-from mutualnet3d.results.query_table import Row
+from mutualnet3d.results.cascade import Cascade, Stage
+from mutualnet3d.results.query_table import Row, Views
 from mutualnet3d.results.view_scores import ViewScores
-from tests.deploy.networks import CLASS_NAMES, SMALL
+from tests.deploy.networks import CLASS_NAMES, FULL, SMALL
 
 
 def test_plain_values():
@@ -29,9 +30,26 @@ def test_plain_values():
         "top1": 89.0,
         "backend": "pytorch",
         "views": 6,
+        "stages": [{"config": "w0.5-s48-t2", "views": 6, "gflops": pytest.approx(0.6)}],
         "milliseconds": {"decode": 1.0, "prepare": 2.0, "network": 4.0, "total": 7.0},
     }
     assert dataclasses.replace(prediction, row=None).to_json()["top1"] is None
+
+
+def test_a_cascades_prediction_has_the_cost_of_all_that_ran():
+    cascade = Cascade((Stage(SMALL, Views(), 0.5, 1.0), Stage(FULL, Views(2), 0.0, 0.25)), 91.0, 99.0, 92.0)
+    stages = (StageRun(SMALL, 1, 0.1), StageRun(FULL, 2, 0.8))
+    frames = np.zeros((2, 48, 48, 3), np.uint8)
+    timing = Timing(1.0, 2.0, 4.0)
+    prediction = Prediction(
+        "a.mp4", (Label("yoga", 3, 0.75),), FULL, 0.4, None, "pytorch", 2, timing, frames, cascade, stages
+    )
+    assert prediction.gflops_of_video == pytest.approx(0.9)
+    values = prediction.to_json()
+    assert (values["config"], values["gflops"], values["gflops_of_video"]) == (str(FULL), 0.4, pytest.approx(0.9))
+    assert [stage["config"] for stage in values["stages"]] == [str(SMALL), str(FULL)]
+    assert values["top1"] == 91.0  # of the cascade, over all videos
+    assert "; w0.5-s48-t2 > w1.0-s64-t4 on pytorch, 2 views, 7.0 ms>" in repr(prediction)
 
 
 def test_a_prediction_is_one_short_line(networks, video):

@@ -1,0 +1,173 @@
+"""Videos through the stages of a cascade, many at a time: a further stage runs on those alone that are not sure yet.
+
+A stage's clips are read when it runs, and freed after it: of the videos that end early nothing is decoded that the
+first stage does not need. What is in memory are the clips of one forward pass, and one small clip of each video.
+
+Legend: V views, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import torch
+
+from mutualnet3d.deploy.prediction import ReadVideo, StageRun, Timing, score_views
+from mutualnet3d.results.cascade import Cascade, confidence, probabilities
+from mutualnet3d.results.row import Row, Views
+from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.video.errors import VideoDecodeError
+
+Source = TypeVar("Source")
+Item = TypeVar("Item")
+# Clips of a sub-network (views of several videos, one tensor for each pathway) -> logits, and the seconds they took.
+Forward: TypeAlias = Callable[[SubnetConfig, Sequence[torch.Tensor]], tuple[torch.Tensor, float]]
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """Sub-network and views that run on a video, and the confidence from which on nothing further does.
+
+    Args:
+        config, views: sub-network and views.
+        threshold: confidence, 0 to 1; 0: nothing further runs in any case.
+        gflops: 1e9 multiply-adds of one clip.
+    """
+
+    config: SubnetConfig
+    views: Views
+    threshold: float
+    gflops: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages that videos are predicted by.
+
+    Args:
+        stages: stages, the cheapest first; one, where the sub-network is the same for every video.
+        cascade: cascade that they are of; None: of none.
+        row: row of the query table about a sub-network without cascade; None: there is none.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    cascade: Cascade | None = None
+    row: Row | None = None
+
+
+@dataclass
+class StagedResult:
+    """Result of a video so far.
+
+    Args:
+        source: path of the video, or "frames".
+        score_K: scores of the last stage that ran.
+        runs: stages that ran.
+        timing: times of all of them; of a forward pass of several videos each has its part.
+        frames: uint8 (T, S, S, 3), the first view of the last stage.
+    """
+
+    source: str
+    score_K: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    runs: list[StageRun] = field(default_factory=list)
+    timing: Timing = field(default_factory=lambda: Timing(0.0, 0.0, 0.0))
+    frames: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def add(
+        self, stage: PlannedStage, clips: ReadVideo, logits_VK: torch.Tensor, seconds: float, ensemble: str
+    ) -> None:
+        """Take in a stage that ran.
+
+        Args:
+            clips: clips that it ran on.
+            logits_VK: logits of the views.
+            seconds: the video's part of the forward pass.
+            ensemble: way of putting views together.
+        """
+        self.score_K = score_views(logits_VK, ensemble)
+        self.runs.append(StageRun(stage.config, stage.views.count, stage.gflops * stage.views.count))
+        self.timing += Timing(1e3 * clips.decode_seconds, 1e3 * clips.prepare_seconds, 1e3 * seconds)
+        self.frames = clips.clips[0][0].numpy()
+
+
+def run_in_stages(
+    sources: Iterable[Source],
+    stages: Sequence[PlannedStage],
+    read: Callable[[Source, PlannedStage], ReadVideo],
+    forward: Forward,
+    ensemble: str,
+    batch_size: int,
+) -> Iterator[StagedResult | VideoDecodeError]:
+    """Yield the result of each video in its turn; the error of one that cannot be read.
+
+    Args:
+        sources: videos, read from as they are needed.
+        stages: stages, the cheapest first.
+        read: (video, stage) -> its clips.
+        forward: forward pass of clips of one shape.
+        ensemble: way of putting a video's views together: see `view_scores.ViewScores`.
+        batch_size: number of videos at a time, of which those that are not sure go on together; and most clips of a
+            forward pass, or as many as a video has.
+    """
+    for videos in _batches(sources, batch_size):
+        results: dict[int, StagedResult] = {}
+        errors: dict[int, VideoDecodeError] = {}
+        unsure = list(range(len(videos)))
+        for stage in stages:
+            for numbers in _batches(unsure, max(1, batch_size // stage.views.count)):
+                _run_stage(
+                    {number: videos[number] for number in numbers}, stage, read, forward, results, errors, ensemble
+                )
+            unsure = [
+                number
+                for number in unsure
+                if number not in errors and not _is_sure(results[number].score_K, stage.threshold, ensemble)
+            ]
+        for number in range(len(videos)):
+            yield errors[number] if number in errors else results[number]
+
+
+def _run_stage(
+    videos: Mapping[int, Source],
+    stage: PlannedStage,
+    read: Callable[[Source, PlannedStage], ReadVideo],
+    forward: Forward,
+    results: dict[int, StagedResult],
+    errors: dict[int, VideoDecodeError],
+    ensemble: str,
+) -> None:
+    """Run a stage on some videos in one forward pass; put what it gives into their results or errors.
+
+    Args:
+        videos: number -> video.
+    """
+    clips_of: dict[int, ReadVideo] = {}
+    for number, video in videos.items():
+        try:
+            clips_of[number] = read(video, stage)
+        except VideoDecodeError as error:
+            errors[number] = error
+    if not clips_of:
+        return
+    pathways = zip(*(clips.clips for clips in clips_of.values()), strict=True)
+    joined = [views[0] if len(views) == 1 else torch.cat(views) for views in pathways]
+    logits, seconds = forward(stage.config, joined)
+    logits_of = logits.view(len(clips_of), stage.views.count, -1)
+    for (number, clips), logits_VK in zip(clips_of.items(), logits_of, strict=True):
+        result = results.setdefault(number, StagedResult(clips.source))
+        result.add(stage, clips, logits_VK, seconds / len(clips_of), ensemble)
+
+
+def _is_sure(score_K: torch.Tensor, threshold: float, ensemble: str) -> bool:
+    return float(confidence(probabilities(score_K[None], ensemble))) >= threshold
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield the items, so many at a time."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

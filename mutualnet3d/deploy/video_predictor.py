@@ -1,0 +1,195 @@
+"""Prediction of videos, one or many: a sub-network for all of them, or a cascade that goes on with the unsure ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from mutualnet3d.data.clip_reader import Frames
+from mutualnet3d.deploy.forked import run_in_fork
+from mutualnet3d.deploy.prediction import Prediction, ReadVideo, best_labels
+from mutualnet3d.deploy.stages import Plan, PlannedStage, StagedResult, run_in_stages
+from mutualnet3d.deploy.subnet_predictor import SubnetPredictor
+from mutualnet3d.results.query_table import Row, Views
+from mutualnet3d.shapes import SubnetConfig
+from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.open import refuse_fps_of_file
+from mutualnet3d.video.paths import is_folder
+
+
+class VideoPredictor(SubnetPredictor):
+    """Base of `Predictor`: all of it but loading, pickling and streams."""
+
+    def predict(
+        self,
+        source: str | os.PathLike[str] | Frames,
+        gflops: float | None = None,
+        milliseconds: float | None = None,
+        config: SubnetConfig | str | None = None,
+        views: int | tuple[int, int] = 1,
+        fps: float | None = None,
+        top: int = 5,
+        mean_gflops: float | None = None,
+        mean_milliseconds: float | None = None,
+    ) -> Prediction:
+        """Predict the labels of a video.
+
+        The sub-network is the most accurate one within the budget, `config`, or, without either, the most expensive.
+        Only the frames that it needs are decoded. Accuracy is that of as many views, where the table has it; otherwise
+        the sub-network is chosen by the accuracy of one view or of the test's views, and the prediction has none.
+
+        With a mean budget a cascade of the table runs: a cheap sub-network first, and a dearer one where that is not
+        sure of the video. Some videos cost more than the budget, others less; `Prediction.stages` says what ran.
+
+        Args:
+            source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
+            gflops: 1e9 multiply-adds that a clip may take.
+            milliseconds: time that the network may take for a clip, on this machine; measured when first needed.
+            config: sub-network, or its key.
+            views: clips over the video, or (clips, crops of each), 1 or 3; their scores are averaged.
+            fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
+            top: number of labels, at least 1.
+            mean_gflops: 1e9 multiply-adds that a video may take, in the mean over many like those of the test.
+            mean_milliseconds: time that the networks may take for a video, in the mean; measured as `milliseconds` is.
+
+        Raises:
+            VideoDecodeError: the video cannot be read.
+            ValueError: nothing fits the budget; an unknown sub-network; frames, views or `top` that are not allowed; a
+                mean budget, and the table has no cascades.
+        """
+        plan = self.plan(gflops, milliseconds, config, views, mean_gflops, mean_milliseconds)
+        (predicted,) = self._predict([source], plan, fps, top, batch_size=1)
+        if isinstance(predicted, VideoDecodeError):
+            raise predicted
+        return predicted
+
+    def predict_many(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Frames],
+        gflops: float | None = None,
+        milliseconds: float | None = None,
+        config: SubnetConfig | str | None = None,
+        views: int | tuple[int, int] = 1,
+        fps: float | None = None,
+        top: int = 5,
+        mean_gflops: float | None = None,
+        mean_milliseconds: float | None = None,
+        batch_size: int = 8,
+    ) -> Iterator[Prediction | VideoDecodeError]:
+        """Return an iterator of the predictions of videos, in their order; of one that cannot be read it gives the
+        error, and goes on.
+
+        Budget and sub-network are those of `predict`, chosen once for all videos. So many of them are run together;
+        of these the ones that a cascade's first stage is not sure of go through the next together.
+
+        Args:
+            sources: videos, each read when its turn comes; further ones while a batch is filled.
+            batch_size: number of videos at a time, at least 1, and of clips of a forward pass unless a video has more.
+
+        Raises:
+            ValueError: at once: see `predict`; a `batch_size` that is not allowed.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size!r}; it must be an integer of at least 1")
+        plan = self.plan(gflops, milliseconds, config, views, mean_gflops, mean_milliseconds)
+        return self._predict(sources, plan, fps, top, batch_size)
+
+    def _predict(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Frames],
+        plan: Plan,
+        fps: float | None,
+        top: int,
+        batch_size: int,
+    ) -> Iterator[Prediction | VideoDecodeError]:
+        _check_top(top)
+        results = run_in_stages(
+            sources,
+            plan.stages,
+            lambda source, stage: self._read(source, stage, plan.row, fps),
+            self._forward,
+            self.preprocessing.ensemble,
+            batch_size,
+        )
+        return (
+            result if isinstance(result, VideoDecodeError) else self._prediction(result, plan, top)
+            for result in results
+        )
+
+    def read(
+        self,
+        source: str | os.PathLike[str] | Frames,
+        gflops: float | None = None,
+        milliseconds: float | None = None,
+        config: SubnetConfig | str | None = None,
+        views: int | tuple[int, int] = 1,
+        fps: float | None = None,
+    ) -> ReadVideo:
+        """Read the clips of a video for the sub-network that `predict` takes: its first half, which needs no network.
+
+        Args and errors are those of `predict`.
+        """
+        plan = self.plan(gflops, milliseconds, config, views)
+        return self._read(source, plan.stages[0], plan.row, fps)
+
+    def run(self, video: ReadVideo, top: int = 5) -> Prediction:
+        """Predict the labels of clips that were read: the second half of `predict`.
+
+        Args:
+            video: result of `read`.
+            top: number of labels, at least 1.
+
+        Raises:
+            ValueError: a `top` that is not allowed.
+        """
+        _check_top(top)
+        logits_VK, seconds = self._forward(video.config, video.clips)
+        stage = PlannedStage(video.config, Views(len(logits_VK)), 0.0, self._networks.gflops(video.config))
+        result = StagedResult(video.source)
+        result.add(stage, video, logits_VK, seconds, self.preprocessing.ensemble)
+        return self._prediction(result, Plan((stage,), row=video.row), top)
+
+    def _read(
+        self, source: str | os.PathLike[str] | Frames, stage: PlannedStage, row: Row | None, fps: float | None
+    ) -> ReadVideo:
+        source = os.fspath(source) if isinstance(source, os.PathLike) else source
+        if isinstance(source, str) and fps is not None and not is_folder(source):
+            refuse_fps_of_file(fps)
+        shapes = self._networks.shapes(stage.config)
+        read = self._reader.read(source, shapes, stage.views.spans, stage.views.crops, fps)
+        clips = tuple(read.clips[shape] for shape in shapes)
+        name = source if isinstance(source, str) else "frames"
+        return ReadVideo(name, stage.config, row, clips, read.decode_seconds, read.prepare_seconds)
+
+    def _forward(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, float]:
+        """Return the logits of clips, and the seconds that they took."""
+        run_in_fork()
+        with self._lock:
+            forward = self._backend.forward(self._subnets.runnable(config))
+            started = time.perf_counter()
+            logits_VK = forward(clips)
+            return logits_VK, time.perf_counter() - started
+
+    def _prediction(self, result: StagedResult, plan: Plan, top: int) -> Prediction:
+        last = result.runs[-1]
+        return Prediction(
+            source=result.source,
+            labels=best_labels(result.score_K, self.class_names, top),
+            config=last.config,
+            gflops=self._networks.gflops(last.config),
+            row=plan.row,
+            backend=self.backend,
+            views=last.views,
+            timing=result.timing,
+            frames=result.frames,
+            cascade=plan.cascade,
+            stages=tuple(result.runs),
+        )
+
+
+def _check_top(top: int) -> None:
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise ValueError(f"top is {top!r}; it must be an integer of at least 1")
