@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from mutualnet3d.deploy.bundle import CHECKPOINT
 from mutualnet3d.deploy.clip_network import random_clips
 from mutualnet3d.deploy.export import MAX_DIFFERENCE, ParityError, eager_logits, export
 from mutualnet3d.files.hashes import file_hash
+from mutualnet3d.results.cascade import Cascade, Stage
+from mutualnet3d.results.query_table import Views
 from tests.cli.test_latency import CONFIGS, write_tested
 from tests.copies import Script
 from tests.deploy.networks import FULL, HOW, SMALL, source_of
@@ -73,6 +76,18 @@ def test_a_bundle_has_all_that_running_it_takes(exported):
         assert batch.dim_param
         assert [side.dim_value for side in rest] == [config.frames, config.size, config.size, 3]
         assert not [node for node in model.graph.node if node.op_type == "BatchNormalization"]
+
+
+def test_a_bundle_carries_the_cascades_of_its_sub_networks(tmp_path):
+    source = source_of("x3d", tmp_path)
+    alone = Cascade((Stage(SMALL, Views(), 0.0, 1.0),), 88.0, 99.0, 88.0)
+    pair = Cascade((Stage(SMALL, Views(), 0.5, 1.0), Stage(FULL, Views(), 0.0, 0.25)), 89.5, 99.0, 91.0)
+    source.table = replace(source.table, cascades=(alone, pair))
+    whole = export(source, str(tmp_path / "whole"), formats=["pytorch"])
+    assert whole.table.cascades == (alone, pair)
+    assert whole.configs == (FULL, SMALL)  # those of cascades are exported
+    part = export(source, str(tmp_path / "part"), [SMALL], ["pytorch"])
+    assert part.table.cascades == (alone,)
 
 
 def test_a_difference_fails_the_export_and_leaves_nothing(tmp_path, monkeypatch):
