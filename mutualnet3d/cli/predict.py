@@ -6,8 +6,9 @@ VIDEO is a video (a file, or a folder of pictures), or a list of videos (.csv, .
 `path label` for each, paths relative to the list's folder; the first line tells which. Without a budget and a
 sub-network the most expensive one runs: of a checkpoint the full network, of a bundle the largest in it. With --json a
 line of JSON for each video is all that goes to standard output; a video that cannot be read is
-`{"source": ..., "error": ...}`, and the others go on. GFLOPs are those of all views of a video, as the times are; JSON
-has those of one clip too, and as `top1` the test's accuracy with as many views, null where it is not known. The exit
+`{"source": ..., "error": ...}`, and the others go on. A budget is of a video: it chooses the sub-network and, unless
+--views gives them, the views. GFLOPs are those of all views of a video, as the times are; JSON has those of one clip
+too, and as `top1` the test's accuracy with as many views, null where it is not known. The exit
 status is 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
 """
 
@@ -40,9 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_checkpoint(parser)
     options.add_gflops(parser)
-    parser.add_argument("--milliseconds", type=float, help="that the network may take for a clip on this machine")
+    parser.add_argument("--milliseconds", type=float, help="that the network may take for a video on this machine")
     options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
-    parser.add_argument("--views", default="1", metavar="N", help="clips of a video, or NxM: M crops of each (1, 3)")
+    words = "clips of a video, or NxM: M crops of each (1, 3); default: by the budget, without one 1"
+    parser.add_argument("--views", metavar="N", help=words)
     parser.add_argument("--top", type=int, default=5, help="number of labels; default: 5")
     options.add_backend(parser)
     options.add_device(parser)
@@ -57,19 +59,26 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError, ModuleNotFoundError: an argument is wrong.
     """
     log_to_terminal()
-    views = parse_views(args.views)
+    views = None if args.views is None else parse_views(args.views)
     videos = expand_lists(args.videos, args.label_file)
 
     import simplejson
 
     from mutualnet3d.deploy import Predictor
+    from mutualnet3d.deploy.subnet_predictor import checked_views
     from mutualnet3d.log import progress
+    from mutualnet3d.results.table_text import views_text
     from mutualnet3d.video.errors import VideoDecodeError
 
     predictor = Predictor.load(
         args.checkpoint, table=args.table, backend=args.backend, device=args.device, threads=args.threads
     )
-    config, _ = predictor.choose(args.gflops, args.milliseconds, args.subnet, views)
+    config, row = predictor.choose(args.gflops, args.milliseconds, args.subnet, views)
+    if views is None and row is not None and (args.gflops is not None or args.milliseconds is not None):
+        views = row.views.spans, row.views.crops
+    network = f"{config} on {predictor.backend}"
+    if (number := checked_views(views)) is not None and number.count > 1:
+        network += f", {views_text(number)}"
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
     for path in progress(videos, len(videos), "videos"):
@@ -86,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         timings.append(prediction.timing)
         lines = simplejson.dumps(prediction.to_json(), ignore_nan=True) if args.json else table.rows(prediction)
         _write(lines, sys.stdout)
-    _write(f"{_counted(len(timings), len(videos))}{_times(timings, f'{config} on {predictor.backend}')}", sys.stderr)
+    _write(f"{_counted(len(timings), len(videos))}{_times(timings, network)}", sys.stderr)
     return 0 if len(timings) == len(videos) else 1
 
 

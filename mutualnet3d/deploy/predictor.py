@@ -19,7 +19,7 @@ from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.pickled_files import PickledFiles
 from mutualnet3d.deploy.prediction import Prediction, ReadVideo, Timing, best_labels, score_views
 from mutualnet3d.deploy.stream import Stream
-from mutualnet3d.deploy.subnet_predictor import SubnetPredictor, checked_views
+from mutualnet3d.deploy.subnet_predictor import SubnetPredictor, ViewsWanted
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.frame_stream import StreamInput
 from mutualnet3d.video.open import refuse_fps_of_file
@@ -81,22 +81,25 @@ class Predictor(SubnetPredictor):
         gflops: float | None = None,
         milliseconds: float | None = None,
         config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
+        views: ViewsWanted = None,
         fps: float | None = None,
         top: int = 5,
     ) -> Prediction:
         """Predict the labels of a video.
 
         The sub-network is the most accurate one within the budget, `config`, or, without either, the most expensive.
-        Only the frames that it needs are decoded. Accuracy is that of as many views, where the table has it; otherwise
-        the sub-network is chosen by the accuracy of one view or of the test's views, and the prediction has none.
+        A budget is of the video: it chooses sub-network and views together, of the rows of the table, or the
+        sub-network for `views`. Only the frames that it needs are decoded. Accuracy is that of as many views, where the
+        table has it; otherwise the sub-network is chosen by the accuracy of one view or of the test's views, and the
+        prediction has none.
 
         Args:
             source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
-            gflops: 1e9 multiply-adds that a clip may take.
-            milliseconds: time that the network may take for a clip, on this machine; measured when first needed.
+            gflops: 1e9 multiply-adds that the video may take, all its views together.
+            milliseconds: time that the network may take for the video, on this machine; measured when first needed.
             config: sub-network, or its key.
-            views: clips over the video, or (clips, crops of each), 1 or 3; their scores are averaged.
+            views: clips over the video, or (clips, crops of each), 1 or 3, or those of a row; their scores are put
+                together. None: chosen by the budget; without one a single clip.
             fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
             top: number of labels, at least 1.
 
@@ -113,7 +116,7 @@ class Predictor(SubnetPredictor):
         gflops: float | None = None,
         milliseconds: float | None = None,
         config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
+        views: ViewsWanted = None,
         fps: float | None = None,
     ) -> ReadVideo:
         """Read the clips of a video for the sub-network that `predict` takes: its first half, which needs no network.
@@ -121,10 +124,9 @@ class Predictor(SubnetPredictor):
         Args and errors are those of `predict`.
         """
         source = os.fspath(source) if isinstance(source, os.PathLike) else source
-        num_views = checked_views(views)
         if isinstance(source, str) and fps is not None and not is_folder(source):
             refuse_fps_of_file(fps)
-        chosen, row = self.choose(gflops, milliseconds, config, views)
+        chosen, num_views, row = self._choose(gflops, milliseconds, config, views)
         row = row if row and row.views == num_views else None  # accuracy of what is run, or none
         shapes = self._networks.shapes(chosen)
         read = self._reader.read(source, shapes, num_views.spans, num_views.crops, fps)
@@ -185,7 +187,7 @@ class Predictor(SubnetPredictor):
 
         return Stream(
             lambda pictures, rate, config: self.predict(pictures, config=config, fps=rate),
-            self.points(),
+            self.points(views=1),
             self.preprocessing,
             source,
             milliseconds=milliseconds,
