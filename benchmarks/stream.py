@@ -76,7 +76,7 @@ def main() -> None:
     source = None if args.checkpoint else random_network(args.cfg, args.subnets)
     how = {"backend": args.backend, "threads": args.threads}
     predictor = Predictor.load(args.checkpoint, **how) if source is None else Predictor(source, **how)
-    rows = predictor.points()
+    rows = predictor.points(views=1)
     camera = Camera(pictures_of(args.video, predictor.preprocessing.scale))
     full = milliseconds_of_full(predictor, camera)
     budget = BUDGET * full

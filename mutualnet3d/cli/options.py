@@ -42,7 +42,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_gflops(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gflops", type=float, help="1e9 multiply-adds that a clip may take")
+    parser.add_argument("--gflops", type=float, help="1e9 multiply-adds that a video, or window, may take")
 
 
 def add_subnet(parser: argparse.ArgumentParser, help: str) -> None:

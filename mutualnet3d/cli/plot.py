@@ -6,13 +6,13 @@
 
 --tables draws the Pareto front of each table as a line; --separate draws the rows of tables as points, for networks
 trained one by one, each of which has a table of its own; --paper adds the paper's results on Kinetics-400, in grey.
-The page shows GFLOPs and milliseconds, if all tables were measured on one device.
+Costs are of a video, all its views together, so that rows of different views compare. The page shows GFLOPs and
+milliseconds, if all tables were measured on one device.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("nothing to draw; give --tables, --separate or --paper")
     of_path = {path: table for curve in (*tables.values(), *separate.values()) for path, table in curve.items()}
     views = _views(of_path, paper)
-    if not views:
-        tables, separate = _named_by_views(tables), _named_by_views(separate)
     curves_by_cost = {args.cost: _curves(tables, separate, paper, args.cost)}
-    times = title_of_milliseconds(of_path) if args.cost == "milliseconds" else "milliseconds per clip"
+    times = title_of_milliseconds(of_path) if args.cost == "milliseconds" else "milliseconds per video"
     if "html" in args.formats and of_path:  # the paper alone has no milliseconds
         (other,) = (cost for cost in COSTS if cost != args.cost)
         try:
@@ -117,22 +115,11 @@ def _curves(tables: Tables, separate: Tables, paper: PaperResults | None, cost: 
 
 
 def _views(tables: dict[str, QueryTable], paper: PaperResults | None) -> str:
-    """Return the views that all tables are averaged over; "", and a warning, if they differ."""
-    views = {path: f"{table.views} views" for path, table in tables.items()}
-    if len(set(views.values())) > 1:
-        listing = "; ".join(f"{path}: {words}" for path, words in views.items())
-        print(printable(f"warning: accuracies over different views do not compare: {listing}"), file=sys.stderr)
-        return ""
-    return next(iter(views.values()), paper.views if paper else "")
-
-
-def _named_by_views(tables: Tables) -> Tables:
-    """Return the tables with the views of each curve in its name, as these differ."""
-    named: Tables = {}
-    for name, of_path in tables.items():
-        views = dict.fromkeys(f"{table.views} views" for table in of_path.values())
-        named[f"{name} ({' or '.join(views)})"] = of_path
-    return named
+    """Return the views of all rows that are drawn; "" if they differ."""
+    views = {f"{row.views} views" for table in tables.values() for row in table.query_rows}
+    if paper and not tables:
+        return paper.views
+    return views.pop() if len(views) == 1 and not paper else ""
 
 
 main = Command(__doc__, add_arguments, run, outputs={"output": checker_of_stem([f".{name}" for name in SUFFIXES])})

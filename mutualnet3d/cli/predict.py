@@ -7,10 +7,11 @@ VIDEO is a video (a file, or a folder of pictures), or a list of videos (.csv, .
 `path label` for each, paths relative to the list's folder; the first line tells which. Without a budget and a
 sub-network the most expensive one runs: of a checkpoint the full network, of a bundle the largest in it. With --json a
 line of JSON for each video is all that goes to standard output; a video that cannot be read is
-`{"source": ..., "error": ...}`, and the others go on. GFLOPs are those of all views of a video, as the times are; JSON
-has those of one clip too, and as `top1` the test's accuracy with as many views, null where it is not known. With a mean
-budget a cascade of the table runs: a cheap sub-network, and a dearer one on the videos that it is not sure of; the last
-that ran is shown, JSON has all of them as `stages`, and `top1` is the cascade's over all videos. The exit
+`{"source": ..., "error": ...}`, and the others go on. A budget is of a video: it chooses the sub-network and, unless
+--views gives them, the views. GFLOPs are those of all views of a video, as the times are; JSON has those of one clip
+too, and as `top1` the test's accuracy with as many views, null where it is not known. With a mean budget a cascade of
+the table runs: a cheap sub-network, and a dearer one on the videos that it is not sure of; the last that ran is shown,
+JSON has all of them as `stages`, and `top1` is the cascade's over all videos. The exit
 status is 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
 """
 
@@ -44,13 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_checkpoint(parser)
     options.add_gflops(parser)
-    parser.add_argument("--milliseconds", type=float, help="that the network may take for a clip on this machine")
+    parser.add_argument("--milliseconds", type=float, help="that the network may take for a video on this machine")
     parser.add_argument(
         "--mean-gflops", type=float, help="1e9 multiply-adds that a video may take, in the mean over many"
     )
     parser.add_argument("--mean-milliseconds", type=float, help="that the networks may take for a video, in the mean")
     options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
-    parser.add_argument("--views", default="1", metavar="N", help="clips of a video, or NxM: M crops of each (1, 3)")
+    words = "clips of a video, or NxM: M crops of each (1, 3); default: by the budget, without one 1"
+    parser.add_argument("--views", metavar="N", help=words)
     parser.add_argument("--batch-size", type=int, default=1, help="videos at a time, for a GPU; default: 1")
     parser.add_argument("--top", type=int, default=5, help="number of labels; default: 5")
     options.add_backend(parser)
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError, ModuleNotFoundError: an argument is wrong.
     """
     log_to_terminal()
-    views = parse_views(args.views)
+    views = None if args.views is None else parse_views(args.views)
     videos = expand_lists(args.videos, args.label_file)
 
     import simplejson
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     )
     budget = {"gflops": args.gflops, "milliseconds": args.milliseconds, "config": args.subnet, "views": views}
     budget |= {"mean_gflops": args.mean_gflops, "mean_milliseconds": args.mean_milliseconds}
-    network = _name_of(predictor.plan(**budget))
+    network = _name_of(predictor.plan(**budget), predictor.backend)
     predictions = predictor.predict_many(videos, **budget, top=args.top, batch_size=args.batch_size)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
@@ -98,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         spent.append(prediction.gflops_of_video)
         lines = simplejson.dumps(prediction.to_json(), ignore_nan=True) if args.json else table.rows(prediction)
         _write(lines, sys.stdout)
-    costs = _costs(timings, spent, f"{network} on {predictor.backend}")
+    costs = _costs(timings, spent, network)
     _write(f"{_counted(len(timings), len(videos))}{costs}", sys.stderr)
     return 0 if len(timings) == len(videos) else 1
 
@@ -181,9 +183,15 @@ def _counted(done: int, total: int) -> str:
     return videos if done == total else f"{videos}, {total - done} of them could not be read"
 
 
-def _name_of(plan: Plan) -> str:
-    """Return what runs: a sub-network or a cascade."""
-    return str(plan.stages[0].config) if plan.cascade is None else str(plan.cascade)
+def _name_of(plan: Plan, backend: str) -> str:
+    """Return what runs: a sub-network or a cascade, the back end, and several views."""
+    from mutualnet3d.results.table_text import views_text
+
+    if plan.cascade is not None:
+        return f"{plan.cascade} on {backend}"
+    (stage,) = plan.stages
+    views = f", {views_text(stage.views)}" if stage.views.count > 1 else ""
+    return f"{stage.config} on {backend}{views}"
 
 
 def _costs(timings: Sequence[Timing], spent: Sequence[float], network: str) -> str:

@@ -161,13 +161,13 @@ def choose_rows(predictor: Predictor, args: argparse.Namespace) -> tuple[Sequenc
     from mutualnet3d.results.query_table import Row
 
     if args.milliseconds is not None:
-        points = predictor.points()
+        points = predictor.points(views=1)
         return points, points
-    config, row = predictor.choose(gflops=args.gflops, config=args.subnet)
+    config, row = predictor.choose(gflops=args.gflops, config=args.subnet, views=1)
     predictor.prepare([config])
     # One row that always fits: its time is not looked at.
     alone = Row(config, gflops=0.0, params=0, milliseconds=1.0, top1=0.0, top5=0.0)
-    return (alone,), () if row is None else predictor.table.pareto("gflops")
+    return (alone,), () if row is None else predictor.front("gflops", views=1)
 
 
 def summary(trace: Sequence[TracePoint], budget: float | None, backend: str) -> str:

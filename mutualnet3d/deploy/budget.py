@@ -18,7 +18,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.results.budget_query import best_row
+from mutualnet3d.results.pareto import front_of_rows
+from mutualnet3d.results.query_table import QueryTable, Row, Views
 
 # A window over the budget by this factor causes a move at once. One that is less over may be noise: the second of three
 # causes it.
@@ -55,8 +57,8 @@ class BudgetController:
     """Controller that chooses the sub-network of each window by the times of those before.
 
     Args:
-        rows: sub-networks with their milliseconds on the idle machine, of which those on the Pareto front of top-1 over
-            milliseconds are used.
+        rows: sub-networks with their milliseconds of a clip on the idle machine, of which those on the Pareto front of
+            top-1 over milliseconds are used.
         milliseconds: budget of a window.
 
     Attributes:
@@ -70,8 +72,8 @@ class BudgetController:
 
     def __init__(self, rows: Sequence[Row], milliseconds: float):
         table = QueryTable(tuple(rows))
-        first = table.best(milliseconds=milliseconds)
-        self.rows, self.milliseconds = table.pareto("milliseconds"), float(milliseconds)
+        first = best_row(table.rows, None, milliseconds, Views())
+        self.rows, self.milliseconds = front_of_rows(table.rows, "milliseconds", Views()), float(milliseconds)
         self._index = self.rows.index(first)
         self._corrections = [1.0] * len(self.rows)
         # The newest last; it may be growing.

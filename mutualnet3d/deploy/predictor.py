@@ -92,7 +92,7 @@ class Predictor(VideoPredictor):
 
         return Stream(
             lambda pictures, rate, config: self.predict(pictures, config=config, fps=rate),
-            self.points(),
+            self.points(views=1),
             self.preprocessing,
             source,
             milliseconds=milliseconds,

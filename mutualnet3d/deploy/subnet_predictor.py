@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from mutualnet3d.data.clip_reader import ClipReader, Reader
 from mutualnet3d.data.preprocessing import Preprocessing
@@ -17,6 +18,9 @@ from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.results.cascade import Cascade
 from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.shapes import SubnetConfig
+
+# Clips over a video, or (clips, crops of each); None: chosen by the budget.
+ViewsWanted: TypeAlias = int | tuple[int, int] | Views | None
 
 
 class SubnetPredictor:
@@ -82,29 +86,62 @@ class SubnetPredictor:
 
     @property
     def table(self) -> QueryTable:
-        """Query table of the back end for videos of one view, with milliseconds of this machine once they were
-        measured. Where the test has no accuracy of one view, it is that of the test's, which `table.views` names.
+        """Query table of the back end, rows of all views, with milliseconds of this machine once they were measured.
 
         Raises:
             ValueError: the checkpoint has none, or none of int8 for "openvino-int8".
         """
         return self._subnets.table
 
-    def points(self) -> tuple[Row, ...]:
-        """Return the Pareto front over milliseconds of this machine and back end, the cheapest first."""
-        return self.measure().pareto("milliseconds")
+    def points(self, views: ViewsWanted = None) -> tuple[Row, ...]:
+        """Return the Pareto front over milliseconds of a video on this machine and back end, the cheapest first.
+
+        Args:
+            views: views of the videos, see `predict`; None: those of each row, which is run by
+                `predict(..., config=row.config, views=row.views)`.
+
+        Raises:
+            ValueError: the checkpoint has no query table.
+        """
+        run_in_fork()
+        with self._lock:
+            number = checked_views(views)
+            self._subnets.measure(views=number)
+            return self._subnets.front_of("milliseconds", number)
+
+    def front(self, cost: str, views: ViewsWanted = None) -> tuple[Row, ...]:
+        """Return the Pareto front over a cost of a video by the table, the cheapest first; nothing is measured for it.
+
+        Args:
+            cost: "gflops" or "milliseconds".
+            views: see `points`.
+
+        Raises:
+            ValueError: another cost; the checkpoint has no query table.
+        """
+        return self._subnets.front_of(cost, checked_views(views))
 
     def choose(
         self,
         gflops: float | None = None,
         milliseconds: float | None = None,
         config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
+        views: ViewsWanted = None,
     ) -> tuple[SubnetConfig, Row | None]:
         """Return the sub-network that `predict` takes, and its row of the table; see `predict`.
 
         The row is of as many views where the table has such; `row.views` says of how many its accuracy is.
         """
+        config, _, row = self._choose(gflops, milliseconds, config, views)
+        return config, row
+
+    def _choose(
+        self,
+        gflops: float | None,
+        milliseconds: float | None,
+        config: SubnetConfig | str | None,
+        views: ViewsWanted,
+    ) -> tuple[SubnetConfig, Views, Row | None]:
         run_in_fork()
         with self._lock:
             return self._subnets.choose(gflops, milliseconds, config, checked_views(views))
@@ -120,18 +157,17 @@ class SubnetPredictor:
         gflops: float | None = None,
         milliseconds: float | None = None,
         config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
+        views: ViewsWanted = None,
         mean_gflops: float | None = None,
         mean_milliseconds: float | None = None,
     ) -> Plan:
         """Return the stages that `predict` takes, one unless a mean budget is given; see `predict`."""
         gflops_of = self._networks.gflops
         if mean_gflops is None and mean_milliseconds is None:
-            chosen, row = self.choose(gflops, milliseconds, config, views)
-            num_views = checked_views(views)
+            chosen, num_views, row = self._choose(gflops, milliseconds, config, views)
             row = row if row and row.views == num_views else None  # accuracy of what is run, or none
             return Plan((PlannedStage(chosen, num_views, 0.0, gflops_of(chosen)),), row=row)
-        if (gflops, milliseconds, config, views) != (None, None, None, 1):
+        if any(value is not None for value in (gflops, milliseconds, config, views)):
             raise ValueError(
                 "give a mean budget (mean_gflops, mean_milliseconds) or else a budget of every video, a sub-network "
                 "(config) or views: a cascade chooses sub-networks and views"
@@ -158,7 +194,8 @@ class SubnetPredictor:
                 self._backend.forward(config)
 
     def measure(self, again: bool = False) -> QueryTable:
-        """Return the table of the sub-networks on its Pareto fronts, with milliseconds of this machine, measured once.
+        """Return the table of the sub-networks on its Pareto fronts, with milliseconds of this machine, measured once:
+        of a clip, and of videos of several views on the front over milliseconds.
 
         Args:
             again: True to measure once more, as the machine has changed.
@@ -171,12 +208,16 @@ class SubnetPredictor:
             return self._subnets.measure(again)
 
 
-def checked_views(views: int | tuple[int, int]) -> Views:
-    """Return the views that a caller of `predict` asks for.
+def checked_views(views: ViewsWanted) -> Views | None:
+    """Return the views that a caller of `predict` asks for; None: he leaves them to the budget.
 
     Raises:
         ValueError: no number of clips of at least 1, or another number of crops than 1 or 3.
     """
+    if views is None:
+        return None
+    if isinstance(views, Views):
+        views = views.spans, views.crops
     spans, crops = views if isinstance(views, tuple) and len(views) == 2 else (views, 1)
     if isinstance(spans, bool) or not isinstance(spans, int) or spans < 1 or crops not in (1, 3):
         raise ValueError(

@@ -12,7 +12,7 @@ from mutualnet3d.data.clip_reader import Frames
 from mutualnet3d.deploy.forked import run_in_fork
 from mutualnet3d.deploy.prediction import Prediction, ReadVideo, best_labels
 from mutualnet3d.deploy.stages import Plan, PlannedStage, StagedResult, run_in_stages
-from mutualnet3d.deploy.subnet_predictor import SubnetPredictor
+from mutualnet3d.deploy.subnet_predictor import SubnetPredictor, ViewsWanted
 from mutualnet3d.results.query_table import Row, Views
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.errors import VideoDecodeError
@@ -29,7 +29,7 @@ class VideoPredictor(SubnetPredictor):
         gflops: float | None = None,
         milliseconds: float | None = None,
         config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
+        views: ViewsWanted = None,
         fps: float | None = None,
         top: int = 5,
         mean_gflops: float | None = None,
@@ -38,18 +38,21 @@ class VideoPredictor(SubnetPredictor):
         """Predict the labels of a video.
 
         The sub-network is the most accurate one within the budget, `config`, or, without either, the most expensive.
-        Only the frames that it needs are decoded. Accuracy is that of as many views, where the table has it; otherwise
-        the sub-network is chosen by the accuracy of one view or of the test's views, and the prediction has none.
+        A budget is of the video: it chooses sub-network and views together, of the rows of the table, or the
+        sub-network for `views`. Only the frames that it needs are decoded. Accuracy is that of as many views, where the
+        table has it; otherwise the sub-network is chosen by the accuracy of one view or of the test's views, and the
+        prediction has none.
 
         With a mean budget a cascade of the table runs: a cheap sub-network first, and a dearer one where that is not
         sure of the video. Some videos cost more than the budget, others less; `Prediction.stages` says what ran.
 
         Args:
             source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
-            gflops: 1e9 multiply-adds that a clip may take.
-            milliseconds: time that the network may take for a clip, on this machine; measured when first needed.
+            gflops: 1e9 multiply-adds that the video may take, all its views together.
+            milliseconds: time that the network may take for the video, on this machine; measured when first needed.
             config: sub-network, or its key.
-            views: clips over the video, or (clips, crops of each), 1 or 3; their scores are averaged.
+            views: clips over the video, or (clips, crops of each), 1 or 3, or those of a row; their scores are put
+                together. None: chosen by the budget; without one a single clip.
             fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
             top: number of labels, at least 1.
             mean_gflops: 1e9 multiply-adds that a video may take, in the mean over many like those of the test.
@@ -72,7 +75,7 @@ class VideoPredictor(SubnetPredictor):
         gflops: float | None = None,
         milliseconds: float | None = None,
         config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
+        views: ViewsWanted = None,
         fps: float | None = None,
         top: int = 5,
         mean_gflops: float | None = None,
@@ -125,7 +128,7 @@ class VideoPredictor(SubnetPredictor):
         gflops: float | None = None,
         milliseconds: float | None = None,
         config: SubnetConfig | str | None = None,
-        views: int | tuple[int, int] = 1,
+        views: ViewsWanted = None,
         fps: float | None = None,
     ) -> ReadVideo:
         """Read the clips of a video for the sub-network that `predict` takes: its first half, which needs no network.

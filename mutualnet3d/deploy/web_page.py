@@ -1,7 +1,7 @@
 """Data of the page of `mutualnet3d web`: its clips, and their predictions, one at a time.
 
     demo = open_demo("output/demo/calibrated.pyth", clips="data/moving_shapes/val.csv")
-    prediction = demo.predict(demo.clips[0], demo.points[-1].config)
+    prediction = demo.predict(demo.clips[0], demo.points[-1])
 
 Legend: T frames, S side of the square.
 """
@@ -24,7 +24,6 @@ from PIL import Image
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_picture_folders, find_video_files
 from mutualnet3d.results.table_text import views_text
-from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.paths import is_folder, picture_paths
 
@@ -125,37 +124,39 @@ class Demo:
         clips: videos to choose from; may be empty, as there are uploads.
 
     Attributes:
-        points: front over milliseconds measured here, the cheapest first.
-        others: other measured sub-networks.
+        points: front over milliseconds of a video measured here, the cheapest first.
+        others: other measured rows.
     """
 
     def __init__(self, predictor: Predictor, clips: Sequence[Clip] = ()):
         self.predictor = predictor
         self.clips = tuple(clips)
         self.points: tuple[Row, ...] = predictor.points()
-        self.others = tuple(row for row in predictor.table.rows if row not in self.points)
+        measured = (row for row in predictor.table.rows if row.views.count == 1 or row.pass_milliseconds is not None)
+        self.others = tuple(row for row in measured if row not in self.points)
         self._thread = ThreadPoolExecutor(1, "predictor")
 
-    def predict(self, clip: Clip, config: SubnetConfig) -> Prediction:
-        """Predict a clip by a sub-network, after the predictions whose clips were read before.
+    def predict(self, clip: Clip, row: Row) -> Prediction:
+        """Predict a clip by the sub-network and with the views of a row, after the predictions whose clips were read
+        before.
 
         Raises:
             VideoDecodeError: the clip cannot be read. The message calls an upload by its name.
             BusyError: too many clips are being read.
             ValueError: error of the predictor.
         """
-        return self._thread.submit(self.predictor.run, self._read(clip, config)).result()
+        return self._thread.submit(self.predictor.run, self._read(clip, row)).result()
 
-    def _read(self, clip: Clip, config: SubnetConfig) -> ReadVideo:
+    def _read(self, clip: Clip, row: Row) -> ReadVideo:
         if clip.upload is None:
-            return self.predictor.read(clip.path, config=config)
+            return self.predictor.read(clip.path, config=row.config, views=row.views)
         # On Linux this file has no name: whatever happens, SIGKILL too, no visitor's video is left in a folder.
         with tempfile.TemporaryFile() as file:
             file.write(clip.upload)
             file.flush()
             path = f"/proc/{os.getpid()}/fd/{file.fileno()}"  # other processes of this user can open it
             try:
-                return self.predictor.read(path, config=config)
+                return self.predictor.read(path, config=row.config, views=row.views)
             except VideoDecodeError as error:
                 raise VideoDecodeError(str(error).replace(path, clip.name)) from error
             except ValueError as error:
@@ -168,11 +169,15 @@ class Demo:
             str(table.context.get("model", "network")),
             f"{len(self.predictor.class_names)} classes",
             f"back end {self.predictor.backend} on {table.facts.get('device', 'this machine')}",
-            f"{len(self.points)} of {measured} measured sub-networks are on the front",
+            f"{len(self.points)} of {measured} measured {self._rows_text()} are on the front",
         ]
         if not all(row.settled for row in (*self.points, *self.others)):
             parts.append("the machine was busy: times with ? did not settle")
         return " · ".join(parts)
+
+    def _rows_text(self) -> str:
+        several = any(row.views.count > 1 for row in (*self.points, *self.others))
+        return "sub-networks and views" if several else "sub-networks"
 
 
 @functools.cache
@@ -208,12 +213,14 @@ def open_demo(
 
 
 def label_of_point(row: Row) -> str:
-    """Return the slider's text of a row: `12.3 ms, 0.0195 GFLOPs`; of a time that did not settle `12.3? ms`."""
-    return f"{row.milliseconds:.3g}{'' if row.settled else '?'} ms, {row.gflops:.3g} GFLOPs"
+    """Return the slider's text of a row, costs of a video: `12.3 ms, 0.0195 GFLOPs`, `61.5 ms, 0.0975 GFLOPs, 5 x 1
+    views`; of a time that did not settle `12.3? ms`."""
+    text = f"{row.milliseconds_of_video:.3g}{'' if row.settled else '?'} ms, {row.gflops_of_video:.3g} GFLOPs"
+    return text if row.views.count == 1 else f"{text}, {views_text(row.views)}"
 
 
 def label_of_accuracy(row: Row) -> str:
-    """Return the name of a row's accuracy, with the number of views that it is of: the page runs one."""
+    """Return the name of a row's accuracy, with the number of views that it is of."""
     return f"Top-1, {views_text(row.views)}"
 
 

@@ -19,9 +19,9 @@ class Point:
     """Network in the plane of cost and accuracy.
 
     Args:
-        cost: GFLOPs or milliseconds, whichever the picture shows.
+        cost: GFLOPs or milliseconds of a video, whichever the picture shows.
         top1: accuracy in percent.
-        label: a sub-network's key, or nothing.
+        label: a sub-network's key, with the views of a video if these are several, or nothing.
         spread: standard deviation of top1 over seeds, in points; None: one run.
         notes: other facts for an interactive page, a line each.
         settled: False if the cost is a time that varied too much as it was measured: the point is on no front.
@@ -94,48 +94,53 @@ class Curve:
 
 
 def curve_of_tables(name: str, tables: Sequence[QueryTable], cost: str = "gflops", kind: Kind = "front") -> Curve:
-    """Return the default rows of several query tables as one curve: networks trained one by one have a table each.
+    """Return the rows of several query tables, of all views, as one curve over the cost of a video: networks trained
+    one by one have a table each.
 
     Raises:
         ValueError: another cost than "gflops" or "milliseconds"; a row without it.
     """
     other = other_cost(cost)
-    rows = [row for table in tables for row in table.default_rows]
+    rows = [row for table in tables for row in table.query_rows]
     # Of equal points a front has the first: the one that a query table's own front has.
-    rows.sort(key=lambda row: (getattr(row, other), str(row.config)))
+    rows.sort(key=lambda row: (row.cost_of_video(other), str(row.config), row.views))
     return Curve(name, tuple(_point_of_row(row, cost) for row in rows), kind)
 
 
 def curve_of_table(name: str, table: QueryTable, cost: str = "gflops", kind: Kind = "front") -> Curve:
-    """Return the default rows of a query table as a curve; see `curve_of_tables`."""
+    """Return the rows of a query table as a curve; see `curve_of_tables`."""
     return curve_of_tables(name, [table], cost, kind)
 
 
 def _point_of_row(row: Row, cost: str) -> Point:
-    if not getattr(row, cost) > 0:
-        raise ValueError(f"{row.config} has no {cost}: {getattr(row, cost)!r}")
-    costs = {"gflops": f"{row.gflops:.4g} GFLOPs", "milliseconds": f"{row.milliseconds:.3g} ms"}
-    others = [text for name, text in costs.items() if name != cost and getattr(row, name) > 0]
+    place = row.cost_of_video(cost)
+    if not place > 0:
+        raise ValueError(f"{row.config} has no {cost}: {place!r}")
+    several = row.views.count > 1
+    texts = {"gflops": f"{row.gflops_of_video:.4g} GFLOPs", "milliseconds": f"{row.milliseconds_of_video:.3g} ms"}
+    others = [text for name, text in texts.items() if name != cost and row.cost_of_video(name) > 0]
+    of_clip = (f"{row.views} views, of a clip: {row.gflops:.4g} GFLOPs, {row.milliseconds:.3g} ms",) if several else ()
     settled = row.settled or cost != "milliseconds"
     doubt = () if row.settled else ("its time did not settle: the machine was busy",)
-    of_video = (f"{row.views} views: {row.gflops_of_video:.4g} GFLOPs per video",) if row.views.count > 1 else ()
-    notes = (f"top-5 {row.top5:.2f} %", *others, *of_video, f"{row.params:,} parameters", *doubt)
-    return Point(getattr(row, cost), row.top1, str(row.config), notes=notes, settled=settled)
+    notes = (f"top-5 {row.top5:.2f} %", *others, *of_clip, f"{row.params:,} parameters", *doubt)
+    label = f"{row.config}, {row.views}" if several else str(row.config)
+    return Point(place, row.top1, label, notes=notes, settled=settled)
 
 
 def curves_of_paper(results: PaperResults, cost: str = "gflops") -> list[Curve]:
-    """Return the paper's sub-networks as a front, and the networks trained one by one that it compares them with.
+    """Return the paper's sub-networks as a front, and the networks trained one by one that it compares them with, over
+    the cost of a video.
 
     Raises:
         ValueError: another cost than "gflops": the paper measured no time.
     """
     if cost != "gflops":
         raise ValueError(f"the paper's results have a place over 'gflops' only, got {cost!r}")
-    rows = tuple(Point(row.gflops, row.top1, str(row.config)) for row in results.rows)
+    rows = tuple(Point(results.num_views * row.gflops, row.top1, str(row.config)) for row in results.rows)
     curves = [Curve(f"paper, {results.network} ({results.views})", rows, reference=True)]
     for origin, pairs in (("published", results.separate), ("reproduced", results.reproduced)):
         if pairs:
-            points = tuple(Point(gflops, top1) for gflops, top1 in pairs)
+            points = tuple(Point(results.num_views * gflops, top1) for gflops, top1 in pairs)
             curves.append(Curve(f"paper, one by one, {origin}", points, "points", reference=True))
     return curves
 
@@ -180,14 +185,14 @@ def title_of_milliseconds(tables: Mapping[str, QueryTable]) -> str:
 
 
 def _title_of_milliseconds(facts: Mapping[str, Any]) -> str:
-    clips, threads = facts.get("batch_size", 1), facts.get("threads", "?")
-    unit = "clip" if clips == 1 else f"pass of {clips} clips"
+    videos, threads = facts.get("batch_size", 1), facts.get("threads", "?")
+    unit = "video" if videos == 1 else f"pass of {videos} videos"
     return f"milliseconds per {unit}, {facts.get('device', 'unknown device')}, {threads} thread{'s' * (threads != 1)}"
 
 
 def cost_title(cost: str, milliseconds_title: str) -> str:
     """Return the title of the cost axis, with its unit."""
-    return "GFLOPs (multiply-adds) per clip of frames x size x size" if cost == "gflops" else milliseconds_title
+    return "GFLOPs (multiply-adds) per video" if cost == "gflops" else milliseconds_title
 
 
 def top1_title(views: str) -> str:

@@ -14,12 +14,12 @@ from mutualnet3d.results.table_text import views_text
 
 
 def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ()) -> Any:
-    """Return accuracy over measured milliseconds as plotly's figure.
+    """Return accuracy over measured milliseconds of a video as plotly's figure.
 
     Args:
         points: front, the cheapest first.
         chosen: position in it of the one that is marked and named.
-        others: sub-networks that are not on the front, drawn pale.
+        others: rows that are not on the front, drawn pale.
 
     A time far beyond the others is a triangle at the end of the axis, one that did not settle an open circle.
 
@@ -28,13 +28,13 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     """
     go = require("plotly.graph_objects", "web")
     marked = points[chosen]
-    last = last_shown([row.milliseconds for row in (*points, *others)])
+    last = last_shown([row.milliseconds_of_video for row in (*points, *others)])
 
     def trace(rows: Sequence[Row], mode: str, marker: dict[str, Any], **style: Any) -> Any:
         return go.Scatter(
-            x=[place_of(row.milliseconds, last) for row in rows],
+            x=[place_of(row.milliseconds_of_video, last) for row in rows],
             y=[row.top1 for row in rows],
-            customdata=[[str(row.config), row.gflops, _time_text(row)] for row in rows],
+            customdata=[[_name(row), row.gflops_of_video, _time_text(row)] for row in rows],
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[2]}, %{customdata[1]:.3g} GFLOPs<br>"
             "top-1 %{y:.2f} %<extra></extra>",
             mode=mode,
@@ -44,7 +44,7 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
 
     pale = trace(others, "markers", {"size": 8, "opacity": 0.35})
     line = trace(points, "lines+markers", {"size": 9}, line={"color": BLUE, "width": 2.5})
-    place = place_of(marked.milliseconds, last)
+    place = place_of(marked.milliseconds_of_video, last)
     mark = go.Scatter(
         x=[place],
         y=[marked.top1],
@@ -53,11 +53,11 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
         hoverinfo="skip",
     )
     # A front rises: above it on the left and below it on the right there is nothing.
-    above = 2 * place > points[0].milliseconds + place_of(points[-1].milliseconds, last)
+    above = 2 * place > points[0].milliseconds_of_video + place_of(points[-1].milliseconds_of_video, last)
     name = {
         "x": place,
         "y": marked.top1,
-        "text": f"<b>{marked.config}</b><br>top-1 {marked.top1:.1f} %",
+        "text": f"<b>{_name(marked)}</b><br>top-1 {marked.top1:.1f} %",
         "showarrow": False,
         "align": "right" if above else "left",
         "xanchor": "right" if above else "left",
@@ -68,14 +68,14 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     }
     beyond = [
         {
-            "x": place_of(row.milliseconds, last),
+            "x": place_of(row.milliseconds_of_video, last),
             "y": row.top1,
             "text": _time_text(row),
             "showarrow": False,
             "yshift": -16,
         }
         for row in (*points, *others)
-        if row.milliseconds > last
+        if row.milliseconds_of_video > last
     ]
     accuracies = [row.top1 for row in (*points, *others)]
     lowest, highest = min(accuracies), max(accuracies)
@@ -84,9 +84,9 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
         [pale, line, mark],
         layout={
             "font": {"family": WEB_FONTS},
-            "xaxis": {"title": {"text": "milliseconds per clip, measured here"}},
+            "xaxis": {"title": {"text": "milliseconds per video, measured here"}},
             "yaxis": {
-                "title": {"text": top1_title(views_text(marked.views))},
+                "title": {"text": top1_title(_views(points, others))},
                 "range": [lowest - margin, highest + margin],
             },
             "annotations": [name, *beyond],
@@ -97,11 +97,21 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     )
 
 
+def _name(row: Row) -> str:
+    return str(row.config) if row.views.count == 1 else f"{row.config}, {row.views} views"
+
+
+def _views(points: Sequence[Row], others: Sequence[Row]) -> str:
+    """Return the views of all rows; "" if they differ."""
+    views = {views_text(row.views) for row in (*points, *others)}
+    return views.pop() if len(views) == 1 else ""
+
+
 def _symbol(row: Row, last: float) -> str:
-    if row.milliseconds > last:
+    if row.milliseconds_of_video > last:
         return "triangle-right"
     return "circle" if row.settled else "circle-open"
 
 
 def _time_text(row: Row) -> str:
-    return f"{row.milliseconds:.3g} ms{'' if row.settled else ' (did not settle)'}"
+    return f"{row.milliseconds_of_video:.3g} ms{'' if row.settled else ' (did not settle)'}"

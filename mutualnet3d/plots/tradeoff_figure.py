@@ -34,12 +34,15 @@ if TYPE_CHECKING:
 
 
 def save_table_plot(table: QueryTable, path: str, title: str) -> None:
-    """Draw the default rows of a query table, each a point, the Pareto front (top-1 over GFLOPs) a line.
+    """Draw the rows of a query table, each a point, the Pareto front (top-1 over the GFLOPs of a video) a line; over a
+    logarithmic axis if videos have one view and several.
 
     Raises:
         ModuleNotFoundError, ValueError: see `save_tradeoff_plot`.
     """
-    save_tradeoff_plot([curve_of_table("Pareto front", table)], path, title, views=f"{table.views} views")
+    curves, all_views = [curve_of_table("Pareto front", table)], {row.views for row in table.query_rows}
+    views = f"{table.views} views" if len(all_views) == 1 else ""
+    save_tradeoff_plot(curves, path, title, log=len(all_views) > 1, views=views)
 
 
 def save_tradeoff_plot(
@@ -49,7 +52,7 @@ def save_tradeoff_plot(
     cost: str = "gflops",
     log: bool = False,
     views: str = "",
-    milliseconds_title: str = "milliseconds per clip",
+    milliseconds_title: str = "milliseconds per video",
 ) -> None:
     """Draw curves into one picture and write it, atomically. The same curves give the same bytes.
 
@@ -59,7 +62,7 @@ def save_tradeoff_plot(
         title: title of the picture.
         cost: cost of the points, "gflops" or "milliseconds".
         log: True for a logarithmic cost axis.
-        views: number of views that top1 is over, in words, such as "10 x 3 views".
+        views: number of views that top1 is over, in words, such as "10 x 3 views"; "": points differ in it.
         milliseconds_title: title of an axis of milliseconds; see `title_of_milliseconds`.
 
     Raises:
@@ -76,7 +79,7 @@ def draw(
     cost: str = "gflops",
     log: bool = False,
     views: str = "",
-    milliseconds_title: str = "milliseconds per clip",
+    milliseconds_title: str = "milliseconds per video",
 ) -> Figure:
     """Return the picture as matplotlib's figure; arguments and errors are those of `save_tradeoff_plot`."""
     check_cost(cost)

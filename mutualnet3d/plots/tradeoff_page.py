@@ -38,7 +38,7 @@ def save_tradeoff_page(
     title: str,
     log: bool = False,
     views: str = "",
-    milliseconds_title: str = "milliseconds per clip",
+    milliseconds_title: str = "milliseconds per video",
 ) -> None:
     """Write one interactive HTML file, atomically: 5 MB, which are plotly's own code but for the data.
 
@@ -48,7 +48,7 @@ def save_tradeoff_page(
         path: path of the file.
         title: title of the page.
         log: True to start with a logarithmic cost axis.
-        views: number of views that top1 is over, in words, such as "10 x 3 views".
+        views: number of views that top1 is over, in words, such as "10 x 3 views"; "": points differ in it.
         milliseconds_title: title of an axis of milliseconds; see `title_of_milliseconds`.
 
     Raises:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Any
 
 from mutualnet3d.results.row import COSTS, Row, Views
 
 
-def best_row(rows: Sequence[Row], gflops: float | None, milliseconds: float | None) -> Row:
-    """Return the most accurate row within all given bounds; of equals the cheaper one, in the given bounds first, then
-    in the other cost.
+def best_row(rows: Sequence[Row], gflops: float | None, milliseconds: float | None, views: Views | None = None) -> Row:
+    """Return the most accurate row within all given bounds of a video; of equals the cheaper one, in the given bounds
+    first, then in the other cost; of those still equal the first by its key, as on a front.
+
+    Args:
+        rows: rows of one back end.
+        gflops: 1e9 multiply-adds that a video may take; None: any.
+        milliseconds: time that the network may take for a video; None: any.
+        views: views of the video; None: those of each row.
 
     Raises:
         ValueError: no bound is given, one is not above 0, or nothing is within them; it names the cheapest rows.
     """
     bounds = checked_bounds(gflops, milliseconds)
-    within = [row for row in rows if all(getattr(row, cost) <= bound for cost, bound in bounds.items())]
+    within = [row for row in rows if all(row.cost_of_video(cost, views) <= bound for cost, bound in bounds.items())]
     if not within:
-        raise ValueError(_nothing_within(rows, bounds))
+        raise ValueError(_nothing_within(rows, bounds, views))
     costs = [*bounds, *(cost for cost in COSTS if cost not in bounds)]
-    return max(within, key=lambda row: (row.top1, *(-getattr(row, cost) for cost in costs)))
+
+    def place(row: Row) -> tuple[Any, ...]:
+        return -row.top1, *(row.cost_of_video(cost, views) for cost in costs), str(row.config), row.views
+
+    return min(within, key=place)
 
 
 def rows_nearest(rows: Sequence[Row], default_rows: Sequence[Row], views: Views) -> tuple[Row, ...]:
@@ -65,16 +76,20 @@ def checked_bounds(gflops: float | None, milliseconds: float | None, prefix: str
     return given
 
 
-def _nothing_within(rows: Sequence[Row], bounds: Mapping[str, float]) -> str:
+def _nothing_within(rows: Sequence[Row], bounds: Mapping[str, float], views: Views | None) -> str:
     budget = " and ".join(f"{cost}={bound:g}" for cost, bound in bounds.items())
-    cheapest = {cost: min(rows, key=lambda row: getattr(row, cost)) for cost in bounds}
-    if any(getattr(row, cost) > bounds[cost] for cost, row in cheapest.items()):
-        costs = [
-            f"the cheapest in {cost} is {row.config} with {getattr(row, cost):.4g}" for cost, row in cheapest.items()
-        ]
+    cheapest = {cost: min(rows, key=lambda row: row.cost_of_video(cost, views)) for cost in bounds}
+    words = {cost: f"the cheapest in {cost} is {_name(row, views or row.views)} with" for cost, row in cheapest.items()}
+    if any(row.cost_of_video(cost, views) > bounds[cost] for cost, row in cheapest.items()):
+        costs = [f"{words[cost]} {row.cost_of_video(cost, views):.4g}" for cost, row in cheapest.items()]
         return f"no sub-network fits {budget}; {'; '.join(costs)}"
     costs = [
-        f"the cheapest in {cost} is {row.config} with gflops {row.gflops:.4g} and milliseconds {row.milliseconds:.4g}"
+        f"{words[cost]} gflops {row.cost_of_video('gflops', views):.4g} and milliseconds "
+        f"{row.cost_of_video('milliseconds', views):.4g}"
         for cost, row in cheapest.items()
     ]
     return f"no sub-network fits {budget} together, though each alone can be met; {'; '.join(costs)}"
+
+
+def _name(row: Row, views: Views) -> str:
+    return str(row.config) if views.count == 1 else f"{row.config} of {views} views"

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mutualnet3d.results.row import Row, Views
+from mutualnet3d.results.row import Row, Views, finite_number
 from mutualnet3d.shapes import SubnetConfig
 
 FIELDS = ("config", "backend", "views", "gflops", "params", "milliseconds", "top1", "top5")
-_OPTIONAL = ("settled",)  # written where it is false: files of settled times are as they always were
+# Written where the one is false and the other measured.
+_OPTIONAL = ("settled", "pass_milliseconds")
+# Written for other programs; they follow from the rest.
+_DERIVED = ("gflops_of_video", "milliseconds_of_video")
 
 
 def row_to_json(row: Row) -> dict[str, Any]:
     """Return a row as plain values."""
     values = {name: getattr(row, name) for name in FIELDS}
     values |= {"config": str(row.config), "views": str(row.views)}
+    values |= {name: getattr(row, name) for name in _DERIVED}
+    if row.pass_milliseconds is not None:
+        values["pass_milliseconds"] = row.pass_milliseconds
     return values if row.settled else {**values, "settled": False}
 
 
@@ -28,8 +35,21 @@ def row_from_json(entry: Any, where: str) -> Row:
     Raises:
         ValueError: it is no row; `where` and the field are named.
     """
-    values = checked_fields(entry, where, FIELDS, _OPTIONAL)
-    return build_row(values, where)
+    values = dict(checked_fields(entry, where, FIELDS, (*_OPTIONAL, *_DERIVED)))
+    derived = {name: values.pop(name) for name in _DERIVED if name in values}
+    row = build_row(values, where)
+    for name, value in derived.items():
+        expected = getattr(row, name)
+        if not math.isclose(_number(name, value, where), expected):
+            raise ValueError(f"{where}: {name} is {value!r:.60}; by the row's costs and views it is {expected!r}")
+    return row
+
+
+def _number(name: str, value: Any, where: str) -> float:
+    try:
+        return finite_number(name, value)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def checked_fields(

@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 import torch
 
 from mutualnet3d.log import logger
+from mutualnet3d.results.row_times import Pass
+from mutualnet3d.shapes import SubnetConfig
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -124,6 +126,39 @@ def measure_latencies(
         )
     milliseconds = {key: 1e3 * summary(times) for key, times in seconds.items()}
     return Latencies(milliseconds, rounds, frozenset(unsettled))
+
+
+def measure_passes(
+    forward: Callable[[SubnetConfig, Sequence[torch.Tensor]], object],
+    passes: Sequence[Pass],
+    make_clips: Callable[[SubnetConfig, int], Sequence[torch.Tensor]],
+    device: torch.device,
+    *,
+    num_rounds: int,
+    min_rounds: int = _MIN_TIMES,
+    max_seconds: float = 30.0,
+) -> Latencies[Pass]:
+    """Measure forward passes of several clips, of which there may be none: they take many times as long as those of one
+    clip, so that they have fewer rounds.
+
+    Args:
+        forward: (sub-network, clips) -> logits, in evaluation mode.
+        passes: passes to measure.
+        make_clips: (sub-network, number of clips) -> clips on `device`.
+        device, num_rounds, max_seconds: see `measure_latencies`.
+        min_rounds: turns that each pass has, whatever they take, at most `num_rounds`.
+    """
+    if not passes:
+        return Latencies({}, 0)
+    return measure_latencies(
+        lambda key, clips: forward(key[0], clips),
+        passes,
+        lambda key: make_clips(*key),
+        device,
+        num_rounds=num_rounds,
+        min_rounds=min(min_rounds, num_rounds),
+        max_seconds=max_seconds,
+    )
 
 
 def _key_text(key: object) -> str:

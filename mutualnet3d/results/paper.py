@@ -48,6 +48,7 @@ class PaperResults:
     Args:
         network: "x3d_m", "slow_8x8" or "slowfast_4x16".
         views: number of clips and crops of a video that were averaged, in words.
+        num_views: their number, which the GFLOPs of a video are as many times those of a clip.
         rows: sub-networks of one mutual training, the most expensive first.
         separate: (gflops, top1) of networks trained one by one, published by their own authors.
         reproduced: (gflops, top1) of some of these, found by MutualNet's authors.
@@ -55,6 +56,7 @@ class PaperResults:
 
     network: str
     views: str
+    num_views: int
     rows: tuple[PaperRow, ...]
     separate: tuple[tuple[float, float], ...]
     reproduced: tuple[tuple[float, float], ...]
@@ -68,6 +70,7 @@ def paper_results() -> dict[str, PaperResults]:
         network: PaperResults(
             network=network,
             views=content[network]["views"],
+            num_views=content[network]["num_views"],
             rows=tuple(
                 PaperRow(SubnetConfig(width, size, frames), gflops, top1)
                 for width, size, frames, gflops, top1 in content[network]["rows"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from mutualnet3d.results.row import COSTS, Row
+from mutualnet3d.results.row import COSTS, Row, Views
 
 Item = TypeVar("Item")
 
@@ -24,22 +24,23 @@ def pareto_front(
     return tuple(front)
 
 
-def front_of_rows(rows: Iterable[Row], cost: str) -> tuple[Row, ...]:
-    """Return the rows that no other beats in top-1 over `cost`, the cheapest first.
+def front_of_rows(rows: Iterable[Row], cost: str, views: Views | None = None) -> tuple[Row, ...]:
+    """Return the rows that no other beats in top-1 over the `cost` of a video, the cheapest first.
 
     Of rows of the same cost and accuracy the one that is cheaper in the other cost is on the front, and of those still
     equal the first by its key.
 
     Args:
-        rows: rows of one back end and number of views, which alone compare.
+        rows: rows of one back end, which alone compare.
         cost: "gflops" or "milliseconds".
+        views: views of the videos; None: those of each row.
 
     Raises:
         ValueError: another cost.
     """
     other = other_cost(cost)
-    in_order = sorted(rows, key=lambda row: (getattr(row, other), str(row.config)))
-    return pareto_front(in_order, lambda row: float(getattr(row, cost)), lambda row: row.top1)
+    in_order = sorted(rows, key=lambda row: (row.cost_of_video(other, views), str(row.config), row.views))
+    return pareto_front(in_order, lambda row: row.cost_of_video(cost, views), lambda row: row.top1)
 
 
 def other_cost(cost: str) -> str:

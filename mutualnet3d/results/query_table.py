@@ -1,15 +1,17 @@
-"""Query table: cost and accuracy of every sub-network. A budget goes in, the best row comes out.
+"""Query table: cost and accuracy of every sub-network, with each number of views. A budget goes in, the best row comes
+out.
 
 table = QueryTable.load("output/demo/query_table.json")
-table.best(gflops=0.01).config
-table.select(backend="openvino").best(milliseconds=5)
+row = table.best(gflops=0.01)  # of a video
+row.config, row.views
+table.select(backend="openvino", views="1 x 1").best(milliseconds=5)
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +20,7 @@ from mutualnet3d.results.budget_query import best_row, checked_bounds, rows_near
 from mutualnet3d.results.cascade import Cascade, CostSpread, best_cascade
 from mutualnet3d.results.pareto import front_of_rows
 from mutualnet3d.results.row import COSTS, Row, Views
+from mutualnet3d.results.row_times import Pass, timed_rows
 from mutualnet3d.results.table_cascades import check_cascades, kept_cascades, spread_of
 from mutualnet3d.results.table_context import (
     backend_facts,
@@ -39,8 +42,8 @@ class QueryTable(WrittenTable):
     """Rows, the most expensive first, and what they have in common.
 
     A row's key is its sub-network, back end and views. The *default rows* are those of the test run's own back end and
-    views. Queries have bounds of one clip, and are answered from the accuracy of one clip: from the rows of one view,
-    where each sub-network has one, and from the default rows otherwise. `select` gives the table of others.
+    views. Queries have bounds of one video, and are answered from all rows of that back end, whatever their views.
+    `select` gives the table of others, or of one number of views.
 
     Args:
         rows: rows, at least one, each of another key.
@@ -89,9 +92,8 @@ class QueryTable(WrittenTable):
 
     @cached_property
     def query_rows(self) -> tuple[Row, ...]:
-        """Rows that queries are answered from: of the test run's back end, one of each sub-network, of one view where
-        that is known. The most expensive first."""
-        return rows_nearest(self.rows, self.default_rows, Views())
+        """Rows of the test run's back end, which queries are answered from; of the most expensive clips first."""
+        return tuple(row for row in self.rows if row.backend == self.backend)
 
     @cached_property
     def _default_key(self) -> tuple[str, Views]:
@@ -107,7 +109,7 @@ class QueryTable(WrittenTable):
         return next((row for row in self.rows if row.key == key), None)
 
     def select(self, backend: str | None = None, views: Views | str | None = None) -> QueryTable:
-        """Return the table of one back end and number of views, which its queries are answered from.
+        """Return the table of one back end and number of views.
 
         Args:
             backend: name of the back end; None: that of the default rows.
@@ -144,40 +146,37 @@ class QueryTable(WrittenTable):
         return QueryTable(tuple(by_key.values()), with_facts(context, backend, facts), self.cascades)
 
     def with_milliseconds(
-        self, milliseconds: Mapping[SubnetConfig, float], unsettled: Collection[SubnetConfig] = (), **facts: Any
+        self,
+        milliseconds: Mapping[SubnetConfig, float],
+        unsettled: Collection[SubnetConfig | Pass] = (),
+        passes: Mapping[Pass, float] | None = None,
+        **facts: Any,
     ) -> QueryTable:
         """Return the table with other times of the default rows' back end, whatever the number of views.
 
         Args:
             milliseconds: time of a forward pass of every one of the back end's sub-networks; others are ignored.
-            unsettled: sub-networks whose times did not settle.
+            unsettled, passes: see `timed_rows`.
             facts: conditions of the times, in place of those of the same names.
 
         Raises:
             ValueError: a sub-network has no time.
         """
-        rows = [row for row in self.rows if row.backend == self.backend]
-        missing = dict.fromkeys(str(row.config) for row in rows if row.config not in milliseconds)
+        missing = dict.fromkeys(str(row.config) for row in self.query_rows if row.config not in milliseconds)
         if missing:
             raise ValueError(f"no milliseconds of {', '.join(missing)}; every row of the table needs some")
-        timed = [
-            replace(row, milliseconds=milliseconds[row.config], settled=row.config not in unsettled) for row in rows
-        ]
-        return self.with_rows(timed, **facts)
+        return self.with_rows(timed_rows(self.query_rows, milliseconds, passes or {}, unsettled), **facts)
 
     # ---- queries -----------------------------------------------------------------------------------------------------
 
     def best(self, gflops: float | None = None, milliseconds: float | None = None) -> Row:
-        """Return the most accurate of the `query_rows` within all given bounds: of one clip, as milliseconds are unless
-        `facts` has another `batch_size`.
-
-        Its accuracy is that of `row.views`: of one, unless the table knows only that of several. Order and errors are
-        those of `budget_query.best_row`.
-        """
+        """Return the most accurate of the `query_rows` within all given bounds of a video, all views of `row.views`
+        included. Order and errors are those of `budget_query.best_row`."""
         return best_row(self.query_rows, gflops, milliseconds)
 
     def pareto(self, cost: str = "gflops") -> tuple[Row, ...]:
-        """Return the `query_rows` that no other beats, the cheapest first: none is at least as accurate at less `cost`.
+        """Return the `query_rows` that no other beats: none is at least as accurate at less `cost` of a video. The
+        cheapest comes first.
 
         See `front_of_rows` for equals: `best` under a bound of `cost` alone always gives a row of this front, and every
         row of it can be had so.
@@ -201,10 +200,11 @@ class QueryTable(WrittenTable):
         return best_cascade(self.cascades or (), bounds, lambda cascade, cost: self.spread(cascade, cost).mean)
 
     def front_configs(self) -> tuple[SubnetConfig, ...]:
-        """Return the sub-networks on the Pareto front over any cost, whether a video is run with one view or with as
+        """Return the sub-networks on the Pareto front over any cost, whatever the views, or with one view, or with as
         many as in the test, and those of the cascades; the most expensive first."""
-        both = [front_of_rows(rows, cost) for rows in (self.query_rows, self.default_rows) for cost in COSTS]
-        on_front = {row.config for front in both for row in front}
+        single_views = rows_nearest(self.rows, self.default_rows, Views())
+        groups = (self.query_rows, single_views, self.default_rows)
+        on_front = {row.config for rows in groups for cost in COSTS for row in front_of_rows(rows, cost)}
         on_front.update(stage.config for cascade in self.cascades or () for stage in cascade.stages)
         return tuple(row.config for row in self.default_rows if row.config in on_front)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mutualnet3d.shapes import SubnetConfig
 
-# The costs of a row that a budget can bound, both per clip.
+# The costs that a budget can bound. A row has each of one clip, as `gflops`, and of a video, as `gflops_of_video`.
 COSTS = ("gflops", "milliseconds")
 
 
@@ -61,23 +61,25 @@ class Views:
 
 @dataclass(frozen=True)
 class Row:
-    """Cost and accuracy of one sub-network on one back end, with one number of views.
+    """Cost and accuracy of one sub-network on one back end, with one number of views of a video.
 
     Args:
         config: width, size, frames.
-        gflops: 1e9 multiply-adds of one clip of `frames` x `size` x `size`; a video takes `views.count` times that.
+        gflops: 1e9 multiply-adds of one clip of `frames` x `size` x `size`.
         params: number of parameters in use.
         milliseconds: measured time of one forward pass, not of a video; the table's context has the device and the
             number of clips.
         top1, top5: accuracy in percent, over all views of a video.
         backend: name of the library and precision, such as "pytorch".
         views: number of views of a video that the accuracy is of.
-        settled: False if the times that `milliseconds` is the median of varied too much to trust it, as on a busy
+        settled: False if the times that the milliseconds are the median of varied too much to trust it, as on a busy
             machine; such a row marks no front over milliseconds.
+        pass_milliseconds: measured time of one forward pass of several views, as many as `views` has; None: it was not
+            measured, or there is one view.
 
     Raises:
-        ValueError: a number that is not finite or below 0, no back end, or `settled` that is no bool; it names the
-            field.
+        ValueError: a number that is not finite or below 0, no back end, `settled` that is no bool, or
+            `pass_milliseconds` beside one view; it names the field.
     """
 
     config: SubnetConfig
@@ -89,6 +91,7 @@ class Row:
     backend: str = "pytorch"
     views: Views = Views()
     settled: bool = True
+    pass_milliseconds: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("gflops", "milliseconds", "top1", "top5"):
@@ -102,11 +105,34 @@ class Row:
             raise ValueError(f"backend is {self.backend!r:.60}; it must be a back end's name, such as 'pytorch'")
         if not isinstance(self.settled, bool):
             raise ValueError(f"settled is {self.settled!r:.60}; it must be true or false")
+        if self.pass_milliseconds is not None:
+            if self.views.count == 1:
+                raise ValueError("pass_milliseconds is for rows of several views; of one view it is `milliseconds`")
+            number = finite_number("pass_milliseconds", self.pass_milliseconds)
+            object.__setattr__(self, "pass_milliseconds", number)
 
     @property
     def gflops_of_video(self) -> float:
         """Multiply-adds of all views of a video, in 1e9: the cost that the accuracy takes."""
         return self.gflops * self.views.count
+
+    @property
+    def milliseconds_of_video(self) -> float:
+        """Time of all views of a video: measured, or else that of one clip for each view, as if each had a forward pass
+        of its own; together they often take less."""
+        return self.cost_of_video("milliseconds")
+
+    def cost_of_video(self, cost: str, views: Views | None = None) -> float:
+        """Return the cost of a video.
+
+        Args:
+            cost: "gflops" or "milliseconds".
+            views: views of the video; None: those of the row.
+        """
+        views = self.views if views is None else views
+        if cost == "milliseconds" and self.pass_milliseconds is not None and views == self.views:
+            return self.pass_milliseconds
+        return float(getattr(self, cost) * views.count)
 
     @property
     def key(self) -> tuple[SubnetConfig, str, Views]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mutualnet3d.results.cascade import Cascade, CostSpread, RowKey, Stage
+from mutualnet3d.results.cascade import Cascade, CostSpread, RowKey
 from mutualnet3d.results.row import COSTS, Row
 
 
@@ -38,11 +38,7 @@ def spread_of(cascade: Cascade, rows: Iterable[Row], backend: str, cost: str) ->
     if cost not in COSTS:
         raise ValueError(f"cost must be 'gflops' or 'milliseconds', got {cost!r}")
     by_key = _by_key(rows, backend)
-
-    def cost_of_video(stage: Stage) -> float:
-        return float(getattr(by_key[stage.key], cost)) * stage.views.count
-
-    return cascade.spread(cost_of_video)
+    return cascade.spread(lambda stage: by_key[stage.key].cost_of_video(cost))
 
 
 def kept_cascades(

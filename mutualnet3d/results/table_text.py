@@ -1,6 +1,7 @@
 """Query table as text: for a terminal, as Markdown, as CSV, and the legend below it.
 
-Back end and views have columns of their own where they vary. Milliseconds that did not settle have a question mark.
+The back end has a column where it varies. Where a video has several views, they have one too, and both costs stand
+there twice: of a clip and of a video. Milliseconds that did not settle have a question mark.
 """
 
 from __future__ import annotations
@@ -24,17 +25,15 @@ _CSV_COLUMNS = (
     "backend",
     "views",
     "gflops",
+    "gflops_of_video",
     "params",
     "milliseconds",
+    "milliseconds_of_video",
     "top1",
     "top5",
     "pareto_gflops",
     "pareto_milliseconds",
 )
-_KEY_TITLES: dict[str, Callable[[Row], str]] = {
-    "back end": lambda row: printable(row.backend),
-    "views": lambda row: str(row.views),
-}
 
 
 def summary(rows: Sequence[Row], query_rows: Sequence[Row], context: Mapping[str, Any]) -> str:
@@ -46,10 +45,11 @@ def summary(rows: Sequence[Row], query_rows: Sequence[Row], context: Mapping[str
         return " to ".join(ends)
 
     model = f"{context['model']}, " if "model" in context else ""
+    all_views = sorted({row.views for row in query_rows})
     text = (
         f"QueryTable: {model}{len(rows)} {'row' if len(rows) == 1 else 'rows'}; on {query_rows[0].backend} "
-        f"{span('gflops', '.3g')} GFLOPs, {span('milliseconds', '.3g')} ms, top-1 {span('top1', '.2f')} % "
-        f"({views_text(query_rows[0].views)})"
+        f"{span('gflops_of_video', '.3g')} GFLOPs and {span('milliseconds_of_video', '.3g')} ms per video, top-1 "
+        f"{span('top1', '.2f')} % ({' or '.join(map(views_text, all_views))})"
     )
     return f"<{printable(text)}>"
 
@@ -62,39 +62,38 @@ def views_text(views: Views) -> str:
 def table_to_text(rows: Sequence[Row]) -> str:
     """Return the rows for a terminal.
 
-    Two columns of marks come first: `*` on the Pareto front of accuracy over GFLOPs, `+` on that over milliseconds.
+    Two columns of marks come first: `*` on the Pareto front of accuracy over GFLOPs, `+` on that over milliseconds,
+    both of a video.
     """
-    keys = _varying_keys(rows)
-    widths = {title: max(len(title), *(len(text(row)) for row in rows)) for title, text in keys.items()}
-    titles = "".join(f" {title:<{widths[title]}}" for title in keys)
-    lines = [f"   {'sub-network':<16}{titles} {'GFLOPs':>9} {'params':>10} {'ms':>8} {'top-1 %':>8} {'top-5 %':>8}"]
-    for row, costs in zip(rows, _fronts(rows), strict=True):
+    columns = _columns(rows)
+    cells_of = {title: [text(row) for row in rows] for title, text in columns.items()}
+    widths = {title: max(len(title), *map(len, cells)) for title, cells in cells_of.items()}
+    titles = " ".join(_aligned(title, title, widths[title]) for title in columns)
+    lines = [f"   {titles}".rstrip()]
+    for number, costs in enumerate(_fronts(rows)):
         marks = "".join(mark if cost in costs else " " for cost, mark in _MARKS.items())
-        cells = "".join(f" {text(row):<{widths[title]}}" for title, text in keys.items())
-        lines.append(
-            f"{marks} {row.config!s:<16}{cells} {row.gflops:>9.4f} {row.params:>10,} "
-            f"{_milliseconds(row):>8} {row.top1:>8.2f} {row.top5:>8.2f}"
-        )
+        cells = " ".join(_aligned(title, cells_of[title][number], widths[title]) for title in columns)
+        lines.append(f"{marks} {cells}")
     return "\n".join(lines)
+
+
+def rows_to_show(rows: Sequence[Row], context: Mapping[str, Any]) -> list[Row]:
+    """Return the rows that a terminal shows of a table: those of the test's views, of one view, and on a front."""
+    backend, views = default_key(rows, context)
+    return [
+        row
+        for row, costs in zip(rows, _fronts(rows), strict=True)
+        if costs or (row.backend, row.views) in ((backend, views), (backend, Views()))
+    ]
 
 
 def table_to_markdown(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
     """Return the rows for a README, as GitHub shows them, with the marks of `table_to_text` and the legend below."""
-    keys = _varying_keys(rows)
-    lines = [
-        ["", "sub-network", *keys, "GFLOPs", "params", "ms", "top-1 %", "top-5 %"],
-        ["---"] * (2 + len(keys)) + ["---:"] * 5,
-    ]
+    columns = _columns(rows)
+    lines = [["", *columns], ["---", *("---" if title in _WORDS else "---:" for title in columns)]]
     for row, costs in zip(rows, _fronts(rows), strict=True):
         marks = "".join(mark for cost, mark in _MARKS.items() if cost in costs)
-        numbers = [
-            f"{row.gflops:.4f}",
-            f"{row.params:,}",
-            _milliseconds(row),
-            f"{row.top1:.2f}",
-            f"{row.top5:.2f}",
-        ]
-        lines.append([marks, str(row.config), *(text(row) for text in keys.values()), *numbers])
+        lines.append([marks, *(text(row) for text in columns.values())])
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return f"{table}\n\n{legend(rows, context)}"
 
@@ -115,6 +114,7 @@ def table_to_csv(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
     for row, costs in zip(rows, _fronts(rows), strict=True):
         shape = {"width": row.config.width, "size": row.config.size, "frames": row.config.frames}
         fields = {name: getattr(row, name) for name in ("config", "backend", "views", "params", *COSTS, "top1", "top5")}
+        fields |= {f"{cost}_of_video": row.cost_of_video(cost) for cost in COSTS}
         on_front = {f"pareto_{cost}": int(cost in costs) for cost in COSTS}
         fields |= {name: int(row.settled) for name in settled}
         writer.writerow({**shared, **facts[row.backend], **shape, **fields, **on_front})
@@ -126,9 +126,10 @@ def legend(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
     default_backend, default_views = default_key(rows, context)
     backends = sorted({row.backend for row in rows}, key=lambda backend: (backend != default_backend, backend))
     all_views = sorted({row.views for row in rows})
-    compared = ", of the rows of one back end and number of views" if _varying_keys(rows) else ""
+    of_video = " of a video" if all_views[-1].count > 1 else ""
+    compared = ", of the rows of one back end" if len(backends) > 1 else ""
     lines = [
-        f"`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms{compared}.",
+        f"`*`: on the Pareto front of top-1 over GFLOPs{of_video}; `+`: on that over ms{of_video}{compared}.",
         "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
         *(_legend_of_times(backend, backend_facts(context, backend), len(backends) > 1) for backend in backends),
     ]
@@ -138,13 +139,23 @@ def legend(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
     if not all(row.settled for row in rows):
         lines.insert(1, "`?`: ms that varied too much as they were measured, on a busy machine; they mark no front.")
     lines += [f"Accuracy: over {', '.join(accuracy)}."] if accuracy else []
-    if all_views[-1].count > 1:
-        costs = " and ".join(f"{views.count} times for {views} views" for views in all_views if views.count > 1)
-        # A test of several views finds the accuracy of single ones beside it.
-        words = "each video's middle view" if context.get("single_views") == "middle" else "mean over the single views"
-        single = f"; 1 x 1: {words}" if default_views.count > 1 and Views() in all_views else ""
-        lines.append(f"A video takes a clip's GFLOPs {costs}{single}.")
+    if of_video:
+        lines.append(_legend_of_videos(rows, context, default_views))
     return "\n".join(map(printable, lines))
+
+
+def _legend_of_videos(rows: Sequence[Row], context: Mapping[str, Any], default_views: Views) -> str:
+    """Return the lines about the costs of videos of several views, and about the views that rows are of."""
+    text = "per video: of all its views (clips x crops); its ms: of one forward pass of all of them"
+    unmeasured = [row for row in rows if row.views.count > 1 and row.pass_milliseconds is None]
+    if unmeasured:
+        text += ", or where that was not measured of one for each"
+    if nearby := [str(Views.parse(key)) for key in context.get("nearby_views", [])]:
+        text += f". {' and '.join(nearby)}: by views of the test that lie near to those of so many"
+    elif "single_views" in context and default_views.count > 1 and Views() in {row.views for row in rows}:
+        middle = context["single_views"] == "middle"
+        text += f". 1 x 1: {'each video' + chr(39) + 's middle view' if middle else 'mean over the single views'}"
+    return f"{text}."
 
 
 def _legend_of_times(backend: str, facts: Mapping[str, Any], named: bool) -> str:
@@ -164,8 +175,8 @@ def _legend_of_times(backend: str, facts: Mapping[str, Any], named: bool) -> str
     return f"{text}."
 
 
-def _milliseconds(row: Row) -> str:
-    return f"{row.milliseconds:.2f}{'' if row.settled else '?'}"
+def _milliseconds(row: Row, of_video: bool = False) -> str:
+    return f"{row.milliseconds_of_video if of_video else row.milliseconds:.2f}{'' if row.settled else '?'}"
 
 
 def _tested_videos(context: Mapping[str, Any]) -> list[str]:
@@ -178,19 +189,45 @@ def _tested_videos(context: Mapping[str, Any]) -> list[str]:
     return [f"{context['num_videos']}{listed} videos{whole}"]
 
 
-def _varying_keys(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
-    """Return the columns of the rows' key, title -> text of a row, that vary."""
-    return {title: text for title, text in _KEY_TITLES.items() if len({text(row) for row in rows}) > 1}
+# Columns of words; the others hold numbers.
+_WORDS = ("sub-network", "back end", "views")
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
+    """Return the columns of a table for people, title -> text of a row."""
+    several = any(row.views.count > 1 for row in rows)
+    columns: dict[str, Callable[[Row], str]] = {"sub-network": lambda row: str(row.config)}
+    if len({row.backend for row in rows}) > 1:
+        columns["back end"] = lambda row: printable(row.backend)
+    if several:
+        columns["views"] = lambda row: str(row.views)
+        columns["GFLOPs/clip"] = lambda row: f"{row.gflops:.4f}"
+        columns["GFLOPs/video"] = lambda row: f"{row.gflops_of_video:.4f}"
+    else:
+        columns["GFLOPs"] = lambda row: f"{row.gflops:.4f}"
+    columns["params"] = lambda row: f"{row.params:,}"
+    if several:
+        columns["ms/clip"] = _milliseconds
+        columns["ms/video"] = lambda row: _milliseconds(row, of_video=True)
+    else:
+        columns["ms"] = _milliseconds
+    columns["top-1 %"] = lambda row: f"{row.top1:.2f}"
+    columns["top-5 %"] = lambda row: f"{row.top5:.2f}"
+    return columns
+
+
+def _aligned(title: str, cell: str, width: int) -> str:
+    return f"{cell:<{width}}" if title in _WORDS else f"{cell:>{width}}"
 
 
 def _fronts(rows: Sequence[Row]) -> list[set[str]]:
-    """Return, for each row, the costs over which it is on the front of the rows of its back end and views.
+    """Return, for each row, the costs of a video over which it is on the front of the rows of its back end.
 
     Over milliseconds only rows count whose time settled.
     """
-    groups: dict[tuple[str, Views], list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.backend, row.views), []).append(row)
+        groups.setdefault(row.backend, []).append(row)
     on_front = {
         cost: {
             row.key

@@ -12,8 +12,9 @@ from mutualnet3d.deploy.clip_network import normalize_of
 from mutualnet3d.deploy.load import build_network_of, check_same, load_model_file
 from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT
 from mutualnet3d.engine.evaluate import evaluation_forward
-from mutualnet3d.results.latency import device_name, measure_latencies
+from mutualnet3d.results.latency import device_name, measure_latencies, measure_passes
 from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.row_times import passes_of
 from mutualnet3d.runner.session import blank_clips
 
 
@@ -29,14 +30,15 @@ def measure_latency(
     """Return the table with the milliseconds of this machine: accuracy and multiply-adds are the same on any machine.
 
     A row's milliseconds are the time of one forward pass, of the whole batch: the time that a caller waits, not a
-    clip's part of it. Facts of the back end have its conditions: device, threads, batch_size, latency_runs.
+    clip's part of it. Those of a video are of a pass of all views of a batch of videos. Facts of the back end have its
+    conditions: device, threads, batch_size, latency_runs.
 
     Args:
         table: query table of a test run.
         checkpoint: calibrated.pyth that the run wrote beside it.
         device: device that the network runs on.
         threads: number of PyTorch's threads while it is measured; None: as many as it has.
-        batch_size: number of clips of a forward pass.
+        batch_size: number of clips of a forward pass, or of videos.
         num_runs: number of timed passes of each sub-network, of which the median counts.
 
     Raises:
@@ -59,12 +61,22 @@ def measure_latency(
         raise ValueError(f"{checkpoint}: no statistics of {', '.join(missing)}; {MODEL_FILE_HINT}")
     preprocessing = Preprocessing.from_json(model_file.preprocessing, checkpoint)
     normalize = normalize_of(preprocessing, model_file.memory_format).to(device)
-    make_clips = partial(blank_clips, model, normalize, device, num_clips=batch_size)
+    make_clips = partial(blank_clips, model, normalize, device)
     with torch_threads(threads), evaluation_forward(model) as forward:
-        latencies = measure_latencies(forward, configs, make_clips, device, num_rounds=num_runs)
+        latencies = measure_latencies(
+            forward, configs, lambda config: make_clips(config, batch_size), device, num_rounds=num_runs
+        )
+        passes = measure_passes(
+            forward,
+            passes_of((row.config, row.views) for row in table.query_rows),
+            lambda config, num_clips: make_clips(config, num_clips * batch_size),
+            device,
+            num_rounds=num_runs,
+        )
         return table.with_milliseconds(
             latencies.milliseconds,
-            latencies.unsettled,
+            latencies.unsettled | passes.unsettled,
+            passes.milliseconds,
             device=device_name(device),
             threads=torch.get_num_threads(),
             batch_size=batch_size,

@@ -23,8 +23,9 @@ from mutualnet3d.deploy.quantize import QuantizedNetworks, load_nncf, quantize
 from mutualnet3d.deploy.upgrade_model_file import MODEL_FILE_HINT
 from mutualnet3d.engine.evaluate import Evaluation, evaluate
 from mutualnet3d.log import logger, progress
-from mutualnet3d.results.latency import Latencies, device_name, measure_latencies
+from mutualnet3d.results.latency import Latencies, device_name, measure_latencies, measure_passes
 from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.row_times import passes_of
 from mutualnet3d.runner.tested_views import subsets_of, views_of
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, SubnetConfig, union_of_shapes
 
@@ -86,6 +87,13 @@ def quantize_tested(
     _check_same("videos that could be decoded", len(result.video_V), table, "num_videos")
     latencies = _latencies([float32, int8], configs, cfg.TEST.LATENCY_RUNS)
     milliseconds = latencies.milliseconds
+    passes = measure_passes(
+        int8,
+        passes_of(result.row_accuracies),
+        lambda config, num_clips: random_clips(networks.shapes(config), num_clips),
+        _CPU,
+        num_rounds=cfg.TEST.LATENCY_RUNS,
+    )
     rows = [
         replace(
             row,
@@ -94,7 +102,9 @@ def quantize_tested(
             top1=accuracy.top1,
             top5=accuracy.top5,
             views=views,
-            settled=(int8.name, row.config) not in latencies.unsettled,
+            settled=(int8.name, row.config) not in latencies.unsettled
+            and (row.config, views.count) not in passes.unsettled,
+            pass_milliseconds=passes.milliseconds.get((row.config, views.count)),
         )
         for row in table.default_rows
         if row.config in models

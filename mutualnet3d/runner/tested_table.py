@@ -11,8 +11,9 @@ from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.engine.evaluate import Evaluation, evaluation_forward
 from mutualnet3d.models import costs
 from mutualnet3d.models.weights import LoadedWeights
-from mutualnet3d.results.latency import device_name, measure_latencies
+from mutualnet3d.results.latency import device_name, measure_latencies, measure_passes
 from mutualnet3d.results.query_table import QueryTable, Row
+from mutualnet3d.results.row_times import passes_of
 from mutualnet3d.runner.session import Session
 from mutualnet3d.runner.tested_cascades import cascades_of_test
 from mutualnet3d.runner.tested_views import nearby_views
@@ -36,6 +37,13 @@ def table_of_test(
         latencies = measure_latencies(
             forward, configs, session.blank_clips, session.device, num_rounds=cfg.TEST.LATENCY_RUNS
         )
+        passes = measure_passes(
+            forward,
+            passes_of(result.row_accuracies),
+            session.blank_clips,
+            session.device,
+            num_rounds=cfg.TEST.LATENCY_RUNS,
+        )
     costs_of = {config: costs(model, config) for config in configs}
     rows = [
         Row(
@@ -47,7 +55,8 @@ def table_of_test(
             accuracy.top5,
             PyTorch.name,
             views,
-            settled=config not in latencies.unsettled,
+            settled=config not in latencies.unsettled and (config, views.count) not in passes.unsettled,
+            pass_milliseconds=passes.milliseconds.get((config, views.count)),
         )
         for (config, views), accuracy in result.row_accuracies.items()
     ]

@@ -28,6 +28,7 @@ from mutualnet3d.models.statistics import NormStatistics
 from mutualnet3d.models.weights import LoadedWeights
 from mutualnet3d.mutual import SubnetConfig
 from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.table_text import legend, rows_to_show, table_to_text
 from mutualnet3d.runner.build_space import build_test_space, configs_to_test
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.reports import write_reports
@@ -264,5 +265,9 @@ def _write(
     table = table_of_test(session, result, split, loaded, file_hash(calibrated))
     write_reports(cfg, folder, table, result, split, class_names)
     logger.info("wrote the query table to %s", folder)
-    print(printable(f"{table.to_text()}\n{table.legend()}", keep="\n"))
+    shown = rows_to_show(table.rows, table.context)
+    lines = [table_to_text(shown), legend(shown, table.context)]
+    if len(shown) < len(table.rows):
+        lines.append(f"{len(shown)} of {len(table.rows)} rows; query_table.md has all.")
+    print(printable("\n".join(lines), keep="\n"))
     return table

@@ -58,7 +58,7 @@ def test_milliseconds_first_and_words_of_one_name_together(run_tool, save, tmp_p
     assert run_tool(TOOL, *words)[:2] == (0, f"wrote {tmp_path / 'new' / 't'}.html\n")
     traces, layout, _ = figure_of(tmp_path / "new" / "t.html")
     assert sorted(traces[1]["x"]) == sorted(row.milliseconds for row in TABLE.rows[:2])
-    assert layout["xaxis"]["title"]["text"] == "milliseconds per clip, cpu, 2 threads"
+    assert layout["xaxis"]["title"]["text"] == "milliseconds per video, cpu, 2 threads"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["t.html"]
 
 
@@ -72,8 +72,8 @@ def test_devices_that_differ(run_tool, save, tmp_path):
     of_cpu, of_gpu = save("here"), save("there", device="NVIDIA H100", threads=1)
     words = ["--output", tmp_path / "t", "--tables", f"a={of_cpu}", f"b={of_gpu}"]
     message = (
-        f"times on different devices do not compare: {of_cpu} has milliseconds per clip, cpu, 2 threads; "
-        f"{of_gpu} has milliseconds per clip, NVIDIA H100, 1 thread\n"
+        f"times on different devices do not compare: {of_cpu} has milliseconds per video, cpu, 2 threads; "
+        f"{of_gpu} has milliseconds per video, NVIDIA H100, 1 thread\n"
     )
     status, out, err = run_tool(TOOL, *words, "--cost", "milliseconds")
     assert (status, out, err) == (2, "", f"error: {message}")
@@ -83,17 +83,18 @@ def test_devices_that_differ(run_tool, save, tmp_path):
     assert run_tool(TOOL, *words, "--formats", "png")[1] == f"wrote {tmp_path / 't'}.png\n"
 
 
-def test_views_that_differ_are_worth_a_warning(run_tool, save, tmp_path):
+def test_tables_of_other_views_are_drawn_over_the_cost_of_a_video(run_tool, save, tmp_path):
     one_view, thirty_views = save("one"), save("ten", views=Views(10, 3))
     words = ["--output", tmp_path / "t", "--tables", f"a={one_view}", f"b={thirty_views}", "--formats", "html"]
     status, _, err = run_tool(TOOL, *words)
-    assert status == 0
-    names = [trace["name"] for trace in figure_of(tmp_path / "t.html")[0] if trace["showlegend"]]
-    assert names == ["a (1 x 1 views)", "b (10 x 3 views)"]
-    assert err == (
-        f"warning: accuracies over different views do not compare: {one_view}: 1 x 1 views; "
-        f"{thirty_views}: 10 x 3 views\n"
-    )
+    assert (status, err) == (0, "")
+    traces, layout, _ = figure_of(tmp_path / "t.html")
+    of_one, of_thirty = (next(trace for trace in traces if trace["name"] == name) for name in "ab")
+    assert (of_one["x"][-1], of_thirty["x"][-1]) == (1.0, 30.0)
+    assert layout["xaxis"]["title"]["text"] == "GFLOPs (multiply-adds) per video"
+    assert layout["yaxis"]["title"]["text"] == "top-1 accuracy, %"
+    run_tool(TOOL, *words[:2], "--tables", f"b={thirty_views}", "--formats", "html")
+    assert figure_of(tmp_path / "t.html")[1]["yaxis"]["title"]["text"] == "top-1 accuracy, % (10 x 3 views per video)"
 
 
 def test_names_bad_input(run_tool, save, tmp_path):

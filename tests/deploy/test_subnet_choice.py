@@ -77,14 +77,6 @@ def test_rows_of_the_back_end_itself_are_used_where_the_table_has_some(networks)
     ]
 
 
-def test_rows_of_other_views_are_not_among_a_back_ends(networks):
-    rows = [replace(row, views=Views(10, 3), top1=row.top1 + 5) for row in networks.table.rows]
-    table = QueryTable((*networks.table.rows, *rows), {"views": "1 x 1"})
-    choice = SubnetChoice(with_table(networks, table), PyTorch(networks, CPU, None))
-    assert choice.table.rows == networks.table.rows
-    assert choice.choose(networks.gflops(FULL), None, None) == (FULL, networks.table.row(FULL))
-
-
 def networks_of_ten_views(networks):
     """Return networks whose test had 10 views; of one view the small network is as good as the large one."""
     ten = [replace(row, views=Views(10, 1)) for row in networks.table.rows]
@@ -98,23 +90,39 @@ def test_the_accuracy_is_that_of_the_views_that_are_run(networks, backend):
     kind = {"pytorch": PyTorch, "openvino": OpenVINO}[backend]
     choice = SubnetChoice(networks_of_ten_views(networks), kind(networks, CPU, None))
     large = networks.gflops(FULL)
-    config, row = choice.choose(large, None, None)
-    assert (config, row.top1, row.views) == (SMALL, 60.0, Views())
-    config, row = choice.choose(large, None, None, Views(10, 1))
-    assert (config, row.top1, row.views) == (FULL, 90.0, Views(10, 1))
-    _, row = choice.choose(None, None, FULL, Views(10, 1))
+    config, views, row = choice.choose(large, None, None)  # one view: ten of either cost more
+    assert (config, views, row.top1, row.views) == (SMALL, Views(), 60.0, Views())
+    config, views, row = choice.choose(10 * large, None, None)
+    assert (config, views, row.top1, row.views) == (FULL, Views(10, 1), 90.0, Views(10, 1))
+    config, views, row = choice.choose(10 * large, None, None, Views())
+    assert (config, views, row.top1) == (SMALL, Views(), 60.0)
+    config, views, row = choice.choose(9 * large, None, None, Views(10, 1))
+    assert (config, views, row.top1, row.views) == (SMALL, Views(10, 1), 89.0, Views(10, 1))
+    _, _, row = choice.choose(None, None, FULL, Views(10, 1))
     assert row.top1 == 90.0
-    _, row = choice.choose(None, None, FULL, Views(5, 1))  # nobody knows
-    assert (row.top1, row.views) == (55.0, Views())
-    assert choice.table.views == Views()
+    config, views, row = choice.choose(5 * large, None, None, Views(5, 1))  # chosen by one view: nobody knows five
+    assert (config, views, row.top1, row.views) == (SMALL, Views(5, 1), 60.0, Views())
+    with pytest.raises(ValueError, match=r"the cheapest in gflops is w0\.5-s48-t2 of 5 x 1 views with"):
+        choice.choose(4.9 * networks.gflops(SMALL), None, None, Views(5, 1))
+    assert choice.choose(None, None, FULL)[1] == choice.choose(None, None, None)[1] == Views()
+    assert choice.table.views == Views(10, 1)
     assert choice.front() == (FULL, SMALL)
 
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Let a measurement find what it is told: {FULL: 60.0, SMALL: 10.0}, of which the former did not settle."""
+    """Let a measurement find what it is told: {FULL: 60.0, SMALL: 10.0}, of which the former did not settle, and 5 ms
+    for each view of a pass of several; the passes of each measurement."""
     latencies = Latencies({FULL: 60.0, SMALL: 10.0}, 25, frozenset({FULL}))
     monkeypatch.setattr(subnet_choice, "measure_latencies", lambda *args, **settings: latencies)
+    passes = []
+
+    def measure(forward, keys, *args, **settings):
+        passes.append(keys)
+        return Latencies({(config, count): 5.0 * count for config, count in keys}, 25)
+
+    monkeypatch.setattr(subnet_choice, "measure_passes", measure)
+    return passes
 
 
 def test_a_prediction_has_the_accuracy_of_what_was_run_or_none(networks, video, measured):
@@ -123,9 +131,32 @@ def test_a_prediction_has_the_accuracy_of_what_was_run_or_none(networks, video, 
     assert top1 == {1: 55.0, 10: 90.0, 2: None}
     only_ten = with_table(networks, QueryTable(predictor._networks.table.default_rows, {"views": "10 x 1"}))
     assert Predictor(only_ten, backend="pytorch").predict(video, config=FULL).to_json()["top1"] is None
-    assert predictor.measure().views == Views()
-    assert {row.top1 for row in predictor.points()} == {60.0}
+    assert predictor.measure().views == Views(10, 1)
+    assert [(row.top1, row.milliseconds_of_video) for row in predictor.points()] == [(60.0, 10.0), (90.0, 50.0)]
+    assert {row.top1 for row in predictor.points(views=1)} == {60.0}
+    assert [row.top1 for row in predictor.front("gflops", views=10)] == [89.0, 90.0]
+    got = predictor.predict(video, milliseconds=1e6)
+    assert (got.config, got.views, got.row.top1, got.to_json()["top1"]) == (FULL, 10, 90.0, 90.0)
     assert predictor.predict(video, milliseconds=1e6, views=10).row.top1 == 90.0
+    assert predictor.predict(video, config=got.config, views=got.row.views).row == got.row
+
+
+def test_videos_of_several_views_are_measured_where_a_budget_may_choose_them(networks, measured):
+    """A clip takes 60 and 10 ms, so that ten are forecast to take 600 and 100."""
+    choice = SubnetChoice(networks_of_ten_views(networks), PyTorch(networks, CPU, 1))
+    assert choice.choose(None, 40.0, None)[:2] == (SMALL, Views())
+    assert measured == []  # above twice the budget
+    assert choice.choose(None, 49.0, None, Views())[:2] == (SMALL, Views())
+    assert measured == []  # one view is asked for
+    assert choice.choose(None, 50.0, None)[:2] == (SMALL, Views(10, 1))
+    assert measured == [[(SMALL, 10)]]
+    assert choice.choose(None, 300.0, None)[:2] == (FULL, Views(10, 1))
+    assert measured == [[(SMALL, 10)], [(FULL, 10)]]
+    assert [row.milliseconds_of_video for row in choice.table.rows] == [50.0, 60.0, 50.0, 10.0]
+    choice.measure()
+    assert len(measured) == 2
+    choice.measure(again=True)
+    assert len(measured) == 3
 
 
 def test_a_sub_network_that_is_not_measured_keeps_its_accuracy(networks, monkeypatch):
@@ -135,7 +166,7 @@ def test_a_sub_network_that_is_not_measured_keeps_its_accuracy(networks, monkeyp
     table = QueryTable((beaten, networks.table.row(SMALL)), {"views": "1 x 1"})
     choice = SubnetChoice(with_table(networks, table), PyTorch(networks, CPU, 1))
     assert [row.config for row in choice.measure().rows] == [SMALL]
-    _, row = choice.choose(None, None, FULL)
+    _, _, row = choice.choose(None, None, FULL)
     assert (row.top1, row.milliseconds) == (10.0, beaten.milliseconds)
 
 

@@ -39,4 +39,5 @@ def test_views_that_are_none_are_refused(views):
         ValueError, match=r"^views is .*; allowed: clips over the video, 1 or more, or \(clips, crops\)"
     ):
         checked_views(views)
-    assert checked_views((2, 3)) == Views(2, 3)
+    assert checked_views((2, 3)) == checked_views(Views(2, 3)) == Views(2, 3)
+    assert checked_views(None) is None

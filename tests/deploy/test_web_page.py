@@ -44,11 +44,11 @@ class NoNetwork:
     def points(self):
         return POINTS
 
-    def read(self, source, config=None):
+    def read(self, source, config=None, views=None):
         self.during()
         with open_video(source) as video:
             (frame_HWC,) = video.read([0])
-        return SimpleNamespace(config=config, frames=frame_HWC[None])
+        return SimpleNamespace(config=config, views=views, frames=frame_HWC[None])
 
     def run(self, video):
         self.running()
@@ -93,7 +93,7 @@ def test_a_folder_of_pictures_is_a_clip(tmp_path):
     assert listed == Clip("wave", str(folder), "bright")
     assert clip.is_folder
     assert clip.read() == (folder / "6.png").read_bytes()
-    assert Demo(NoNetwork()).predict(clip, SMALL).frames.max() == 0
+    assert Demo(NoNetwork()).predict(clip, POINTS[0]).frames.max() == 0
     assert not Clip("a", upload=b"").is_folder
     (clip,) = find_clips(str(tmp_path), CLASSES)  # and folders of such
     assert clip == Clip("wave", str(folder))
@@ -119,9 +119,10 @@ def test_an_upload_is_read_as_its_file_is_and_leaves_none(tmp_path, temp_folder)
     path = write_video(tmp_path / "clip.mp4", numbered_frames(10) + np.uint8(40))
     seen = []
     demo = Demo(NoNetwork(lambda: seen.append(os.listdir(temp_folder))))
-    of_file = demo.predict(Clip("clip.mp4", str(path)), SMALL)
-    of_upload = demo.predict(Clip("clip.mp4", upload=path.read_bytes()), SMALL)
+    of_file = demo.predict(Clip("clip.mp4", str(path)), POINTS[0])
+    of_upload = demo.predict(Clip("clip.mp4", upload=path.read_bytes()), POINTS[0])
     np.testing.assert_array_equal(of_upload.frames, of_file.frames)
+    assert (of_file.config, of_file.views) == (of_upload.config, of_upload.views) == (SMALL, Views())
     assert of_upload.frames.min() == of_upload.frames.max() == 40
     assert seen == [[], []]  # nobody else sees the upload even while it is read
     assert os.listdir(temp_folder) == []
@@ -130,17 +131,17 @@ def test_an_upload_is_read_as_its_file_is_and_leaves_none(tmp_path, temp_folder)
 
 def test_a_broken_upload_is_called_by_its_name_and_leaves_no_file(temp_folder):
     with pytest.raises(VideoDecodeError, match=r"^my clip\.mp4: ") as caught:
-        Demo(NoNetwork()).predict(Clip("my clip.mp4", upload=b"not a video"), SMALL)
+        Demo(NoNetwork()).predict(Clip("my clip.mp4", upload=b"not a video"), POINTS[0])
     assert "/proc" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
-    def fail(path, config):
+    def fail(path, config, views):
         raise ValueError(f"{path}: too short")
 
     predictor = NoNetwork()
     predictor.read = fail
     with pytest.raises(ValueError, match=r"^my clip\.mp4: too short$"):
-        Demo(predictor).predict(Clip("my clip.mp4", upload=b"x"), SMALL)
+        Demo(predictor).predict(Clip("my clip.mp4", upload=b"x"), POINTS[0])
     assert os.listdir(temp_folder) == []
 
 
@@ -157,7 +158,7 @@ def test_networks_run_one_at_a_time_in_one_thread_and_reading_waits_for_none(num
 
     demo = Demo(NoNetwork(all_read.wait, running))
     with ThreadPoolExecutor(4) as visitors:
-        list(visitors.map(lambda _: demo.predict(Clip("a", str(numbered_video)), SMALL), range(12)))
+        list(visitors.map(lambda _: demo.predict(Clip("a", str(numbered_video)), POINTS[0]), range(12)))
     assert most == [1] * 12
     assert len(threads) == 1
 
@@ -168,6 +169,8 @@ def test_what_the_page_says():
         == "x3d · 2 classes · back end none on a PC · 3 of 4 measured sub-networks are on the front"
     )
     assert label_of_point(POINTS[2]) == "12.3 ms, 0.123 GFLOPs"
+    several = replace(POINTS[2], views=Views(5, 1), pass_milliseconds=50.0)
+    assert label_of_point(several) == "50 ms, 0.617 GFLOPs, 5 x 1 views"
     assert label_of_accuracy(POINTS[2]) == "Top-1, one view"
     assert label_of_accuracy(replace(POINTS[2], views=Views(10, 3))) == "Top-1, 10 x 3 views"
     assert repr(Clip("a.mp4", upload=b"x" * 1000)) == "Clip(name='a.mp4', path='', label='')"
@@ -176,6 +179,9 @@ def test_what_the_page_says():
     demo = Demo(predictor)
     assert demo.about().endswith(" · the machine was busy: times with ? did not settle")
     assert label_of_point(demo.points[0]) == "2? ms, 0.01 GFLOPs"
+    predictor.points = lambda: (*POINTS[:2], several)
+    predictor.table = QueryTable((*POINTS, several, replace(POINTS[0], views=Views(5, 1))), {"views": "5 x 1"})
+    assert "3 of 4 measured sub-networks and views are on the front" in Demo(predictor).about()  # one is forecast
     assert escape_markdown("![a_b](http://c)") == r"\!\[a\_b\]\(http\:\/\/c\)"
     assert escape_markdown("a\n\n# b") == r"a \# b"  # one line, in which nothing is a heading
 

@@ -42,19 +42,26 @@ def test_points_have_no_front():
     assert notes["w1.0-s48-t8"] == ("top-5 95.00 %", "1 GFLOPs", "1,000,000 parameters")
 
 
-def test_the_cost_of_several_views_is_noted():
-    table = QueryTable(tuple(replace(row, views=Views(10, 3)) for row in TABLE.rows), {**CONTEXT, "views": "10 x 3"})
-    most_expensive = max(curve_of_table("x", table).points, key=lambda point: point.cost)
-    assert most_expensive.notes == (
+def test_costs_are_those_of_a_video():
+    """Of ten views and of one, each sub-network."""
+    ten = [replace(row, views=Views(10, 1), pass_milliseconds=6 * row.milliseconds) for row in TABLE.rows]
+    table = QueryTable((*ten, *TABLE.rows), {**CONTEXT, "views": "10 x 1"})
+    points = {point.label: point for point in curve_of_table("x", table).points}
+    assert len(points) == 10
+    assert (points["w1.0-s48-t8"].cost, points["w1.0-s48-t8, 10 x 1"].cost) == (1.0, 10.0)
+    assert points["w1.0-s48-t8, 10 x 1"].notes == (
         "top-5 95.00 %",
-        "9 ms",
-        "10 x 3 views: 30 GFLOPs per video",
+        "54 ms",
+        "10 x 1 views, of a clip: 1 GFLOPs, 9 ms",
         "1,000,000 parameters",
     )
+    over_time = {point.label: point.cost for point in curve_of_table("x", table, "milliseconds").points}
+    assert (over_time["w1.0-s48-t8"], over_time["w1.0-s48-t8, 10 x 1"]) == (9.0, 54.0)
 
 
-def test_rows_of_other_back_ends_and_views_are_not_drawn():
-    assert curve_of_table("x", with_int8()) == curve_of_table("x", TABLE)
+def test_rows_of_other_back_ends_are_not_drawn():
+    assert len(curve_of_table("x", with_int8()).points) == 6  # three crops of the first too
+    assert curve_of_table("x", with_int8().select()) == curve_of_table("x", TABLE)
     (first, _) = curve_of_table("x", with_int8().select(backend="openvino-int8"), "milliseconds").points
     assert (first.cost, first.top1) == (2.0, 76.0)
 
@@ -82,12 +89,14 @@ def test_the_papers_curves_are_references():
     ]  # fmt: skip
     assert all(curve.reference for curve in paper)
     assert [len(curve.front) for curve in paper] == [11, 0, 0]
+    assert paper[0].front[-1].cost == pytest.approx(47.3)  # 4.73 a clip, ten views a video
+    assert sorted(point.cost for point in paper[1].points) == pytest.approx([6.0, 19.6, 47.3])
     with pytest.raises(ValueError, match="the paper's results have a place over 'gflops' only, got 'milliseconds'"):
         curves_of_paper(paper_results()["x3d_m"], "milliseconds")
 
 
 def test_titles_of_axes():
-    assert cost_title("gflops", "ms") == "GFLOPs (multiply-adds) per clip of frames x size x size"
+    assert cost_title("gflops", "ms") == "GFLOPs (multiply-adds) per video"
     assert cost_title("milliseconds", "ms") == "ms"
     assert top1_title("10 x 3 views") == "top-1 accuracy, % (10 x 3 views per video)"
     assert top1_title("") == "top-1 accuracy, %"
@@ -96,9 +105,9 @@ def test_titles_of_axes():
 def test_times_of_different_devices_do_not_compare():
     facts = {"device": "NVIDIA H100", "threads": 1, "batch_size": 8}
     gpu = QueryTable(TABLE.rows, {**CONTEXT, "backends": {"pytorch": facts}})
-    assert title_of_milliseconds({"a": gpu}) == "milliseconds per pass of 8 clips, NVIDIA H100, 1 thread"
-    assert title_of_milliseconds({"a": QueryTable(TABLE.rows)}) == "milliseconds per clip, unknown device, ? threads"
-    message = r"different devices do not compare: a has milliseconds per clip, cpu, 2 threads; b has .* NVIDIA H100, 1"
+    assert title_of_milliseconds({"a": gpu}) == "milliseconds per pass of 8 videos, NVIDIA H100, 1 thread"
+    assert title_of_milliseconds({"a": QueryTable(TABLE.rows)}) == "milliseconds per video, unknown device, ? threads"
+    message = r"different devices do not compare: a has milliseconds per video, cpu, 2 threads; b has .* NVIDIA H100, 1"
     with pytest.raises(ValueError, match=message):
         title_of_milliseconds({"a": TABLE, "b": gpu})
 

@@ -55,7 +55,16 @@ def test_the_axis_says_of_how_many_views_the_accuracy_is():
     assert front_figure(POINTS, 0).layout.yaxis.title.text == "top-1 accuracy, % (one view per video)"
     ten = [replace(row, views=Views(10, 3)) for row in POINTS]
     assert front_figure(ten, 0).layout.yaxis.title.text == "top-1 accuracy, % (10 x 3 views per video)"
+    assert front_figure((*POINTS, ten[2]), 0).layout.yaxis.title.text == "top-1 accuracy, %"
     assert "Noto Sans CJK" in front_figure(POINTS, 0).layout.font.family
+
+
+def test_costs_are_those_of_a_video():
+    pytest.importorskip("plotly", reason="the extra `plot` is not installed")
+    several = replace(POINTS[1], views=Views(5, 1), pass_milliseconds=9.0)
+    _, line, mark = front_figure((POINTS[0], several), 1).data
+    assert (line.x, mark.x) == ((2.0, 9.0), (9.0,))
+    assert line.customdata[1] == ["w0.8-s48-t4, 5 x 1 views", 0.25, "9 ms"]
 
 
 def test_a_curve_of_one_point():

@@ -33,7 +33,9 @@ def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "t.html"
     curves = {cost: [curve_of_table("a <b>", TABLE, cost)] for cost in COSTS}
     curves["gflops"] += curves_of_paper(paper_results()["x3d_m"])
-    save_tradeoff_page(curves, str(path), "x & y", views="1 x 1 views", milliseconds_title="milliseconds per clip, cpu")
+    save_tradeoff_page(
+        curves, str(path), "x & y", views="1 x 1 views", milliseconds_title="milliseconds per video, cpu"
+    )
     return path
 
 
@@ -59,7 +61,7 @@ def test_points_say_what_they_are(page):
     assert (front["showlegend"], others["showlegend"]) == (True, False)
     assert front["legendgroup"] == others["legendgroup"]  # a click hides both
     assert layout["title"]["text"] == "x &amp; y"
-    assert layout["xaxis"]["title"]["text"] == "GFLOPs (multiply-adds) per clip of frames x size x size"
+    assert layout["xaxis"]["title"]["text"] == "GFLOPs (multiply-adds) per video"
     assert layout["yaxis"]["title"]["text"] == "top-1 accuracy, % (1 x 1 views per video)"
 
 
@@ -69,7 +71,7 @@ def test_buttons_change_scale_and_cost(page):
     assert [button["args"][0]["xaxis.type"] for button in scale["buttons"]] == ["linear", "log"]
     gflops, milliseconds = cost["buttons"]
     data, axis = milliseconds["args"]
-    assert axis["xaxis.title.text"] == "milliseconds per clip, cpu"
+    assert axis["xaxis.title.text"] == "milliseconds per video, cpu"
     assert len(data["x"]) == len(traces)
     assert data["x"][0] == [2, 3, 5, 9]
     assert "0.1 GFLOPs" in data["customdata"][0][0]

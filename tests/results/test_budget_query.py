@@ -27,7 +27,9 @@ def test_the_default_rows_stay_where_single_views_are_not_known_of_all():
 
 
 def test_the_best_row_is_of_the_given_ones():
-    assert best_row(TEN, 1.0, None).top1 == 92.0
+    assert best_row(TEN, 30.0, None).top1 == 92.0
+    assert best_row(TEN, 29.9, None).top1 == 82.0
+    assert best_row(TEN, 1.0, None, Views()).top1 == 92.0  # of videos of one view, by the accuracy that is known
     assert best_row(SINGLE, None, 4.0).top1 == 75.0
     with pytest.raises(ValueError, match=r"no sub-network fits gflops=0\.05"):
         best_row(TEN, 0.05, None)

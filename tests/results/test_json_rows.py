@@ -22,17 +22,25 @@ ENTRY = {
 
 
 def test_a_row_as_plain_values_and_back():
-    assert row_to_json(ROW) == ENTRY
-    assert row_from_json(ENTRY, "here") == ROW
+    of_video = {"gflops_of_video": 37.5, "milliseconds_of_video": 225.0}
+    assert row_to_json(ROW) == {**ENTRY, **of_video}
+    assert row_from_json(ENTRY, "here") == row_from_json({**ENTRY, **of_video}, "here") == ROW
     unsettled = replace(ROW, settled=False)
-    assert row_to_json(unsettled) == {**ENTRY, "settled": False}
+    assert row_to_json(unsettled) == {**ENTRY, **of_video, "settled": False}
     assert row_from_json({**ENTRY, "settled": False}, "here") == unsettled
+    measured = replace(ROW, pass_milliseconds=100.0)
+    entry = {**ENTRY, **of_video, "milliseconds_of_video": 100.0, "pass_milliseconds": 100.0}
+    assert row_to_json(measured) == entry
+    assert row_from_json(entry, "here") == measured
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"watts": 3}, "unknown field 'watts'; a row has config, backend, views, gflops, params, .*, top5, settled"),
+        (
+            {"watts": 3},
+            "unknown field 'watts'; a row has config, backend, views, gflops, .*, top5, settled, pass_milliseconds, .*",
+        ),
         ({"gflops": ...}, "gflops is missing; a row has config, backend, .*"),
         ({"config": ...}, "config is missing; .*"),
         ({"views": ...}, "views is missing; .*"),
@@ -47,6 +55,10 @@ def test_a_row_as_plain_values_and_back():
         ({"top1": None}, "top1 is None; it must be a number of at least 0"),
         ({"top5": True}, "top5 is True; it must be a number of at least 0"),
         ({"settled": 0}, r"settled is 0; it must be true or false"),
+        ({"gflops_of_video": 37.0}, r"gflops_of_video is 37\.0; by the row's costs and views it is 37\.5"),
+        ({"milliseconds_of_video": "1"}, "milliseconds_of_video is '1'; it must be a number of at least 0"),
+        ({"pass_milliseconds": -1}, "pass_milliseconds is -1; it must be a number of at least 0"),
+        ({"views": "1 x 1", "pass_milliseconds": 1}, "pass_milliseconds is for rows of several views; .*"),
         ({"params": 1.5}, r"params is 1\.5; it must be an integer of at least 0"),
     ],
 )

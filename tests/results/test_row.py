@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,12 @@ def test_a_row_is_of_a_sub_network_a_back_end_and_views():
     assert type(numpy_row.gflops) is float
     assert type(numpy_row.params) is int
     assert (row.gflops_of_video, other.gflops_of_video) == (1.0, 30.0)
+    assert other.milliseconds_of_video == 30 * other.milliseconds  # not measured: each view on its own
+    measured = replace(other, pass_milliseconds=45)
+    assert (measured.milliseconds_of_video, measured.cost_of_video("milliseconds")) == (45.0, 45.0)
+    # Of other views than it was measured with.
+    assert measured.cost_of_video("milliseconds", Views(2)) == 2 * other.milliseconds
+    assert measured.cost_of_video("gflops", Views(2)) == 2.0
 
 
 @pytest.mark.parametrize(

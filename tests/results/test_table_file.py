@@ -14,7 +14,7 @@ def test_json_and_back(tmp_path):
         write_table(path, table.rows, table.context)
         assert read_table(path) == (list(table.rows), table.context, None)
     content = json.loads((tmp_path / "table.json").read_text())
-    assert (content["schema"], content["version"]) == ("mutualnet3d.query_table", 4)
+    assert (content["schema"], content["version"]) == ("mutualnet3d.query_table", 5)
     assert [(row["config"], row["backend"], row["views"]) for row in content["rows"][:3]] == [
         ("w1.0-s48-t8", "pytorch", "1 x 1"),  # the most expensive first, and of it the test's own row
         ("w1.0-s48-t8", "openvino-int8", "1 x 1"),
@@ -29,19 +29,19 @@ def test_json_and_back(tmp_path):
         ("{", "not a JSON file"),
         ("[]", "not a query table"),
         ("[" * 100_000, "not a JSON file: .*recursion"),
-        ('{"schema": "mutualnet3d.query_table"}', "version is None; it must be an integer from 1 to 4"),
-        ('{"schema": "mutualnet3d.query_table", "version": "2"}', "version is '2'; it must be an integer from 1 to 4"),
+        ('{"schema": "mutualnet3d.query_table"}', "version is None; it must be an integer from 1 to 5"),
+        ('{"schema": "mutualnet3d.query_table", "version": "2"}', "version is '2'; it must be an integer from 1 to 5"),
         (
             '{"schema": "mutualnet3d.query_table", "version": true}',
-            "version is True; it must be an integer from 1 to 4",
+            "version is True; it must be an integer from 1 to 5",
         ),
         ('{"schema": "mutualnet3d.query_table", "version": 2}', "context is None; it must be an object"),
-        ('{"schema": "mutualnet3d.query_table", "version": 4, "context": {}}', "rows is None; it must be a list"),
+        ('{"schema": "mutualnet3d.query_table", "version": 5, "context": {}}', "rows is None; it must be a list"),
         (
-            '{"schema": "mutualnet3d.query_table", "version": 4, "context": {}, "rows": [7]}',
+            '{"schema": "mutualnet3d.query_table", "version": 5, "context": {}, "rows": [7]}',
             "row 1 is 7; it must be an object",
         ),
-        ('{"schema": "mutualnet3d.query_table", "version": 9}', "version 9; this release reads up to 4"),
+        ('{"schema": "mutualnet3d.query_table", "version": 9}', "version 9; this release reads up to 5"),
     ],
 )
 def test_files_that_are_no_table(tmp_path, text, message):

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.results.row import Views
-from mutualnet3d.results.table_text import legend, table_to_csv, table_to_markdown, table_to_text, views_text
+from mutualnet3d.results.table_text import (
+    legend,
+    rows_to_show,
+    table_to_csv,
+    table_to_markdown,
+    table_to_text,
+    views_text,
+)
 from tests.results.tables import CONTEXT, TABLE, with_int8
 
 
@@ -28,11 +35,14 @@ def test_back_end_and_views_have_columns_where_they_vary():
     lines = table_to_text(table.rows).splitlines()
     assert lines[0].split()[:4] == ["sub-network", "back", "end", "views"]
     assert len({len(line) for line in lines}) == 1
+    assert lines[0].split()[4:] == [
+        "GFLOPs/clip", "GFLOPs/video", "params", "ms/clip", "ms/video", "top-1", "%", "top-5", "%",
+    ]  # fmt: skip
     assert [" ".join(line.split()) for line in lines[1:5]] == [
-        "*+ w1.0-s48-t8 pytorch 1 x 1 1.0000 1,000,000 9.00 90.00 95.00",
-        "*+ w1.0-s48-t8 openvino-int8 1 x 1 1.0000 1,000,000 1.50 89.50 94.25",
-        "*+ w1.0-s48-t8 pytorch 1 x 3 1.0000 1,000,000 9.00 91.00 96.00",
-        "+ w1.0-s32-t4 pytorch 1 x 1 0.7000 700,000 3.00 75.00 80.00",
+        "*+ w1.0-s48-t8 pytorch 1 x 1 1.0000 1.0000 1,000,000 9.00 9.00 90.00 95.00",
+        "*+ w1.0-s48-t8 openvino-int8 1 x 1 1.0000 1.0000 1,000,000 1.50 1.50 89.50 94.25",
+        "*+ w1.0-s48-t8 pytorch 1 x 3 1.0000 3.0000 1,000,000 9.00 27.00 91.00 96.00",
+        "+ w1.0-s32-t4 pytorch 1 x 1 0.7000 0.7000 700,000 3.00 3.00 75.00 80.00",
     ]
     assert lines[5].split()[:2] == ["*", "w1.0-s32-t4"]  # int8's own front: slower and less accurate
     assert "back end" not in table_to_text(table.select(backend="openvino-int8").rows)
@@ -57,18 +67,24 @@ def test_markdown():
 def test_markdown_of_several_back_ends_and_views():
     table = with_int8(QueryTable(TABLE.rows, {**CONTEXT, "num_videos": 240}))
     lines = table_to_markdown(table.rows, table.context).splitlines()
-    assert lines[0] == "|  | sub-network | back end | views | GFLOPs | params | ms | top-1 % | top-5 % |"
-    assert lines[3] == "| *+ | w1.0-s48-t8 | openvino-int8 | 1 x 1 | 1.0000 | 1,000,000 | 1.50 | 89.50 | 94.25 |"
+    assert lines[0] == (
+        "|  | sub-network | back end | views | GFLOPs/clip | GFLOPs/video | params | ms/clip | ms/video | top-1 % "
+        "| top-5 % |"
+    )
+    assert lines[3] == (
+        "| *+ | w1.0-s48-t8 | openvino-int8 | 1 x 1 | 1.0000 | 1.0000 | 1,000,000 | 1.50 | 1.50 | 89.50 | 94.25 |"
+    )
     assert len({line.count("|") for line in lines[:10]}) == 1
     assert lines[-6:] == [
-        "`*`: on the Pareto front of top-1 over GFLOPs; `+`: on that over ms, of the rows of one back end and number "
-        "of views.",
+        "`*`: on the Pareto front of top-1 over GFLOPs of a video; `+`: on that over ms of a video, of the rows of one "
+        "back end.",
         "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
         "ms on pytorch: median time of one forward pass of 1 clip on cpu, 2 threads.",
         "ms on openvino-int8: median time of one forward pass of 1 clip on another cpu; quantised after training, with "
         "160 training clips.",
         "Accuracy: over 240 videos, 1 x 1 or 1 x 3 views.",
-        "A video takes a clip's GFLOPs 3 times for 1 x 3 views.",
+        "per video: of all its views (clips x crops); its ms: of one forward pass of all of them, or where that was "
+        "not measured of one for each.",
     ]
 
 
@@ -142,12 +158,39 @@ def test_times_that_did_not_settle_mark_no_front():
 
 
 def test_the_cost_of_all_views_is_said():
-    several = [replace(row, views=Views(10, 3)) for row in TABLE.rows]
+    several = [replace(row, views=Views(10, 3), pass_milliseconds=100.0) for row in TABLE.rows]
     table = QueryTable((*several, *TABLE.rows), {**CONTEXT, "views": "10 x 3"})
+    per_video = "per video: of all its views (clips x crops); its ms: of one forward pass of all of them"
     assert legend(table.rows, table.context).splitlines()[-2:] == [
         "Accuracy: over 1 x 1 or 10 x 3 views.",
-        "A video takes a clip's GFLOPs 30 times for 10 x 3 views; 1 x 1: mean over the single views.",
+        f"{per_video}.",
     ]
-    assert legend(table.rows, {**table.context, "single_views": "middle"}).endswith("1 x 1: each video's middle view.")
+    of_nearby = f"{per_video}. 1 x 1: by views of the test that lie near to those of so many."
+    assert legend(table.rows, {**table.context, "nearby_views": ["1 x 1"]}).splitlines()[-1] == of_nearby
+    # Tables of earlier releases.
+    for single, words in (("middle", "each video's middle view"), ("mean", "mean over the single views")):
+        of_old = legend(table.rows, {**table.context, "single_views": single})
+        assert of_old.splitlines()[-1] == f"{per_video}. 1 x 1: {words}."
     assert views_text(Views()) == "one view"
     assert views_text(Views(10, 3)) == "10 x 3 views"
+
+
+def test_both_costs_are_in_the_csv():
+    several = [replace(row, views=Views(10, 1), pass_milliseconds=6 * row.milliseconds) for row in TABLE.rows]
+    rows = read_csv(QueryTable((*several, *TABLE.rows), {**CONTEXT, "views": "10 x 1"}))
+    names = ("views", "gflops", "gflops_of_video", "milliseconds", "milliseconds_of_video")
+    assert [tuple(row[name] for name in names) for row in rows[:2]] == [
+        ("10 x 1", "1.0", "10.0", "9.0", "54.0"),
+        ("1 x 1", "1.0", "1.0", "9.0", "9.0"),
+    ]
+
+
+def test_a_terminal_shows_the_tests_views_single_ones_and_fronts():
+    """Two views are on a front for the widest network alone, where they are better than one of it."""
+    two = [replace(row, views=Views(2, 1), top1=row.top1 + (row.top1 == 90.0)) for row in TABLE.rows]
+    three = [replace(row, views=Views(3, 1)) for row in TABLE.rows]
+    table = QueryTable((*three, *two, *TABLE.rows), {**CONTEXT, "views": "3 x 1"})
+    shown = rows_to_show(table.rows, table.context)
+    assert len(shown) == 11
+    assert [(str(row.config), row.top1) for row in shown if row.views == Views(2, 1)] == [("w1.0-s48-t8", 91.0)]
+    assert rows_to_show(TABLE.rows, TABLE.context) == list(TABLE.rows)

@@ -48,7 +48,7 @@ def show_page() -> None:
             st.info("Choose a clip.")
         else:
             try:
-                prediction = demo.predict(clip, row.config)
+                prediction = demo.predict(clip, row)
             except (VideoDecodeError, BusyError, ValueError) as error:
                 st.error(escape_markdown(str(error)))
             else:
@@ -64,7 +64,7 @@ def show_page() -> None:
             time = prediction.timing
             figures = [
                 ("Sub-network", str(prediction.config)),
-                ("GFLOPs per clip", f"{prediction.gflops:.3g}"),
+                ("GFLOPs per video", f"{prediction.gflops_of_video:.3g}"),
                 (label_of_accuracy(row), f"{row.top1:.1f} %"),
                 ("Decode", f"{time.decode:.1f} ms"),
                 ("Prepare", f"{time.prepare:.1f} ms"),
@@ -104,7 +104,7 @@ def _choose_point(demo: Demo) -> int:
         st.caption(f"One sub-network is on the front: {escape_markdown(label_of_point(demo.points[0]))}")
         return 0
     return st.select_slider(
-        "Budget for a clip", range(last + 1), value=last, format_func=lambda at: label_of_point(demo.points[at])
+        "Budget for a video", range(last + 1), value=last, format_func=lambda at: label_of_point(demo.points[at])
     )
 
 
