@@ -253,7 +253,8 @@ _C.TEST.ENABLE = True
 _C.TEST.DATASET = "kinetics"
 # Clips a batch.
 _C.TEST.BATCH_SIZE = 8
-# Spans of a video times crops of a span (1 or 3); softmax is averaged over all of them.
+# Spans of a video times crops of a span (1 or 3); softmax is averaged over all of them. The table has rows of fewer
+# spans too, from the same pass: 1, 2, 3, 5 and 10.
 _C.TEST.NUM_ENSEMBLE_VIEWS = 10
 _C.TEST.NUM_SPATIAL_CROPS = 3
 # Size at which each of MUTUAL.SIZES is tested, pixels, in the same order: the paper tests what was trained at

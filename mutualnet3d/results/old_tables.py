@@ -1,8 +1,9 @@
-"""Query tables of earlier releases, schema versions 1 to 3, as rows of today.
+"""Query tables of earlier releases as rows of today.
 
-They had one row of each sub-network, of the test run's back end and views. Accuracy of single views (from version 2)
-and of the sub-network quantised to int8 (from version 3) stood in columns of that row; facts of measurements stood in
-the context without a back end.
+Those of schema version 4 had no times of videos, and accuracies of single views that could be a mean over all. Those of
+versions 1 to 3 had one row of each sub-network, of the test run's back end and views. Accuracy of single views (from
+version 2) and of the sub-network quantised to int8 (from version 3) stood in columns of that row; facts of measurements
+stood in the context without a back end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mutualnet3d.results.json_rows import build_row, checked_fields
 from mutualnet3d.results.row import Row, Views, finite_number
 from mutualnet3d.results.table_context import check_facts, with_facts
 
-NEWEST_OLD_VERSION = 3
+NEWEST_OLD_VERSION = 3  # of rows that have to be changed
 
 _REQUIRED = ("config", "gflops", "params", "milliseconds", "top1", "top5")
 _SINGLE_VIEW = ("clip_top1", "clip_top5")
@@ -84,3 +85,10 @@ def _context(context: Mapping[str, Any], backend: str, views: Views) -> dict[str
     if int8:
         upgraded = with_facts(upgraded, _INT8_BACKEND, {**int8, "batch_size": 1})
     return {**upgraded, "backend": backend, **({"views": str(views)} if "views" in context else {})}
+
+
+def with_single_views(rows: Sequence[Row], context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the context of an old table, which says that accuracies of single views are the mean over all, unless it
+    says otherwise or there are none."""
+    views = {row.views for row in rows}
+    return {"single_views": "mean", **context} if Views() in views and len(views) > 1 else dict(context)

@@ -8,7 +8,7 @@ backend, views        key of the test run's own rows, from which queries are ans
 nearby_views          keys of views whose rows have the accuracy of views of the test that lie near to those that a test
                       of so many has; the rows of all others have that of the very same ones
 single_views          accuracy in the rows of 1 x 1 views of tables of schema versions up to 4: of each video's "middle"
-                      view, which a test of one view has, or the "mean" of all views; without it the mean
+                      view, which a test of one view has, or the "mean" of all views
 cascades              fit_videos, report_videos, seed: halves of the videos that cascades were fitted and reported on
 backends              back end -> facts of its measurements:
     device, threads, batch_size, latency_runs, milliseconds_of    conditions of its milliseconds

@@ -57,7 +57,9 @@ def read_table(path: str) -> tuple[list[Row], dict[str, Any], tuple[Cascade, ...
         if not isinstance(content.get(name), kind):
             raise ValueError(f"{path}: {name} is {content.get(name)!r:.60}; it must be {description}")
     if version <= old_tables.NEWEST_OLD_VERSION:
-        return *old_tables.upgrade_table(content["rows"], content["context"], path), None
-    rows = [row_from_json(entry, f"{path}: row {number}") for number, entry in enumerate(content["rows"], start=1)]
+        rows, context = old_tables.upgrade_table(content["rows"], content["context"], path)
+    else:
+        rows = [row_from_json(entry, f"{path}: row {number}") for number, entry in enumerate(content["rows"], start=1)]
+        context = content["context"]
     cascades = cascades_from_json(content["cascades"], path) if "cascades" in content else None
-    return rows, content["context"], cascades
+    return rows, context if version == SCHEMA_VERSION else old_tables.with_single_views(rows, context), cascades

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mutualnet3d.results.old_tables import upgrade_table
+from mutualnet3d.results.old_tables import upgrade_table, with_single_views
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.results.row import Row, Views
 from mutualnet3d.shapes import SubnetConfig
@@ -64,6 +65,8 @@ def test_accuracy_of_single_views_becomes_a_row(tmp_path):
         ("w0.5-s48-t8", Views(10, 3), 90.0, 95.0, 9.0),
     ]
     assert len(table.default_rows) == 2
+    assert table.context["single_views"] == "mean"
+    assert table.legend().endswith("or where that was not measured of one for each. 1 x 1: mean over the single views.")
     # In a test with one view it is the row's own.
     assert len(loaded(tmp_path, 2, {**ENTRY, "clip_top1": 90.0, "clip_top5": 95.0}, views="1 x 1 views").rows) == 1
 
@@ -122,6 +125,25 @@ def test_a_wrong_row_is_named(tmp_path, change, message):
 def test_wrong_views_are_named(tmp_path, views):
     with pytest.raises(ValueError, match=r"table\.json: context: views is .*; it must be clips x crops, such as"):
         loaded(tmp_path, 3, ENTRY, views=views)
+
+
+def test_single_views_of_version_4(tmp_path):
+    """Of each video's middle view, or of all of them; a table of today has no such words."""
+    rows = [ROW, replace(ROW, views=Views())]
+    assert with_single_views(rows, {"a": 1}) == {"a": 1, "single_views": "mean"}
+    assert with_single_views(rows, {"single_views": "middle"}) == {"single_views": "middle"}
+    assert with_single_views(rows[:1], {"a": 1}) == with_single_views(rows[1:], {"a": 1}) == {"a": 1}
+    path = tmp_path / "table.json"
+    QueryTable(tuple(rows), {"views": "10 x 3"}).save(str(path))
+    assert QueryTable.load(str(path)).context == {"views": "10 x 3"}
+    content = json.loads(path.read_text())
+    old_rows = [
+        {name: value for name, value in row.items() if not name.endswith("_of_video")} for row in content["rows"]
+    ]
+    path.write_text(json.dumps({**content, "version": 4, "rows": old_rows}))
+    table = QueryTable.load(str(path))
+    assert (table.rows, table.context) == (tuple(rows), {"views": "10 x 3", "single_views": "mean"})
+    assert [row.milliseconds_of_video for row in table.rows] == [270.0, 9.0]
 
 
 @pytest.mark.parametrize("name", ["backends", "num_listed"])
