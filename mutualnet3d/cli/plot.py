@@ -107,9 +107,14 @@ def _paper(network: str) -> PaperResults:
 
 
 def _curves(tables: Tables, separate: Tables, paper: PaperResults | None, cost: str) -> list[Curve]:
+    from mutualnet3d.plots.cascade_curve import curves_of_cascades
     from mutualnet3d.plots.curves import curve_of_tables, curves_of_paper
 
     curves = [curve_of_tables(name, list(curve.values()), cost) for name, curve in tables.items()]
+    for name, curve in tables.items():
+        for path, table in curve.items():
+            of_table = name if len(curve) == 1 else f"{name}, {path}"
+            curves += curves_of_cascades(f"{of_table}: cascades, mean cost", table, cost)
     curves += [curve_of_tables(name, list(curve.values()), cost, "points") for name, curve in separate.items()]
     return curves + (curves_of_paper(paper, cost) if paper else [])
 

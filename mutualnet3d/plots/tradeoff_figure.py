@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mutualnet3d.extras import require
 from mutualnet3d.plots.axis_end import within_axis
+from mutualnet3d.plots.cascade_curve import curves_of_cascades
 from mutualnet3d.plots.curves import (
     Curve,
     Point,
@@ -41,6 +42,7 @@ def save_table_plot(table: QueryTable, path: str, title: str) -> None:
         ModuleNotFoundError, ValueError: see `save_tradeoff_plot`.
     """
     curves, all_views = [curve_of_table("Pareto front", table)], {row.views for row in table.query_rows}
+    curves += curves_of_cascades("cascades, mean cost of half of the videos", table)
     views = f"{table.views} views" if len(all_views) == 1 else ""
     save_tradeoff_plot(curves, path, title, log=len(all_views) > 1, views=views)
 
