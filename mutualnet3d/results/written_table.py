@@ -35,8 +35,11 @@ class WrittenTable:
 
     def to_text(self) -> str:
         """Return rows and cascades for a terminal; see `table_text.table_to_text`."""
-        cascades = cascades_to_text(self._cascade_costs(), self.context)
-        return "\n".join(filter(None, (table_text.table_to_text(self.rows), cascades)))
+        return "\n".join(filter(None, (table_text.table_to_text(self.rows), self.cascades_to_text())))
+
+    def cascades_to_text(self) -> str:
+        """Return the cascades for a terminal; "" where there are none."""
+        return cascades_to_text(self._cascade_costs(), self.context)
 
     def to_markdown(self) -> str:
         """Return rows and cascades for a README, with the legend; see `table_text.table_to_markdown`."""

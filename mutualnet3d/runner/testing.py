@@ -269,5 +269,6 @@ def _write(
     lines = [table_to_text(shown), legend(shown, table.context)]
     if len(shown) < len(table.rows):
         lines.append(f"{len(shown)} of {len(table.rows)} rows; query_table.md has all.")
+    lines += filter(None, [table.cascades_to_text()])
     print(printable("\n".join(lines), keep="\n"))
     return table
