@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import replace
 from functools import cached_property
-
-import torch
 
 from mutualnet3d.deploy.backend_choice import runnable_front
 from mutualnet3d.deploy.backends import Backend
-from mutualnet3d.deploy.clip_network import random_clips
+from mutualnet3d.deploy.measured_table import MeasuredTable
 from mutualnet3d.deploy.networks import NetworkStore
-from mutualnet3d.log import logger
 from mutualnet3d.results.budget_query import best_row, checked_bounds, rows_nearest
 from mutualnet3d.results.cascade import Cascade
-from mutualnet3d.results.latency import device_name, measure_latencies, measure_passes
 from mutualnet3d.results.pareto import front_of_rows
 from mutualnet3d.results.query_table import QueryTable, Row, Views
-from mutualnet3d.results.row_times import Pass, passes_of, timed_rows
-from mutualnet3d.results.table_cascades import kept_cascades
 from mutualnet3d.shapes import SubnetConfig
-
-# Timed passes of each sub-network when times are measured: as many as fit into so many seconds, within these bounds.
-_MEASURING_SECONDS, _MIN_ROUNDS, _MAX_ROUNDS = 3.0, 3, 25
-# Videos are measured for a budget if their forecast is at most so many times that.
-_FORECAST_FACTOR = 2.0
 
 
 class SubnetChoice:
@@ -39,10 +26,7 @@ class SubnetChoice:
 
     def __init__(self, networks: NetworkStore, backend: Backend):
         self._networks, self._backend = networks, backend
-        self._measured: QueryTable | None = None
-        # Times of passes of several clips here, and the sub-networks and passes whose times did not settle.
-        self._passes: dict[Pass, float] = {}
-        self._unsettled: set[SubnetConfig | Pass] = set()
+        self._measured: MeasuredTable | None = None
 
     @property
     def table(self) -> QueryTable:
@@ -54,7 +38,7 @@ class SubnetChoice:
         Raises:
             ValueError: there is no table; or it has no rows of a back end whose accuracy is another one.
         """
-        return self._tested if self._measured is None else self._measured
+        return self._tested if self._measured is None else self._measured.table
 
     def rows_of(self, views: Views | None) -> tuple[Row, ...]:
         """Return the rows that sub-networks for videos of so many views are chosen by: they have their accuracy where
@@ -166,7 +150,8 @@ class SubnetChoice:
             )
         if mean_milliseconds is not None:
             self.measure(views=Views())
-            self._measure_passes(passes_of(stage.key for item in self._tested.cascades for stage in item.stages))
+            assert self._measured is not None
+            self._measured.measure_passes(stage.key for item in self._tested.cascades for stage in item.stages)
         return self.table.best_cascade(mean_gflops, mean_milliseconds)
 
     def front_of(self, cost: str, views: Views | None) -> tuple[Row, ...]:
@@ -188,84 +173,16 @@ class SubnetChoice:
         Args:
             again: True to measure once more, as the machine has changed.
             views: views of the videos; None: those of each row.
-            budget: milliseconds of a video above which it is not measured.
+            budget: milliseconds of a video; those that take far more are not measured.
 
         Raises:
             ValueError: there is no table: see `table`.
         """
         if self._measured is None or again:
-            self._passes, self._unsettled = {}, set()
-            self._measured = self._measure(self._tested, self.front())
+            self._measured = MeasuredTable(self._networks, self._backend, self._tested, self.front())
         if views is None or views.count > 1:
-            self._measure_videos(views, budget)
-        return self._measured
-
-    def _measure(self, table: QueryTable, front: Sequence[SubnetConfig]) -> QueryTable:
-        backend = self._backend
-        clips = {config: random_clips(self._networks.shapes(config), 1) for config in front}
-        logger.info("measuring %d sub-networks on %s", len(front), backend.name)
-        for config in front:
-            backend.forward(config)  # made ready before the time runs
-        latencies = measure_latencies(
-            backend,
-            front,
-            clips.__getitem__,
-            torch.device("cpu"),  # where logits arrive
-            num_rounds=_MAX_ROUNDS,
-            min_rounds=_MIN_ROUNDS,
-            max_seconds=_MEASURING_SECONDS,
-        )
-        self._unsettled.update(latencies.unsettled)
-        of_front = [replace(row, backend=backend.name) for row in table.rows if row.config in latencies.milliseconds]
-        rows = tuple(timed_rows(of_front, latencies.milliseconds, {}, self._unsettled))
-        facts = dict(table.facts)
-        if table.backend != backend.name:
-            facts = {"accuracy_of": table.backend}
-        facts |= {"device": device_name(backend.device), "batch_size": 1, "latency_runs": latencies.num_rounds}
-        facts.pop("threads", None)
-        if backend.threads is not None or not backend.module:  # otherwise a library of its own decides
-            facts["threads"] = backend.threads or torch.get_num_threads()
-        context = {**table.context, "backend": backend.name, "backends": {backend.name: facts}}
-        cascades = kept_cascades(table.cascades, table.rows, table.backend, rows, backend.name)
-        return QueryTable(rows, context, cascades)
-
-    def _measure_videos(self, views: Views | None, budget: float) -> None:
-        """Measure forward passes of several views: those of the front by the times of a clip here, a pass of several
-        taken to be as much longer as it was in the test."""
-        assert self._measured is not None
-        in_test = {row.key: row for row in self._tested.rows if row.pass_milliseconds and row.milliseconds}
-        forecast: list[Row] = []
-        for row in self.rows_of(views):
-            tested = in_test.get((row.config, self._tested.backend, row.views))
-            if row.pass_milliseconds is None and tested and tested.pass_milliseconds:
-                times_a_clip = tested.pass_milliseconds / tested.milliseconds
-                row = replace(row, pass_milliseconds=times_a_clip * row.milliseconds)
-            forecast.append(row)
-        front = front_of_rows(forecast, "milliseconds", views)
-        within = [row for row in front if row.cost_of_video("milliseconds", views) <= _FORECAST_FACTOR * budget]
-        self._measure_passes(passes_of((row.config, row.views) for row in within if views in (None, row.views)))
-
-    def _measure_passes(self, passes: Collection[Pass]) -> None:
-        """Measure forward passes of several views, those that were not measured before."""
-        assert self._measured is not None
-        missing = [key for key in passes if key not in self._passes]
-        if not missing:
-            return
-        backend = self._backend
-        logger.info("measuring videos of several views by %d sub-networks on %s", len(missing), backend.name)
-        latencies = measure_passes(
-            backend,
-            missing,
-            lambda config, num_clips: random_clips(self._networks.shapes(config), num_clips),
-            torch.device("cpu"),  # where logits arrive
-            num_rounds=_MAX_ROUNDS,
-            min_rounds=1,
-            max_seconds=_MEASURING_SECONDS,
-        )
-        self._passes |= latencies.milliseconds
-        self._unsettled |= latencies.unsettled
-        milliseconds = {row.config: row.milliseconds for row in self._measured.rows}
-        self._measured = self._measured.with_milliseconds(milliseconds, self._unsettled, self._passes)
+            self._measured.measure_videos(self.rows_of(views), views, budget)
+        return self._measured.table
 
     def _row(self, config: SubnetConfig, views: Views) -> Row | None:
         """Return the row of a sub-network with so many views, or else of one, or else of the test's; None: there is

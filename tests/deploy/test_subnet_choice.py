@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mutualnet3d.deploy import subnet_choice
+from mutualnet3d.deploy import measured_table, subnet_choice
 from mutualnet3d.deploy.backends import OpenVINO, PyTorch
 from mutualnet3d.deploy.networks import CheckpointNetworks
 from mutualnet3d.deploy.predictor import Predictor
@@ -40,7 +40,7 @@ def test_milliseconds_are_those_of_here(predictor, video, monkeypatch):
     assert all(row.milliseconds != 10.0 for row in predictor.table.rows)
     assert points[-1].top1 == 90.0
     assert predictor.predict(video, milliseconds=1e6).config == FULL
-    monkeypatch.setattr(SubnetChoice, "_measure", None)  # once is enough
+    monkeypatch.setattr(subnet_choice, "MeasuredTable", None)  # once is enough
     with pytest.raises(ValueError, match=r"no sub-network fits milliseconds=0\.001"):
         predictor.predict(video, milliseconds=1e-3)
 
@@ -53,7 +53,7 @@ def test_threads_are_said_where_they_are_known(networks):
 
 
 def test_what_is_wrong_with_a_budget_is_said_before_anything_is_measured(predictor, monkeypatch):
-    monkeypatch.setattr(SubnetChoice, "_measure", None)
+    monkeypatch.setattr(subnet_choice, "MeasuredTable", None)
     for budget in (float("nan"), 0, -1.0, "9"):
         with pytest.raises(ValueError, match=r"milliseconds is .*; a budget must be a number above 0"):
             predictor.choose(milliseconds=budget)
@@ -109,23 +109,7 @@ def test_the_accuracy_is_that_of_the_views_that_are_run(networks, backend):
     assert choice.front() == (FULL, SMALL)
 
 
-@pytest.fixture
-def measured(monkeypatch):
-    """Let a measurement find what it is told: {FULL: 60.0, SMALL: 10.0}, of which the former did not settle, and 5 ms
-    for each view of a pass of several; the passes of each measurement."""
-    latencies = Latencies({FULL: 60.0, SMALL: 10.0}, 25, frozenset({FULL}))
-    monkeypatch.setattr(subnet_choice, "measure_latencies", lambda *args, **settings: latencies)
-    passes = []
-
-    def measure(forward, keys, *args, **settings):
-        passes.append(keys)
-        return Latencies({(config, count): 5.0 * count for config, count in keys}, 25)
-
-    monkeypatch.setattr(subnet_choice, "measure_passes", measure)
-    return passes
-
-
-def test_a_prediction_has_the_accuracy_of_what_was_run_or_none(networks, video, measured):
+def test_a_prediction_has_the_accuracy_of_what_was_run_or_none(networks, video, told_times):
     predictor = Predictor(networks_of_ten_views(networks), backend="pytorch")
     top1 = {views: predictor.predict(video, config=FULL, views=views).to_json()["top1"] for views in (1, 10, 2)}
     assert top1 == {1: 55.0, 10: 90.0, 2: None}
@@ -141,52 +125,33 @@ def test_a_prediction_has_the_accuracy_of_what_was_run_or_none(networks, video, 
     assert predictor.predict(video, config=got.config, views=got.row.views).row == got.row
 
 
-def test_videos_of_several_views_are_measured_where_a_budget_may_choose_them(networks, measured):
+def test_videos_of_several_views_are_measured_where_a_budget_may_choose_them(networks, told_times):
     """A clip takes 60 and 10 ms, so that ten are forecast to take 600 and 100."""
     choice = SubnetChoice(networks_of_ten_views(networks), PyTorch(networks, CPU, 1))
     assert choice.choose(None, 40.0, None)[:2] == (SMALL, Views())
-    assert measured == []  # above twice the budget
+    assert told_times == []  # above twice the budget
     assert choice.choose(None, 49.0, None, Views())[:2] == (SMALL, Views())
-    assert measured == []  # one view is asked for
+    assert told_times == []  # one view is asked for
     assert choice.choose(None, 50.0, None)[:2] == (SMALL, Views(10, 1))
-    assert measured == [[(SMALL, 10)]]
+    assert told_times == [[(SMALL, 10)]]
     assert choice.choose(None, 300.0, None)[:2] == (FULL, Views(10, 1))
-    assert measured == [[(SMALL, 10)], [(FULL, 10)]]
+    assert told_times == [[(SMALL, 10)], [(FULL, 10)]]
     assert [row.milliseconds_of_video for row in choice.table.rows] == [50.0, 60.0, 50.0, 10.0]
     choice.measure()
-    assert len(measured) == 2
+    assert len(told_times) == 2
     choice.measure(again=True)
-    assert len(measured) == 3
+    assert len(told_times) == 3
 
 
 def test_a_sub_network_that_is_not_measured_keeps_its_accuracy(networks, monkeypatch):
     latencies = Latencies({SMALL: 10.0}, 25)
-    monkeypatch.setattr(subnet_choice, "measure_latencies", lambda *args, **settings: latencies)
+    monkeypatch.setattr(measured_table, "measure_latencies", lambda *args, **settings: latencies)
     beaten = replace(networks.table.row(FULL), top1=10.0)
     table = QueryTable((beaten, networks.table.row(SMALL)), {"views": "1 x 1"})
     choice = SubnetChoice(with_table(networks, table), PyTorch(networks, CPU, 1))
     assert [row.config for row in choice.measure().rows] == [SMALL]
     _, _, row = choice.choose(None, None, FULL)
     assert (row.top1, row.milliseconds) == (10.0, beaten.milliseconds)
-
-
-def test_times_that_did_not_settle_are_marked(networks, measured):
-    table = SubnetChoice(networks, PyTorch(networks, CPU, 1)).measure()
-    assert [(row.milliseconds, row.settled) for row in table.rows] == [(60.0, False), (10.0, True)]
-
-
-def test_measured_rows_are_the_back_ends_and_say_whose_accuracy_they_have(networks):
-    class Other(PyTorch):
-        name = "other"
-
-    measured = SubnetChoice(networks, Other(networks, CPU, 1)).measure()
-    assert {row.backend for row in measured.rows} == {measured.backend} == {"other"}
-    assert [(row.config, row.top1) for row in measured.rows] == [(FULL, 90.0), (SMALL, 89.0)]
-    facts = dict(measured.facts)
-    assert 3 <= facts.pop("latency_runs") <= 25
-    assert facts.pop("device")
-    assert facts == {"accuracy_of": "pytorch", "batch_size": 1, "threads": 1}
-    assert measured.context["backends"] == {"other": measured.facts}
 
 
 def test_times_are_measured_again_when_that_is_asked_for(networks, monkeypatch):

@@ -23,8 +23,8 @@ def session():
     model.statistics.set(FULL, model.tracked_statistics())
     cfg = make_cfg(["TEST.NUM_ENSEMBLE_VIEWS", 3, "TEST.NUM_SPATIAL_CROPS", 1, "TEST.LATENCY_RUNS", 1])
 
-    def blank_clips(config):
-        return [torch.zeros(1, 3, config.frames, config.size, config.size)]
+    def blank_clips(config, num_clips=1):
+        return [torch.zeros(num_clips, 3, config.frames, config.size, config.size)]
 
     return SimpleNamespace(cfg=cfg, model=model, device=torch.device("cpu"), blank_clips=blank_clips)
 
@@ -45,3 +45,7 @@ def test_a_row_for_each_number_of_views(session):
     assert table.context["nearby_views"] == ["1 x 1", "2 x 1"]
     names = ("num_videos", "num_found", "num_listed", "num_in_list", "checkpoint", "weights", "step")
     assert [table.context[name] for name in names] == [4, 5, 6, 7, "abc", "b.pyth", 3]
+    passes = {str(row.views): row.pass_milliseconds for row in table.rows}
+    assert passes["1 x 1"] is None
+    assert 0 < passes["2 x 1"] == table.row(FULL, Views(2)).milliseconds_of_video
+    assert 0 < passes["3 x 1"] == table.row(FULL).milliseconds_of_video
