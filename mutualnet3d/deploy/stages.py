@@ -1,7 +1,8 @@
 """Videos through the stages of a cascade, many at a time: a further stage runs on those alone that are not sure yet.
 
-A stage's clips are read when it runs, and freed after it: of the videos that end early nothing is decoded that the
-first stage does not need. What is in memory are the clips of one forward pass, and one small clip of each video.
+A stage's clips are read when it runs, and freed after it. Where two stages take one clip of a video each, both are read
+at once: the second hardly takes longer to decode along. Where the next one takes more views, most videos need none of
+them. What is in memory are the clips of one forward pass, as many for the next one, and a small clip of each video.
 
 Legend: V views, K classes.
 """
@@ -10,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TypeAlias, TypeVar
+from itertools import islice, zip_longest
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +43,10 @@ class PlannedStage:
     views: Views
     threshold: float
     gflops: float
+
+
+# (video, stages of the same views) -> clips for each of them.
+Read: TypeAlias = Callable[[Source, Sequence[PlannedStage]], list[ReadVideo]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class StagedResult:
 def run_in_stages(
     sources: Iterable[Source],
     stages: Sequence[PlannedStage],
-    read: Callable[[Source, PlannedStage], ReadVideo],
+    read: Read[Source],
     forward: Forward,
     ensemble: str,
     batch_size: int,
@@ -107,59 +112,75 @@ def run_in_stages(
     Args:
         sources: videos, read from as they are needed.
         stages: stages, the cheapest first.
-        read: (video, stage) -> its clips.
+        read: (video, stages of the same views) -> its clips for each, decoded once.
         forward: forward pass of clips of one shape.
         ensemble: way of putting a video's views together: see `view_scores.ViewScores`.
         batch_size: number of videos at a time, of which those that are not sure go on together; and most clips of a
             forward pass, or as many as a video has.
     """
     for videos in _batches(sources, batch_size):
-        results: dict[int, StagedResult] = {}
-        errors: dict[int, VideoDecodeError] = {}
-        unsure = list(range(len(videos)))
-        for stage in stages:
-            for numbers in _batches(unsure, max(1, batch_size // stage.views.count)):
-                _run_stage(
-                    {number: videos[number] for number in numbers}, stage, read, forward, results, errors, ensemble
-                )
-            unsure = [
-                number
-                for number in unsure
-                if number not in errors and not _is_sure(results[number].score_K, stage.threshold, ensemble)
-            ]
-        for number in range(len(videos)):
-            yield errors[number] if number in errors else results[number]
+        batch = _Batch(videos, read, forward, ensemble)
+        for stage, following in zip_longest(stages, stages[1:]):
+            batch.run(stage, following, max(1, batch_size // stage.views.count))
+        yield from (batch.results[number] for number in range(len(videos)))
 
 
-def _run_stage(
-    videos: Mapping[int, Source],
-    stage: PlannedStage,
-    read: Callable[[Source, PlannedStage], ReadVideo],
-    forward: Forward,
-    results: dict[int, StagedResult],
-    errors: dict[int, VideoDecodeError],
-    ensemble: str,
-) -> None:
-    """Run a stage on some videos in one forward pass; put what it gives into their results or errors.
+class _Batch(Generic[Source]):
+    """Videos that go through the stages together.
 
     Args:
-        videos: number -> video.
+        videos, read, forward, ensemble: see `run_in_stages`.
+
+    Attributes:
+        results: number of a video -> its result so far, or its error.
     """
-    clips_of: dict[int, ReadVideo] = {}
-    for number, video in videos.items():
-        try:
-            clips_of[number] = read(video, stage)
-        except VideoDecodeError as error:
-            errors[number] = error
-    if not clips_of:
-        return
-    pathways = zip(*(clips.clips for clips in clips_of.values()), strict=True)
-    joined = [views[0] if len(views) == 1 else torch.cat(views) for views in pathways]
-    logits, seconds = forward(stage.config, joined)
-    logits_of = logits.view(len(clips_of), stage.views.count, -1)
-    for (number, clips), logits_VK in zip(clips_of.items(), logits_of, strict=True):
-        result = results.setdefault(number, StagedResult(clips.source))
-        result.add(stage, clips, logits_VK, seconds / len(clips_of), ensemble)
+
+    def __init__(self, videos: Sequence[Source], read: Read[Source], forward: Forward, ensemble: str):
+        self._videos, self._read, self._forward, self._ensemble = videos, read, forward, ensemble
+        self._unsure = list(range(len(videos)))
+        self._clips: dict[int, list[ReadVideo]] = {}  # that were read ahead
+        self.results: dict[int, StagedResult | VideoDecodeError] = {}
+
+    def run(self, stage: PlannedStage, following: PlannedStage | None, size: int) -> None:
+        """Run a stage on the videos that are not sure yet.
+
+        Args:
+            stage: the stage.
+            following: stage that comes next; None: there is none.
+            size: number of videos in a forward pass.
+        """
+        ahead = [following] if following and following.views.count == stage.views.count == 1 else []
+        next_clips: dict[int, list[ReadVideo]] = {}
+        still_unsure: list[int] = []
+        for numbers in _batches(self._unsure, size):
+            clips_of: dict[int, ReadVideo] = {}
+            for number in numbers:
+                try:
+                    clips_of[number], *next_clips[number] = self._clips_of(number, [stage, *ahead])
+                except VideoDecodeError as error:
+                    self.results[number] = error
+            still_unsure += self._run_pass(stage, clips_of)
+        self._unsure = still_unsure
+        self._clips = {number: next_clips[number] for number in still_unsure}
+
+    def _clips_of(self, number: int, stages: Sequence[PlannedStage]) -> list[ReadVideo]:
+        """Return the clips of a video for the first of some stages, and, unless they were read ahead, for all."""
+        return self._clips.get(number) or self._read(self._videos[number], stages)
+
+    def _run_pass(self, stage: PlannedStage, clips_of: Mapping[int, ReadVideo]) -> Iterator[int]:
+        """Run a forward pass, put what it gives into the results, and yield the videos that are not sure after it."""
+        if not clips_of:
+            return
+        pathways = zip(*(clips.clips for clips in clips_of.values()), strict=True)
+        joined = [views[0] if len(views) == 1 else torch.cat(views) for views in pathways]
+        logits, seconds = self._forward(stage.config, joined)
+        logits_of = logits.view(len(clips_of), stage.views.count, -1)
+        for (number, clips), logits_VK in zip(clips_of.items(), logits_of, strict=True):
+            result = self.results.setdefault(number, StagedResult(clips.source))
+            assert isinstance(result, StagedResult)
+            result.add(stage, clips, logits_VK, seconds / len(clips_of), self._ensemble)
+            if not _is_sure(result.score_K, stage.threshold, self._ensemble):
+                yield number
 
 
 def _is_sure(score_K: torch.Tensor, threshold: float, ensemble: str) -> bool:

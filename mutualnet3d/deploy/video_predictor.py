@@ -112,7 +112,7 @@ class VideoPredictor(SubnetPredictor):
         results = run_in_stages(
             sources,
             plan.stages,
-            lambda source, stage: self._read(source, stage, plan.row, fps),
+            lambda source, stages: self._read(source, stages, plan.row, fps),
             self._forward,
             self.preprocessing.ensemble,
             batch_size,
@@ -136,7 +136,7 @@ class VideoPredictor(SubnetPredictor):
         Args and errors are those of `predict`.
         """
         plan = self.plan(gflops, milliseconds, config, views)
-        return self._read(source, plan.stages[0], plan.row, fps)
+        return self._read(source, plan.stages[:1], plan.row, fps)[0]
 
     def run(self, video: ReadVideo, top: int = 5) -> Prediction:
         """Predict the labels of clips that were read: the second half of `predict`.
@@ -156,16 +156,27 @@ class VideoPredictor(SubnetPredictor):
         return self._prediction(result, Plan((stage,), row=video.row), top)
 
     def _read(
-        self, source: str | os.PathLike[str] | Frames, stage: PlannedStage, row: Row | None, fps: float | None
-    ) -> ReadVideo:
+        self,
+        source: str | os.PathLike[str] | Frames,
+        stages: Sequence[PlannedStage],
+        row: Row | None,
+        fps: float | None,
+    ) -> list[ReadVideo]:
+        """Return the clips of a video for each of some stages of the same views; the first has the time that it
+        took."""
         source = os.fspath(source) if isinstance(source, os.PathLike) else source
         if isinstance(source, str) and fps is not None and not is_folder(source):
             refuse_fps_of_file(fps)
-        shapes = self._networks.shapes(stage.config)
-        read = self._reader.read(source, shapes, stage.views.spans, stage.views.crops, fps)
-        clips = tuple(read.clips[shape] for shape in shapes)
+        shapes_of = {stage.config: self._networks.shapes(stage.config) for stage in stages}
+        shapes = list(dict.fromkeys(shape for shapes in shapes_of.values() for shape in shapes))
+        views = stages[0].views
+        read = self._reader.read(source, shapes, views.spans, views.crops, fps)
         name = source if isinstance(source, str) else "frames"
-        return ReadVideo(name, stage.config, row, clips, read.decode_seconds, read.prepare_seconds)
+        seconds = [(read.decode_seconds, read.prepare_seconds), *[(0.0, 0.0)] * (len(stages) - 1)]
+        return [
+            ReadVideo(name, config, row, tuple(read.clips[shape] for shape in shapes), *times)
+            for (config, shapes), times in zip(shapes_of.items(), seconds, strict=True)
+        ]
 
     def _forward(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, float]:
         """Return the logits of clips, and the seconds that they took."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -25,13 +27,18 @@ class Made:
     def __init__(self, broken=()):
         self.broken, self.read_for, self.batches = dict(broken), [], []
 
-    def read(self, video, stage):
-        self.read_for.append((video, stage.config))
-        if self.broken.get(video) == stage.config:
+    def read(self, video, stages):
+        self.read_for.append((video, [stage.config for stage in stages]))
+        if self.broken.get(video) == stages[0].config:
             raise VideoDecodeError(f"{video} is broken")
-        shape = (stage.views.count, stage.config.frames, stage.config.size, stage.config.size, 3)
-        clips = torch.full(shape, video, dtype=torch.uint8)
-        return ReadVideo(str(video), stage.config, None, (clips,), decode_seconds=0.002, prepare_seconds=0.001)
+        read = []
+        for stage in stages:
+            shape = (stage.views.count, stage.config.frames, stage.config.size, stage.config.size, 3)
+            clips = torch.full(shape, video, dtype=torch.uint8)
+            read.append(
+                ReadVideo(str(video), stage.config, None, (clips,), decode_seconds=0.002, prepare_seconds=0.001)
+            )
+        return read
 
     def forward(self, config, clips):
         (clips_BTHWC,) = clips
@@ -54,8 +61,19 @@ def test_only_the_unsure_go_on_and_together():
     assert ran == [[first], [first, last], [first], [first, last], [first, last], [first]]
     # Four videos of one clip at a time; of these the two unsure ones, of two clips each, in one pass.
     assert made.batches == [(CHEAP, 4), (DEAR, 4), (CHEAP, 2), (DEAR, 2)]
-    # Clips of the second stage are read for those that run it alone.
-    assert [video for video, config in made.read_for if config == DEAR] == [1, 2, 3]
+    # Clips of the second stage, of more views, are read for those that run it alone.
+    assert [video for video, configs in made.read_for if configs == [DEAR]] == [1, 2, 3]
+    assert len(made.read_for) == 9
+
+
+def test_one_clip_for_each_stage_is_read_once():
+    made, of_one_view = Made(), replace(LAST, views=Views())
+    results = made.run([9, 1, 8, 2], stages=(FIRST, of_one_view), batch_size=2)
+    assert made.read_for == [(video, [CHEAP, DEAR]) for video in (9, 1, 8, 2)]
+    assert [len(result.runs) for result in results] == [1, 2, 1, 2]
+    assert made.batches == [(CHEAP, 2), (DEAR, 1)] * 2
+    assert results[1].frames.shape == (4, 48, 48, 3)
+    assert np.all(results[3].frames == 2)
 
 
 def test_scores_are_those_of_the_last_stage_and_times_of_all():
