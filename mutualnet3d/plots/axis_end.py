@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from mutualnet3d.plots.curves import Curve, Point
 
-# A time is far beyond the others where it is, for each clip, more than so many times the third quartile of all; of fewer
-# times than these nothing is.
+# A time is far beyond the others where, for each of its clips, it is more than so many times the third quartile of all;
+# of fewer times than these nothing is.
 _FAR, _FEWEST = 4.0, 4
 # Place of what lies beyond, relative to the largest of the others.
 _PLACE = 1.15
