@@ -10,20 +10,25 @@ from dataclasses import replace
 
 from mutualnet3d.plots.curves import Curve, Point
 
-# A time is far beyond the others where it is more than so many times the third quartile of all; of fewer times than
-# these nothing is.
+# A time is far beyond the others where, for each of its clips, it is more than so many times the third quartile of all;
+# of fewer times than these nothing is.
 _FAR, _FEWEST = 4.0, 4
 # Place of what lies beyond, relative to the largest of the others.
 _PLACE = 1.15
 
 
-def last_shown(costs: Sequence[float]) -> float:
-    """Return the largest cost that the axis has room for."""
-    in_order = sorted(costs)
-    if len(in_order) < _FEWEST:
-        return in_order[-1]
-    limit = _FAR * in_order[3 * (len(in_order) - 1) // 4]
-    return max(cost for cost in in_order if cost <= limit)
+def last_shown(costs: Sequence[float], clips: Sequence[int]) -> float:
+    """Return the largest cost that the axis has room for.
+
+    Args:
+        costs: costs of videos, at least one.
+        clips: number of clips of each video: a video of many takes long without being far beyond the others.
+    """
+    of_clips = sorted(cost / count for cost, count in zip(costs, clips, strict=True))
+    if len(of_clips) < _FEWEST:
+        return max(costs)
+    limit = _FAR * of_clips[3 * (len(of_clips) - 1) // 4]
+    return max(cost for cost, count in zip(costs, clips, strict=True) if cost / count <= limit)
 
 
 def place_of(cost: float, last: float) -> float:
@@ -37,7 +42,7 @@ def within_axis(curves: Sequence[Curve], cost: str) -> list[Curve]:
     points = [point for curve in curves for point in curve.points]
     if cost != "milliseconds" or not points:
         return list(curves)
-    last = last_shown([point.cost for point in points])
+    last = last_shown([point.cost for point in points], [point.clips for point in points])
 
     def placed(point: Point) -> Point:
         if point.cost <= last:

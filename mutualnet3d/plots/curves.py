@@ -25,6 +25,7 @@ class Point:
         spread: standard deviation of top1 over seeds, in points; None: one run.
         notes: other facts for an interactive page, a line each.
         settled: False if the cost is a time that varied too much as it was measured: the point is on no front.
+        clips: number of clips that the cost is of.
         beyond: cost of a point that stands at the end of the axis, at `cost`, as it lies far beyond it; None: it does
             not.
 
@@ -38,6 +39,7 @@ class Point:
     spread: float | None = None
     notes: tuple[str, ...] = ()
     settled: bool = True
+    clips: int = 1
     beyond: float | None = None
 
     def __post_init__(self) -> None:
@@ -124,7 +126,7 @@ def _point_of_row(row: Row, cost: str) -> Point:
     doubt = () if row.settled else ("its time did not settle: the machine was busy",)
     notes = (f"top-5 {row.top5:.2f} %", *others, *of_clip, f"{row.params:,} parameters", *doubt)
     label = f"{row.config}, {row.views}" if several else str(row.config)
-    return Point(place, row.top1, label, notes=notes, settled=settled)
+    return Point(place, row.top1, label, notes=notes, settled=settled, clips=row.views.count)
 
 
 def curves_of_paper(results: PaperResults, cost: str = "gflops") -> list[Curve]:

@@ -28,7 +28,8 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     """
     go = require("plotly.graph_objects", "web")
     marked = points[chosen]
-    last = last_shown([row.milliseconds_of_video for row in (*points, *others)])
+    rows = (*points, *others)
+    last = last_shown([row.milliseconds_of_video for row in rows], [row.views.count for row in rows])
 
     def trace(rows: Sequence[Row], mode: str, marker: dict[str, Any], **style: Any) -> Any:
         return go.Scatter(

@@ -150,12 +150,17 @@ def _legend_of_videos(rows: Sequence[Row], context: Mapping[str, Any], default_v
     unmeasured = [row for row in rows if row.views.count > 1 and row.pass_milliseconds is None]
     if unmeasured:
         text += ", or where that was not measured of one for each"
-    if nearby := [str(Views.parse(key)) for key in context.get("nearby_views", [])]:
+    if nearby := [views for views in map(str, sorted({row.views for row in rows})) if views in _nearby(context)]:
         text += f". {' and '.join(nearby)}: by views of the test that lie near to those of so many"
     elif "single_views" in context and default_views.count > 1 and Views() in {row.views for row in rows}:
         middle = context["single_views"] == "middle"
         text += f". 1 x 1: {'each video' + chr(39) + 's middle view' if middle else 'mean over the single views'}"
     return f"{text}."
+
+
+def _nearby(context: Mapping[str, Any]) -> Sequence[object]:
+    keys = context.get("nearby_views", [])
+    return keys if isinstance(keys, list) else []
 
 
 def _legend_of_times(backend: str, facts: Mapping[str, Any], named: bool) -> str:

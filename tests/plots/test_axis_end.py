@@ -19,8 +19,14 @@ from mutualnet3d.plots.curves import Curve, Point
     ],
 )
 def test_one_slow_time_does_not_end_the_axis(costs, last):
-    assert last_shown(costs) == last
-    assert last_shown(costs[::-1]) == last
+    assert last_shown(costs, [1] * len(costs)) == last
+    assert last_shown(costs[::-1], [1] * len(costs)) == last
+
+
+def test_a_video_of_many_clips_is_not_beyond():
+    """The last is, which took 60 ms for each of ten clips."""
+    costs, clips = [5.0, 6.0, 8.0, 9.0, 50.0, 60.0, 90.0, 600.0], [1, 1, 1, 1, 10, 10, 10, 10]
+    assert last_shown(costs, clips) == 90.0
 
 
 def test_what_lies_beyond_stands_at_the_end_in_order():

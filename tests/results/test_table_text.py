@@ -166,7 +166,7 @@ def test_the_cost_of_all_views_is_said():
         f"{per_video}.",
     ]
     of_nearby = f"{per_video}. 1 x 1: by views of the test that lie near to those of so many."
-    assert legend(table.rows, {**table.context, "nearby_views": ["1 x 1"]}).splitlines()[-1] == of_nearby
+    assert legend(table.rows, {**table.context, "nearby_views": ["1 x 1", "3 x 1"]}).splitlines()[-1] == of_nearby
     # Tables of earlier releases.
     for single, words in (("middle", "each video's middle view"), ("mean", "mean over the single views")):
         of_old = legend(table.rows, {**table.context, "single_views": single})

@@ -161,7 +161,7 @@ def assert_shows(page, config, level):
 def test_the_budget_moves_along_the_front_on_the_same_clip(page):
     assert page.get_by_text("back end pytorch").is_visible()
     assert_shows(page, LARGE, GREY["dark"])
-    assert figure(page, "GFLOPs per clip")
+    assert figure(page, "GFLOPs per video")
     for name in ("Decode", "Prepare", "Network"):
         assert float(figure(page, name).removesuffix(" ms")) > 0
     bars = page.get_by_test_id("stProgress").all_inner_texts()
