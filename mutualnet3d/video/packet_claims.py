@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import av
 
-from mutualnet3d.video.b_pictures import b_picture_check
+from mutualnet3d.video.bits import NotUnderstood
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.hidden_frames import shown_frames_counter
-from mutualnet3d.video.mpeg4_order import DisplayOrder, Mpeg4Order, NotUnderstood
+from mutualnet3d.video.mpeg4_order import DisplayOrder, Mpeg4Order
 from mutualnet3d.video.parameter_sets import ParameterSets, is_of_old_x264
+from mutualnet3d.video.picture_order import TimesCheck
 
 # libav's names of codecs whose frames are shown in the order of the file.
 _IN_FILE_ORDER = frozenset(
@@ -41,10 +40,7 @@ class PacketClaims:
         self._mpeg4 = self._new_mpeg4_order() if codec.name == "mpeg4" else None
         self._has_new_headers = container.format in (MP4, "flv")
         self._num_packets = 0
-        # B-pictures among timestamps that only ascend: those are not the times of being shown.
-        self._is_b = b_picture_check(codec) if container.has_times and codec.name != "mpeg4" else None
-        self._latest_pts: int | None = None
-        self._has_b = False
+        self._times = TimesCheck(codec) if container.has_times and codec.name != "mpeg4" else None
         self._keyframes: list[int] = []
         self.hidden: set[int] = set()
         self.are_changed = False
@@ -73,8 +69,8 @@ class PacketClaims:
             first = 0 if start else 1
             changeable = [packet for packet in packets[first:] if packet.is_keyframe or self._container.format != MP4]
             self.are_believed = not any(map(self._has_other_headers, changeable))
-        if self._is_b is not None:
-            self._seek_b(self._is_b, packets)
+        if self._times is not None and self.are_believed:
+            self._times.add(packets)
         if self.are_believed and self._sets is not None:
             self.are_believed = not any(map(_is_shown_too_early, packets))
         return list(packets) if self._mpeg4 is None else self._one_picture_each(self._mpeg4, packets)
@@ -83,15 +79,6 @@ class PacketClaims:
         if not packet.has_sidedata("new_extradata"):
             return False
         return bytes(packet.get_sidedata("new_extradata")) != self._container.codec.extradata
-
-    def _seek_b(self, is_b: Callable[[av.Packet], bool], packets: list[av.Packet]) -> None:
-        for packet in packets:
-            pts = packet.pts
-            if pts is None or (self._latest_pts is not None and pts <= self._latest_pts):
-                self._is_b = None
-                return
-            self._latest_pts = pts
-            self._has_b = self._has_b or is_b(packet)
 
     def _one_picture_each(self, order: Mpeg4Order, packets: list[av.Packet]) -> list[av.Packet | None]:
         fed: list[av.Packet | None] = []
@@ -111,7 +98,7 @@ class PacketClaims:
 
     def order(self) -> DisplayOrder | None:
         """Return the order that the packets state, or that their codec has; None: only timestamps tell one."""
-        self.are_believed &= self._is_b is None or not self._has_b
+        self.are_believed &= self._times is None or self._times.take()
         self.are_believed &= self._sets is None or self._sets.are_known
         if self._mpeg4 is not None:
             try:
