@@ -7,6 +7,7 @@ import av
 from mutualnet3d.video.bits import NotUnderstood
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.hidden_frames import shown_frames_counter
+from mutualnet3d.video.jpeg import JpegCheck
 from mutualnet3d.video.mpeg4_order import DisplayOrder, Mpeg4Order
 from mutualnet3d.video.parameter_sets import ParameterSets, is_of_old_x264
 from mutualnet3d.video.picture_order import TimesCheck
@@ -16,7 +17,6 @@ _IN_FILE_ORDER = frozenset(
     """mjpeg msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 h263 flv ffv1 huffyuv ffvhuff utvideo dvvideo rawvideo
     cinepak""".split()  # noqa: SIM905 - one name a line would hide the list
 )
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _MAY_REORDER = frozenset(["h264", "hevc"])
 
 
@@ -36,7 +36,7 @@ class PacketClaims:
         self._container, codec = container, container.codec
         self._count_shown = shown_frames_counter(codec.name)
         self._sets = ParameterSets(codec) if codec.name in ("h264", "hevc") else None
-        self._is_jpeg = codec.name == "mjpeg"
+        self._jpeg = JpegCheck() if codec.name == "mjpeg" else None
         self._mpeg4 = self._new_mpeg4_order() if codec.name == "mpeg4" else None
         self._has_new_headers = container.format in (MP4, "flv")
         self._num_packets = 0
@@ -58,8 +58,8 @@ class PacketClaims:
             for packet in packets:
                 if packet.is_keyframe:
                     self._sets.add(packet)
-        if self._is_jpeg and self.are_believed:
-            self.are_believed = all(map(is_whole_jpeg, packets))
+        if self._jpeg is not None and self.are_believed:
+            self.are_believed = all(map(self._jpeg.is_whole, packets))
         if self._count_shown is not None:
             counts = [self._count_shown(packet) for packet in packets]
             self.hidden |= {start + place for place, count in enumerate(counts) if not count}
@@ -131,10 +131,3 @@ def _like(packet: av.Packet, data: bytes) -> av.Packet:
     copy.update(data)
     copy.dts, copy.pts, copy.time_base, copy.is_keyframe = packet.dts, packet.pts, packet.time_base, packet.is_keyframe
     return copy
-
-
-def is_whole_jpeg(packet: av.Packet) -> bool:
-    """Tell whether a packet of MJPEG has its start and its end. Those that are broken give no frame, or, as it depends
-    on the decoder's memory, parts of an earlier one."""
-    data = bytes(packet)
-    return data.startswith(_JPEG_START) and data.rstrip(b"\0").endswith(_JPEG_END)
