@@ -20,7 +20,7 @@ class Decoder:
         deadline: time that decoding may take; None: any time.
 
     Attributes:
-        num_errors: number of packets so far that could not be decoded.
+        num_errors: number of packets so far that could not be decoded, those for dropped frames left out.
         is_fresh: True if it has decoded nothing. One that has may know other headers than those at the video's start.
     """
 
@@ -94,7 +94,8 @@ class Decoder:
             return self._container.codec.decode(packet)
         except av.FFmpegError as error:
             self._first_error = self._first_error or error
-            self.num_errors += 1
+            # A packet of a byte stands for a frame that an encoder dropped: nothing is lost with it.
+            self.num_errors += packet is None or packet.size > 1
             return []
         finally:
             self._longest = max(self._longest, time.monotonic() - started)
