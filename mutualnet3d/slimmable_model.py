@@ -15,8 +15,21 @@ from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d
 from mutualnet3d.shapes import SubnetConfig
 
 
+class Dropout(Protocol):
+    """Switch of a network's dropout: see `models.dropout`."""
+
+    clean_BK: torch.Tensor | None
+
+    def off(self) -> AbstractContextManager[None]: ...
+
+    def clean_logits(self) -> AbstractContextManager[object]: ...
+
+
 class SlimmableForward(Protocol):
     """Forward passes of a slimmable model: of the full network, or inside `active` of a sub-network."""
+
+    @property
+    def dropout(self) -> Dropout: ...
 
     def __call__(self, clips: Sequence[torch.Tensor]) -> torch.Tensor: ...
 

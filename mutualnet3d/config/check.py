@@ -78,8 +78,8 @@ def check_cfg(cfg: CfgNode) -> None:
         _require(
             cfg,
             "TRAIN.CHECKPOINT_FILE_PATH",
-            bool(cfg.TRAIN.CHECKPOINT_FILE_PATH),
-            "set, with MUTUAL.SORT_CHANNELS: fresh weights have no important channels",
+            bool(cfg.TRAIN.CHECKPOINT_FILE_PATH) or cfg.MUTUAL.START > 0,
+            "set, with MUTUAL.SORT_CHANNELS and MUTUAL.START 0: fresh weights have no important channels",
         )
 
 

@@ -65,8 +65,16 @@ _C.MUTUAL.TEST_WIDTHS = []
 # Whose outputs the sub-networks learn: full, the full network's of the same step; or ema, those of the averaged weights
 # (SOLVER.EMA_DECAY).
 _C.MUTUAL.TEACHER = "full"
-# Put the important channels of TRAIN.CHECKPOINT_FILE_PATH's weights first, where narrow sub-networks have them. The
-# full network's function stays as it is.
+# Fraction of the schedule, in [0, 1), after which sub-networks are trained along; before it the full network is trained
+# alone, which is cheaper. 0: from the first step, as in the paper.
+_C.MUTUAL.START = 0.0
+# Weight of the labels in the sub-networks' loss, in [0, 1]; the rest is the full network's outputs'. 0: the paper's.
+_C.MUTUAL.LABEL_WEIGHT = 0.0
+# Dropout (MODEL.DROPOUT_RATE) in the sub-networks, and in the outputs that they learn, as in the paper. False: in the
+# full network's own loss alone.
+_C.MUTUAL.SUBNET_DROPOUT = True
+# When sub-networks join, put the important channels first, where narrow sub-networks have them: with MUTUAL.START 0
+# those of TRAIN.CHECKPOINT_FILE_PATH's weights. The full network's function stays as it is.
 _C.MUTUAL.SORT_CHANNELS = False
 
 # ---- Data ------------------------------------------------------------------------------------------------------------

@@ -57,11 +57,8 @@ class AveragedWeights:
         """Return the logits (B, K) of the full network with these weights on training clips: normalised by the batch's
         statistics as in training, but without dropout. Nothing is tracked."""
         self.model.train()
-        for module in self.model.modules():
-            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-                module.eval()
         network: SlimmableForward = self.model  # type: ignore[assignment]
-        with network.active(self.model.full):  # type: ignore[arg-type]
+        with network.dropout.off(), network.active(self.model.full):  # type: ignore[arg-type]
             return network(clips)
 
     def state_dict(self) -> dict[str, Any]:

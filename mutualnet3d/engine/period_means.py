@@ -10,6 +10,7 @@ from mutualnet3d.engine.step_metrics import StepMetrics
 # Number of a record, its name for people, its form.
 _CROSS_ENTROPY = ("cross_entropy", "cross-entropy", "%.3f")
 _KL = ("kl", "KL", "%.4f")
+_MIXED = ("kl_and_label", "KL and label", "%.4f")
 _TOP1 = ("accuracy", "top-1", "%.1f %%")
 # Networks of a step by their place: the first learns the labels, the others the outputs of the first (or of its
 # average). The third and all after it have random widths.
@@ -22,12 +23,16 @@ class PeriodMeans:
     The numbers of a step are looked at when the next one is added, or when means are asked for: on a GPU the last step
     may not have ended.
 
+    Args:
+        learns_labels: True if sub-networks learn the labels too, so that their loss is a mixture.
+
     Attributes:
         num_steps: number of steps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, learns_labels: bool = False) -> None:
         self.num_steps = 0
+        self._subnet_loss = _MIXED if learns_labels else _KL
         self._pending: StepMetrics | None = None
         self._numbers: dict[tuple[str, str, str], list[float]] = defaultdict(list)
 
@@ -50,12 +55,13 @@ class PeriodMeans:
     @property
     def by_place(self) -> dict[str, dict[str, float]]:
         """Means by the place of the networks (full, narrowest, random): cross_entropy of those that learn the labels,
-        kl of those that learn another network's outputs, accuracy in percent of all."""
+        kl of those that learn another network's outputs (kl_and_label: and the labels), accuracy in percent of all."""
         self._settle()
-        means: dict[str, dict[str, float]] = {"cross_entropy": {}, "kl": {}, "accuracy": {}}
+        subnet_loss = self._subnet_loss[0]
+        means: dict[str, dict[str, float]] = {"cross_entropy": {}, subnet_loss: {}, "accuracy": {}}
         for kind, place in dict.fromkeys((kind, place) for kind, place, _ in self._numbers):
             numbers = [n for key, part in self._numbers.items() if key[:2] == (kind, place) for n in part]
-            name = "accuracy" if kind == "top1" else "cross_entropy" if place == _PLACES[0] else "kl"
+            name = "accuracy" if kind == "top1" else "cross_entropy" if place == _PLACES[0] else subnet_loss
             means[name][place] = sum(numbers) / len(numbers)
         return {name: places for name, places in means.items() if places}
 
@@ -70,7 +76,7 @@ class PeriodMeans:
         names |= {place: short_key(key) for place, key in keys.items() if place == "full"}
         names |= {place: short_key(key).partition("-")[0] for place, key in keys.items() if place == "narrowest"}
         parts = []
-        for name, title, form in (_CROSS_ENTROPY, _KL, _TOP1):
+        for name, title, form in (_CROSS_ENTROPY, self._subnet_loss, _TOP1):
             if name in means:
                 numbers = [f"{names[place]} {form % number}" for place, number in means[name].items()]
                 parts.append(f"{title} {', '.join(numbers)}")

@@ -19,11 +19,11 @@ class TrainLog(Hook):
     terminal a progress bar.
 
     The record: step (steps done), epoch, lr; means over the steps since the last record (mean_of, their number):
-    losses and top1 (percent) by sub-network; cross_entropy, kl and accuracy (percent) by its place in a step: full,
-    narrowest, random; and, without the time of the hooks: clips_per_second of the whole job, data_seconds and
-    compute_seconds, the mean seconds per step of the wait for data and of computing; eta_seconds; memory_gib, the
-    largest amount that this process had of the GPU's memory, on a CPU of the machine's; gpu_percent, where there is a
-    GPU and nvidia-ml-py is installed.
+    losses and top1 (percent) by sub-network; cross_entropy, kl (kl_and_label, if sub-networks learn the labels too) and
+    accuracy (percent) by its place in a step: full, narrowest, random; and, without the time of the hooks:
+    clips_per_second of the whole job, data_seconds and compute_seconds, the mean seconds per step of the wait for data
+    and of computing; eta_seconds; memory_gib, the largest amount that this process had of the GPU's memory, on a CPU of
+    the machine's; gpu_percent, where there is a GPU and nvidia-ml-py is installed.
 
     Args:
         optimizer: optimizer whose learning rate is written.
@@ -31,6 +31,9 @@ class TrainLog(Hook):
         records: target of the records.
         num_processes: number of processes of the job, which have equal shards of a step's clips.
         device: device of the network.
+        learns_labels: True if sub-networks learn the labels too.
+        joining: number of the step at which sub-networks join, and how many times longer steps take from then on, for
+            the time that is left.
     """
 
     name = "writing the log"
@@ -43,10 +46,14 @@ class TrainLog(Hook):
         records: Records,
         num_processes: int = 1,
         device: torch.device | None = None,
+        learns_labels: bool = False,
+        joining: tuple[int, float] = (0, 1.0),
     ):
         self.optimizer, self.steps_per_epoch = optimizer, steps_per_epoch
         self.period, self.records, self.num_processes = period, records, num_processes
         self.device = device or torch.device("cpu")
+        self.learns_labels = learns_labels
+        self.first_mutual_step, self.mutual_cost = joining
         self.bar: tqdm | None = None
         self.has_gpu_utilization = self.device.type == "cuda"
 
@@ -87,7 +94,7 @@ class TrainLog(Hook):
             "clips_per_second": self.clips / seconds,
             "data_seconds": self.data_seconds / num_steps,
             "compute_seconds": self.compute_seconds / num_steps,
-            "eta_seconds": seconds / num_steps * (loop.num_steps - done),
+            "eta_seconds": seconds / num_steps * self._steps_left(done, loop.num_steps),
             **self._memory_and_gpu(),
         }
         self.records.write(record)
@@ -110,8 +117,14 @@ class TrainLog(Hook):
         self.total_compute += self.compute_seconds
         self._start_window()
 
+    def _steps_left(self, done: int, num_steps: int) -> float:
+        """Return the number of steps left, in steps like the one before."""
+        alone = max(self.first_mutual_step - done, 0)
+        mutual = num_steps - done - alone
+        return alone + mutual * (self.mutual_cost if done <= self.first_mutual_step else 1.0)
+
     def _start_window(self) -> None:
-        self.means = PeriodMeans()
+        self.means = PeriodMeans(self.learns_labels)
         self.clips = 0
         self.data_seconds = self.compute_seconds = 0.0
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mutualnet3d import distributed
 from mutualnet3d.shapes import SubnetConfig
-from mutualnet3d.slimmable_model import SlimmableForward
+from mutualnet3d.slimmable_model import Dropout, SlimmableForward
 
 
 class TrainNetwork:
@@ -47,6 +47,11 @@ class TrainNetwork:
         # Around the forward pass alone: losses and backward passes are outside, which torch recommends.
         with torch.autocast(self.device_type, dtype=self.autocast):
             return network(clips).float()
+
+    @property
+    def dropout(self) -> Dropout:
+        """Switch of the network's dropout."""
+        return self._slimmable.dropout
 
     def active(self, config: SubnetConfig) -> AbstractContextManager[object]:
         """Context in which the network is a sub-network."""

@@ -41,6 +41,8 @@ class TrainStep:
             whole batch's: for batches that do not fit into memory. Batch norm sees one part at a time.
         averaged: average of the weights, updated after every step.
         is_teacher: True to distil the averaged weights instead of the full network as it is.
+        label_weight: weight of the labels in the sub-networks' loss, see `mutual_step`.
+        subnet_dropout: True for dropout in sub-networks too, see `mutual_step`.
         single_subnet: the one sub-network that is trained, with the labels, in place of the full network.
     """
 
@@ -55,11 +57,14 @@ class TrainStep:
         num_parts: int = 1,
         averaged: AveragedWeights | None = None,
         is_teacher: bool = False,
+        label_weight: float = 0.0,
+        subnet_dropout: bool = True,
         single_subnet: SubnetConfig | None = None,
     ):
         self.network, self.optimizer_step, self.device = network, optimizer_step, device
         self.configs_at, self.prepare, self.mixture_at, self.num_parts = configs_at, prepare, mixture_at, num_parts
         self.averaged, self.single_subnet = averaged, single_subnet
+        self.label_weight, self.subnet_dropout = label_weight, subnet_dropout
         self.teacher = averaged.logits if averaged is not None and is_teacher else None
 
     def __call__(self, step: int, batch: ClipBatch) -> StepMetrics:
@@ -92,6 +97,8 @@ class TrainStep:
                 full=full,
                 subnets=subnets,
                 teacher=self.teacher,
+                label_weight=self.label_weight,
+                subnet_dropout=self.subnet_dropout,
                 backward=self._backward,
                 no_sync=self.network.no_sync,
             )

@@ -7,6 +7,7 @@ them agrees, as the two branches of a residual block do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -34,28 +35,63 @@ class _ChannelGroup:
     fixed: bool = False
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class ChannelOrder:
+    """New order of a run of channels, in every tensor that has them.
+
+    Args:
+        order: number of the present channel at each new place, int64.
+        rows: names of the tensors whose rows are the channels.
+        columns: names of the weights whose columns they are, with the first of these columns.
+    """
+
+    order: torch.Tensor
+    rows: tuple[str, ...]
+    columns: tuple[tuple[str, int], ...]
+
+    @torch.no_grad()
+    def apply(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Reorder tensors in place, those of a state dict or others of the same names and shapes, such as momenta;
+        those that are missing are left out."""
+        for name in self.rows:
+            if name in tensors:
+                tensors[name].copy_(tensors[name][self.order.to(tensors[name].device)])
+        for name, start in self.columns:
+            if name in tensors:
+                columns = tensors[name][:, start : start + len(self.order)]
+                columns.copy_(columns[:, self.order.to(columns.device)])
+
+
 def sort_channels(model: SlimmableNet) -> int:
     """Put the important channels of every layer that slims first; return the number of groups of layers sorted.
 
-    The full network's function stays as it is, but for the order of additions. A channel's importance is the sum of
-    the absolute weights that it meets in the layers that read it, each scaled by the batch norm before it, |scale| +
-    |shift|: its part in the next features (Once-for-All, arXiv 1908.09791, section 3.3, sorts by the first factor).
-    The sub-networks are others afterwards: their statistics, and what interpolating them was measured to cost, are
-    cleared.
+    The full network's function stays as it is, but for the order of additions. The sub-networks are others afterwards:
+    their statistics, and what interpolating them was measured to cost, are cleared.
     """
-    groups = _groups(model)
-    for group in groups:
-        order = torch.argsort(_importance(group), descending=True, stable=True)
-        for layer in group.rows:
-            for tensor in _per_channel(layer):
-                tensor.copy_(tensor[order])
-        for layer, start in group.columns:
-            assert isinstance(layer, nn.Conv3d | nn.Linear)
-            columns = layer.weight[:, start : start + len(order)]
-            columns.copy_(columns[:, order])
+    orders = important_first(model)
+    for order in orders:
+        order.apply(model.state_dict())
     model.statistics.clear()
-    return len(groups)
+    return len(orders)
+
+
+@torch.no_grad()
+def important_first(model: SlimmableNet) -> list[ChannelOrder]:
+    """Return the order of the channels of every group of layers that slim, the important ones first.
+
+    A channel's importance is the sum of the absolute weights that it meets in the layers that read it, each scaled by
+    the batch norm before it, |scale| + |shift|: its part in the next features (Once-for-All, arXiv 1908.09791, section
+    3.3, sorts by the first factor).
+    """
+    names = {layer: name for name, layer in model.named_modules()}
+    return [
+        ChannelOrder(
+            order=torch.argsort(_importance(group), descending=True, stable=True).cpu(),
+            rows=tuple(f"{names[layer]}.{tensor}" for layer in group.rows for tensor in _per_channel(layer)),
+            columns=tuple((f"{names[layer]}.weight", start) for layer, start in group.columns),
+        )
+        for group in _groups(model)
+    ]
 
 
 def _groups(model: SlimmableNet) -> list[_ChannelGroup]:
@@ -95,10 +131,10 @@ def _is_grouped(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv3d) and layer.groups > 1
 
 
-def _per_channel(layer: nn.Module) -> list[torch.Tensor]:
-    """Return the layer's tensors that have a row per output channel."""
-    candidates = [layer.weight, layer.bias, getattr(layer, "running_mean", None), getattr(layer, "running_var", None)]
-    return [tensor for tensor in candidates if isinstance(tensor, torch.Tensor)]
+def _per_channel(layer: nn.Module) -> list[str]:
+    """Return the names of the layer's tensors that have a row per output channel."""
+    names = ("weight", "bias", "running_mean", "running_var")
+    return [name for name in names if isinstance(getattr(layer, name, None), torch.Tensor)]
 
 
 def _importance(group: _ChannelGroup) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mutualnet3d.models.dropout import DropoutSwitch
 from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.models.network import VideoNet
 from mutualnet3d.models.statistics import NormStatistics, SubnetStatistics
@@ -27,6 +28,7 @@ class SlimmableBase(VideoNet):
     Attributes:
         statistics: batch-norm statistics of its sub-networks. Loading other weights clears them; code that changes
             weights in another way must clear them itself.
+        dropout: switch of its dropout.
         lock: lock of its switch. A forward pass holds it, and so does a block of `active`: blocks of several threads
             wait for each other.
 
@@ -48,6 +50,7 @@ class SlimmableBase(VideoNet):
             elif isinstance(module, SlimLinear) and module.slim_output:
                 self._slimming.append((module, module.out_features))
         self.statistics = SubnetStatistics(dict(self._norms))
+        self.dropout = DropoutSwitch(self, blocks[-1])
         self.lock = ForkSafeLock()
         self._read_version = 0
         self._active: SubnetConfig | None = None
@@ -74,7 +77,7 @@ class SlimmableBase(VideoNet):
             self._check(clips)
             if self.statistics.version != self._read_version:
                 self._switch(self._active)
-            return super().forward(clips)
+            return self.dropout.logits(super().forward(clips))
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

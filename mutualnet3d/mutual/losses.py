@@ -1,4 +1,4 @@
-"""The two losses of mutual learning."""
+"""The losses of mutual learning."""
 
 from __future__ import annotations
 
@@ -19,3 +19,16 @@ def distillation_loss(logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor) 
     return F.kl_div(
         F.log_softmax(logits_BK, dim=1), F.softmax(teacher_logits_BK.detach(), dim=1), reduction="batchmean"
     )
+
+
+def subnet_loss(
+    logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor, labels: torch.Tensor, label_weight: float = 0.0
+) -> torch.Tensor:
+    """Return a sub-network's loss: (1 - label_weight) times the one with the full network, label_weight times the one
+    with the labels. The paper's is the first alone."""
+    if label_weight == 0.0:
+        return distillation_loss(logits_BK, teacher_logits_BK)
+    loss = label_weight * label_loss(logits_BK, labels)
+    if label_weight < 1.0:
+        loss = loss + (1.0 - label_weight) * distillation_loss(logits_BK, teacher_logits_BK)
+    return loss

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.mutual.losses import distillation_loss, label_loss
+from mutualnet3d.mutual.losses import label_loss, subnet_loss
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.slimmable_model import SlimmableForward
 
@@ -42,15 +42,17 @@ def mutual_step(
     subnets: Sequence[SubnetConfig],
     *,
     teacher: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None,
+    label_weight: float = 0.0,
+    subnet_dropout: bool = True,
     backward: Callable[[torch.Tensor], Any] = torch.Tensor.backward,
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> StepResult:
     """Add the gradients of one mutual step to the parameters' `.grad`.
 
     The full network learns from the labels; each sub-network learns the full one's softmax, from the same clips at its
-    own size and frame count. Each is backpropagated before the next one runs, so that one graph is alive at a time and
-    the step needs the full network's memory. Parts that all sub-networks have in common are computed once for the step
-    (`shared_fast_features`). With no sub-networks this is ordinary training.
+    own size and frame count, or that and the labels. Each is backpropagated before the next one runs, so that one graph
+    is alive at a time and the step needs the full network's memory. Parts that all sub-networks have in common are
+    computed once for the step (`shared_fast_features`). With no sub-networks this is ordinary training.
 
     Args:
         model: network in training mode; outside `active` it is the full network, which alone tracks statistics.
@@ -60,6 +62,10 @@ def mutual_step(
         subnets: configs that distil it.
         teacher: function from the full network's clips to the logits (B, K) that are distilled; None: the full
             network's own.
+        label_weight: weight in [0, 1] of the labels in a sub-network's loss, beside that of the teacher's outputs; 0 is
+            the paper's.
+        subnet_dropout: True for dropout in the sub-networks and in the logits that they learn, as in the paper; False
+            for neither, where only the full network's own loss meets dropout.
         backward: function that backpropagates a loss.
         no_sync: context inside which a forward and its backward leave their gradients on this process. Only the last
             network's, and the end of `shared_fast_features`, are outside: one exchange per step.
@@ -72,18 +78,36 @@ def mutual_step(
             is_full, is_last = place == 0, place == len(subnets)
             with nullcontext() if is_full else model.active(config), nullcontext() if is_last else no_sync():
                 clips = clips_for(config)
-                logits_BK = model(clips)
                 if is_full:
+                    logits_BK, teacher_BK = _full_logits(model, clips, has_own_dropout=subnet_dropout or is_last)
+                    if teacher is not None and not is_last:
+                        teacher_BK = teacher(clips)
                     loss = label_loss(logits_BK, labels)
-                    teacher_BK = logits_BK.detach() if teacher is None or is_last else teacher(clips)
                 else:
-                    loss = distillation_loss(logits_BK, teacher_BK)
+                    with nullcontext() if subnet_dropout else model.dropout.off():
+                        logits_BK = model(clips)
+                    loss = subnet_loss(logits_BK, teacher_BK, labels, label_weight)
                 backward(loss)
             key = _new_key(str(config), losses)
             losses[key] = loss.detach()
             top1[key] = (logits_BK.detach().argmax(dim=1) == classes_B).float().mean()
             del clips, logits_BK, loss
     return StepResult(losses, top1)
+
+
+def _full_logits(
+    model: SlimmableForward, clips: Sequence[torch.Tensor], has_own_dropout: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits (B, K) of the full network, and those that sub-networks learn: the same, or made without
+    dropout."""
+    if has_own_dropout:
+        logits_BK = model(clips)
+        return logits_BK, logits_BK.detach()
+    with model.dropout.clean_logits():
+        logits_BK = model(clips)
+        clean_BK = model.dropout.clean_BK
+    assert clean_BK is not None, "the forward pass has set it"
+    return logits_BK, clean_BK.to(logits_BK.dtype)
 
 
 def _new_key(key: str, keys: Container[str]) -> str:

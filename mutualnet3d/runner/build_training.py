@@ -43,10 +43,15 @@ def single_subnet_of(cfg: CfgNode, space: SubnetSpace) -> SubnetConfig | None:
         raise ValueError(f"TRAIN.SUBNET: {error}") from error
 
 
-def build_configs_at(cfg: CfgNode, space: SubnetSpace) -> Callable[[int], tuple[SubnetConfig, ...]]:
-    """Return the function of a step's number that says which networks the step trains."""
-    alone = (single_subnet_of(cfg, space) or space.full,)
-    return lambda step: space.at_step(cfg.RNG_SEED, step) if cfg.MUTUAL.ENABLE else alone
+def first_mutual_step(cfg: CfgNode, num_steps: int) -> int:
+    """Return the number of the step from which on sub-networks are trained too; `num_steps` if none are."""
+    return round(cfg.MUTUAL.START * num_steps) if cfg.MUTUAL.ENABLE else num_steps
+
+
+def build_configs_at(cfg: CfgNode, space: SubnetSpace, num_steps: int) -> Callable[[int], tuple[SubnetConfig, ...]]:
+    """Return the function of a step's number that says which networks the step trains, in a training of `num_steps`."""
+    alone, first = (single_subnet_of(cfg, space) or space.full,), first_mutual_step(cfg, num_steps)
+    return lambda step: alone if step < first else space.at_step(cfg.RNG_SEED, step)
 
 
 def build_optimizer_step(cfg: CfgNode, model: torch.nn.Module) -> OptimizerStep:
@@ -126,12 +131,23 @@ def build_train_step(
         num_parts=cfg.TRAIN.ACCUMULATION_STEPS,
         averaged=averaged,
         is_teacher=cfg.MUTUAL.TEACHER == "ema",
+        label_weight=cfg.MUTUAL.LABEL_WEIGHT,
+        subnet_dropout=cfg.MUTUAL.SUBNET_DROPOUT,
         single_subnet=single_subnet_of(cfg, session.space),
     )
 
 
+def cost_of_mutual_steps(space: SubnetSpace, seed: int) -> float:
+    """Return about how many times longer a step with sub-networks takes than the full network's alone: the mean of 100
+    steps, a network's time taken as its width times the pixels of its clip."""
+    full = space.full
+    steps = [space.at_step(seed, step) for step in range(100)]
+    costs = [config.width * config.size**2 * config.frames for configs in steps for config in configs]
+    return sum(costs) / len(steps) / (full.size**2 * full.frames)
+
+
 def build_log_hooks(
-    session: Session, optimizer: torch.optim.Optimizer, epoch_steps: int, start_step: int
+    session: Session, optimizer: torch.optim.Optimizer, epoch_steps: int, start_step: int, num_steps: int
 ) -> list[Hook]:
     """Return the hooks that write log and profile, and open TensorBoard's file; none on other ranks than 0.
 
@@ -145,7 +161,16 @@ def build_log_hooks(
         folder = cfg.TENSORBOARD.LOG_DIR or os.path.join(cfg.OUTPUT_DIR, "tensorboard")
         session.records.sinks.append(TensorBoardRecords(folder, start_step))
     hooks: list[Hook] = [
-        TrainLog(optimizer, epoch_steps, cfg.LOG_PERIOD, session.records, session.shard.world_size, session.device)
+        TrainLog(
+            optimizer,
+            epoch_steps,
+            cfg.LOG_PERIOD,
+            session.records,
+            session.shard.world_size,
+            session.device,
+            learns_labels=cfg.MUTUAL.LABEL_WEIGHT > 0,
+            joining=(first_mutual_step(cfg, num_steps), cost_of_mutual_steps(session.space, cfg.RNG_SEED)),
+        )
     ]
     if cfg.PROFILE_STEPS:
         hooks.append(Profile(cfg.PROFILE_STEPS, os.path.join(cfg.OUTPUT_DIR, "profile")))
@@ -159,7 +184,7 @@ def build_validation(session: Session, model: SlimmableNet, train_split: Split) 
     epoch_steps = steps_per_epoch(cfg, train_split)
     if not cfg.TRAIN.EVAL_PERIOD:
         return Validation(lambda epoch: 0.0, epoch_steps, period_epochs=0)
-    configs = [space.full, space.smallest] if cfg.MUTUAL.ENABLE else list(build_configs_at(cfg, space)(0))
+    configs = [space.full, space.smallest] if cfg.MUTUAL.ENABLE else [single_subnet_of(cfg, space) or space.full]
     val_split = session.read_split("val")
 
     def validate(epoch: int) -> float:

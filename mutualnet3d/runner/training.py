@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from fvcore.common.config import CfgNode
@@ -19,12 +21,14 @@ from mutualnet3d.engine.checkpoint_folder import CheckpointFolder
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
 from mutualnet3d.engine.hooks import Checkpointing, LearningRate
 from mutualnet3d.engine.optim import linear_scaling
+from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.engine.preemption import Interrupted, PreemptionHook, Signals
 from mutualnet3d.engine.shared_flags import SharedFlags
+from mutualnet3d.engine.step_metrics import StepMetrics
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.files.folder_lock import FolderLock
 from mutualnet3d.log import logger
-from mutualnet3d.models import load_weights, sort_channels
+from mutualnet3d.models import load_weights
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.runner.build_training import (
     build_configs_at,
@@ -33,12 +37,15 @@ from mutualnet3d.runner.build_training import (
     build_optimizer_step,
     build_train_step,
     build_validation,
+    first_mutual_step,
     sync_norms,
 )
+from mutualnet3d.runner.channel_sorting import SortedAt, sort_training
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.resume import TrainState
 from mutualnet3d.runner.session import Session, holding_outputs
 from mutualnet3d.runner.start_log import log_network, log_start
+from mutualnet3d.shapes import ClipBatch
 
 
 def train(cfg: CfgNode, launch: Launch | None = None) -> str:
@@ -69,7 +76,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
         warn_of_empty_classes(cfg, split)
     epoch_steps = steps_per_epoch(cfg, split)
     num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
-    configs_at = build_configs_at(cfg, session.space)
+    configs_at = build_configs_at(cfg, session.space, num_steps)
     averaged = AveragedWeights(session.model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
     networks: list[SlimmableNet] = [session.model]
     if averaged is not None:
@@ -84,7 +91,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     if resume_point.step >= num_steps:
         return _complete(session, folder, resume_point.step, num_steps)
     if resume_point.step == 0:
-        _start_from_weights(session, averaged)
+        _start_from_weights(session, optimizer_step, averaged)
     loader = build_train_loader(
         cfg,
         split,
@@ -97,6 +104,13 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     )
     state.loader = loader
     train_step = build_train_step(session, optimizer_step, averaged, configs_at)
+    if cfg.MUTUAL.ENABLE and cfg.MUTUAL.START and cfg.MUTUAL.SORT_CHANNELS:
+        sort = partial(sort_training, session.model, optimizer_step.optimizer, averaged)
+        run_step: Callable[[int, ClipBatch], StepMetrics] = SortedAt(
+            train_step, first_mutual_step(cfg, num_steps), sort
+        )
+    else:
+        run_step = train_step
 
     writer, flags = BackgroundWriter(folder.save), SharedFlags()
     checkpointing = Checkpointing(
@@ -112,7 +126,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     hooks: list[Hook] = [
         LearningRate(optimizer_step.optimizer, build_lr_schedule(cfg), epoch_steps),
         flags,
-        *build_log_hooks(session, optimizer_step.optimizer, epoch_steps, resume_point.step),
+        *build_log_hooks(session, optimizer_step.optimizer, epoch_steps, resume_point.step, num_steps),
         validation,
         checkpointing,
         PreemptionHook(signals, flags, checkpointing.finish),
@@ -121,7 +135,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     _log_start(session, split, resume_point.step, num_steps)
     started = time.monotonic()
     with writer:
-        loop = TrainLoop(train_step, loader, hooks, resume_point.step, num_steps)
+        loop = TrainLoop(run_step, loader, hooks, resume_point.step, num_steps)
         try:
             loop.train()
         except (Interrupted, DataAway):
@@ -147,25 +161,30 @@ def _complete(session: Session, folder: CheckpointFolder, step: int, num_steps: 
     return newest
 
 
-def _start_from_weights(session: Session, averaged: AveragedWeights | None) -> None:
-    """Load `TRAIN.CHECKPOINT_FILE_PATH` into a new run, and sort its channels if `MUTUAL.SORT_CHANNELS`."""
+def _start_from_weights(session: Session, optimizer_step: OptimizerStep, averaged: AveragedWeights | None) -> None:
+    """Load `TRAIN.CHECKPOINT_FILE_PATH` into a new run, and sort its channels if `MUTUAL.SORT_CHANNELS`, unless they
+    are sorted later."""
     cfg = session.cfg
     if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
         return
     with changes_named(cfg):
         loaded = load_weights(session.model, cfg.TRAIN.CHECKPOINT_FILE_PATH, inflate=cfg.TRAIN.CHECKPOINT_INFLATE)
     logger.info("started from %s", loaded)
-    if cfg.MUTUAL.SORT_CHANNELS:
-        logger.info("sorted the channels of %d groups of layers by importance", sort_channels(session.model))
+    if cfg.MUTUAL.SORT_CHANNELS and not (cfg.MUTUAL.ENABLE and cfg.MUTUAL.START):
+        sort_training(session.model, optimizer_step.optimizer)
     if averaged is not None:
         averaged.model.load_state_dict(session.model.state_dict())
 
 
 def _log_start(session: Session, split: Split, start_step: int, num_steps: int) -> None:
     cfg, num_processes = session.cfg, session.shard.world_size
+    first = first_mutual_step(cfg, num_steps)
+    alone = cfg.TRAIN.SUBNET or "the full network"
     logger.info(
         "training %s on %s with %d threads%s: %d videos, steps %d to %d, %d clips each",
-        "mutually" if cfg.MUTUAL.ENABLE else f"{cfg.TRAIN.SUBNET or 'the full network'} alone",
+        "mutually"
+        if not first
+        else f"{alone} alone" + (f", mutually from step {first} on" if first < num_steps else ""),
         session.device,
         torch.get_num_threads(),
         f", {num_processes} processes started by {session.launch.started_by}" if num_processes > 1 else "",

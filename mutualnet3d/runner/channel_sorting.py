@@ -1,0 +1,59 @@
+"""Channels of a training sorted by importance, with all that the training keeps of each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from mutualnet3d import distributed
+from mutualnet3d.engine.averaged import AveragedWeights
+from mutualnet3d.engine.step_metrics import StepMetrics
+from mutualnet3d.log import logger
+from mutualnet3d.models.channel_order import important_first
+from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.shapes import ClipBatch
+
+
+def sort_training(
+    model: SlimmableNet, optimizer: torch.optim.Optimizer, averaged: AveragedWeights | None = None
+) -> None:
+    """Put the important channels of a network in training first.
+
+    Momenta and averaged weights go along with their channels, so that the training of the full network goes on as it
+    would have, but for the order of additions. All processes of the job call this, and take the order of the first.
+    """
+    orders = distributed.broadcast(important_first(model) if distributed.is_main() else None)
+    momenta = {
+        name: optimizer.state[parameter]["momentum_buffer"]
+        for name, parameter in model.named_parameters()
+        if "momentum_buffer" in optimizer.state.get(parameter, {})
+    }
+    for order in orders:
+        order.apply(model.state_dict())
+        order.apply(momenta)
+        if averaged is not None:
+            order.apply(averaged.model.state_dict())
+    model.statistics.clear()
+    logger.info("sorted the channels of %d groups of layers by importance", len(orders))
+
+
+class SortedAt:
+    """Training step before which, once, the channels are sorted.
+
+    That is a part of its step, and no hook before it: a checkpoint that is written while the step waits for its clips
+    must not have half of it.
+
+    Args:
+        run_step: training step.
+        sorted_step: number of the step.
+        sort: function that sorts.
+    """
+
+    def __init__(self, run_step: Callable[[int, ClipBatch], StepMetrics], sorted_step: int, sort: Callable[[], None]):
+        self.run_step, self.sorted_step, self.sort = run_step, sorted_step, sort
+
+    def __call__(self, step: int, batch: ClipBatch) -> StepMetrics:
+        if step == self.sorted_step:
+            self.sort()
+        return self.run_step(step, batch)
