@@ -19,13 +19,16 @@ class JpegCheck:
     def __init__(self) -> None:
         self._valid: set[bytes] = set()
         self._size = b""
+        self._header, self._num_header_bytes = b"?", 0  # of the last picture
 
     def is_whole(self, packet: av.Packet) -> bool:
         """Tell whether a picture has its start, its end, headers that a decoder takes, and the first one's size. Broken
         ones give no frame, or, as it depends on the decoder's memory, parts of an earlier one."""
         data = bytes(packet)
-        if not data.startswith(_START) or not data.rstrip(b"\0").endswith(_END):
+        if not data.startswith(_START) or not (data.endswith(_END) or data.rstrip(b"\0").endswith(_END)):
             return False
+        if data[: self._num_header_bytes] == self._header:  # those of the picture before
+            return True
         place = 2
         for _ in range(_MOST_SEGMENTS):
             segment = data[place + 1 : place + 2 + int.from_bytes(data[place + 2 : place + 4])]
@@ -36,9 +39,10 @@ class JpegCheck:
                     return False
                 if len(self._valid) < _MOST_SEGMENTS:
                     self._valid.add(segment)
-            if segment[0] == _SCAN:
-                return True
             place += 1 + len(segment)
+            if segment[0] == _SCAN:
+                self._header, self._num_header_bytes = data[:place], place
+                return True
         return False
 
     def _is_valid(self, marker: int, body: bytes) -> bool:
