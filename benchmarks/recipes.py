@@ -174,7 +174,7 @@ def report(trainings: Trainings, seeds: int) -> None:
             for row in trainings.table(seed, name).default_rows:
                 top1.setdefault(name, {}).setdefault(str(row.config), []).append(row.top1)
     folder = str(trainings.common["DATA.PATH_TO_DATA_DIR"])
-    labels = Counter(video.label for video in read_kinetics_list(os.path.join(folder, "test.csv")))
+    labels = Counter(video.label for video in read_kinetics_list(os.path.join(folder, "test.csv"), 1000))
     count = sum(labels.values())
     print(f"top-1 in %, mean and standard deviation of {seeds} seeds, over {count} videos; chance "
           f"{100 / len(labels):.1f}, always the commonest class {100 * max(labels.values()) / count:.1f}")  # fmt: skip
