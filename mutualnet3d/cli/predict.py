@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     import simplejson
 
+    from mutualnet3d.data.outage import OutageCheck
     from mutualnet3d.deploy import Predictor
     from mutualnet3d.log import progress
     from mutualnet3d.video.errors import VideoDecodeError
@@ -86,10 +87,12 @@ def run(args: argparse.Namespace) -> int:
     predictions = predictor.predict_many(videos, **budget, top=args.top, batch_size=args.batch_size)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
+    outage = OutageCheck(videos)
     spent: list[float] = []
     for path, prediction in zip(progress(videos, len(videos), "videos"), predictions, strict=True):
         if isinstance(prediction, VideoDecodeError):
             reason = " ".join(str(prediction).split())
+            outage.refuse(reason)
             if args.json:
                 _write(simplejson.dumps({"source": path, "error": reason}), sys.stdout)
             _write(reason, sys.stderr)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,10 +57,10 @@ def without_times(line):
 
 def test_json_lines_are_what_the_predictor_says(predict, tested, videos):
     paths = [str(videos / name) for name in ("numbered.mp4", "some noise.mp4")]
-    status, out, err = predict(*paths, "--gflops", 0.6, "--views", "2x3", "--top", 1, "--json")
+    status, out, err = predict(*paths, "--gflops", 3.6, "--views", "2x3", "--top", 1, "--json")
     predictor = Predictor.load(tested, backend="pytorch", threads=1)
     lines = [json.loads(line) for line in out.splitlines()]
-    expected = [predictor.predict(path, gflops=0.6, views=(2, 3), top=1).to_json() for path in paths]
+    expected = [predictor.predict(path, gflops=3.6, views=(2, 3), top=1).to_json() for path in paths]
     assert status == 0
     assert [*map(without_times, lines)] == [*map(without_times, expected)]
     assert [(line["source"], line["config"], line["views"]) for line in lines] == [
@@ -70,7 +71,8 @@ def test_json_lines_are_what_the_predictor_says(predict, tested, videos):
         assert times["total"] == pytest.approx(times["decode"] + times["prepare"] + times["network"])
     closing = err.splitlines()[-1]
     assert re.fullmatch(
-        r"2 videos; w0\.5-s32-t2 on pytorch; median ms: decode \d+\.\d, prepare \d+\.\d, network \d+\.\d", closing
+        r"2 videos; w0\.5-s32-t2 on pytorch, 2 x 3 views; median ms: decode \d+\.\d, prepare \d+\.\d, network \d+\.\d",
+        closing,
     )
 
 
@@ -101,6 +103,21 @@ def test_a_mean_budget(run_tool, tested, videos, tmp_path):
     status, out, err = run_tool(TOOL, *paths, *words, "--mean-gflops", 0.9)
     assert (status, out) == (2, "")
     assert err.startswith("error: no cascade fits mean_gflops=0.9; the cheapest in gflops is w0.5-s32-t2 > w1.0-s32-t4")
+
+
+def test_a_budget_chooses_the_views(predict, tested, videos, tmp_path):
+    """Two clips of the small network are better than one of the large one, and cost as much."""
+    table = QueryTable.load(os.path.join(os.path.dirname(tested), "query_table.json"))
+    small = table.rows[1]
+    path = str(tmp_path / "table.json")
+    table.with_rows([replace(small, views=Views(2), top1=95.0, pass_milliseconds=15.0)]).save(path)
+    video = str(videos / "numbered.mp4")
+    for budget, views, top1, words in ((1.0, 2, 95.0, "pytorch, 2 x 1 views;"), (0.9, 1, 45.0, "pytorch;")):
+        status, out, err = predict(video, "--gflops", budget, "--table", path, "--json")
+        line = json.loads(out)
+        assert (status, line["config"], line["views"], line["top1"]) == (0, "w0.5-s32-t2", views, top1)
+        assert line["gflops_of_video"] == views * line["gflops"]
+        assert f"w0.5-s32-t2 on {words}" in err
 
 
 def test_the_table(predict, tested, videos):
