@@ -58,8 +58,8 @@ def test_predictions_can_be_compared(networks, video):
 def test_views_are_put_together_as_testing_does(ensemble):
     logits_VK = torch.randn(3, len(CLASS_NAMES))
     scores = ViewScores([0], len(CLASS_NAMES), ensemble)
-    scores.add(torch.zeros(3, dtype=torch.long), logits_VK, torch.zeros(3, dtype=torch.long))
-    order = scores.score_VK[0].argsort(descending=True).tolist()
+    scores.add(torch.zeros(3, dtype=torch.long), logits_VK)
+    order = scores.whole(1, 3)[0].argsort(descending=True).tolist()
     labels = best_labels(score_views(logits_VK, ensemble), CLASS_NAMES, 7)
     assert [label.index for label in labels] == order
 
