@@ -3,11 +3,18 @@
 
     python benchmarks/mutual_vs_separate.py
 
-Makes hard moving shapes, then trains, for each of three seeds: one mutual network; one whose sub-networks differ in
-width alone (US-Net, Yu and Huang, ICCV 2019); one over widths 0.9 to 1 (the paper's static booster); and a network of
-its own for each of `SEPARATE`, with the labels, for as many epochs. Networks are tested on clips that nothing was
-chosen by. Trainings run `--jobs` at a time with one thread each; one that is done is not done again, so a benchmark
-that was stopped goes on with the same command. `--only-train` and `--only-test` do half of it.
+Makes hard moving shapes, then trains, for each of three seeds:
+
+- with the arithmetic of 136 epochs of the full network: the full network alone; the paper's mutual step; the staged
+  recipe (the full network alone for the first half of the schedule, then mutual steps whose sub-networks learn half
+  from the labels);
+- for 150 epochs, which is 2.5 times as much where the step is mutual: the paper's mutual step; one whose sub-networks
+  differ in width alone (US-Net, Yu and Huang, ICCV 2019); one over widths 0.9 to 1 (the paper's static booster); and a
+  network of its own for each of `SEPARATE`, with the labels.
+
+Networks are tested on clips that nothing was chosen by. Trainings run `--jobs` at a time with one thread each; one that
+is done is not done again, so a benchmark that was stopped goes on with the same command. `--only-train` and
+`--only-test` do half of it, `--runs` some of the trainings.
 
 Printed are means over the seeds with their standard deviations, and the time of each training; drawn is what they say.
 """
@@ -29,10 +36,22 @@ from mutualnet3d.plots.curves import Curve, Point
 from mutualnet3d.plots.tradeoff_figure import save_tradeoff_plot
 from mutualnet3d.runner import test
 
+Overrides = dict[str, object]
+
 ROOT = Path(__file__).resolve().parents[1]
 CFG = "X3D_tiny_evidence.yaml"
 FULL = "w1.0-s48-t8"
 SEPARATE = (FULL, "w0.8-s40-t8", "w0.63-s48-t8", "w0.63-s40-t8", "w0.63-s40-t6", "w0.63-s32-t6")
+STAGED: Overrides = {"MUTUAL.START": 0.5, "MUTUAL.SORT_CHANNELS": True, "MUTUAL.LABEL_WEIGHT": 0.5}
+# Columns of the printed table after the network trained alone: run, title.
+COLUMNS = {
+    "separate": "one by one",
+    "equal": "paper's step",
+    "mutual": "paper's, x 2.5",
+    "staged": "staged",
+    "width": "width only, x 2.5",
+    "booster": "booster, x 2.5",
+}
 # Slower, fainter and noisier than the demo's, with more and larger distractors; and few of them, so that a network
 # that has learned them all by heart still errs on others.
 STYLE = MovingShapesStyle(
@@ -50,12 +69,13 @@ STYLE = MovingShapesStyle(
     flicker=0.04,
 )
 
-Overrides = dict[str, object]
-
 
 def runs() -> dict[str, Overrides]:
     """Return the overrides of each training run of a seed by its name, the longest first."""
     named: dict[str, Overrides] = {
+        "alone": {"MUTUAL.ENABLE": False, "SOLVER.MAX_EPOCH": 136},
+        "staged": {**STAGED, "SOLVER.MAX_EPOCH": 83},
+        "equal": {"SOLVER.MAX_EPOCH": 60},
         "booster": {"MUTUAL.WIDTH_RANGE": [0.9, 1.0], "MUTUAL.TEST_WIDTHS": [1.0]},
         "mutual": {},
         "width": {"MUTUAL.SIZES": [48], "MUTUAL.FRAMES": [8]},
@@ -69,9 +89,9 @@ def tested(name: str) -> list[str]:
     """The sub-networks that a run is tested at."""
     if name.startswith("separate/"):
         return [name.removeprefix("separate/")]
-    if name == "booster":
+    if name in ("alone", "booster"):
         return [FULL]
-    return [key for key in SEPARATE if name == "mutual" or key.endswith("-s48-t8")]
+    return [key for key in SEPARATE if name != "width" or key.endswith("-s48-t8")]
 
 
 def main() -> None:
@@ -82,6 +102,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time")
     parser.add_argument("--only-train", action="store_true")
     parser.add_argument("--only-test", action="store_true")
+    parser.add_argument("--runs", nargs="+", choices=list(runs()), default=list(runs()), help="trainings, by name")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
     args = parser.parse_args()
     make_data_set(
@@ -96,7 +117,7 @@ def main() -> None:
         style=STYLE,
     )
     if not args.only_test:
-        todo = [(seed, name) for seed in range(args.seeds) for name in runs()]
+        todo = [(seed, name) for seed in range(args.seeds) for name in args.runs]
         with ThreadPoolExecutor(args.jobs) as pool:
             for done in pool.map(lambda run: train_run(args, *run), todo):
                 print(done, flush=True)
@@ -138,7 +159,7 @@ def records_of(folder: str) -> dict[str, list[dict[str, Any]]]:
 
 def report(args: argparse.Namespace) -> None:
     """Test every run, and print the results over all seeds."""
-    tables = {(seed, name): table_of(args, seed, name) for seed in range(args.seeds) for name in runs()}
+    tables = {(seed, name): table_of(args, seed, name) for seed in range(args.seeds) for name in args.runs}
     top1: dict[str, dict[str, list[float]]] = {}  # run ("separate" for all of those) -> sub-network -> by seed
     gflops = {}
     for (_, name), table in tables.items():
@@ -147,25 +168,39 @@ def report(args: argparse.Namespace) -> None:
             gflops[str(row.config)] = row.gflops
     num_videos = next(iter(tables.values())).context["num_videos"]
     print(f"top-1 in %, mean and standard deviation of {args.seeds} seeds, over {num_videos} videos not trained on")
-    print("sub-network   GFLOPs  one by one      mutual          mutual - one    width only      booster")
-    for key in SEPARATE:
-        alone = top1["separate"][key]
-        gains = [mutual - separate for mutual, separate in zip(top1["mutual"][key], alone, strict=True)]
-        cells = [spread(alone), spread(top1["mutual"][key]), spread(gains, "+.2f")]
-        cells += [spread(top1[name].get(key, [])) for name in ("width", "booster")]
-        print(f"{key:12} {gflops[key]:7.4f}  " + "  ".join(f"{cell:14}" for cell in cells))
+    if "alone" in top1:
+        print(f"the full network alone, the arithmetic of the staged recipe: {spread(top1['alone'][FULL])}")
+    columns = {run: title for run, title in COLUMNS.items() if run in top1}
+    print(f"{'sub-network':12}  GFLOPs  " + "  ".join(f"{title:17}" for title in columns.values()))
+    for key in gflops:
+        cells = [spread(top1[run].get(key, [])) for run in columns]
+        print(f"{key:12} {gflops[key]:7.4f}  " + "  ".join(f"{cell:17}" for cell in cells))
+    print_gains(top1, gflops)
     print_times(args)
     curves = [
-        Curve("one mutual network", points_of(top1["mutual"], gflops)),
-        Curve("width only (US-Net)", points_of(top1["width"], gflops)),
-        Curve("trained one by one", points_of(top1["separate"], gflops), "points"),
-        Curve("static booster, widths 0.9 to 1", points_of(top1["booster"], gflops), "points"),
+        Curve("staged, x 1", points_of(top1.get("staged", {}), gflops)),
+        Curve("paper's step, x 2.5", points_of(top1.get("mutual", {}), gflops)),
+        Curve("paper's step, x 1", points_of(top1.get("equal", {}), gflops)),
+        Curve("trained one by one, x 1.1 each", points_of(top1.get("separate", {}), gflops), "points"),
+        Curve("full network alone, x 1", points_of(top1.get("alone", {}), gflops), "points"),
     ]
     title = f"One network against many: hard moving shapes, mean and deviation of {args.seeds} seeds"
     for suffix in ("png", "svg"):
         path = os.path.join(args.output, f"mutual_vs_separate.{suffix}")
-        save_tradeoff_plot(curves, path, title, log=True, views="1 x 1 views")
+        save_tradeoff_plot([curve for curve in curves if curve.points], path, title, log=True, views="1 x 1 views")
         print(f"wrote {path}")
+
+
+def print_gains(top1: Mapping[str, Mapping[str, Sequence[float]]], gflops: Mapping[str, float]) -> None:
+    """Print, for each sub-network, what the staged recipe has more than other trainings, seed by seed."""
+    others = [run for run in ("separate", "equal", "mutual") if run in top1]
+    if "staged" not in top1 or not others:
+        return
+    print("staged less:  " + "  ".join(f"{COLUMNS[run]:17}" for run in others))
+    for key in gflops:
+        pairs = [zip(top1["staged"][key], top1[run][key], strict=True) for run in others]
+        gains = [spread([staged - other for staged, other in pair], "+.2f") for pair in pairs]
+        print(f"{key:12}  " + "  ".join(f"{gain:17}" for gain in gains))
 
 
 def table_of(args: argparse.Namespace, seed: int, name: str) -> m3.QueryTable:
@@ -186,17 +221,25 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
 
 
 def print_times(args: argparse.Namespace) -> None:
-    """Print the time of training by run, over the mutual one's: medians of the logged steps of all seeds. All runs have
-    as many steps; other load of the machine falls on some of them."""
-    seconds = {}
-    for name in runs():
+    """Print the time of training by run, over that of the full network alone: its steps times the medians of the logged
+    ones, of all seeds. Other load of the machine falls on some of them."""
+    seconds: dict[str, float] = {}
+    for name in args.runs:
         records = [record for seed in range(args.seeds) for record in records_of(folder_of(args, seed, name))["train"]]
-        seconds[name] = statistics.median(record["data_seconds"] + record["compute_seconds"] for record in records)
-    alone = {name: value for name, value in seconds.items() if name.startswith("separate/")}
-    print("training time over the mutual network's:")
-    ratios = {f"all {len(alone)} one by one": sum(alone.values()), "the full one alone": alone[f"separate/{FULL}"]}
-    ratios |= {name: seconds[name] for name in ("width", "booster")}
-    print("  " + ", ".join(f"{name} {value / seconds['mutual']:.2f}" for name, value in ratios.items()))
+        by_networks: dict[bool, list[dict[str, Any]]] = {}
+        for record in records:
+            by_networks.setdefault(len(record["losses"]) > 1, []).append(record)
+        total = sum(
+            statistics.median(record["data_seconds"] + record["compute_seconds"] for record in part)
+            * sum(record["mean_of"] for record in part)
+            / args.seeds
+            for part in by_networks.values()
+        )
+        short = name.split("/")[0]
+        seconds[short] = seconds.get(short, 0.0) + total
+    if "alone" in seconds:
+        ratios = [f"{name} {value / seconds['alone']:.2f}" for name, value in seconds.items()]
+        print("training time over that of the full network alone: " + ", ".join(ratios))
 
 
 def points_of(top1: Mapping[str, Sequence[float]], gflops: Mapping[str, float]) -> list[Point]:

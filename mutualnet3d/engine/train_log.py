@@ -32,6 +32,8 @@ class TrainLog(Hook):
         num_processes: number of processes of the job, which have equal shards of a step's clips.
         device: device of the network.
         learns_labels: True if sub-networks learn the labels too.
+        joining: number of the step at which sub-networks join, and how many times longer steps take from then on, for
+            the time that is left.
     """
 
     name = "writing the log"
@@ -45,11 +47,13 @@ class TrainLog(Hook):
         num_processes: int = 1,
         device: torch.device | None = None,
         learns_labels: bool = False,
+        joining: tuple[int, float] = (0, 1.0),
     ):
         self.optimizer, self.steps_per_epoch = optimizer, steps_per_epoch
         self.period, self.records, self.num_processes = period, records, num_processes
         self.device = device or torch.device("cpu")
         self.learns_labels = learns_labels
+        self.first_mutual_step, self.mutual_cost = joining
         self.bar: tqdm | None = None
         self.has_gpu_utilization = self.device.type == "cuda"
 
@@ -90,7 +94,7 @@ class TrainLog(Hook):
             "clips_per_second": self.clips / seconds,
             "data_seconds": self.data_seconds / num_steps,
             "compute_seconds": self.compute_seconds / num_steps,
-            "eta_seconds": seconds / num_steps * (loop.num_steps - done),
+            "eta_seconds": seconds / num_steps * self._steps_left(done, loop.num_steps),
             **self._memory_and_gpu(),
         }
         self.records.write(record)
@@ -112,6 +116,12 @@ class TrainLog(Hook):
         self.total_data += self.data_seconds
         self.total_compute += self.compute_seconds
         self._start_window()
+
+    def _steps_left(self, done: int, num_steps: int) -> float:
+        """Return the number of steps left, in steps like the one before."""
+        alone = max(self.first_mutual_step - done, 0)
+        mutual = num_steps - done - alone
+        return alone + mutual * (self.mutual_cost if done <= self.first_mutual_step else 1.0)
 
     def _start_window(self) -> None:
         self.means = PeriodMeans(self.learns_labels)

@@ -126,7 +126,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     hooks: list[Hook] = [
         LearningRate(optimizer_step.optimizer, build_lr_schedule(cfg), epoch_steps),
         flags,
-        *build_log_hooks(session, optimizer_step.optimizer, epoch_steps, resume_point.step),
+        *build_log_hooks(session, optimizer_step.optimizer, epoch_steps, resume_point.step, num_steps),
         validation,
         checkpointing,
         PreemptionHook(signals, flags, checkpointing.finish),

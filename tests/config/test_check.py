@@ -41,7 +41,8 @@ from mutualnet3d.config import check
             ["RESNET.NUM_BLOCK_TEMP_KERNEL", [[3]]],
             r"TEMP_KERNEL is \[\[3\]\]; it must be a list of one number of blocks",
         ),
-        (["MUTUAL.SORT_CHANNELS", True], r"CHECKPOINT_FILE_PATH is ''; it must be set, with MUTUAL\.SORT_CHANNELS"),
+        (["MUTUAL.SORT_CHANNELS", True], r"CHECKPOINT_FILE_PATH is ''; it must be set, with MUTUAL\.SORT_CHANNELS and"),
+        (["MUTUAL.START", 1.0], r"MUTUAL\.START is 1\.0; it must be in \[0, 1\)"),
         (["SOLVER.LR_POLICY", "steps"], r"LR_POLICY is 'steps'; it must be 'cosine' or 'steps_with_relative_lrs'"),
         (["SOLVER.LR_POLICY", "steps_with_relative_lrs"], r"STEPS is \[\]; it must be ascending epochs"),
         (

@@ -33,6 +33,13 @@ def test_means_by_sub_network_and_by_place():
     )
 
 
+def test_the_loss_of_sub_networks_that_learn_labels_has_another_name():
+    means = PeriodMeans(learns_labels=True)
+    means.add(metrics(0, {FULL: 1.0, SMALL: 0.5}, [0.5, 0.5]))
+    assert means.by_place["kl_and_label"] == {"narrowest": 0.5}
+    assert means.text().startswith("cross-entropy w1.00-s32-t4 1.000; KL and label w0.50 0.5000; top-1")
+
+
 def test_one_network_has_no_kl():
     means = PeriodMeans()
     means.add(metrics(0, {LOW: 0.25}, [0.5]))

@@ -55,6 +55,17 @@ def test_a_line_tells_cross_entropy_from_kl_and_has_the_accuracy(tmp_path, monke
     )
 
 
+def test_the_time_left_knows_that_steps_become_longer(tmp_path):
+    """Sub-networks join at step 2 of 6, where steps take three times as long."""
+    path = tmp_path / "log.jsonl"
+    log = log_of(path, period=1)
+    log.first_mutual_step, log.mutual_cost = 2, 3.0
+    run_loop([log])
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    steps = [record["eta_seconds"] / (record["data_seconds"] + record["compute_seconds"]) for record in records]
+    assert steps == pytest.approx([1 + 4 * 3, 4 * 3, 3, 2, 1, 0])
+
+
 def test_on_a_terminal_there_is_a_bar_with_the_losses(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     losses = {"w1.0-s32-t4": torch.tensor(1.25), "w0.9972-s32-t2": torch.tensor(0.5)}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import mutualnet3d as m3
+from mutualnet3d.models.channel_order import ChannelOrder, important_first
 from mutualnet3d.ops import round_channels
 from mutualnet3d.shapes import SubnetConfig
 from tests.models.families import FAMILIES, calibrated, clips, tiny
@@ -72,3 +73,28 @@ def test_a_narrow_slice_holds_the_important_channels(family):
     scale = expected.abs().max()
     assert (unsorted - expected).abs().max() / scale > 0.05
     assert (in_order - expected).abs().max() / scale < 1e-4
+
+
+def test_an_order_by_hand():
+    order = ChannelOrder(torch.tensor([2, 0, 1]), rows=("a.weight", "a.bias"), columns=(("b.weight", 1),))
+    tensors = {"a.bias": torch.tensor([10.0, 11.0, 12.0]), "b.weight": torch.arange(5.0).repeat(2, 1)}
+    order.apply(tensors)  # one of the three is missing
+    assert tensors["a.bias"].tolist() == [12.0, 10.0, 11.0]
+    assert tensors["b.weight"].tolist() == [[0.0, 3.0, 1.0, 2.0, 4.0]] * 2
+
+
+def test_orders_are_permutations_of_every_slimming_channel():
+    model = tiny("slowfast")
+    orders = important_first(model)
+    state = model.state_dict()
+    for order in orders:
+        assert sorted(order.order.tolist()) == list(range(len(order.order)))
+        assert all(len(state[name]) == len(order.order) for name in order.rows)
+        assert all(state[name].shape[1] >= start + len(order.order) for name, start in order.columns)
+    with model.active(SubnetConfig(0.6, 64, 4)):
+        slimmed = {f"{name}.weight" for name, layer in model.named_modules() if _is_slimmed(layer)}
+    assert slimmed <= {name for order in orders for name in order.rows}
+
+
+def _is_slimmed(layer: torch.nn.Module) -> bool:
+    return getattr(layer, "slim_output", False) and layer.out_width < len(layer.weight)

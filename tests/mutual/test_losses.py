@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mutualnet3d.mutual import distillation_loss, label_loss
+from mutualnet3d.mutual.losses import subnet_loss
 
 
 def test_labels_may_be_classes_or_their_probabilities():
@@ -24,3 +25,13 @@ def test_distillation_is_the_divergence_of_the_teacher_from_the_student():
     loss.backward()
     assert teacher_BK.grad is None
     torch.testing.assert_close(logits_BK.grad, ((q - p) / 3).detach())
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 4, 2]), torch.eye(5)[:3] * 0.7 + 0.06])
+def test_a_sub_networks_loss_is_a_mixture(labels):
+    teacher_BK, logits_BK = torch.randn(3, 5), torch.randn(3, 5)
+    distilled, labelled = distillation_loss(logits_BK, teacher_BK), label_loss(logits_BK, labels)
+    assert torch.equal(subnet_loss(logits_BK, teacher_BK, labels), distilled)
+    assert torch.equal(subnet_loss(logits_BK, teacher_BK, labels, 1.0), labelled)
+    mixed = subnet_loss(logits_BK, teacher_BK, labels, 0.25)
+    assert mixed.item() == pytest.approx(0.75 * distilled.item() + 0.25 * labelled.item(), rel=1e-5)

@@ -145,3 +145,40 @@ def test_one_graph_is_alive_at_a_time(model):
         mutual_step(model, count_and_get, label_B, full, subnets)
     assert at_forward == [0, 0, 0, 0]
     assert alive == 0
+
+
+def test_sub_networks_may_learn_the_labels_too(model):
+    """Gradients of a step are linear in the weight of the labels."""
+    clips_for, label_B = make_clips()
+    grads = {}
+    for weight in (0.0, 0.25, 1.0):
+        copied = copy.deepcopy(model)
+        result = mutual_step(copied, clips_for, label_B, SPACE.full, [SPACE.smallest], label_weight=weight)
+        grads[weight] = [parameter.grad for parameter in copied.parameters()]
+    assert result.losses[str(SPACE.smallest)] > 1.0  # a cross-entropy of five classes
+    for distilled, mixed, labelled in zip(*grads.values(), strict=True):
+        torch.testing.assert_close(mixed, 0.75 * distilled + 0.25 * labelled, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_may_be_the_full_networks_own_alone():
+    """The teacher's outputs and the sub-networks are those of a network without dropout, the full network's loss is the
+    one with it."""
+    torch.manual_seed(0)
+    sizes = {"full_clip": ClipShape(4, 48), "num_classes": 5, "width_factor": 1.0, "depth_factor": 0.3, "dim_c5": 32}
+    model, clean = (build_x3d(**sizes, dropout_rate=rate).double().train() for rate in (0.5, 0.0))
+    clean.load_state_dict(model.state_dict())
+    clips_for, label_B = make_clips()
+    in_double = lambda config: [clip.double() for clip in clips_for(config)]  # noqa: E731
+    losses = {}
+    for name, network, options in (
+        ("paper", model, {}),
+        ("own", model, {"subnet_dropout": False}),
+        ("none", clean, {}),
+    ):
+        torch.manual_seed(4)
+        losses[name] = mutual_step(network, in_double, label_B, SPACE.full, [SPACE.smallest], **options).losses
+    full, small = str(SPACE.full), str(SPACE.smallest)
+    assert losses["own"][full].item() == pytest.approx(losses["paper"][full].item(), rel=1e-9)
+    assert losses["own"][full].item() != pytest.approx(losses["none"][full].item(), rel=1e-3)
+    assert losses["own"][small].item() == pytest.approx(losses["none"][small].item(), rel=1e-9)
+    assert losses["own"][small].item() != pytest.approx(losses["paper"][small].item(), rel=1e-3)

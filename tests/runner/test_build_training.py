@@ -20,6 +20,8 @@ from mutualnet3d.runner.build_training import (
     build_optimizer_step,
     build_train_step,
     build_validation,
+    cost_of_mutual_steps,
+    first_mutual_step,
     single_subnet_of,
     sync_norms,
 )
@@ -37,20 +39,35 @@ def make_session(tiny_overrides):
 
 def make_step(session, averaged=None):
     optimizer_step = build_optimizer_step(session.cfg, session.model)
-    return build_train_step(session, optimizer_step, averaged, build_configs_at(session.cfg, session.space))
+    return build_train_step(session, optimizer_step, averaged, build_configs_at(session.cfg, session.space, 8))
 
 
 def test_the_networks_of_a_step(tiny_overrides):
     mutual = make_cfg(tiny_overrides())
     assert single_subnet_of(mutual, SPACE) is None
-    assert build_configs_at(mutual, SPACE)(7) == SPACE.at_step(mutual.RNG_SEED, 7)
-    assert build_configs_at(make_cfg(tiny_overrides(MUTUAL__ENABLE=False)), SPACE)(7) == (SPACE.full,)
+    assert build_configs_at(mutual, SPACE, 8)(7) == SPACE.at_step(mutual.RNG_SEED, 7)
+    assert build_configs_at(make_cfg(tiny_overrides(MUTUAL__ENABLE=False)), SPACE, 8)(7) == (SPACE.full,)
     single = make_cfg(tiny_overrides(MUTUAL__ENABLE=False, TRAIN__SUBNET=str(NARROW)))
     assert single_subnet_of(single, SPACE) == NARROW
-    assert build_configs_at(single, SPACE)(7) == (NARROW,)
+    assert build_configs_at(single, SPACE, 8)(7) == (NARROW,)
     outside = make_cfg(tiny_overrides(MUTUAL__ENABLE=False, TRAIN__SUBNET="w0.4-s32-t2"))
     with pytest.raises(ValueError, match=r"width 0\.4 is outside the space's 0\.5 to 1\.0"):
-        build_configs_at(outside, SPACE)
+        build_configs_at(outside, SPACE, 8)
+
+
+@pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.4, 3), (0.5, 4), (0.99, 8)])
+def test_sub_networks_join_after_a_fraction_of_the_schedule(tiny_overrides, start, first):
+    cfg = make_cfg(tiny_overrides(MUTUAL__START=start))
+    assert first_mutual_step(cfg, 8) == first
+    configs_at = build_configs_at(cfg, SPACE, 8)
+    assert [len(configs_at(step)) for step in range(8)] == [1] * first + [4] * (8 - first)
+    assert first_mutual_step(make_cfg(tiny_overrides(MUTUAL__ENABLE=False, MUTUAL__START=start)), 8) == 8
+
+
+def test_a_mutual_steps_cost():
+    """Frames are 3 of 4 on average, widths 0.5 and twice 0.75: 1 + 0.75 x (0.5 + 2 x 0.75)."""
+    assert cost_of_mutual_steps(SPACE, seed=0) == pytest.approx(2.5, abs=0.15)
+    assert cost_of_mutual_steps(SubnetSpace((1.0, 1.0), (32,), (4,)), seed=0) == pytest.approx(4.0)
 
 
 def test_the_optimizers_settings(tiny_overrides):
@@ -87,7 +104,10 @@ def test_the_training_steps_settings(make_session):
     assert step.network.model.training
     assert (step.network.autocast, step.num_parts, step.teacher, step.mixture_at) == (None, 1, None, None)
     assert step.single_subnet is None
+    assert (step.label_weight, step.subnet_dropout) == (0.0, True)
     session = make_session(
+        MUTUAL__LABEL_WEIGHT=0.25,
+        MUTUAL__SUBNET_DROPOUT=False,
         TRAIN__MIXED_PRECISION=True,
         TRAIN__MIXED_PRECISION_TYPE="bf16",
         TRAIN__ACCUMULATION_STEPS=2,
@@ -99,6 +119,7 @@ def test_the_training_steps_settings(make_session):
     step = make_step(session, averaged)
     assert (step.network.autocast, step.num_parts) == (torch.bfloat16, 2)
     assert step.teacher == averaged.logits
+    assert (step.label_weight, step.subnet_dropout) == (0.25, False)
     assert step.mixture_at(3) == step.mixture_at(3) != step.mixture_at(4)
     assert make_step(make_session(SOLVER__EMA_DECAY=0.9), averaged).teacher is None
     single = make_session(MUTUAL__ENABLE=False, TRAIN__SUBNET=str(NARROW))
@@ -121,10 +142,10 @@ def test_norms_of_a_job_that_does_not_divide(make_session, monkeypatch):
 def test_hooks_of_the_log_are_rank_0s(make_session, monkeypatch):
     session = make_session(TENSORBOARD__ENABLE=True, PROFILE_STEPS=1)
     optimizer = torch.optim.SGD(session.model.parameters(), lr=0.1)
-    assert [type(hook) for hook in build_log_hooks(session, optimizer, 4, 0)] == [TrainLog, Profile]
+    assert [type(hook) for hook in build_log_hooks(session, optimizer, 4, 0, 8)] == [TrainLog, Profile]
     assert [type(sink) for sink in session.records.sinks] == [TensorBoardRecords]
     monkeypatch.setattr("mutualnet3d.distributed.is_main", lambda: False)
-    assert build_log_hooks(session, optimizer, 4, 0) == []
+    assert build_log_hooks(session, optimizer, 4, 0, 8) == []
 
 
 def test_without_validation_its_list_is_not_read(make_session, tiny_data, tmp_path):

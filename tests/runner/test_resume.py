@@ -13,9 +13,11 @@ import pytest
 import torch
 
 import mutualnet3d as m3
+from mutualnet3d.data.loader import TrainLoader
+from mutualnet3d.data.outage import DataAway
 from mutualnet3d.engine.checkpoint import load_checkpoint, save_checkpoint
 from mutualnet3d.runner import train as run_train
-from tests.copies import Script
+from tests.copies import Script, run_script
 from tests.runner.runs import (
     ROOT,
     make_cfg,
@@ -59,6 +61,80 @@ def _stop_at(step):
             raise KeyboardInterrupt
 
     return after_step
+
+
+STAGED = {
+    "MUTUAL__START": 0.5,
+    "MUTUAL__SORT_CHANNELS": True,
+    "MUTUAL__LABEL_WEIGHT": 0.5,
+    "MUTUAL__SUBNET_DROPOUT": False,
+    "MODEL__DROPOUT_RATE": 0.5,
+    "SOLVER__EMA_DECAY": 0.9,
+    "SOLVER__MAX_EPOCH": 3,
+}
+
+
+def same_training(expected, content):
+    momenta = (
+        [state["momentum_buffer"] for state in part["optimizer_state"]["state"].values()]
+        for part in (expected, content)
+    )
+    return (
+        same_weights(expected, content)
+        and same_weights(expected["averaged"], content["averaged"])
+        and all(map(torch.equal, *momenta))
+    )
+
+
+@pytest.mark.parametrize("way", ["step", pytest.param("waiting", marks=pytest.mark.slow)])
+def test_a_staged_training_resumes_at_every_step_around_the_switch(tiny_overrides, tmp_path, monkeypatch, way):
+    """Sub-networks join, with sorted channels, at step 6 of 12: stopped after each step from the fourth to the eighth,
+    or while the next one waits for its clips, the run ends with the bits of an uninterrupted one."""
+    whole = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "whole"), **STAGED))
+    expected = load_checkpoint(run_train(whole))
+    halves = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "halves"), TRAIN__CHECKPOINT_STEPS=1, **STAGED))
+    for step in range(4, 9):
+        with monkeypatch.context() as patch:
+            if way == "step":
+                patch.setattr("mutualnet3d.engine.train_log.TrainLog.after_step", _stop_at(step))
+            else:
+                patch.setattr("mutualnet3d.data.loader.TrainLoader.__iter__", _away_from(step))
+            with pytest.raises(KeyboardInterrupt if way == "step" else DataAway):
+                run_train(halves)
+        torch.rand(5)  # another process would not have the generator where it was
+    resumed = load_checkpoint(run_train(halves))
+    assert [record["step"] for record in records_of(halves.OUTPUT_DIR, "resumed")] == [4, 5, 6, 7, 8]
+    assert same_training(expected, resumed)
+
+
+@pytest.mark.slow
+def test_a_staged_training_of_two_processes_resumes_from_every_checkpoint_around_the_switch(tiny_overrides, tmp_path):
+    whole = tmp_path / "whole"
+    settings = {**STAGED, "TRAIN__CHECKPOINT_STEPS": 1, "TRAIN__CHECKPOINTS_KEPT": 20, "TEST__ENABLE": False}
+    run_script(words_of(tiny_overrides(OUTPUT_DIR=str(whole), **settings)), tmp_path, num_processes=2)
+    expected = newest_of_epochs(whole)
+    assert expected["step"] == 12
+    for step in range(4, 9):
+        folder = tmp_path / f"from_{step}"
+        (folder / "checkpoints").mkdir(parents=True)
+        (checkpoint,) = (whole / "checkpoints").glob(f"*step_{step:08}.pyth")
+        shutil.copy(checkpoint, folder / "checkpoints")
+        run_script(words_of(tiny_overrides(OUTPUT_DIR=str(folder), **settings)), tmp_path, num_processes=2)
+        assert [record["step"] for record in records_of(folder, "resumed")] == [step]
+        assert same_training(expected, newest_of_epochs(folder))
+
+
+def _away_from(step):
+    """Return an iteration over batches that ends before the batch of `step`, as it does when the disk goes away."""
+    batches = TrainLoader.__iter__
+
+    def iterate(self):
+        for number, batch in enumerate(batches(self), start=self.batch_sampler.next_step):
+            if number == step:
+                raise DataAway("the disk of the videos is away")
+            yield batch
+
+    return iterate
 
 
 def test_resume_is_refused_where_it_would_not_be_one(tiny_overrides):

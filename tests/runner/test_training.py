@@ -19,6 +19,8 @@ from mutualnet3d.results.view_scores import Accuracy
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
 from mutualnet3d.runner.build_training import build_lr_schedule
+from mutualnet3d.runner.session import Session
+from mutualnet3d.shapes import ClipShape
 from tests.runner.runs import CFG, make_cfg, records_of
 
 
@@ -128,6 +130,39 @@ def test_starting_from_weights_with_sorted_channels(tiny_overrides, tmp_path):
     name = "blocks.1.res_blocks.0.branch2.conv_a.weight"
     assert not torch.allclose(weights[True][name], weights[False][name], atol=1e-3)
     assert weights[True][name].sum().item() == pytest.approx(weights[False][name].sum().item(), abs=1e-3)
+
+
+def test_a_staged_training_decodes_and_trains_the_full_network_alone_at_first(tiny_overrides, monkeypatch):
+    cfg = make_cfg(
+        tiny_overrides(
+            MUTUAL__START=0.4, MUTUAL__SORT_CHANNELS=True, MUTUAL__LABEL_WEIGHT=0.5, MUTUAL__SUBNET_DROPOUT=False,
+            MODEL__DROPOUT_RATE=0.5, SOLVER__EMA_DECAY=0.9, MIXUP__ENABLE=True,
+        )
+    )  # fmt: skip
+    shapes = {}
+    prepare = Session.prepare
+    monkeypatch.setattr(Session, "prepare", lambda self, batch, config: _noted(shapes, prepare, self, batch, config))
+    run_train(cfg)
+    space = m3.SubnetSpace((0.5, 1.0), (32,), (4, 2))
+    records = records_of(cfg.OUTPUT_DIR)
+    assert len(records) == 8
+    for record in records:
+        step = record["step"] - 1
+        configs = [space.full] if step < 3 else space.at_step(cfg.RNG_SEED, step)  # 0.4 of 8 steps
+        assert list(record["losses"]) == [str(config) for config in configs]
+        assert ("kl_and_label" in record) is (step >= 3)
+    assert min(records[-1]["kl_and_label"].values()) > 0.1  # of two classes in part: ln 2 and below
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert "training the full network alone, mutually from step 3 on" in log
+    assert log.count("sorted the channels of") == 1
+    assert log.index("step 3/8") < log.index("sorted the channels of") < log.index("step 4/8")
+    assert shapes[0] == {ClipShape(4, 32)}
+    assert shapes[max(shapes)] == {ClipShape(4, 32), ClipShape(2, 32)}
+
+
+def _noted(shapes, prepare, session, batch, config):
+    shapes[len(shapes)] = set(batch.clips)
+    return prepare(session, batch, config)
 
 
 def test_the_best_checkpoint_is_kept(tiny_overrides, monkeypatch):
