@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{help}; default: {default}")
 
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder of the data set")
-    add("train", 480, "number of training clips")
+    add("train", 320, "number of training clips")
     add("val", 1200, "number of validation clips")
     add("seed", 0, "seed of all that is random")
     options.add_workers(parser)
