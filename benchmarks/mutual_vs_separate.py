@@ -21,28 +21,16 @@ Printed are means over the seeds with their standard deviations, and the time of
 
 import argparse
 import os
-import statistics
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
-import mutualnet3d as m3
+from trainings import STAGED, Overrides, Trainings, points_of, spread
+
 from mutualnet3d.demo import MovingShapesStyle, make_data_set
-from mutualnet3d.log import read_records
-from mutualnet3d.plots.curves import Curve, Point
+from mutualnet3d.plots.curves import Curve
 from mutualnet3d.plots.tradeoff_figure import save_tradeoff_plot
-from mutualnet3d.runner import test
 
-Overrides = dict[str, object]
-
-ROOT = Path(__file__).resolve().parents[1]
-CFG = "X3D_tiny_evidence.yaml"
 FULL = "w1.0-s48-t8"
 SEPARATE = (FULL, "w0.8-s40-t8", "w0.63-s48-t8", "w0.63-s40-t8", "w0.63-s40-t6", "w0.63-s32-t6")
-STAGED: Overrides = {"MUTUAL.START": 0.5, "MUTUAL.SORT_CHANNELS": True, "MUTUAL.LABEL_WEIGHT": 0.5}
 # Columns of the printed table after the network trained alone: run, title.
 COLUMNS = {
     "separate": "one by one",
@@ -85,8 +73,8 @@ def runs() -> dict[str, Overrides]:
     return named
 
 
-def tested(name: str) -> list[str]:
-    """The sub-networks that a run is tested at."""
+def tested_of(name: str) -> list[str]:
+    """Return the sub-networks that a run is tested at."""
     if name.startswith("separate/"):
         return [name.removeprefix("separate/")]
     if name in ("alone", "booster"):
@@ -105,8 +93,22 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", choices=list(runs()), default=list(runs()), help="trainings, by name")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
     args = parser.parse_args()
+    make_shapes(args.data)
+    common: dict[str, object] = {"DATA.PATH_TO_DATA_DIR": args.data}
+    common |= dict(zip(args.overrides[::2], args.overrides[1::2], strict=True))
+    named = {name: overrides for name, overrides in runs().items() if name in args.runs}
+    tested = {name: tested_of(name) for name in named}
+    trainings = Trainings("X3D_tiny_evidence.yaml", args.output, named, tested, common)
+    if not args.only_test:
+        trainings.train(args.seeds, args.jobs)
+    if not args.only_train:
+        report(trainings, args.seeds)
+
+
+def make_shapes(folder: str) -> str:
+    """Make the hard moving shapes, unless they are there; return the folder."""
     make_data_set(
-        args.data,
+        folder,
         num_train=128,
         num_val=1200,
         seed=11,
@@ -116,50 +118,12 @@ def main() -> None:
         width=72,
         style=STYLE,
     )
-    if not args.only_test:
-        todo = [(seed, name) for seed in range(args.seeds) for name in args.runs]
-        with ThreadPoolExecutor(args.jobs) as pool:
-            for done in pool.map(lambda run: train_run(args, *run), todo):
-                print(done, flush=True)
-    if not args.only_train:
-        report(args)
+    return folder
 
 
-def settings(args: argparse.Namespace, seed: int, name: str) -> list[object]:
-    """KEY VALUE overrides of a run."""
-    values = {**runs()[name], "RNG_SEED": seed, "OUTPUT_DIR": folder_of(args, seed, name)}
-    values |= {"DATA.PATH_TO_DATA_DIR": args.data}
-    return [*args.overrides, *(word for pair in values.items() for word in pair)]
-
-
-def folder_of(args: argparse.Namespace, seed: int, name: str) -> str:
-    return os.path.join(args.output, f"seed{seed}", name)
-
-
-def train_run(args: argparse.Namespace, seed: int, name: str) -> str:
-    """Train in a process of its own, unless it is done; where it was stopped, it goes on."""
-    folder = folder_of(args, seed, name)
-    if "trained" not in records_of(folder):
-        os.makedirs(folder, exist_ok=True)
-        words = [*map(str, settings(args, seed, name)), "TEST.ENABLE", "False"]
-        command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", CFG, *words]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return f"seed {seed}, {name}: {records_of(folder)['trained'][-1]['seconds']:.0f} s"
-
-
-def records_of(folder: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the records of a run by their kind."""
-    path = Path(folder, "log.jsonl")
-    by_kind: dict[str, list[dict[str, Any]]] = {}
-    for record in read_records(str(path)) if path.exists() else []:
-        by_kind.setdefault(record["kind"], []).append(record)
-    return by_kind
-
-
-def report(args: argparse.Namespace) -> None:
+def report(trainings: Trainings, seeds: int) -> None:
     """Test every run, and print the results over all seeds."""
-    tables = {(seed, name): table_of(args, seed, name) for seed in range(args.seeds) for name in args.runs}
+    tables = {(seed, name): trainings.table(seed, name) for seed in range(seeds) for name in trainings.runs}
     top1: dict[str, dict[str, list[float]]] = {}  # run ("separate" for all of those) -> sub-network -> by seed
     gflops = {}
     for (_, name), table in tables.items():
@@ -167,7 +131,7 @@ def report(args: argparse.Namespace) -> None:
             top1.setdefault(name.split("/")[0], {}).setdefault(str(row.config), []).append(row.top1)
             gflops[str(row.config)] = row.gflops
     num_videos = next(iter(tables.values())).context["num_videos"]
-    print(f"top-1 in %, mean and standard deviation of {args.seeds} seeds, over {num_videos} videos not trained on")
+    print(f"top-1 in %, mean and standard deviation of {seeds} seeds, over {num_videos} videos not trained on")
     if "alone" in top1:
         print(f"the full network alone, the arithmetic of the staged recipe: {spread(top1['alone'][FULL])}")
     columns = {run: title for run, title in COLUMNS.items() if run in top1}
@@ -176,7 +140,7 @@ def report(args: argparse.Namespace) -> None:
         cells = [spread(top1[run].get(key, [])) for run in columns]
         print(f"{key:12} {gflops[key]:7.4f}  " + "  ".join(f"{cell:17}" for cell in cells))
     print_gains(top1, gflops)
-    print_times(args)
+    print_times(trainings, seeds)
     curves = [
         Curve("staged, x 1", points_of(top1.get("staged", {}), gflops)),
         Curve("paper's step, x 2.5", points_of(top1.get("mutual", {}), gflops)),
@@ -184,9 +148,9 @@ def report(args: argparse.Namespace) -> None:
         Curve("trained one by one, x 1.1 each", points_of(top1.get("separate", {}), gflops), "points"),
         Curve("full network alone, x 1", points_of(top1.get("alone", {}), gflops), "points"),
     ]
-    title = f"One network against many: hard moving shapes, mean and deviation of {args.seeds} seeds"
+    title = f"One network against many: hard moving shapes, mean and deviation of {seeds} seeds"
     for suffix in ("png", "svg"):
-        path = os.path.join(args.output, f"mutual_vs_separate.{suffix}")
+        path = os.path.join(trainings.output, f"mutual_vs_separate.{suffix}")
         save_tradeoff_plot([curve for curve in curves if curve.points], path, title, log=True, views="1 x 1 views")
         print(f"wrote {path}")
 
@@ -203,51 +167,16 @@ def print_gains(top1: Mapping[str, Mapping[str, Sequence[float]]], gflops: Mappi
         print(f"{key:12}  " + "  ".join(f"{gain:17}" for gain in gains))
 
 
-def table_of(args: argparse.Namespace, seed: int, name: str) -> m3.QueryTable:
-    """Return the run's query table; test the run first if there is none."""
-    path = os.path.join(folder_of(args, seed, name), "query_table.json")
-    if not os.path.exists(path):
-        subnets = ["TEST.SUBNETS", tested(name), "TEST.LATENCY_RUNS", 1, "TEST.SAVE_RESULTS_PATH", ""]
-        test(m3.load_cfg(CFG, [*settings(args, seed, name), *subnets]))
-    return m3.QueryTable.load(path)
-
-
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Return the text `mean +- deviation`."""
-    if not values:
-        return "-"
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):{form}} +- {deviation:.2f}"
-
-
-def print_times(args: argparse.Namespace) -> None:
-    """Print the time of training by run, over that of the full network alone: its steps times the medians of the logged
-    ones, of all seeds. Other load of the machine falls on some of them."""
+def print_times(trainings: Trainings, seeds: int) -> None:
+    """Print the time of training by run, over that of the full network alone. Other load of the machine falls on some
+    of them."""
     seconds: dict[str, float] = {}
-    for name in args.runs:
-        records = [record for seed in range(args.seeds) for record in records_of(folder_of(args, seed, name))["train"]]
-        by_networks: dict[bool, list[dict[str, Any]]] = {}
-        for record in records:
-            by_networks.setdefault(len(record["losses"]) > 1, []).append(record)
-        total = sum(
-            statistics.median(record["data_seconds"] + record["compute_seconds"] for record in part)
-            * sum(record["mean_of"] for record in part)
-            / args.seeds
-            for part in by_networks.values()
-        )
-        short = name.split("/")[0]
-        seconds[short] = seconds.get(short, 0.0) + total
+    for name in trainings.runs:
+        run = name.split("/")[0]
+        seconds[run] = seconds.get(run, 0.0) + trainings.seconds(seeds, name)
     if "alone" in seconds:
-        ratios = [f"{name} {value / seconds['alone']:.2f}" for name, value in seconds.items()]
+        ratios = [f"{run} {value / seconds['alone']:.2f}" for run, value in seconds.items()]
         print("training time over that of the full network alone: " + ", ".join(ratios))
-
-
-def points_of(top1: Mapping[str, Sequence[float]], gflops: Mapping[str, float]) -> list[Point]:
-    """Return a point for each sub-network, at its mean."""
-    return [
-        Point(gflops[key], statistics.mean(values), key, statistics.stdev(values) if len(values) > 1 else None)
-        for key, values in top1.items()
-    ]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 
 import mutualnet3d as m3
 from mutualnet3d.config import CONFIG_ROOT
+from mutualnet3d.config.changes import changed_keys
 from mutualnet3d.models import build_model
 from mutualnet3d.runner import build_space, configs_to_test
 
@@ -89,6 +90,21 @@ def test_the_papers_ranges():
     slowfast = build_space(m3.load_cfg("SLOWFAST_4x16_R50_mutual.yaml"))
     assert slowfast == m3.SubnetSpace((0.63, 1.0), (224, 192, 160, 128), (4, 3, 2))
     assert build_space(m3.load_cfg("X3D_M_booster.yaml")).width_range == (0.9, 1.0)
+
+
+STAGED = sorted(path for path in CONFIGS if path.stem.endswith("_staged") and path.parent.name != "demo")
+
+
+@pytest.mark.parametrize("path", STAGED, ids=lambda path: path.name)
+def test_staged_recipes_differ_from_the_papers_in_the_recipe_alone(path):
+    staged, paper = m3.load_cfg(str(path)), m3.load_cfg(str(path).replace("_staged", ""))
+    recipe = ("START", "LABEL_WEIGHT", "SUBNET_DROPOUT", "SORT_CHANNELS")
+    assert [staged.MUTUAL[key] for key in recipe] == [0.5, 0.5, False, True]
+    assert [paper.MUTUAL[key] for key in recipe] == [0.0, 0.0, True, False]
+    changed = {line.split(":")[0] for line in changed_keys(paper.dump(), staged.dump())}
+    assert changed - {f"MUTUAL.{key}" for key in recipe} <= {"SOLVER.MAX_EPOCH", "SOLVER.WARMUP_EPOCHS", "SOLVER.STEPS"}
+    # A mutual step has 1.6 (SlowFast) to 1.92 (X3D-S) times the multiply-adds of one of the full network.
+    assert 0.68 < staged.SOLVER.MAX_EPOCH / paper.SOLVER.MAX_EPOCH < 0.78
 
 
 def test_something_something_is_pyslowfasts_recipe():

@@ -1,0 +1,114 @@
+"""Trainings of a benchmark by name and seed, each in a process of its own; one that is done is not done again."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mutualnet3d as m3
+from mutualnet3d.log import read_records
+from mutualnet3d.plots.curves import Point
+from mutualnet3d.runner import test
+
+ROOT = Path(__file__).resolve().parents[1]
+
+Overrides = Mapping[str, object]
+# The recipe that sub-networks join late in: see docs/RESULTS.md.
+STAGED: Overrides = {"MUTUAL.START": 0.5, "MUTUAL.SORT_CHANNELS": True, "MUTUAL.LABEL_WEIGHT": 0.5}
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Trainings of one benchmark.
+
+    Args:
+        cfg: config that all start from.
+        output: folder of all runs.
+        runs: overrides of each training by its name.
+        tested: keys of the sub-networks that each is tested at, by its name.
+        common: overrides of all.
+    """
+
+    cfg: str
+    output: str
+    runs: Mapping[str, Overrides]
+    tested: Mapping[str, Sequence[str]]
+    common: Overrides
+
+    def folder(self, seed: int, name: str) -> str:
+        """Return the folder of a run."""
+        return os.path.join(self.output, f"seed{seed}", name)
+
+    def settings(self, seed: int, name: str) -> list[object]:
+        """Return the KEY VALUE overrides of a run."""
+        places = {"RNG_SEED": seed, "OUTPUT_DIR": self.folder(seed, name)}
+        values = {**self.common, **self.runs[name], **places}
+        return [word for pair in values.items() for word in pair]
+
+    def train(self, seeds: int, jobs: int) -> None:
+        """Train all runs of the seeds 0 up to `seeds`, `jobs` at a time with one thread each; print their times."""
+        todo = [(seed, name) for seed in range(seeds) for name in self.runs]
+        with ThreadPoolExecutor(jobs) as pool:
+            for line in pool.map(lambda run: self._train(*run), todo):
+                print(line, flush=True)
+
+    def _train(self, seed: int, name: str) -> str:
+        """Train, unless it is done; a run that was stopped goes on where it was."""
+        if "trained" not in self.records(seed, name):
+            os.makedirs(self.folder(seed, name), exist_ok=True)
+            words = [*map(str, self.settings(seed, name)), "TEST.ENABLE", "False"]
+            command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", self.cfg, *words]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return f"seed {seed}, {name}: {self.records(seed, name)['trained'][-1]['seconds']:.0f} s"
+
+    def records(self, seed: int, name: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the records of a run by their kind."""
+        path = Path(self.folder(seed, name), "log.jsonl")
+        by_kind: dict[str, list[dict[str, Any]]] = {}
+        for record in read_records(str(path)) if path.exists() else []:
+            by_kind.setdefault(record["kind"], []).append(record)
+        return by_kind
+
+    def table(self, seed: int, name: str) -> m3.QueryTable:
+        """Return the query table of a run; test the run first if there is none."""
+        path = os.path.join(self.folder(seed, name), "query_table.json")
+        if not os.path.exists(path):
+            words = ["TEST.SUBNETS", list(self.tested[name]), "TEST.LATENCY_RUNS", 1, "TEST.SAVE_RESULTS_PATH", ""]
+            test(m3.load_cfg(self.cfg, [*self.settings(seed, name), *words]))
+        return m3.QueryTable.load(path)
+
+    def seconds(self, seeds: int, name: str) -> float:
+        """Return the time of a run, without what happens beside its steps: for the steps with one network and for those
+        with several, their number times the median of the logged ones, of all seeds."""
+        parts: dict[bool, list[tuple[int, float]]] = {}
+        for record in [record for seed in range(seeds) for record in self.records(seed, name)["train"]]:
+            time = record["data_seconds"] + record["compute_seconds"]
+            parts.setdefault(len(record["losses"]) > 1, []).append((record["mean_of"], time))
+        return sum(
+            sum(number for number, _ in part) / seeds * statistics.median(time for _, time in part)
+            for part in parts.values()
+        )
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Return the text `mean +- deviation`."""
+    if not values:
+        return "-"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):{form}} +- {deviation:.2f}"
+
+
+def points_of(top1: Mapping[str, Sequence[float]], gflops: Mapping[str, float]) -> list[Point]:
+    """Return a point for each sub-network, at its mean."""
+    return [
+        Point(gflops[key], statistics.mean(values), key, statistics.stdev(values) if len(values) > 1 else None)
+        for key, values in top1.items()
+    ]
