@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     import simplejson
 
+    from mutualnet3d.data.outage import OutageCheck
     from mutualnet3d.deploy import Predictor
     from mutualnet3d.log import progress
     from mutualnet3d.video.errors import VideoDecodeError
@@ -72,11 +73,13 @@ def run(args: argparse.Namespace) -> int:
     config, _ = predictor.choose(args.gflops, args.milliseconds, args.subnet, views)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
+    outage = OutageCheck(videos)
     for path in progress(videos, len(videos), "videos"):
         try:
             prediction = predictor.predict(path, config=config, views=views, top=args.top)
         except VideoDecodeError as error:
             reason = " ".join(str(error).split())
+            outage.refuse(reason)
             if args.json:
                 _write(simplejson.dumps({"source": path, "error": reason}), sys.stdout)
             _write(reason, sys.stderr)

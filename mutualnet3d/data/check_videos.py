@@ -14,6 +14,7 @@ from itertools import chain
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
+from mutualnet3d.data.outage import OutageCheck
 from mutualnet3d.data.shared_videos import shared_videos
 from mutualnet3d.data.video_list import VideoList
 from mutualnet3d.files.atomic import write_text
@@ -104,6 +105,7 @@ def check_lists(
         min_frames, workers, timeout: see `check_videos`.
 
     Raises:
+        DataAway: the disk of the videos has gone away; nothing is written.
         FileNotFoundError, ValueError: see `read_kinetics_list`; a number that is out of range; other numbers of lists
             and clean lists; no good video to list.
     """
@@ -190,17 +192,20 @@ def check_videos(
             `VIDEO_MEMORY`.
 
     Raises:
+        DataAway: the disk of the videos has gone away.
         ValueError: a number that is out of range.
     """
     if min_frames < 1:
         raise ValueError(f"min_frames is {min_frames}; allowed: 1 or more")
-    check = partial(check_video, min_frames=min_frames)
+    check, outage = partial(check_video, min_frames=min_frames), OutageCheck(paths)
     results = map_in_processes(check, paths, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)
     # They come as they are done; early ones wait for their turn.
     early: dict[int, Result] = {}
     turn = 0
     for index, result in progress(results, total=len(paths), what="videos checked"):
         early[index] = Result(paths[index], BAD, result.reason) if isinstance(result, LostItem) else result
+        if early[index].status in (BAD, MISSING):
+            outage.refuse(early[index].reason)
         while turn in early:
             yield early.pop(turn)
             turn += 1

@@ -32,6 +32,7 @@ DISK_ERRORS = frozenset(
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM})
 _STARVED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _SAMPLE = 64  # videos that are looked at to tell a missing file from a missing disk
+_SMALL_SAMPLE = 16  # the same where it is done after each video that fails
 _SHARE = 0.1  # of them that cannot be read: the disk is away
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0  # seconds between two tries
 
@@ -116,12 +117,8 @@ class DataDisk:
             return True
         if code not in _ABSENT:
             return False
-        try:
-            with os.scandir(os.path.dirname(path) or ".") as entries:
-                if next(entries, None) is not None:
-                    return False  # its folder is there, with other files: it alone is missing
-        except OSError:
-            pass
+        if _has_files(os.path.dirname(path)):
+            return False  # it alone is missing
         return self._share_away() >= _SHARE
 
     def _share_away(self) -> float:
@@ -129,6 +126,31 @@ class DataDisk:
         step = max(len(self.videos) // _SAMPLE, 1)
         sample = range(0, len(self.videos), step)
         return sum(not can_read(self.videos[index]) for index in sample) / len(sample)
+
+
+class OutageCheck:
+    """Check of videos that are read once, whether or not all of them were there at first: nothing is waited for.
+
+    Args:
+        paths: paths of the videos.
+    """
+
+    def __init__(self, paths: Sequence[str]):
+        sample = paths[:: max(len(paths) // _SMALL_SAMPLE, 1)]
+        self._present = [path for path in sample if "://" not in path and _error_of(path) is None]
+
+    def refuse(self, reason: str) -> None:
+        """Look whether the disk is away, after a video could not be read.
+
+        Args:
+            reason: text about that video.
+
+        Raises:
+            DataAway: videos that could be read at first cannot be now, nor is anything else in their folders.
+        """
+        num_away = sum(map(_is_gone, self._present))
+        if num_away and num_away >= _SHARE * len(self._present):
+            raise DataAway(f"data disk away, no video is called bad for it: {reason}")
 
 
 def errno_of(error: BaseException | None) -> int | None:
@@ -152,15 +174,33 @@ def can_read(video: Video, to_its_end: bool = False) -> bool:
         video: the video.
         to_its_end: True to read the whole file; False: its first byte.
     """
-    path = file_of(video)
+    return _error_of(file_of(video), to_its_end) is None
+
+
+def _error_of(path: str, to_its_end: bool = False) -> OSError | None:
+    """Return the error of reading a file, or of listing a folder; None: there is none."""
     try:
         if os.path.isdir(path):
             os.listdir(path)
-            return True
+            return None
         with open(path, "rb", buffering=0) as file:
             while file.read(1 << 20 if to_its_end else 1) and to_its_end:
                 pass
-        return True
+    except OSError as error:
+        return error
+    return None
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether a file cannot be read for its disk: the disk says so, or all of its folder is gone."""
+    error = _error_of(path)
+    return error is not None and (error.errno in DISK_ERRORS or not _has_files(os.path.dirname(path)))
+
+
+def _has_files(folder: str) -> bool:
+    try:
+        with os.scandir(folder or ".") as entries:
+            return next(entries, None) is not None
     except OSError:
         return False
 

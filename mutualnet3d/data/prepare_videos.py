@@ -21,6 +21,7 @@ from mutualnet3d.data.check_videos import ANY_LABEL
 from mutualnet3d.data.label_names import label_file_beside, read_label_names
 from mutualnet3d.data.list_kinds import MISSING_CSV
 from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, without_reports, write_list
+from mutualnet3d.data.outage import OutageCheck
 from mutualnet3d.data.preparation_record import NAME as RECORD
 from mutualnet3d.data.preparation_record import Preparation, PreparationRecord, preparation_of
 from mutualnet3d.data.text import read_text
@@ -92,6 +93,7 @@ def prepare_videos(
         ValueError: no video, two videos with one output, a list that cannot be rewritten, lists of different class
             names, files of other settings, a number out of range.
         OSError: `output` cannot be written to.
+        DataAway: the disk of the videos has gone away; the next start goes on.
     """
     if not g_pathmgr.isdir(root):
         raise FileNotFoundError(f"no folder at {root}")
@@ -131,6 +133,7 @@ def prepare_videos(
     reasons, num_damaged = {}, 0
     encode = partial(_encode, encoding=encoding)
     work = [jobs[name] for name in to_do]
+    outage = OutageCheck([source for source, _ in work])
     encoded = map_in_processes(encode, work, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)
     for index, result in progress(encoded, total=len(to_do), what="videos encoded"):
         source, target = work[index]
@@ -143,6 +146,7 @@ def prepare_videos(
             num_damaged += result > 0
             record.add(to_do[index], replace(preparations[to_do[index]], damages=result))
         else:
+            outage.refuse(result.reason)
             reasons[source] = result.reason
 
     text = io.StringIO()

@@ -22,6 +22,9 @@ from mutualnet3d.video.mp4_boxes import check_boxes
 # Larger pictures are taken for damaged headers; 8K video has half as many pixels.
 MAX_PIXELS = 1 << 26
 
+# Options of a decoder that ends with an error where a picture is damaged.
+REFUSING = {"err_detect": "explode"}
+
 # Packets of more bytes are looked at the clock for, one by one.
 _LARGE_PACKET = 1 << 20
 
@@ -67,6 +70,7 @@ class VideoContainer:
         name, location: see above.
         stream, codec: the video stream and its decoder.
         is_probed: libav has decoded the first frames.
+        refuses_errors: True after `refuse_errors`, until the file is opened anew.
 
     Raises:
         VideoDecodeError: there is no video stream, it is encrypted, or this libav has no decoder for it.
@@ -101,6 +105,13 @@ class VideoContainer:
         except BaseException:
             self.close()
             raise
+
+    def restart(self) -> None:
+        """Open the file anew in the same way; a decoder that refused errors refuses them again."""
+        refuses_errors = self.refuses_errors
+        self.open(self.is_probed)
+        if refuses_errors:
+            self.refuse_errors()
 
     def _open(self, probe: bool) -> bool:
         """Open the file and choose the stream; False: this format's header needs probing."""
@@ -143,7 +154,17 @@ class VideoContainer:
             raise VideoDecodeError(f"{self.name}: the video stream is of a codec that this libav does not know")
         self.codec.thread_count = 1
         self.codec.options = {"max_pixels": str(MAX_PIXELS)}
+        self.refuses_errors = False
         return True
+
+    def refuse_errors(self) -> None:
+        """Let the decoder, which has decoded nothing yet, end with an error where MJPEG's pictures are damaged.
+
+        By itself it fills the rest of such a picture with what its memory has, and does not say so.
+        """
+        if self.codec.name == "mjpeg":
+            self.codec.options = {**self.codec.options, **REFUSING}
+            self.refuses_errors = True
 
     def __enter__(self) -> VideoContainer:
         return self

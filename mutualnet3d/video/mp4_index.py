@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import av
 
-from mutualnet3d.video.b_pictures import b_picture_check
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.deadline import Deadline
 from mutualnet3d.video.packet_index import PacketIndex
 from mutualnet3d.video.packet_list import MAX_PACKETS, SKIPPING, PacketList
 from mutualnet3d.video.parameter_sets import ParameterSets, codec_may_be_444, is_of_old_x264
+from mutualnet3d.video.picture_order import TimesCheck
 
 # Flag of an entry: decoding can begin there. Any other flag says that there is something about it.
 _KEYFRAME = 1
@@ -67,7 +67,7 @@ class Mp4Index:
             self._container.seek(self.timestamps[0])
             if is_of_old_x264(codec, next(self._container.packets())):
                 return None
-        is_b, sets = b_picture_check(codec), ParameterSets(codec)
+        check, sets = TimesCheck(codec), ParameterSets(codec)
         reader: Iterator[av.Packet] = iter(())
         end = -1
         for group in groups:
@@ -88,8 +88,8 @@ class Mp4Index:
                 return None
             if sets.add(read[0]):
                 return None
-            # B-pictures among times that only ascend: those are not the times of being shown.
-            if is_b is not None and shown == self.timestamps[start:stop] and any(map(is_b, read)):
+            check.add(read)
+            if not check.take():
                 return None
             pts[start:stop], packets[start:stop] = shown, read
         index = PacketIndex(pts, self._keyframes)

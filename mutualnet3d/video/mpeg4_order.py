@@ -12,6 +12,8 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from mutualnet3d.video.bits import Bits, NotUnderstood
+
 _PREFIX = b"\0\0\1"
 _VISUAL_SEQUENCE, _USER_DATA, _GROUP, _PICTURE = 0xB0, 0xB2, 0xB3, 0xB6
 _LAYERS = range(0x20, 0x30)
@@ -28,10 +30,6 @@ _PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
 
 # Bytes of a packet after a picture in which libav looks for no second one.
 _LEAST_SECOND = 7
-
-
-class NotUnderstood(ValueError):
-    """Headers of which the order cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -183,13 +181,13 @@ class Mpeg4Order:
                 self._is_packed = True
             elif code == _GROUP:
                 end = min(end, start)
-                bits = _Bits(data[start + 4 : start + 8])
+                bits = Bits(data[start + 4 : start + 8])
                 hours, minutes, _, seconds = (bits.take(count) for count in (5, 6, 1, 6))
                 self._base = seconds + 60 * (minutes + 60 * hours)
         return data[:end]
 
     def _read_layer(self, data: bytes) -> None:
-        bits = _Bits(data[:40])
+        bits = Bits(data[:40])
         bits.take(1)
         self._object_type = bits.take(8)
         if bits.take(1):
@@ -210,7 +208,7 @@ class Mpeg4Order:
     def _picture_at(self, packet: bytes, place: int) -> _Picture:
         if not self._resolution:
             raise NotUnderstood("no header comes before the first picture")
-        bits = _Bits(packet[place + 4 : place + 24])
+        bits = Bits(packet[place + 4 : place + 24])
         kind, seconds = bits.take(2), 0
         while bits.take(1):
             seconds += 1
@@ -242,19 +240,6 @@ class Mpeg4Order:
             return self._num_references > 1
         self._num_references += 1
         return True
-
-
-class _Bits:
-    """Numbers of some bits each, from the start of `data` on."""
-
-    def __init__(self, data: bytes):
-        self._value, self._left = int.from_bytes(data), 8 * len(data)
-
-    def take(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise NotUnderstood("a header ends early")
-        return self._value >> self._left & ((1 << count) - 1)
 
 
 def _without_second(packet: bytes, second: int) -> bytes:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import av
 
-from mutualnet3d.video.b_pictures import b_picture_check
+from mutualnet3d.video.bits import NotUnderstood
 from mutualnet3d.video.container import MP4, VideoContainer
 from mutualnet3d.video.hidden_frames import shown_frames_counter
-from mutualnet3d.video.mpeg4_order import DisplayOrder, Mpeg4Order, NotUnderstood
+from mutualnet3d.video.jpeg import JpegCheck
+from mutualnet3d.video.mpeg4_order import DisplayOrder, Mpeg4Order
 from mutualnet3d.video.parameter_sets import ParameterSets, is_of_old_x264
+from mutualnet3d.video.picture_order import TimesCheck
 
 # libav's names of codecs whose frames are shown in the order of the file.
 _IN_FILE_ORDER = frozenset(
     """mjpeg msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 h263 flv ffv1 huffyuv ffvhuff utvideo dvvideo rawvideo
     cinepak""".split()  # noqa: SIM905 - one name a line would hide the list
 )
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _MAY_REORDER = frozenset(["h264", "hevc"])
 
 
@@ -37,14 +36,11 @@ class PacketClaims:
         self._container, codec = container, container.codec
         self._count_shown = shown_frames_counter(codec.name)
         self._sets = ParameterSets(codec) if codec.name in ("h264", "hevc") else None
-        self._is_jpeg = codec.name == "mjpeg"
+        self._jpeg = JpegCheck() if codec.name == "mjpeg" else None
         self._mpeg4 = self._new_mpeg4_order() if codec.name == "mpeg4" else None
         self._has_new_headers = container.format in (MP4, "flv")
         self._num_packets = 0
-        # B-pictures among timestamps that only ascend: those are not the times of being shown.
-        self._is_b = b_picture_check(codec) if container.has_times and codec.name != "mpeg4" else None
-        self._latest_pts: int | None = None
-        self._has_b = False
+        self._times = TimesCheck(codec) if container.has_times and codec.name != "mpeg4" else None
         self._keyframes: list[int] = []
         self.hidden: set[int] = set()
         self.are_changed = False
@@ -62,8 +58,8 @@ class PacketClaims:
             for packet in packets:
                 if packet.is_keyframe:
                     self._sets.add(packet)
-        if self._is_jpeg and self.are_believed:
-            self.are_believed = all(map(is_whole_jpeg, packets))
+        if self._jpeg is not None and self.are_believed:
+            self.are_believed = all(map(self._jpeg.is_whole, packets))
         if self._count_shown is not None:
             counts = [self._count_shown(packet) for packet in packets]
             self.hidden |= {start + place for place, count in enumerate(counts) if not count}
@@ -73,8 +69,8 @@ class PacketClaims:
             first = 0 if start else 1
             changeable = [packet for packet in packets[first:] if packet.is_keyframe or self._container.format != MP4]
             self.are_believed = not any(map(self._has_other_headers, changeable))
-        if self._is_b is not None:
-            self._seek_b(self._is_b, packets)
+        if self._times is not None and self.are_believed:
+            self._times.add(packets)
         if self.are_believed and self._sets is not None:
             self.are_believed = not any(map(_is_shown_too_early, packets))
         return list(packets) if self._mpeg4 is None else self._one_picture_each(self._mpeg4, packets)
@@ -83,15 +79,6 @@ class PacketClaims:
         if not packet.has_sidedata("new_extradata"):
             return False
         return bytes(packet.get_sidedata("new_extradata")) != self._container.codec.extradata
-
-    def _seek_b(self, is_b: Callable[[av.Packet], bool], packets: list[av.Packet]) -> None:
-        for packet in packets:
-            pts = packet.pts
-            if pts is None or (self._latest_pts is not None and pts <= self._latest_pts):
-                self._is_b = None
-                return
-            self._latest_pts = pts
-            self._has_b = self._has_b or is_b(packet)
 
     def _one_picture_each(self, order: Mpeg4Order, packets: list[av.Packet]) -> list[av.Packet | None]:
         fed: list[av.Packet | None] = []
@@ -111,7 +98,7 @@ class PacketClaims:
 
     def order(self) -> DisplayOrder | None:
         """Return the order that the packets state, or that their codec has; None: only timestamps tell one."""
-        self.are_believed &= self._is_b is None or not self._has_b
+        self.are_believed &= self._times is None or self._times.take()
         self.are_believed &= self._sets is None or self._sets.are_known
         if self._mpeg4 is not None:
             try:
@@ -144,10 +131,3 @@ def _like(packet: av.Packet, data: bytes) -> av.Packet:
     copy.update(data)
     copy.dts, copy.pts, copy.time_base, copy.is_keyframe = packet.dts, packet.pts, packet.time_base, packet.is_keyframe
     return copy
-
-
-def is_whole_jpeg(packet: av.Packet) -> bool:
-    """Tell whether a packet of MJPEG has its start and its end. Those that are broken give no frame, or, as it depends
-    on the decoder's memory, parts of an earlier one."""
-    data = bytes(packet)
-    return data.startswith(_JPEG_START) and data.rstrip(b"\0").endswith(_JPEG_END)

@@ -78,7 +78,7 @@ class PacketList:
         if self._packets is not None:
             packets: Iterator[av.Packet | None] = iter(self._packets[start:stop])
         else:
-            self._container.open(self._container.is_probed)
+            self._container.restart()
             batches = _batches(self._container, self._deadline)
             packets = itertools.islice(itertools.chain.from_iterable(batches), start, stop)
         if not self._is_renumbered:

@@ -32,6 +32,7 @@ class PacketSource:
         self.container, self._deadline = container, deadline
         self.decoder = Decoder(container, deadline)
         self.packets: PacketList | None = None
+        container.refuse_errors()
         self.mp4_index = read_mp4_index(container, deadline)
         if self.mp4_index is None:
             self.read_all()
@@ -83,10 +84,10 @@ class PacketSource:
             self.info = info
         assert self.packets is not None, f"{self.container.name} is closed"
         if not self.container.is_probed:
-            self._reopen(probe=True)
+            self._reopen(probe=True, refuse_errors=False)
             self.packets = read_packets(self.container, self._deadline)
-        elif not self.decoder.is_fresh:
-            self._reopen(probe=True)
+        elif not self.decoder.is_fresh or self.container.refuses_errors:
+            self._reopen(probe=True, refuse_errors=False)
         self.packets.forget_keys()
         return self.packets
 
@@ -113,8 +114,10 @@ class PacketSource:
             )
         return packets
 
-    def _reopen(self, probe: bool) -> None:
+    def _reopen(self, probe: bool, refuse_errors: bool = True) -> None:
         self.container.open(probe)
+        if refuse_errors:
+            self.container.refuse_errors()
         self.decoder.is_fresh = True
 
     def _info_of(self, index: Mp4Index | PacketList) -> VideoInfo:

@@ -145,13 +145,8 @@ class VideoReader:
             remember(self._state, replace(facts, from_start=True))
         chosen = set(indices)
         last = indices[-1] if indices else -1
-        num_frames, num_errors = 0, source.decoder.num_errors
-        is_damaged = False
-        for frame in source.decoder.all_frames(packets.packets(0, packets.num_packets)):
-            # Damage lasts until a frame comes that refers to no other.
-            has_failed = frame.is_corrupt or source.decoder.num_errors > num_errors
-            num_errors = source.decoder.num_errors
-            is_damaged = has_failed or (is_damaged and not frame.key_frame)
+        num_frames = 0
+        for frame, is_damaged in source.decoder.frames_and_damage(packets.packets(0, packets.num_packets), chosen):
             if num_frames in chosen:
                 self.num_damaged_frames += is_damaged
                 yield frame

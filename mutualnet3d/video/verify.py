@@ -27,7 +27,7 @@ class RandomAccess:
     Args:
         num_promised: number of frames that the reader said at first or that the file's header promises: the larger.
         num_frames: number of frames that come out in decoding from start to end.
-        num_damaged: number of these that the decoder called corrupt: errors are concealed in them.
+        num_damaged: number of these in which errors are concealed, or in those that they may refer to.
         num_compared: number of frames that were asked for alone.
         wrong: numbers of the frames that were another picture when they were asked for alone, ascending.
     """
@@ -84,9 +84,9 @@ def _decode_all(path: str, deadline: Deadline) -> tuple[list[int], int, int]:
     converters: defaultdict[tuple[int, int], RgbConverter] = defaultdict(RgbConverter)  # a video may change its size
     with decoder_errors(path, deadline.timeout), open_file(path, deadline=deadline) as container:
         decoder = Decoder(container, deadline)
-        for frame in decoder.all_frames(container.packets()):
+        for frame, is_damaged in decoder.frames_and_damage(container.packets()):
             sums.append(_check_sum(converters[frame.width, frame.height](frame)))
-            num_damaged += frame.is_corrupt
+            num_damaged += is_damaged
         if not sums:
             raise decoder.nothing_decoded()
         num_in_header = _promised(container, len(sums))

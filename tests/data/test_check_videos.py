@@ -23,6 +23,8 @@ from mutualnet3d.data.check_videos import (
     check_video,
     check_videos,
 )
+from mutualnet3d.data.lists import write_list
+from mutualnet3d.data.outage import DataAway
 from mutualnet3d.video.verify import RandomAccess
 from tests import conftest
 from tests.conftest import numbered_frames, write_video
@@ -35,7 +37,7 @@ def die(path, min_frames):
     """Kill the process, as a decoder may; a stand-in for `check_video`."""
     if "broken" in path:
         os.kill(os.getpid(), signal.SIGKILL)
-    return f"{path} done"
+    return Result(path, "ok", num_frames=7)
 
 
 def test_a_number_out_of_range():
@@ -177,11 +179,30 @@ def test_results_come_in_the_order_of_the_paths(tmp_path, numbered_video):
     assert [result.status for result in results] == ["missing", "ok"] * 3 + ["missing"]
 
 
+def test_a_disk_that_goes_away_makes_no_bad_videos(tmp_path, numbered_video, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for number in range(3):
+        shutil.copy(numbered_video, disk / f"{number}.mp4")
+    write_list(str(tmp_path / "train.csv"), [(f"disk/{number}.mp4", 0) for number in range(3)])
+
+    def unmounting(check, paths, **settings):
+        disk.rename(tmp_path / "elsewhere")
+        for index, path in enumerate(paths):
+            yield index, check(path)
+
+    monkeypatch.setattr(check, "map_in_processes", unmounting)
+    report = tmp_path / "report.csv"
+    with pytest.raises(DataAway, match="data disk away, no video is called bad for it: there is no such file"):
+        check_lists([str(tmp_path / "train.csv")], str(report), clean_lists=[str(tmp_path / "clean.csv")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "train.csv"]
+
+
 def test_a_crash_of_the_decoder_is_a_bad_video(monkeypatch):
     monkeypatch.setattr(check, "check_video", die)
     broken, good = check_videos(["broken.mp4", "good.mp4"])
     assert broken == Result("broken.mp4", "bad", "the process that worked on it died (SIGKILL)")
-    assert good == "good.mp4 done"
+    assert good == Result("good.mp4", "ok", num_frames=7)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from mutualnet3d.data import outage
 from mutualnet3d.data.lists import Video
-from mutualnet3d.data.outage import DataAway, DataDisk, errno_of, outages_reported_to
+from mutualnet3d.data.outage import DataAway, DataDisk, OutageCheck, errno_of, outages_reported_to
 
 
 class ReadError(RuntimeError):
@@ -123,3 +123,30 @@ def test_the_number_of_an_error_is_its_cause_s():
     assert errno_of(error) is None
     error.__cause__ = OSError(errno.EIO, "made up")
     assert errno_of(error) == errno.EIO
+
+
+def test_videos_that_are_read_once_are_told_from_a_disk_that_goes_away(data):
+    disk, root = data
+    paths = [video.path for video in disk.videos]
+    check = OutageCheck([*paths, str(root / "never.mp4"), "s3://bucket/video.mp4"])
+    (root / "class_0" / "3.mp4").unlink()
+    check.refuse("one file of a folder is gone")
+    root.rename(root.with_name("elsewhere"))
+    with pytest.raises(DataAway, match=r"^data disk away, no video is called bad for it: 5\.mp4: no such file$"):
+        check.refuse("5.mp4: no such file")
+    OutageCheck(paths).refuse("they never were there")
+    OutageCheck([]).refuse("there are none")
+    root.mkdir()  # where the disk was mounted
+    with pytest.raises(DataAway):
+        check.refuse("its folder is empty")
+    root.rmdir()
+    root.with_name("elsewhere").rename(root)
+    check.refuse("it is back")
+
+
+def test_an_error_of_the_disk_is_an_outage(data, monkeypatch):
+    disk, _ = data
+    check = OutageCheck([video.path for video in disk.videos])
+    monkeypatch.setattr(outage, "_error_of", lambda path: OSError(errno.ESTALE, "stale"))
+    with pytest.raises(DataAway):
+        check.refuse("stale")

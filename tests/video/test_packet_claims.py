@@ -8,7 +8,6 @@ import pytest
 
 from mutualnet3d.video.decoder import Decoder
 from mutualnet3d.video.file_facts import FileState, facts_of
-from mutualnet3d.video.packet_claims import is_whole_jpeg
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.verify import compare_random_access
 from tests.conftest import SHARED
@@ -153,19 +152,6 @@ def test_times_before_those_of_decoding_are_not_believed(tmp_path):
         assert any(packet.pts < packet.dts for packet in container.demux(video=0) if packet.size)
     result = compare_random_access(str(path), count=None)
     assert (result.num_frames, result.wrong) == (60, ())
-
-
-@pytest.mark.parametrize(
-    ("data", "is_whole"),
-    [
-        (b"\xff\xd8\xff\xe0\xff\xd9", True),
-        (b"\xff\xd8\xff\xe0\xff\xd9\0\0", True),
-        (b"\xff\xd8\xff\xe0", False),
-        (bytes(9), False),
-    ],
-)
-def test_broken_pictures_of_mjpeg_are_told(data, is_whole):
-    assert is_whole_jpeg(av.Packet(data)) is is_whole
 
 
 @pytest.mark.parametrize("end", ["zeros", "cut"])
