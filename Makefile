@@ -1,4 +1,5 @@
-# make demo: data, training, evaluation and the cost-accuracy table of a small network, in minutes on two cores.
+# make demo: data, training, evaluation and the cost-accuracy table of a small network, beside the same network trained
+# alone, in minutes on two cores.
 # make test: formatting, lint, types and tests. Both install what they need into .venv first.
 # make test-slow: the tests that take long: whole trainings, the tutorial, the wheel, the GPU report on a CPU.
 # make test-page: the web page in a headless Chromium, where there is one.
@@ -9,7 +10,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-slow test-page test-slurm lint clean
+.PHONY: install demo demo-mutual demo-static test test-slow test-page test-slurm lint clean
 
 install: $(INSTALLED)
 
@@ -20,7 +21,18 @@ $(INSTALLED): setup.py constraints.txt
 
 demo: $(INSTALLED)
 	$(RUN) tools/make_demo_data.py --output data/moving_shapes
-	$(RUN) tools/run_net.py --cfg configs/demo/X3D_tiny_mutual.yaml
+	$(MAKE) --no-print-directory -j 2 demo-mutual demo-static
+	$(RUN) tools/plot_tradeoff.py --output output/demo/comparison --text \
+	    --tables "one network for all budgets=output/demo/query_table.json" \
+	    --separate "trained alone=output/demo_static/query_table.json" --title "The demo: moving striped shapes"
+
+# Both at the same time, with one thread each: the networks are too small for more.
+demo-mutual: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) tools/run_net.py --cfg configs/demo/X3D_tiny_mutual_staged.yaml
+
+# What it prints is in output/demo_static/log.txt too.
+demo-static: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) tools/run_net.py --cfg configs/demo/X3D_tiny.yaml > /dev/null
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
@@ -42,4 +54,4 @@ test-slurm: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m slurm tests/test_slurm.py
 
 clean:
-	rm -rf data/moving_shapes output/demo
+	rm -rf data/moving_shapes output/demo output/demo_static

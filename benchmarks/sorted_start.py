@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Accuracy gained by sorting a static checkpoint's channels, by width: right after loading, and after mutual training.
 
-    python tools/make_demo_data.py --output data/moving_shapes --train 960 --val 240 --seed 0
+    python tools/make_demo_data.py --output data/moving_shapes --train 320 --val 1200 --seed 0
     python tools/run_net.py --cfg X3D_tiny.yaml
     python benchmarks/sorted_start.py --checkpoint output/demo_static/calibrated.pyth
 

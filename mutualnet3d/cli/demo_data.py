@@ -1,4 +1,5 @@
-"""Write the moving-shapes demo data: short videos whose class is a motion, with Kinetics-style lists.
+"""Write the moving-shapes demo data with Kinetics-style lists: short videos whose class is a motion and the direction
+of a shape's stripes.
 
 mutualnet3d demo-data --output data/moving_shapes
 """
@@ -20,25 +21,25 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from mutualnet3d.demo import DEFAULT_CLASSES
+    from mutualnet3d.demo import STRIPED_CLASSES
 
     def add(name: str, default: int, help: str) -> None:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{help}; default: {default}")
 
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder of the data set")
-    add("train", 960, "number of training clips")
-    add("val", 240, "number of validation clips")
+    add("train", 320, "number of training clips")
+    add("val", 1200, "number of validation clips")
     add("seed", 0, "seed of all that is random")
     options.add_workers(parser)
-    add("fps", 24, "frames per second")
+    add("fps", 12, "frames per second")
     add("height", 72, "frame height in pixels, even")
     add("width", 96, "frame width in pixels, even, the height or more")
     parser.add_argument(
         "--classes",
         nargs="+",
         metavar="CLASS",
-        default=DEFAULT_CLASSES,
-        help=f"labelled in this order; default: {' '.join(DEFAULT_CLASSES)}",
+        default=STRIPED_CLASSES,
+        help=f"labelled in this order; default: {' '.join(STRIPED_CLASSES)}",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace another set in the folder")
 
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from mutualnet3d.demo import make_data_set
+    from mutualnet3d.demo import STRIPED_STYLE, make_data_set
 
     with tqdm(total=args.train + args.val, unit="clip", disable=not sys.stderr.isatty()) as bar:
         is_written = make_data_set(
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
             fps=args.fps,
             height=args.height,
             width=args.width,
+            style=STRIPED_STYLE,
             classes=args.classes,
             overwrite=args.overwrite,
             progress=_progress(bar),

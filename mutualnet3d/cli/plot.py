@@ -6,8 +6,8 @@
 
 --tables draws the Pareto front of each table as a line; --separate draws the rows of tables as points, for networks
 trained one by one, each of which has a table of its own; --paper adds the paper's results on Kinetics-400, in grey.
-Costs are of a video, all its views together, so that rows of different views compare. The page shows GFLOPs and
-milliseconds, if all tables were measured on one device.
+--text prints the accuracies of all tables side by side, too. Costs are of a video, all its views together, so that rows
+of different views compare. The page shows GFLOPs and milliseconds, if all tables were measured on one device.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cost", default="gflops", choices=COSTS, help="the cost axis; default: gflops")
     parser.add_argument("--log", action="store_true", help="a logarithmic cost axis")
     parser.add_argument("--paper", default="", metavar="NETWORK", help=f"one of {', '.join(PAPER_NETWORKS)}")
+    parser.add_argument("--text", action="store_true", help="print the accuracies of all tables side by side, too")
     parser.add_argument("--title", default="Accuracy over cost", help="above the picture")
     parser.add_argument("--formats", nargs="+", default=list(SUFFIXES), choices=SUFFIXES, help="default: all")
 
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     paper = _paper(args.paper) if args.paper else None
     if not (tables or separate or paper):
         raise ValueError("nothing to draw; give --tables, --separate or --paper")
+    if args.text:
+        _print_side_by_side(tables, separate)
     of_path = {path: table for curve in (*tables.values(), *separate.values()) for path, table in curve.items()}
     views = _views(of_path, paper)
     curves_by_cost = {args.cost: _curves(tables, separate, paper, args.cost)}
@@ -95,6 +98,18 @@ def _load(option: str, words: Sequence[str]) -> Tables:
         for path in [paths] if option == "--tables" else paths.split(","):
             tables.setdefault(name, {})[path] = QueryTable.load(path)
     return tables
+
+
+def _print_side_by_side(tables: Tables, separate: Tables) -> None:
+    """Print the rows of all tables, with a column for each; of several tables of one name, the name and its path."""
+    from mutualnet3d.results.comparison import comparison_text
+
+    columns: dict[str, QueryTable] = {}
+    for name, of_path in (*tables.items(), *separate.items()):
+        for path, table in of_path.items():
+            columns[name if len(of_path) == 1 and name not in columns else f"{name} ({path})"] = table
+    if columns:
+        print(comparison_text(columns))
 
 
 def _paper(network: str) -> PaperResults:

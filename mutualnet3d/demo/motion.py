@@ -1,10 +1,13 @@
-"""Motion of the demo clips: classes, clocks and paths.
+"""Classes and motion of the demo clips: clocks and paths.
 
 A main shape has six ways to change: travel along x and along y, growth, turn, and a swing along x and along y. Each has
 a clock. The class runs one clock, forwards or backwards; the others stand still at a random time. So a frame taken at a
-random time has the same distribution under all ten classes, and a clip of ``move_left`` played backwards is one of
+random time has the same distribution under all motions, and a clip of ``move_left`` played backwards is one of
 ``move_right``. Travel and growth neither bounce nor wrap round (either would put a contrary motion into some windows of
 the clip): their rate is limited so that the whole clip holds one uninterrupted run.
+
+An oscillation is a slow swing, a tremble a fast one: a clip of few frames shows both alike. Striped classes are a
+motion of a shape with stripes that stand upright or lie level on the screen: fine ones vanish from a small picture.
 
 Legend: T frames. Lengths are in frame heights, x to the right and y downwards from the frame's centre.
 """
@@ -12,6 +15,7 @@ Legend: T frames. Lengths are in frame heights, x to the right and y downwards f
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +23,7 @@ from numpy.random import Generator
 
 from mutualnet3d.demo.style import MovingShapesStyle, Range
 
-_CLOCK_OF_CLASS = {  # class name -> (the clock that runs, its direction)
+_CLOCK_OF_MOTION = {  # motion -> (the clock that runs, its direction)
     "move_left": ("travel_x", -1),
     "move_right": ("travel_x", 1),
     "move_up": ("travel_y", -1),
@@ -30,12 +34,59 @@ _CLOCK_OF_CLASS = {  # class name -> (the clock that runs, its direction)
     "shrink": ("growth", -1),
     "oscillate_horizontally": ("swing_x", 1),
     "oscillate_vertically": ("swing_y", 1),
+    "tremble_horizontally": ("swing_x", 1),
+    "tremble_vertically": ("swing_y", 1),
 }
 _CLOCKS = ("travel_x", "travel_y", "turn", "growth", "swing_x", "swing_y")
-CLASS_NAMES = tuple(_CLOCK_OF_CLASS)
+_TREMBLES = ("tremble_horizontally", "tremble_vertically")
+_ACROSS_STRIPES = {"upright": 0.0, "level": math.pi / 2}  # direction on the screen that crosses the stripes, radians
+
+
+@dataclass(frozen=True)
+class ShapeClass:
+    """Class of a clip: the main shape's motion, and its stripes, "" for none."""
+
+    motion: str
+    stripes: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.motion}_{self.stripes}" if self.stripes else self.motion
+
+    @property
+    def trembles(self) -> bool:
+        return self.motion in _TREMBLES
+
+    def across_stripes(self, angle: float) -> float | None:
+        """Return the direction across the stripes, in radians of a shape turned by `angle`; None without stripes."""
+        return _ACROSS_STRIPES[self.stripes] - angle if self.stripes else None
+
+
+# Stripes of a shape that turns would neither stay upright nor level.
+CLASSES = tuple(ShapeClass(motion) for motion in _CLOCK_OF_MOTION) + tuple(
+    ShapeClass(motion, stripes)
+    for stripes in _ACROSS_STRIPES
+    for motion in _CLOCK_OF_MOTION
+    if not motion.startswith("rotate")
+)
+CLASS_NAMES = tuple(shape_class.name for shape_class in CLASSES)
 # The direction of a turn takes a small network longer to learn than all other motions, so a data set has the
 # rotations on request only.
-DEFAULT_CLASSES = tuple(name for name in CLASS_NAMES if not name.startswith("rotate"))
+DEFAULT_CLASSES = tuple(name for name in _CLOCK_OF_MOTION if not name.startswith("rotate") and name not in _TREMBLES)
+# Of the demo: they tell large clips from small ones and many frames from few.
+STRIPED_CLASSES = tuple(
+    shape_class.name
+    for shape_class in CLASSES
+    if shape_class.stripes and shape_class.motion.startswith(("move", "oscillate", "tremble"))
+)
+
+
+def unused_of_style(names: Iterable[str]) -> list[str]:
+    """Return the fields of the style that clips of these classes do not depend on."""
+    classes = [CLASSES[CLASS_NAMES.index(name)] for name in names]
+    unused = [] if any(shape_class.trembles for shape_class in classes) else ["tremble_hz"]
+    striped = any(shape_class.stripes for shape_class in classes)
+    return unused if striped else [*unused, "stripe_period_heights", "stripe_texture"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +112,7 @@ def draw_main_path(
         fps: frames per second.
         style: rates and sizes.
     """
-    running, direction = _CLOCK_OF_CLASS[CLASS_NAMES[label]]
+    running, direction = _CLOCK_OF_MOTION[CLASSES[label].motion]
     seconds = num_frames / fps
     clock_T = {name: np.full(num_frames, rng.random()) for name in _CLOCKS}  # 0 to 1 over the clip
     clock_T[running] = ((np.arange(num_frames) + 0.5) / num_frames)[::direction]
@@ -70,9 +121,11 @@ def draw_main_path(
         highest = min(per_second[1], limit / seconds)
         return seconds * rng.uniform(min(per_second[0], highest), highest)
 
+    swing_hz = style.tremble_hz if CLASSES[label].trembles else style.swing_hz
+
     def coordinate_T(axis: str, place: float) -> np.ndarray:
         travel_T = change(style.speed_heights_per_s, style.max_travel_heights) * (clock_T[f"travel_{axis}"] - 0.5)
-        cycles_T = rng.random() + change(style.swing_hz) * clock_T[f"swing_{axis}"]
+        cycles_T = rng.random() + change(swing_hz) * clock_T[f"swing_{axis}"]
         swing_T = rng.uniform(*style.swing_heights) * np.sin(2 * np.pi * cycles_T)
         return rng.uniform(-place, place) + travel_T + swing_T
 

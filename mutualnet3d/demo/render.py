@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from mutualnet3d.demo.motion import (
-    CLASS_NAMES,
+    CLASSES,
     ShapePath,
     draw_distractor_path,
     draw_main_path,
@@ -69,20 +69,35 @@ _OUTLINES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
 
 
 def _draw_patch(
-    rng: Generator, radius_px: float, grey: float, style: MovingShapesStyle
+    rng: Generator,
+    radius_px: float,
+    grey: float,
+    style: MovingShapesStyle,
+    across_stripes: float | None = None,
+    radius_heights: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a shape: colour (P, P, C), 0 to 255, weighted by opacity; transparency (P, P, C), 0 to 1."""
+    """Draw a shape: colour (P, P, C), 0 to 255, weighted by opacity; transparency (P, P, C), 0 to 1.
+
+    Args:
+        across_stripes: direction across a striped class's stripes, radians; None for a shape of another class.
+        radius_heights: radius in frame heights, which the period of these stripes refers to.
+    """
     side_P = np.linspace(-_REACH, _REACH, 8 * math.ceil(radius_px) + 1, dtype=np.float32)
     u, v = side_P[None, :], side_P[:, None]
     distance = _OUTLINES[rng.integers(len(_OUTLINES))](u, v)
     opacity = np.clip(0.5 + distance * radius_px, 0, 1)[..., None]  # the edge is about one pixel wide
     opacity[[0, -1]] = opacity[:, [0, -1]] = 0  # points beyond the patch take the value of its border
-    # The gradient, with stripes across it, leaves no outline rotationally symmetric.
+    # The gradient, with broad stripes across it, leaves no outline rotationally symmetric.
     direction, phase, stripes = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), rng.uniform(1.0, 2.0)
     along = (u * math.cos(direction) + v * math.sin(direction))[..., None]
     tint, gradient_tint = rng.uniform(-style.colour, style.colour, (2, 3))
     colour = grey + tint + gradient_tint * along
-    colour += style.shape_texture * (along + np.sin(2 * np.pi * stripes * along + phase))
+    if across_stripes is None:
+        colour += style.shape_texture * (along + np.sin(2 * np.pi * stripes * along + phase))
+    else:
+        period = math.exp(rng.uniform(*np.log(style.stripe_period_heights))) / radius_heights  # in radii
+        across = (u * math.cos(across_stripes) + v * math.sin(across_stripes))[..., None]
+        colour += style.shape_texture * along + style.stripe_texture * np.sin(2 * np.pi / period * across + phase)
     return (255 * opacity * colour.clip(0, 1)).astype(np.float32), np.repeat(1 - opacity, 3, -1)
 
 
@@ -137,10 +152,10 @@ def render_clip(
     fps: int = 24,
     style: MovingShapesStyle = DEFAULT_STYLE,
 ) -> np.ndarray:
-    """Render a clip of the class `CLASS_NAMES[label]`.
+    """Render a clip of the class `CLASSES[label]`.
 
     Args:
-        label: position of the class in `CLASS_NAMES`.
+        label: position of the class in `CLASSES`.
         rng: generator of all draws.
         num_frames: length of the clip, 1 or more.
         height: pixels, 16 or more.
@@ -154,7 +169,7 @@ def render_clip(
     Raises:
         ValueError: there is no such label or frame size.
     """
-    check_allowed(0 <= label < len(CLASS_NAMES), "label", label, f"0 to {len(CLASS_NAMES) - 1}")
+    check_allowed(0 <= label < len(CLASSES), "label", label, f"0 to {len(CLASSES) - 1}")
     check_frame_size(num_frames, height, width, fps)
     aspect = width / height
     main = draw_main_path(label, rng, num_frames, aspect, fps, style)
@@ -164,10 +179,12 @@ def render_clip(
     background_grey = rng.uniform(*style.background_grey)
     side = 1 if background_grey < 0.5 else -1  # the side with more room
     shapes = []
-    for path, radii in [*((path, style.distractor_radius_heights) for path in paths), (main, style.radius_heights)]:
+    # The typical radius, not the path's own: else the sharpness of edges would tell growing shapes from still ones.
+    large, small = (sum(radii) / 2 for radii in (style.radius_heights, style.distractor_radius_heights))
+    across_stripes = CLASSES[label].across_stripes(float(main.angle_T[0]))
+    for path, radius, across in [*((path, small, None) for path in paths), (main, large, across_stripes)]:
         grey = min(max(background_grey + side * rng.uniform(*style.contrast), 0.15), 0.85)
-        # The typical radius, not the path's own: else the sharpness of edges would tell growing shapes from still ones.
-        patch = _draw_patch(rng, height * sum(radii) / 2, grey, style)
+        patch = _draw_patch(rng, height * radius, grey, style, across, radius)
         shapes.append(_sample_windows(patch, path, height, width))
 
     gain_T = 1 + style.flicker * draw_smooth_noise(rng, num_frames, fps)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mutualnet3d.demo.motion import CLASS_NAMES, DEFAULT_CLASSES
+from mutualnet3d.demo.motion import CLASS_NAMES, DEFAULT_CLASSES, unused_of_style
 from mutualnet3d.demo.render import check_frame_size, render_clip
 from mutualnet3d.demo.style import DEFAULT_STYLE, MovingShapesStyle, Range, check_allowed
 from mutualnet3d.files.atomic import write_text
@@ -145,9 +145,11 @@ class _SetPlan:
         _check_even(self.height, self.width)
 
     def manifest(self) -> dict[str, object]:
-        """Return the content of the manifest, as JSON gives it back (tuples as lists)."""
+        """Return the content of the manifest, as JSON gives it back (tuples as lists): what the clips depend on."""
         values = {"format_version": FORMAT_VERSION, **asdict(self)}
         values |= {f"style.{name}": value for name, value in values.pop("style").items()}
+        for name in unused_of_style(self.classes):
+            del values[f"style.{name}"]
         return json.loads(json.dumps(values))
 
     def label(self, index: int) -> int:

@@ -52,6 +52,19 @@ def test_all_formats(run_tool, save, tmp_path):
     assert len(layout["updatemenus"]) == 2
 
 
+def test_tables_side_by_side_as_text(run_tool, save, tmp_path):
+    all_rows, first, second = save("ours"), save("first", TABLE.rows[:1]), save("second", TABLE.rows[1:2])
+    words = ["--output", tmp_path / "t", "--formats", "svg", "--text"]
+    status, out, _ = run_tool(TOOL, *words, "--tables", f"mutual={all_rows}", "--separate", f"alone={first},{second}")
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0].split() == ["sub-network", "GFLOPs", "mutual", "alone", f"({first})", "alone", f"({second})"]
+    assert lines[1].split() == ["w1.0-s48-t8", "1.0000", "90.00*", "90.00*", "-"]
+    assert len(lines) == 1 + len(TABLE.rows) + 2
+    status, out, _ = run_tool(TOOL, "--output", tmp_path / "t", "--formats", "svg", "--text", "--paper", "slow_8x8")
+    assert (status, out) == (0, f"wrote {tmp_path / 't'}.svg\n")
+
+
 def test_milliseconds_first_and_words_of_one_name_together(run_tool, save, tmp_path):
     words = ["--output", tmp_path / "new" / "t", "--cost", "milliseconds", "--formats", "html"]
     words += ["--separate", f"alone={save('one', TABLE.rows[:1])}", f"alone={save('other', TABLE.rows[1:2])}"]

@@ -28,10 +28,23 @@ def test_every_config_loads_and_builds(path, caplog):
 
 
 def test_the_demo_has_a_dozen_subnets_and_x3d_m_the_papers_ranges():
-    demo = m3.load_cfg("X3D_tiny_mutual.yaml")
-    assert len(configs_to_test(demo)) >= 12
+    for name in ("X3D_tiny_mutual.yaml", "X3D_tiny_mutual_staged.yaml"):
+        assert len(configs_to_test(m3.load_cfg(name))) >= 12
     space = build_space(m3.load_cfg("X3D_M_mutual.yaml"))
     assert space == m3.SubnetSpace((0.63, 1.0), (224, 192, 160, 128), (16, 13, 10, 6))
+
+
+def test_the_demo_is_compared_with_the_same_network_trained_alone_for_as_long():
+    demo, alone = (m3.load_cfg(name) for name in ("X3D_tiny_mutual_staged.yaml", "X3D_tiny.yaml"))
+    assert configs_to_test(alone) == (build_space(demo).full,)
+    for part in ("MODEL", "X3D", "DATA", "DATA_LOADER", "BN"):
+        assert alone[part] == demo[part]
+    differing = {key for key in demo.SOLVER if demo.SOLVER[key] != alone.SOLVER[key]}
+    assert differing == {"MAX_EPOCH"}
+    # A mutual step has 1.63 times the multiply-adds of the full network's (mean of steps), and takes longer than that.
+    mutual_epochs = (1 - demo.MUTUAL.START) * demo.SOLVER.MAX_EPOCH
+    arithmetic = demo.MUTUAL.START * demo.SOLVER.MAX_EPOCH + 1.63 * mutual_epochs
+    assert arithmetic <= alone.SOLVER.MAX_EPOCH <= 1.25 * arithmetic
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mutualnet3d.demo.motion import CLASS_NAMES
+from mutualnet3d.data.transforms import FrameBuffer, resize_frames
+from mutualnet3d.demo.motion import CLASS_NAMES, CLASSES
 from mutualnet3d.demo.render import render_clip
-from mutualnet3d.demo.style import DEFAULT_STYLE
+from mutualnet3d.demo.style import DEFAULT_STYLE, STRIPED_STYLE
 
 FPS = 24
+MOTIONS = [shape_class.motion for shape_class in CLASSES if not shape_class.stripes]
 STILL = replace(
     DEFAULT_STYLE, noise=0.0, flicker=0.0, background_heights_per_s=(0.0, 0.0), distractor_heights_per_s=0.0
 )
@@ -81,7 +83,7 @@ def test_a_clip_played_backwards_is_one_of_the_opposite_class(motion: str, oppos
     assert not np.array_equal(forwards, backwards)
 
 
-@pytest.mark.parametrize("name", CLASS_NAMES)
+@pytest.mark.parametrize("name", MOTIONS)
 @pytest.mark.parametrize("seed", range(3))
 def test_every_second_of_a_clip_shows_its_motion(name: str, seed: int) -> None:
     frames_THWC = render_clip(CLASS_NAMES.index(name), np.random.default_rng((seed, 1)), 2 * FPS, style=BARE)
@@ -104,8 +106,10 @@ def test_every_second_of_a_clip_shows_its_motion(name: str, seed: int) -> None:
             "shrink": growth < 1 / 1.2,
             "oscillate_horizontally": spread_x > 0.12 and way_x > 1.2 * spread_x,
             "oscillate_vertically": spread_y > 0.12 and way_y > 1.2 * spread_y,
+            "tremble_horizontally": spread_x > 0.12 and way_x > 3 * spread_x,
+            "tremble_vertically": spread_y > 0.12 and way_y > 3 * spread_y,
         }
-        if "oscillate" not in name:
+        if not name.startswith(("oscillate", "tremble")):
             assert [shown for shown, holds in seen.items() if holds] == [name]
         else:
             assert seen[name]
@@ -113,10 +117,39 @@ def test_every_second_of_a_clip_shows_its_motion(name: str, seed: int) -> None:
             assert 0.9 < growth < 1.1
 
 
+def edges_right_and_down(name: str, seed: int, size: int, period: float) -> tuple[float, float]:
+    """Return the mean steps of grey between neighbours inside the main shape, from left to right and from top to
+    bottom, in a picture of `size` pixels."""
+    style = replace(STRIPED_STYLE, distractors=(0, 0), stripe_period_heights=(period, period), place_heights=0.0)
+    frame_HWC = render_clip(CLASS_NAMES.index(name), np.random.default_rng(seed), 3, 72, 72, 12, style)[1]
+    small_THWC = resize_frames(torch.from_numpy(frame_HWC[None]), [0], size, FrameBuffer()).numpy()
+    grey_HW = small_THWC[0].mean(-1)
+    inner_HW = shape_mask_THW(small_THWC)[0]
+    right, down = np.abs(np.diff(grey_HW, axis=1)), np.abs(np.diff(grey_HW, axis=0))
+    return float(right[inner_HW[:, 1:] & inner_HW[:, :-1]].mean()), float(down[inner_HW[1:] & inner_HW[:-1]].mean())
+
+
+@pytest.mark.parametrize(("name", "across"), [("move_left_upright", 0), ("tremble_vertically_level", 1)])
+def test_stripes_keep_their_direction_and_fine_ones_need_a_large_picture(name: str, across: int) -> None:
+    def edges(size: int, period: float) -> np.ndarray:
+        return np.mean([edges_right_and_down(name, seed, size, period) for seed in range(4)], axis=0)
+
+    fine_large, fine_small, coarse_large, coarse_small = (
+        edges(48, 0.05),
+        edges(32, 0.05),
+        edges(48, 0.2),
+        edges(32, 0.2),
+    )
+    for right_and_down in (fine_large, coarse_large, coarse_small):
+        assert right_and_down[across] > 3 * right_and_down[1 - across]
+    assert fine_small[across] < 0.6 * fine_large[across]
+    assert coarse_small[across] > coarse_large[across]
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"label": 10}, "label is 10; allowed: 0 to 9"),
+        ({"label": 32}, "label is 32; allowed: 0 to 31"),
         ({"num_frames": 0}, "num_frames is 0; allowed: 1 or more"),
         ({"width": 60}, r"width is 60; allowed: the height \(72\) or more"),
     ],

@@ -77,7 +77,7 @@ def test_views_are_put_together_as_testing_does(ensemble):
     logits_VK = torch.randn(3, len(CLASS_NAMES))
     scores = ViewScores([0], len(CLASS_NAMES), ensemble)
     scores.add(torch.zeros(3, dtype=torch.long), logits_VK)
-    order = scores.score_SVK[0, 0].argsort(descending=True).tolist()
+    order = scores.whole(1, 3)[0].argsort(descending=True).tolist()
     labels = best_labels(score_views(logits_VK, ensemble), CLASS_NAMES, 7)
     assert [label.index for label in labels] == order
 
