@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Damages videos at random and decodes what is left of them: whatever is in a file, training must not stop for it.
 
-    python benchmarks/broken_videos.py --count 1000 --seed 0
+    python benchmarks/broken_videos.py --count 1000 --edits 1000 --seed 0
     python benchmarks/broken_videos.py --videos FOLDER --keep FOLDER_FOR_CULPRITS
 
-Each damaged file must give its frames or raise VideoDecodeError. Counted are those that do, other exceptions, crashes
-of libav and files that never end; of the last three there must be none, or the exit status is 1. Where only the tables
-of the container are edited, frames that are asked for alone must be those of decoding from the start. Processes may
-take 4 GiB of memory, so that absurd picture sizes are noticed. The same seed damages the same videos in the same way.
+Of `--count` files bytes are damaged; of `--edits` files the container's tables are edited (`container_edits`), and the
+video's data stay. Each file must give its frames, those asked for alone equal to those of decoding it from its start to
+its end, or raise VideoDecodeError. Counted are those that do, wrong frames, other exceptions, crashes of libav and
+files that never end. Of the last three there must be none, and no wrong frames after edits, or the exit status is 1:
+damage that no decoder reports is told by decoding the whole file alone. Processes may take
+4 GiB of memory, so that absurd picture sizes are noticed. The same seed damages the same videos in the same way.
 """
 
 from __future__ import annotations
@@ -19,26 +21,25 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from container_edits import edits_of
 
 from mutualnet3d.process_pool import LostItem, map_in_processes
 from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.verify import compare_random_access
 
-DECODED, REFUSED, OTHER, CRASH, HANG = "decoded", "VideoDecodeError", "other exception", "crash", "hang"
-WRONG = "other frames"
+DECODED, REFUSED, WRONG = "decoded", "VideoDecodeError", "wrong frames"
+OTHER, CRASH, HANG = "other exception", "crash", "hang"
 MEMORY_BYTES = 4 << 30
 TIMEOUT_SECONDS = 20.0
 NUM_FRAMES = 16
-# Tables of MP4, AVI and Matroska (Cues).
-TABLES = (b"stts", b"stss", b"ctts", b"mdhd", b"elst", b"tkhd", b"idx1", b"\x1c\x53\xbb\x6b")
 EDGE_BYTES = 2048  # where most containers keep their headers
 
 CONTAINERS = {  # name: encoder, its options, the container's options
@@ -51,24 +52,34 @@ CONTAINERS = {  # name: encoder, its options, the container's options
     "vp8.webm": ("libvpx", {"deadline": "realtime", "cpu-used": "8", "g": "12"}, {}),
     "h264.ts": ("libx264", {"preset": "veryfast", "bf": "3", "g": "12"}, {}),
     "mpeg2.ts": ("mpeg2video", {"bf": "2", "g": "12"}, {}),
-    "mpeg4.mp4": ("mpeg4", {"bf": "2", "g": "12"}, {}),
     "mpeg4.avi": ("mpeg4", {"bf": "2", "g": "12"}, {}),
+    "mpeg4.mp4": ("mpeg4", {"bf": "2", "g": "12"}, {}),
+    "mpeg4.mkv": ("mpeg4", {"bf": "2", "g": "12"}, {}),
     "mjpeg.avi": ("mjpeg", {}, {}),
     "h264.mov": ("libx264", {"preset": "veryfast", "g": "12"}, {}),
     "h264.flv": ("libx264", {"preset": "veryfast", "bf": "3", "g": "12"}, {}),
 }
 
 
-Way = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
-
-
 @dataclass(frozen=True)
 class Damage:
-    """Damage to be done to `video`, perhaps with parts of `other`; `seed` fixes its kind and its places."""
+    """Damage to be done to `video`, perhaps with parts of `other`; `seed` fixes its kind and its places.
+
+    Args:
+        video, other: paths of videos.
+        seed: seed of the random numbers.
+        edit: name of the edit of the container's tables; "": bytes are damaged.
+    """
 
     video: str
     other: str
     seed: int
+    edit: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of a file that has the damage, ending included."""
+        return f"{self.seed}_{self.edit and self.edit + '_'}{Path(self.video).name}"
 
 
 @dataclass(frozen=True)
@@ -101,15 +112,12 @@ def make_videos(folder: Path, num_frames: int = 48) -> list[str]:
 
 def damaged(damage: Damage) -> bytes:
     """Return the bytes of the damaged video."""
-    way, rng = _way(damage)
-    data, other = (np.fromfile(path, np.uint8) for path in (damage.video, damage.other))
-    return way(data, other, rng).tobytes()
-
-
-def _way(damage: Damage) -> tuple[Way, np.random.Generator]:
-    """Return the way in which a video is damaged, and the generator of its places."""
     rng = np.random.default_rng(damage.seed)
-    return WAYS[rng.integers(len(WAYS))], rng
+    if damage.edit:
+        return bytes(edits_of(damage.video)[damage.edit](bytearray(Path(damage.video).read_bytes()), rng))
+    data, other = (np.fromfile(path, np.uint8) for path in (damage.video, damage.other))
+    kind = WAYS[rng.integers(len(WAYS))]
+    return kind(data, other, rng).tobytes()
 
 
 def _flip_bits(data: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -172,35 +180,12 @@ def _remove(data: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np
     return np.concatenate([data[:start], data[stop:]])
 
 
-def _edit_tables(data: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A few numbers change in the tables that say when frames are shown, where decoding can begin, how a picture is
-    turned: other frames are promised than there are."""
-    raw = data.tobytes()
-    places = [place for name in TABLES for place in _places(raw, name)]
-    if not places:
-        return data
-    start = places[rng.integers(len(places))]
-    for _ in range(rng.integers(1, 4)):
-        place = start + int(rng.integers(4, 64)) // 4 * 4
-        value = [0, 1, 2, 3, 16, 512, 1024, 0x7FFFFFFF][rng.integers(8)]
-        number = np.frombuffer(int(value).to_bytes(4, ("little", "big")[rng.integers(2)]), np.uint8)
-        data[place : place + 4] = number[: max(len(data) - place, 0)]
-    return data
-
-
-def _places(raw: bytes, name: bytes) -> Iterator[int]:
-    place = raw.find(name)
-    while place >= 0:
-        yield place
-        place = raw.find(name, place + 1)
-
-
 def _stretch(data: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
     start = int(rng.integers(len(data)))
     return start, start + int(np.exp(rng.uniform(0, np.log(len(data)))))
 
 
-WAYS: list[Way] = [
+WAYS: list[Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = [
     _flip_bits,
     _flip_in_head,
     _flip_in_tail,
@@ -211,7 +196,6 @@ WAYS: list[Way] = [
     _overlay,
     _repeat,
     _remove,
-    _edit_tables,
 ]
 
 
@@ -219,7 +203,7 @@ WAYS: list[Way] = [
 
 
 def judge(damage: Damage, limit_memory: bool = True) -> Verdict:
-    """Damage a video, decode frames spread over it, and say what came of it."""
+    """Damage a video, decode frames spread over it, compare them with decoding it whole, and say what came of it."""
     if limit_memory:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     with tempfile.NamedTemporaryFile(suffix=Path(damage.video).suffix) as file:
@@ -227,10 +211,7 @@ def judge(damage: Damage, limit_memory: bool = True) -> Verdict:
         file.flush()
         started = time.monotonic()
         try:
-            outcome, message = DECODED, f"{_decode(file.name)} frames"
-            if _way(damage)[0] is _edit_tables:
-                wrong = compare_random_access(file.name, timeout=TIMEOUT_SECONDS, count=NUM_FRAMES).wrong
-                outcome, message = (WRONG, f"frames {wrong}") if wrong else (outcome, message)
+            outcome, message = _compare(file.name)
         except VideoDecodeError as error:
             outcome, message = REFUSED, str(error).removeprefix(f"{file.name}: ").replace(file.name, "FILE")
         except Exception as error:  # noqa: BLE001 - which they are is what is asked
@@ -238,12 +219,21 @@ def judge(damage: Damage, limit_memory: bool = True) -> Verdict:
         return Verdict(outcome, message, time.monotonic() - started)
 
 
-def _decode(path: str) -> int:
+def _compare(path: str) -> tuple[str, str]:
+    """Return DECODED or WRONG, and the reason.
+
+    Raises:
+        VideoDecodeError: the file is refused.
+    """
     with VideoReader(path, timeout=TIMEOUT_SECONDS) as video:
         try:
-            return _decode_spread(video)
+            num_frames = _decode_spread(video)
         except FrameCountCorrected:
-            return _decode_spread(video)
+            num_frames = _decode_spread(video)
+    access = compare_random_access(path, TIMEOUT_SECONDS, NUM_FRAMES)
+    if access.wrong:
+        return WRONG, f"frames {access.wrong} of {access.num_frames}"
+    return DECODED, f"{num_frames} frames"
 
 
 def _decode_spread(video: VideoReader) -> int:
@@ -257,13 +247,22 @@ def _decode_spread(video: VideoReader) -> int:
     return num_frames
 
 
-def run(videos: list[str], count: int, seed: int, workers: int, keep: str) -> bool:
-    """Return True if each of `count` damaged videos was decoded or refused; print the counts."""
+def draw_damages(videos: list[str], count: int, num_edits: int, seed: int) -> list[Damage]:
+    """Return `count` damages of bytes, and `num_edits` of containers' tables, of each kind as many."""
     rng = np.random.default_rng(seed)
     damages = [
         Damage(*(videos[place] for place in rng.integers(len(videos), size=2)), seed=int(rng.integers(1 << 31)))
         for _ in range(count)
     ]
+    editable = [(video, name) for video in videos for name in edits_of(video)]
+    for number in range(num_edits):
+        video, name = editable[number % len(editable)]
+        damages.append(Damage(video, video, int(rng.integers(1 << 31)), name))
+    return damages
+
+
+def run(damages: list[Damage], workers: int, keep: str) -> bool:
+    """Return True if each video was decoded or refused (or damaged, with wrong frames); print the counts."""
     verdicts: list[tuple[Damage, Verdict]] = []
     for index, verdict in map_in_processes(judge, damages, workers=workers, timeout=3 * TIMEOUT_SECONDS):
         if isinstance(verdict, LostItem):
@@ -279,19 +278,19 @@ def run(videos: list[str], count: int, seed: int, workers: int, keep: str) -> bo
     causes = Counter(verdict.message.split(":")[1].strip() for _, verdict in verdicts if ":" in verdict.message)
     print("causes: " + ", ".join(f"{cause} {number}" for cause, number in causes.most_common()))
 
-    culprits = [(damage, verdict) for damage, verdict in verdicts if verdict.outcome in (WRONG, OTHER, CRASH, HANG)]
+    culprits = [(damage, verdict) for damage, verdict in verdicts if verdict.outcome not in (DECODED, REFUSED)]
     for damage, verdict in culprits:
-        name = f"{damage.seed}_{Path(damage.video).name}"
-        print(f"{verdict.outcome}: {name}: {verdict.message}")
+        print(f"{verdict.outcome}: {damage.name}: {verdict.message}")
         if keep:
             os.makedirs(keep, exist_ok=True)
-            Path(keep, name).write_bytes(damaged(damage))
-    return not culprits
+            Path(keep, damage.name).write_bytes(damaged(damage))
+    return not [damage for damage, verdict in culprits if damage.edit or verdict.outcome != WRONG]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1000, help="damaged videos")
+    parser.add_argument("--count", type=int, default=1000, help="videos whose bytes are damaged")
+    parser.add_argument("--edits", type=int, default=1000, help="videos whose containers' tables are edited")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--videos", default="", help="a folder with further videos to damage, with those made here")
     parser.add_argument("--workers", type=int, default=1, help="processes")
@@ -301,7 +300,8 @@ def main() -> None:
         videos = make_videos(Path(folder))
         if args.videos:
             videos += sorted(str(path) for path in Path(args.videos).iterdir() if path.is_file())
-        sys.exit(0 if run(videos, args.count, args.seed, args.workers, args.keep) else 1)
+        damages = draw_damages(videos, args.count, args.edits, args.seed)
+        sys.exit(0 if run(damages, args.workers, args.keep) else 1)
 
 
 if __name__ == "__main__":
