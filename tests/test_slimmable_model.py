@@ -14,7 +14,7 @@ def names(protocol: type) -> set[str]:
 def test_networks_have_what_training_and_calibration_ask_for(family):
     model = tiny(family)
     assert names(SlimmableModel) == {"training", "statistics", "train", "norms", "collecting"}
-    assert names(SlimmableForward) == {"active", "shared_fast_features"}
+    assert names(SlimmableForward) == {"active", "dropout", "shared_fast_features"}
     for name in names(SlimmableModel) | names(SlimmableForward):
         assert hasattr(model, name), name
     assert all(hasattr(model.statistics, name) for name in names(StatisticsStore))

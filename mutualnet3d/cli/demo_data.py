@@ -1,5 +1,6 @@
-"""Write the moving-shapes demo data with Kinetics-style lists: short videos whose class is a motion and the direction
-of a shape's stripes.
+"""Write the moving-shapes demo data with Kinetics-style lists.
+
+Short videos, whose class is a motion and the direction of a shape's stripes:
 
 mutualnet3d demo-data --output data/moving_shapes
 """

@@ -109,7 +109,7 @@ def _print_side_by_side(tables: Tables, separate: Tables) -> None:
         for path, table in of_path.items():
             columns[name if len(of_path) == 1 and name not in columns else f"{name} ({path})"] = table
     if columns:
-        print(comparison_text(columns))
+        print(printable(comparison_text(columns), keep="\n"))
 
 
 def _paper(network: str) -> PaperResults:

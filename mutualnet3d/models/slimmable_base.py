@@ -50,7 +50,7 @@ class SlimmableBase(VideoNet):
             elif isinstance(module, SlimLinear) and module.slim_output:
                 self._slimming.append((module, module.out_features))
         self.statistics = SubnetStatistics(dict(self._norms))
-        self.dropout = DropoutSwitch(self, blocks[-1])
+        self.dropout = DropoutSwitch(self, blocks[-1:])
         self.lock = ForkSafeLock()
         self._read_version = 0
         self._active: SubnetConfig | None = None

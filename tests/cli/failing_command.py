@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mutualnet3d.cli import main as command
+from mutualnet3d.data.clip_reader import ClipReader
 from mutualnet3d.demo import write_set
 from mutualnet3d.deploy import export as export_module
 from mutualnet3d.deploy.predictor import Predictor
@@ -51,7 +52,9 @@ def failing(call: Callable[..., Any], place: str, file: str) -> Callable[..., An
 def main() -> int:
     _, place, file, *words = sys.argv
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process of a shell ignores Ctrl-C
-    if words[0] in ("predict", "stream"):
+    if words[0] == "predict":
+        ClipReader.read = failing(ClipReader.read, place, file)  # type: ignore[method-assign]
+    elif words[0] == "stream":
         Predictor.predict = failing(Predictor.predict, place, file)  # type: ignore[method-assign]
     elif words[0] == "export":
         export_module._write_network = failing(export_module._write_network, place, file)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_a_worker_that_finishes_no_clip_is_given_up(monkeypatch, caplog, case):
     assert (type(raised.value) is DataAway) == (case != "computes")
     assert time.monotonic() - started < 12.0
     assert state_of(pid) in "XZ"
-    assert "waiting for clips since 0 s: worker pid" in caplog.text
+    assert re.search(r"waiting for clips since \d s: worker pid", caplog.text)
     assert seconds_waiting() == 0.0
 
 

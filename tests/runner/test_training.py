@@ -15,6 +15,7 @@ import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.models import read_model_file
+from mutualnet3d.results.row import Views
 from mutualnet3d.results.view_scores import Accuracy
 from mutualnet3d.runner import test as run_test
 from mutualnet3d.runner import train as run_train
@@ -169,8 +170,8 @@ def test_the_best_checkpoint_is_kept(tiny_overrides, monkeypatch):
     top1 = iter([50.0, 50.0, 90.0, 70.0, 20.0, 20.0])
 
     def fake(self, model, configs, loader, split, num_views):
-        accuracies = {config: Accuracy(next(top1), 100.0, 6, 0.0, 0.0) for config in configs}
-        return Evaluation(accuracies, {}, torch.zeros(6), torch.arange(6))
+        accuracies = {(config, Views(1, 1)): Accuracy(next(top1), 100.0, 6) for config in configs}
+        return Evaluation(accuracies, {}, Views(1, 1), torch.zeros(6), torch.arange(6))
 
     monkeypatch.setattr("mutualnet3d.runner.session.Session.evaluate", fake)
     cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=3, TRAIN__EVAL_PERIOD=1, TRAIN__CHECKPOINTS_KEPT=1))
