@@ -103,14 +103,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
         resume_point.bad_since,
     )
     state.loader = loader
-    train_step = build_train_step(session, optimizer_step, averaged, configs_at)
-    if cfg.MUTUAL.ENABLE and cfg.MUTUAL.START and cfg.MUTUAL.SORT_CHANNELS:
-        sort = partial(sort_training, session.model, optimizer_step.optimizer, averaged)
-        run_step: Callable[[int, ClipBatch], StepMetrics] = SortedAt(
-            train_step, first_mutual_step(cfg, num_steps), sort
-        )
-    else:
-        run_step = train_step
+    run_step = _build_run_step(session, optimizer_step, averaged, num_steps)
 
     writer, flags = BackgroundWriter(folder.save), SharedFlags()
     checkpointing = Checkpointing(
@@ -146,6 +139,18 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     newest = distributed.broadcast(folder.newest())
     assert newest is not None, "the last step wrote one, in this run or in the one that it resumed"
     return newest
+
+
+def _build_run_step(
+    session: Session, optimizer_step: OptimizerStep, averaged: AveragedWeights | None, num_steps: int
+) -> Callable[[int, ClipBatch], StepMetrics]:
+    """Return the training step; before the one at which sub-networks join late, channels are sorted if the config asks."""
+    cfg = session.cfg
+    train_step = build_train_step(session, optimizer_step, averaged, build_configs_at(cfg, session.space, num_steps))
+    if not (cfg.MUTUAL.ENABLE and cfg.MUTUAL.START and cfg.MUTUAL.SORT_CHANNELS):
+        return train_step
+    sort = partial(sort_training, session.model, optimizer_step.optimizer, averaged)
+    return SortedAt(train_step, first_mutual_step(cfg, num_steps), sort)
 
 
 def _complete(session: Session, folder: CheckpointFolder, step: int, num_steps: int) -> str:

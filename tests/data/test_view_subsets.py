@@ -50,11 +50,11 @@ def numbers_of(subsets):
 def test_the_nearest_views_stand_for_a_smaller_test(spans, crops, segments, expected):
     subsets = view_subsets(spans, crops, segments)
     assert (subsets[0].spans, subsets[0].crops) == (spans, crops)
-    found = numbers_of(subsets)
-    assert len(found) == len(subsets)
-    assert {key: found[key] for key in expected} == expected
+    numbers = numbers_of(subsets)
+    assert len(numbers) == len(subsets)
+    assert {key: numbers[key] for key in expected} == expected
     counts = {count for count in (1, 2, 3, 5, 10, spans) if count <= spans}
-    assert set(found) == {(count, kind) for count in counts for kind in {1, crops}}
+    assert set(numbers) == {(count, kind) for count in counts for kind in {1, crops}}
 
 
 @pytest.mark.parametrize("num_spans", [1, 2, 3, 4, 6, 9, 10, 30])
