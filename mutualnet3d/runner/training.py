@@ -144,7 +144,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
 def _build_run_step(
     session: Session, optimizer_step: OptimizerStep, averaged: AveragedWeights | None, num_steps: int
 ) -> Callable[[int, ClipBatch], StepMetrics]:
-    """Return the training step; before the one at which sub-networks join late, channels are sorted if the config asks."""
+    """Return the training step; channels are sorted before the first mutual one if it is late and the config asks."""
     cfg = session.cfg
     train_step = build_train_step(session, optimizer_step, averaged, build_configs_at(cfg, session.space, num_steps))
     if not (cfg.MUTUAL.ENABLE and cfg.MUTUAL.START and cfg.MUTUAL.SORT_CHANNELS):

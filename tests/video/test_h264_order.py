@@ -48,14 +48,14 @@ def order_of(*pictures: av.Packet, **settings: int) -> list[int]:
 
 
 def test_pictures_are_ordered_by_their_numbers():
-    sequence = (
+    coded = (
         picture("R", 0),
         picture("P", 6),
         picture("B", 2, is_reference=False),
         picture("B", 4, is_reference=False),
     )
-    assert order_of(*sequence) == [0, 3, 1, 2]
-    assert order_of(*sequence, *sequence) == [0, 3, 1, 2, 4, 7, 5, 6]  # each refresh begins anew
+    assert order_of(*coded) == [0, 3, 1, 2]
+    assert order_of(*coded, *coded) == [0, 3, 1, 2, 4, 7, 5, 6]  # each refresh begins anew
 
 
 def test_numbers_go_on_when_their_bits_are_used_up():
