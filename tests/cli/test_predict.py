@@ -289,6 +289,7 @@ def test_names_are_not_obeyed_by_a_terminal_and_exact_in_json(videos, tmp_path, 
     assert [line["source"] for line in lines] == [str(path), str(broken)]
 
 
+@pytest.mark.slow
 def test_another_back_end(predict, videos):
     for module in ("openvino", "onnx", "onnxscript"):
         pytest.importorskip(module)

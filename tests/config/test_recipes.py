@@ -87,7 +87,10 @@ def test_resnet_recipes_are_pyslowfasts(name, arch, frames, rate, alpha, kernel,
     assert (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS, cfg.DATA.TEST_CROP_SIZE) == (10, 3, 256)
 
 
-@pytest.mark.parametrize("name", ["SLOW_8x8_R50", "SLOWFAST_4x16_R101", "I3D_8x8_R50", "SLOWFAST_8x8_R101", "X3D_L"])
+DEEP = [pytest.param(name, marks=pytest.mark.slow) for name in ("SLOWFAST_4x16_R101", "SLOWFAST_8x8_R101", "X3D_L")]
+
+
+@pytest.mark.parametrize("name", ["SLOW_8x8_R50", "I3D_8x8_R50", *DEEP])
 def test_configs_and_named_models_are_the_same_networks(name):
     with torch.device("meta"):
         from_cfg = build_model(m3.load_cfg(f"{name}.yaml")).state_dict()

@@ -64,7 +64,7 @@ def test_videos_that_a_training_began_with_are_waited_for(lists, bad_videos, mon
     monkeypatch.setattr(find_videos, "_FIRST_PAUSE", 0.01)
     (lists / "train.csv").rename(lists / f"{split}.csv")
     names = [name for name in os.listdir(lists) if name.startswith("train_")]
-    cfg = make_cfg(lists, "DATA.DISK_TIMEOUT", 0.02)
+    cfg = make_cfg(lists, "DATA.DISK_TIMEOUT", 30.0)
     monkeypatch.setattr(find_videos.time, "sleep", lambda _: [(lists / name).touch() for name in names[:least]])
     for name in names:
         (lists / name).unlink()
@@ -72,6 +72,7 @@ def test_videos_that_a_training_began_with_are_waited_for(lists, bad_videos, mon
     (lists / names[0]).unlink()
     monkeypatch.undo()
     monkeypatch.setattr(find_videos, "_FIRST_PAUSE", 0.01)
+    cfg = make_cfg(lists, "DATA.DISK_TIMEOUT", 0.02)
     away = f"{split}: found .*; enough were there when the training of step_1.pyth began: their disk is away"
     if split == "train":
         (lists / names[1]).unlink()

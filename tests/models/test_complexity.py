@@ -116,9 +116,9 @@ def test_slowfast_equals_a_closed_form(key):
 @pytest.mark.parametrize(
     ("key", "name", "count", "tolerance"),
     [
-        ("x3d_m", "x3d_m", 11, 0.005),
+        pytest.param("x3d_m", "x3d_m", 11, 0.005, marks=pytest.mark.slow),
         ("slow_8x8", "slow_8x8_r50", 9, 0.005),
-        ("slowfast_4x16", "slowfast_4x16_r50", 10, 0.01),
+        pytest.param("slowfast_4x16", "slowfast_4x16_r50", 10, 0.01, marks=pytest.mark.slow),
     ],
 )
 def test_every_row_of_the_paper(key, name, count, tolerance):

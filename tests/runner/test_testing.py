@@ -211,6 +211,7 @@ def test_class_names_stand_beside_the_lists(trained, tiny_data, tmp_path):
     assert header == "true class,dark room,bright room"
 
 
+@pytest.mark.slow
 def test_interpolated_statistics_are_measured_used_and_refused(trained, tmp_path):
     widths = {"MUTUAL__TEST_WIDTHS": [1.0, 0.75, 0.5]}
     cfg = trained("measured", TEST__MEASURE_INTERPOLATION=True, **widths)
