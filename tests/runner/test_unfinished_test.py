@@ -124,7 +124,7 @@ def test_two_processes_go_on_with_their_parts(tiny_data, tmp_path):
         "DATA.PATH_TO_DATA_DIR": str(tiny_data),
         "SOLVER.MAX_EPOCH": 1,
         "TEST.BATCH_SIZE": 2,
-        "TEST.NUM_ENSEMBLE_VIEWS": 40,
+        "TEST.NUM_ENSEMBLE_VIEWS": 120,
     }
     words, whole = (as_overrides({**data, "OUTPUT_DIR": str(tmp_path / name)}) for name in ("halves", "whole"))
     run_script(words_of(whole), tmp_path, num_processes=2)
