@@ -62,7 +62,8 @@ def runs() -> dict[str, Overrides]:
     """Return the overrides of each training run of a seed by its name, the longest first."""
     named: dict[str, Overrides] = {
         "alone": {"MUTUAL.ENABLE": False, "SOLVER.MAX_EPOCH": 136},
-        # Twice the others' rate, which was worse for these: chosen on other clips, see docs/RESULTS.md.
+        # Twice the config's rate, which made the full network alone and the paper's step worse: chosen on other
+        # clips, see docs/RESULTS.md.
         "staged": {**STAGED, "SOLVER.MAX_EPOCH": 83, "SOLVER.BASE_LR": 0.1},
         "equal": {"SOLVER.MAX_EPOCH": 60},
         "booster": {"MUTUAL.WIDTH_RANGE": [0.9, 1.0], "MUTUAL.TEST_WIDTHS": [1.0]},
