@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +115,29 @@ def test_results_of_other_settings_are_not_used_and_stay(trained):
     assert not os.path.exists(folder)
 
 
+# Runs tools/run_net.py; the first process has torchrun stop the test at its third batch, and waits for the signal.
+STOPPED_RUN = """
+import os, runpy, signal, sys, time
+from mutualnet3d.data.loader import TestLoader
+
+batches = TestLoader.__iter__
+
+def stopping(loader):
+    for place, batch in enumerate(batches(loader)):
+        if place == 2 and os.environ["RANK"] == "0":
+            came, handler = [], signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda *event: (came.append(event), handler(*event)))
+            os.kill(os.getppid(), signal.SIGTERM)
+            while not came:
+                time.sleep(0.01)
+        yield batch
+
+TestLoader.__iter__ = stopping
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 def test_two_processes_go_on_with_their_parts(tiny_data, tmp_path):
     """torchrun passes SIGTERM on to both, which are at different batches."""
@@ -124,31 +146,23 @@ def test_two_processes_go_on_with_their_parts(tiny_data, tmp_path):
         "DATA.PATH_TO_DATA_DIR": str(tiny_data),
         "SOLVER.MAX_EPOCH": 1,
         "TEST.BATCH_SIZE": 2,
-        "TEST.NUM_ENSEMBLE_VIEWS": 120,
+        "TEST.NUM_ENSEMBLE_VIEWS": 10,
     }
     words, whole = (as_overrides({**data, "OUTPUT_DIR": str(tmp_path / name)}) for name in ("halves", "whole"))
     run_script(words_of(whole), tmp_path, num_processes=2)
     shutil.copytree(tmp_path / "whole" / "checkpoints", tmp_path / "halves" / "checkpoints")
-    log = tmp_path / "halves" / "log.txt"
+    script = tmp_path / "stopped_run.py"
+    script.write_text(STOPPED_RUN)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*torchrun, *map(str, words_of(words))]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
-        try:
-            deadline = time.monotonic() + 100
-            while time.monotonic() < deadline and not (log.exists() and " calibrated " in log.read_text()):
-                time.sleep(0.01)
-            time.sleep(0.3)
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
-        finally:
-            process.kill()
+    command = [*torchrun, str(script), *map(str, words_of(words))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, timeout=100, check=False)
     names = {path.name for path in (tmp_path / "halves" / "unfinished_test").rglob("*.pyth")}
-    assert "statistics.pyth" in names
-    # A process that has not done its first batch by then has nothing to save.
-    assert names & {"scores_0_of_2.pyth", "scores_1_of_2.pyth"} == names - {"statistics.pyth"} != set()
+    # The second process has nothing to save if it has not done its first batch by then.
+    assert names - {"scores_1_of_2.pyth"} == {"statistics.pyth", "scores_0_of_2.pyth"}
     run_script(words_of(words), tmp_path, num_processes=2)
-    assert re.search(r"an unfinished test had done [1-9]\d* batches; [1-9]", log.read_text())
+    log = (tmp_path / "halves" / "log.txt").read_text()
+    assert re.search(r"an unfinished test had done 3 batches; [1-9]", log)
     scores, expected = (np.load(tmp_path / name / "scores.npz") for name in ("halves", "whole"))
     for name in expected:
         assert np.array_equal(scores[name], expected[name]), name
