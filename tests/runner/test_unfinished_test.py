@@ -127,8 +127,9 @@ def stopping(loader):
         if place == 2 and os.environ["RANK"] == "0":
             came, handler = [], signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, lambda *event: (came.append(event), handler(*event)))
-            os.kill(os.getppid(), signal.SIGTERM)
-            while not came:
+            torchrun = os.getppid()
+            os.kill(torchrun, signal.SIGTERM)
+            while not came and os.getppid() == torchrun:
                 time.sleep(0.01)
         yield batch
 
