@@ -109,8 +109,9 @@ def _keep(call: Call) -> Layout:
 
 
 def _keep_in_space(call: Call) -> Layout:
-    """Operation over the last three dimensions (pooling, resizing)."""
-    if call.layout.axis > call.tensors[0].ndim - 4:
+    """Operation over the last dimensions: as many as its name says (pooling), or all but two (resizing)."""
+    digit = operation_name(call.function).partition("pool")[2][:1]
+    if call.layout.axis > (call.tensors[0].ndim - 1 - int(digit) if digit else 1):
         raise NoRule("it works along the dimension of the channels")
     return _keep(call)
 
@@ -190,8 +191,11 @@ def _by_probe(call: Call) -> Layout | None:
     if len(call.tensors) > 1:
         return _meet(call)  # the larger value of two tensors
     layout = call.layout
-    probe = torch.zeros([2 if place == layout.axis else 1 for place in range(call.tensors[0].ndim)])
-    result = call.function(*[probe if value is call.tensors[0] else value for value in call.args], **call.kwargs)
+    shape = [2 if place == layout.axis else 1 for place in range(call.tensors[0].ndim)]
+    probe = torch.empty(shape, device="meta")
+    args = [probe if value is call.tensors[0] else value for value in call.args]
+    kwargs = {name: probe if value is call.tensors[0] else value for name, value in call.kwargs.items()}
+    result = call.function(*args, **kwargs)
     output = result if isinstance(result, torch.Tensor) else result[0]
     places = [place for place, length in enumerate(output.shape) if length == 2]
     return Layout(places[0], layout.runs) if places else None
@@ -216,7 +220,8 @@ def _getitem(call: Call) -> Layout:
     layout = call.layout
     index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     taken = sum(item is not None and item is not Ellipsis for item in index)
-    if sum(isinstance(item, torch.Tensor | list) for item in index) > 1:
+    lists = sum(isinstance(item, torch.Tensor | list) for item in index)
+    if lists > 1 or (lists and any(isinstance(item, int) for item in index)):
         raise NoRule("it takes values by several lists")
     items: list[Any] = []
     for item in index:
@@ -224,7 +229,7 @@ def _getitem(call: Call) -> Layout:
     source = place = 0
     for item in items:
         if item is not None and source == layout.axis:
-            if item != slice(None):
+            if item not in (slice(None), slice(0, None)):
                 raise NoRule("it cuts the channels")
             return Layout(place, layout.runs)
         if isinstance(item, torch.Tensor) and item.ndim != 1:
@@ -259,8 +264,8 @@ _RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(
         (
-            *("max_pool3d", "avg_pool3d", "adaptive_avg_pool3d", "adaptive_max_pool3d", "lp_pool3d", "interpolate"),
-            *("upsample", "max_pool3d_with_indices", "adaptive_max_pool3d_with_indices"),
+            *(f"{kind}_pool{n}d" for kind in ("max", "avg", "lp", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)),
+            *("interpolate", "upsample"),
         ),
         _keep_in_space,
     ),

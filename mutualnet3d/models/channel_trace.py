@@ -252,7 +252,8 @@ def is_followed(module: nn.Module) -> bool:
         kind = nn.BatchNorm3d if isinstance(module, nn.BatchNorm3d) else nn.Linear
     else:
         return False
-    return type(module).forward is kind.forward
+    # A weight that is computed (weight norm, other parametrizations) is none of its parameters.
+    return type(module).forward is kind.forward and set(module._parameters) == {"weight", "bias"}
 
 
 def _tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -10,14 +10,14 @@ from torch import nn
 
 
 class ClippedAvgPool3d(nn.AvgPool3d):
-    """AvgPool3d whose kernel is at most as large as the padded map; `torch.nn.AvgPool3d` wherever that one runs.
+    """AvgPool3d whose kernel is at most as large as the map; `torch.nn.AvgPool3d` wherever that one runs.
 
     Shape: (B, C, T, H, W) -> (B, C, T', H', W'), each of T', H', W' at least 1.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        padding = _triple(self.padding)
-        kernel = _clipped(self.kernel_size, x, padding)
+        kernel = _clipped(self.kernel_size, x, (0, 0, 0))  # torch takes none that is larger, however it is padded
+        padding = tuple(min(pad, length // 2) for pad, length in zip(_triple(self.padding), kernel, strict=True))
         return F.avg_pool3d(
             x, kernel, self.stride, padding, self.ceil_mode, self.count_include_pad, self.divisor_override
         )

@@ -47,6 +47,13 @@ def test_the_place_of_the_channels(function, args, axis):
     assert [run.size for run in layout.runs] == [8]
 
 
+def test_pictures_are_pooled_too():
+    frames_NCHW = torch.zeros(8, 16, 6, 6)
+    assert layout_after(torch.nn.functional.adaptive_avg_pool2d, frames_NCHW, 1).axis == 1
+    with pytest.raises(NoRule, match="it works along the dimension of the channels"):
+        layout_after(torch.nn.functional.adaptive_avg_pool2d, frames_NCHW, 1, axis=2)
+
+
 def test_channels_that_are_averaged_are_gone():
     assert layout_after(torch.mean, X, 1) is None
     assert layout_after(torch.Tensor.sum, X, (1, 2)) is None
@@ -59,6 +66,7 @@ def test_channels_that_are_averaged_are_gone():
         (torch.flatten, (0, 1), "it joins the channels"),
         (torch.Tensor.__getitem__, ((slice(None), 0),), "it cuts the channels"),
         (torch.Tensor.__getitem__, ((0, [0]),), "it cuts the channels"),
+        (torch.Tensor.__getitem__, ((0, slice(None), [0, 1]),), "it takes values by several lists"),
         (torch.split, (4, 1), "it cuts the channels"),
         (torch.softmax, (1,), "it turns channels into probabilities"),
     ],

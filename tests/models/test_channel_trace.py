@@ -167,5 +167,6 @@ def test_layers_that_compute_something_else_are_not_followed():
     assert is_followed(nn.Conv3d(3, 8, 1))
     assert not is_followed(Standardised(3, 8, 1))
     assert not is_followed(nn.Conv3d(3, 8, 1, padding_mode="reflect"))
+    assert not is_followed(nn.utils.parametrizations.weight_norm(nn.Conv3d(3, 8, 1)))
     assert not is_followed(nn.SyncBatchNorm(8))
     assert not is_followed(nn.BatchNorm2d(8))

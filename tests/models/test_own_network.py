@@ -10,9 +10,12 @@ from pytorchvideo.models.resnet import create_resnet
 from torch import nn
 
 import mutualnet3d as m3
-from mutualnet3d.models.build import BUILDERS, FAMILIES
+from mutualnet3d.models import read_model_file
+from mutualnet3d.models.build import BUILDERS, FAMILIES, build_network, recipe_of
 from mutualnet3d.models.network import OwnNet
 from mutualnet3d.mutual import mutual_step
+from mutualnet3d.runner import test as run_test
+from mutualnet3d.runner import train as run_train
 from tests.models.families import calibrated, clips, randomise, relative
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "OWN_NETWORK.md"
@@ -224,3 +227,26 @@ def test_a_registered_network_takes_known_arguments():
         @m3.register_network("odd")
         def build(depth: int):
             raise AssertionError
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["my_net", "s3d"])
+def test_a_config_trains_tests_and_predicts_by_its_name(example, arch, tiny_overrides, tiny_data):
+    overrides = tiny_overrides(MODEL__ARCH=arch, SOLVER__MAX_EPOCH=1 if arch == "s3d" else 4)
+    cfg = m3.load_cfg("X3D_tiny_mutual.yaml", overrides)
+    run_train(cfg)
+    table = run_test(cfg)
+    assert [str(row.config) for row in table.rows] == ["w1.0-s32-t4", "w0.5-s32-t4", "w1.0-s32-t2", "w0.5-s32-t2"]
+    assert table.rows[0].gflops > table.rows[-1].gflops > 0
+    path = Path(cfg.OUTPUT_DIR) / "calibrated.pyth"
+    predictor = m3.Predictor.load(path, backend="pytorch", threads=1)
+    cheap = predictor.predict(str(tiny_data / "val_1.mp4"), gflops=table.rows[-1].gflops)
+    assert str(cheap.config) == "w0.5-s32-t2"
+    # Weights of another number of classes: the classifier starts afresh.
+    recipe = recipe_of(cfg)
+    other = build_network(recipe[0], {**recipe[1], "num_classes": 3})
+    assert m3.load_weights(other, str(path)).new_classifier
+    own, (name,) = other.state_dict(), other.channel_flow.classifiers()
+    same = [key for key, value in read_model_file(str(path)).network.weights.items() if torch.equal(value, own[key])]
+    assert len(same) == len(own) - 2
+    assert f"{name}.weight" not in same
