@@ -32,7 +32,9 @@ class ClippedMaxPool3d(nn.MaxPool3d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         padding, dilation = _triple(self.padding), _triple(self.dilation)
         kernel = _clipped(self.kernel_size, x, padding, dilation)
-        return F.max_pool3d(x, kernel, self.stride, padding, dilation, self.ceil_mode, self.return_indices)
+        return F.max_pool3d(  # type: ignore[call-overload]
+            x, kernel, self.stride, padding, dilation, self.ceil_mode, self.return_indices
+        )
 
 
 def clip_pooling(network: nn.Module) -> None:
