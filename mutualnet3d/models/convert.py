@@ -122,6 +122,7 @@ def _convert_layer(layer: nn.Module, path: str, flow: ChannelFlow) -> nn.Module:
         norm = SlimBatchNorm3d.from_norm(layer)
         norm.in_rules = flow.in_rules(path)
         return norm
+    assert isinstance(layer, nn.Conv3d | nn.Linear)
     slim_layer = SlimConv3d.from_conv(layer) if isinstance(layer, nn.Conv3d) else SlimLinear.from_linear(layer)
     _set_rules(slim_layer, path, flow)
     return slim_layer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from fvcore.nn.squeeze_excitation import SqueezeExcitation
@@ -46,7 +47,8 @@ def extract(model: SlimmableBase, config: SubnetConfig, fold_norms: bool = False
         # deepcopy looks into the memo first, so that every slimmable layer is replaced on the way; a memo also keeps
         # its copies alive, under its own id.
         memo: dict[int, object] = {id(layer): replacement for layer, replacement in extracted.items()}
-        network = model.extracted_class(copy.deepcopy(model.content, memo)).eval()
+        content: Any = copy.deepcopy(model.content, memo)
+        network = model.extracted_class(content).eval()
     if fold_norms:
         fold_batch_norms(network, model.channel_flow.norm_of)
     return network

@@ -4,6 +4,7 @@ arXiv 1712.04851)."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 from torchvision.models import video
@@ -47,6 +48,7 @@ def build_torchvision(
     """
     if kind not in TORCHVISION:
         raise ValueError(f"unknown network of torchvision {kind!r}; allowed: {', '.join(TORCHVISION)}")
+    network: Any
     if kind == "s3d":
         network = TORCHVISION[kind](num_classes=num_classes, dropout=dropout_rate)
     else:
