@@ -115,15 +115,7 @@ class SlimmableBase(VideoNet):
             yield
 
     def _check(self, clips: Sequence[torch.Tensor]) -> None:
-        if not isinstance(clips, list | tuple) or len(clips) != self.num_pathways:
-            came = f"{len(clips)} of them" if isinstance(clips, list | tuple) else type(clips).__name__
-            tensors = "1 clip tensor" if self.num_pathways == 1 else f"{self.num_pathways} clip tensors"
-            raise ValueError(f"the network takes a list of {tensors} (B, C, T, H, W), got {came}")
-        for clip in clips:
-            if clip.ndim != 5:
-                raise ValueError(f"a clip tensor is (B, C, T, H, W), got shape {tuple(clip.shape)}")
-            if len(clip) != len(clips[0]):
-                raise ValueError(f"the pathways' clips are of {len(clips[0])} and {len(clip)} videos")
+        _check_tensors(clips, self.num_pathways)
         config = self._active
         if config is None:
             return
@@ -237,3 +229,20 @@ def _forget_statistics(network: nn.Module, _: Any) -> None:
     """Clear the statistics of a network that other weights were loaded into."""
     assert isinstance(network, SlimmableBase)
     network.statistics.clear()
+
+
+def _check_tensors(clips: Sequence[torch.Tensor], num_pathways: int) -> None:
+    """Refuse anything but a list of one clip tensor for each pathway, of as many videos.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(clips, list | tuple) or len(clips) != num_pathways:
+        came = f"{len(clips)} of them" if isinstance(clips, list | tuple) else type(clips).__name__
+        tensors = "1 clip tensor" if num_pathways == 1 else f"{num_pathways} clip tensors"
+        raise ValueError(f"the network takes a list of {tensors} (B, C, T, H, W), got {came}")
+    for clip in clips:
+        if clip.ndim != 5:
+            raise ValueError(f"a clip tensor is (B, C, T, H, W), got shape {tuple(clip.shape)}")
+        if len(clip) != len(clips[0]):
+            raise ValueError(f"the pathways' clips are of {len(clips[0])} and {len(clip)} videos")

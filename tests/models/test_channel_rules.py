@@ -65,7 +65,6 @@ def test_channels_that_are_averaged_are_gone():
         (torch.Tensor.view, (2, 2, 4, -1), "it joins the channels"),
         (torch.flatten, (0, 1), "it joins the channels"),
         (torch.Tensor.__getitem__, ((slice(None), 0),), "it cuts the channels"),
-        (torch.Tensor.__getitem__, ((0, [0]),), "it cuts the channels"),
         (torch.Tensor.__getitem__, ((0, slice(None), [0, 1]),), "it takes values by several lists"),
         (torch.split, (4, 1), "it cuts the channels"),
         (torch.softmax, (1,), "it turns channels into probabilities"),
