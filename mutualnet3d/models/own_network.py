@@ -18,7 +18,7 @@ from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 # Widths at which a new network is run, without arithmetic, and its layers are looked at.
-_CHECKED_WIDTHS = (0.75, 0.5, 0.25)
+_CHECKED_WIDTHS = (0.5, 0.3)
 
 
 def make_slimmable(network: nn.Module, clip: ClipShape | Sequence[int], fixed: Collection[str] = ()) -> SlimmableNet:

@@ -27,7 +27,13 @@ def test_every_network_can_be_built_again(family):
     assert shapes == expected
 
 
-@pytest.mark.parametrize("name", m3.list_models())
+# S3D's building is in tests/models/test_torchvision_networks.py, R(2+1)D-18's takes as long as three others'.
+LONG = {"s3d", "r2plus1d_18"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in m3.list_models()]
+)
 def test_published_networks_know_their_builder(name):
     with torch.device("meta"):
         model = m3.create_model(name, num_classes=7)

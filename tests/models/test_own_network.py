@@ -118,6 +118,7 @@ def test_logits_without_dropout_are_those_of_a_second_pass(network):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_a_network_of_pytorchvideo_takes_its_own_route():
     network = create_resnet(model_num_class=3, stem_dim_out=8, head_pool_kernel_size=(4, 1, 1)).eval()
     model = m3.make_slimmable(network, m3.ClipShape(4, 32)).eval()

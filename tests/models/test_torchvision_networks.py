@@ -86,7 +86,7 @@ def test_from_torchvisions_logits_to_an_exported_sub_network(kind, tmp_path):
 def test_s3d_takes_small_clips_and_joins_its_branches():
     with torch.device("meta"):
         model = m3.create_model("s3d", num_classes=NUM_CLASSES)
-    assert model.min_frames == 1
+    assert (model.min_frames, model.full_clip) == (1, ClipShape(16, 224))
     assert model.channel_flow.classifiers() == ["classifier.1"]
     assert model.channel_flow.in_parts("features.6.branch0.0") == (64, 128, 32, 32)
     # 0.63 of each branch, rounded by itself.
@@ -95,9 +95,8 @@ def test_s3d_takes_small_clips_and_joins_its_branches():
     assert m3.multiply_adds(model, SubnetConfig(0.63, 48, 2)) > 0
 
 
+@pytest.mark.slow
 def test_blocks_that_start_as_their_shortcut():
-    with torch.device("meta"):
-        assert m3.create_model("mc3_18").full_clip == ClipShape(16, 112)
     model = build_torchvision(kind="mc3_18", full_clip=ClipShape(2, 32), num_classes=2, zero_init_final_bn=True)
     scales = [value.abs().max() for name, value in model.named_parameters() if name.endswith("conv2.1.weight")]
     assert scales == [0] * 8
