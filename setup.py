@@ -10,6 +10,7 @@ TENSORBOARD = ["tensorboard>=2.16"]
 GPU = ["nvidia-ml-py>=12"]
 DEPLOY = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0", "nncf>=3"]
 WEB = ["streamlit>=1.67", *PLOT]
+SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "python-multipart>=0.0.18", "prometheus-client>=0.20"]
 COMPLETION = ["argcomplete>=3"]
 DEV = [
     "pytest>=8",
@@ -66,7 +67,8 @@ setup(
         "gpu": GPU,
         "deploy": DEPLOY,
         "web": WEB,
+        "serve": SERVE,
         "completion": COMPLETION,
-        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + COMPLETION,
+        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + COMPLETION,
     },
 )
