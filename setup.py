@@ -11,6 +11,7 @@ GPU = ["nvidia-ml-py>=12"]
 DEPLOY = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0", "nncf>=3"]
 WEB = ["streamlit>=1.67", *PLOT]
 SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "python-multipart>=0.0.18", "prometheus-client>=0.20"]
+HUB = ["huggingface_hub>=1.0", "safetensors>=0.4"]
 COMPLETION = ["argcomplete>=3"]
 DEV = [
     "pytest>=8",
@@ -68,7 +69,8 @@ setup(
         "deploy": DEPLOY,
         "web": WEB,
         "serve": SERVE,
+        "hub": HUB,
         "completion": COMPLETION,
-        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + COMPLETION,
+        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + HUB + COMPLETION,
     },
 )

@@ -58,6 +58,8 @@ _PARTS = (
     "plots",
     "results",
     "runner",
+    "serving",
+    "sharing",
     "video",
 )
 

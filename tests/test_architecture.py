@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     # `config` only to upgrade models of the first release: see READS_CONFIG_OF_DEPLOY.
     "deploy": {"config", "models", "data", "video", "results", "plots", "ops"},
     "serving": {"data", "deploy", "results", "video"},
+    "sharing": {"data", "deploy", "models", "plots", "results"},
     "runner": {
         "deploy",
         "config",
