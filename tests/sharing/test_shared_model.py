@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -50,15 +52,15 @@ def test_a_folder_gives_the_predictor_back(tested, tmp_path):
 
 def test_without_a_table_it_is_shared_too(tested, tmp_path):
     alone = tmp_path / "alone.pyth"
-    alone.write_bytes(open(tested, "rb").read())
+    alone.write_bytes(Path(tested).read_bytes())
     assert SharedModel.load(str(alone)).table is None
 
 
 class Hub(BaseHTTPRequestHandler):
     """Stub of the hub: one repository, whose files come with a commit."""
 
-    files: dict[str, bytes] = {}
-    tokens: list[str | None] = []
+    files: ClassVar[dict[str, bytes]] = {}
+    tokens: ClassVar[list[str | None]] = []
 
     def log_message(self, *words):
         pass
