@@ -73,7 +73,7 @@ def test_what_is_damaged_or_of_another_model_is_named(folder):
     name = next(name for name in other if name.startswith("weights/"))
     save_file({**other, name: other[name] + 1}, tensors)
     assert "the table is of checkpoint" in error_of()
-    save_file({**other, "elsewhere": other[name]}, tensors)
+    save_file({**other, "elsewhere": other[name].clone()}, tensors)
     assert "model.safetensors: 'elsewhere' is no name of a shared model's tensor" in error_of()
     name = next(name for name in other if name.endswith("/mean"))
     save_file({key: value for key, value in other.items() if key != name}, tensors)
