@@ -13,9 +13,10 @@ def points_of(record: dict[str, Any]) -> dict[str, float]:
 
     Losses and accuracies of training are by the network's place in its step: full, narrowest, random.
     """
-    kind, points = record["kind"], {}
+    points: dict[str, float] = {}
+    kind = record["kind"]
     if record.get("step") is None or kind not in ("train", "validation"):
-        return {}
+        return points
     for name, value in record.items():
         if isinstance(value, dict) and not (kind == "train" and name in _BY_SUBNET):
             points |= {f"{kind}/{name}/{curve}": float(number) for curve, number in value.items()}

@@ -28,7 +28,7 @@ from mutualnet3d.sharing.hub_folder import FILES, networks_of, read_hub_folder, 
 from mutualnet3d.sharing.model_card import CURVE, model_card_text  # noqa: E402
 
 
-class SharedModel(hub.ModelHubMixin, library_name="mutualnet3d"):  # type: ignore[misc,name-defined]
+class SharedModel(hub.ModelHubMixin, library_name="mutualnet3d"):  # type: ignore[name-defined,call-arg]
     """Trained model with its query table. `save_pretrained`, `push_to_hub` and `from_pretrained` are huggingface_hub's.
 
     Args:
