@@ -64,7 +64,7 @@ def test_who_sends_nothing_or_a_head_without_end_is_cut_off(client):
     thread.join(30.0)
     answer = ends(alive)  # as no further request came
     assert answer.startswith(b"HTTP/1.1 200")
-    assert answer.endswith(b"ok\"}\n")
+    assert answer.endswith(b'ok"}\n')
 
 
 def test_wrong_lengths_and_nonsense_harm_nobody(client):
