@@ -32,6 +32,8 @@ class MlflowRecords:
 
     def __init__(self, folder: str, tracking_uri: str, experiment: str, settings: Mapping[str, Any]):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        if tracking_uri.startswith("file:"):  # MLflow makes none of these any more unless it is told to
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         mlflow = require("mlflow", "mlflow")
         self._mlflow, self._uri = mlflow, tracking_uri
         self._client = mlflow.MlflowClient(tracking_uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from typing import Any
 
 from mutualnet3d.engine.record_curves import points_of
@@ -27,7 +28,7 @@ class WandbRecords:
     def __init__(self, folder: str, project: str, settings: dict[str, Any]):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its makers' statistics of errors
         wandb = require("wandb", "wandb")
-        run_id, _ = stored_run(folder, wandb.util.generate_id)
+        run_id, _ = stored_run(folder, lambda: uuid.uuid4().hex[:8])
         quiet = wandb.Settings(console="off", silent=True)
         self._run = wandb.init(project=project, dir=folder, id=run_id, resume="allow", config=settings, settings=quiet)
         # After a kill some steps come again: a point's place is a number of its own, as wandb's steps only go up.

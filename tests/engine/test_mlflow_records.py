@@ -20,6 +20,7 @@ def test_records_go_to_a_store_and_a_resumed_training_goes_on_in_it(tmp_path, ca
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     folder, uri = str(tmp_path / "mlflow"), f"file://{tmp_path}/store"
     for step in (1, 2):
         records = MlflowRecords(folder, uri, "name", {"SOLVER.BASE_LR": 0.1})
