@@ -95,7 +95,7 @@ def test_a_server_answers_as_predict_does_and_ends_on_sigterm(folder, tmp_path, 
                 return response.status, json.loads(response.read())
 
             video = (folder / "video.mp4").read_bytes()
-            uploaded, below = ask("gflops=0.6&views=2", video), ask("path=video.mp4&gflops=0.6&views=2")
+            uploaded, below = ask("gflops=1.5&views=2", video), ask("path=video.mp4&gflops=1.5&views=2")
             assert ask("milliseconds=100000", video)[1]["config"] == "w1.0-s32-t4"
             assert ask("path=../video.mp4")[0] == 404
             assert ask("", b"x" * ((1 << 20) + 1))[0] == 413
@@ -117,7 +117,7 @@ def test_a_server_answers_as_predict_does_and_ends_on_sigterm(folder, tmp_path, 
         "--backend",
         "pytorch",
         "--gflops",
-        0.6,
+        1.5,
         "--views",
         2,
         "--json",
