@@ -67,6 +67,7 @@ def test_who_sends_nothing_or_a_head_without_end_is_cut_off(client):
     assert answer.endswith(b'ok"}\n')
 
 
+@pytest.mark.slow
 def test_wrong_lengths_and_nonsense_harm_nobody(client):
     # Fewer bytes than it says, and gone: nothing is predicted.
     before = client.metric('mutualnet3d_answers_total{status="499"}')
@@ -85,6 +86,7 @@ def test_wrong_lengths_and_nonsense_harm_nobody(client):
     assert client.predict()[0] == 200
 
 
+@pytest.mark.slow
 def test_a_body_that_is_refused_is_dropped_and_the_answer_arrives(client):
     """1 MB, of which 1000 bytes are allowed, by a client that sends all of it before it looks for an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=30.0)
