@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "predict",
     "stream": "stream",
     "web": "web.command",
+    "serve": "serve",
     "export": "export",
     "latency": "latency",
     "plot": "plot",
