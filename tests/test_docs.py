@@ -22,7 +22,9 @@ from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md")]
+DOCUMENTS = [
+    ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md", "docs/LONG_VIDEOS.md")
+]
 
 # After a printed line of X3D-M, with tiny_overrides.
 SMALLER_X3D_M = ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
@@ -208,7 +210,7 @@ def test_lines_about_tables_run(line, demos_folder, capsys):
 @pytest.mark.parametrize(
     "line",
     # --int8 needs the demo's data: tests/runner/test_quantizing.py
-    [line for line in of_command("predict", "export", "stream", "web") if "--int8" not in line],
+    [line for line in of_command("predict", "export", "stream", "segments", "web") if "--int8" not in line],
 )
 def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
     name = shlex.split(line)[1]
@@ -220,10 +222,18 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         monkeypatch.setattr("streamlit.net_util.get_external_ip", None)
     words = run_here(line, *more)
     printed = capsys.readouterr().out
-    expected = {"predict": "move_", "export": "wrote 2 sub-networks", "web": "started", "stream": ""}
-    assert expected[name] in printed
-    if name in ("export", "stream"):
-        assert (demos_folder / words[words.index("--output") + 1]).exists()
+    expected = {
+        "predict": "move_",
+        "export": "wrote 2 sub-networks",
+        "web": "started",
+        "stream": "",
+        "segments": "move_",
+    }
+    assert expected.get(name, "") in printed
+    if name in ("export", "stream", "segments"):
+        outputs = [words[place + 1] for place, word in enumerate(words) if word in ("--output", "--scores", "--plot")]
+        assert outputs
+        assert all((demos_folder / output).exists() for output in outputs)
 
 
 def write_official_splits(folder, videos):
