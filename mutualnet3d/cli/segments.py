@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mutualnet3d.deploy import SegmentedVideo
 
 OUTPUTS = (".json", ".csv", ".srt")
+PAGE_SUFFIX = ".html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = f"file of the segments, {', '.join(OUTPUTS)}; may be given several times"
     parser.add_argument("--output", action="append", metavar="FILE", help=words)
     parser.add_argument("--scores", metavar="FILE", help="file of the scores of all windows, .npz")
-    parser.add_argument("--plot", metavar="FILE", help="picture of the classes over time, .png, .svg")
+    parser.add_argument("--plot", metavar="FILE", help="picture of the classes over time, .png, .svg, or page, .html")
     parser.add_argument("--batch-size", type=int, default=8, help="windows of a forward pass; default: 8")
     options.add_backend(parser)
     options.add_device(parser)
@@ -100,19 +101,20 @@ def check(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError: a name of an output that ends otherwise.
-        ModuleNotFoundError: matplotlib is not installed, and is needed.
+        ModuleNotFoundError: matplotlib or plotly is not installed, and is needed.
     """
     from mutualnet3d.extras import require
     from mutualnet3d.plots.picture_file import SUFFIXES
 
     given: list[tuple[str, str, tuple[str, ...]]] = [("--output", path, OUTPUTS) for path in args.output or []]
     given += [("--scores", args.scores, (".npz",))] if args.scores else []
-    given += [("--plot", args.plot, SUFFIXES)] if args.plot else []
+    given += [("--plot", args.plot, (*SUFFIXES, PAGE_SUFFIX))] if args.plot else []
     for name, path, allowed in given:
         if os.path.splitext(path)[1].lower() not in allowed:
             raise ValueError(f"{name} {path}: expected a name that ends in {' or '.join(allowed)}")
     if args.plot:
-        require("matplotlib", "plot")
+        is_page = args.plot.lower().endswith(PAGE_SUFFIX)
+        require("plotly.graph_objects" if is_page else "matplotlib", "plot")
 
 
 def write_outputs(result: SegmentedVideo, args: argparse.Namespace) -> None:
@@ -131,11 +133,13 @@ def write_outputs(result: SegmentedVideo, args: argparse.Namespace) -> None:
     if args.scores:
         save_window_scores(args.scores, result.windows, str(result.config))
     if args.plot:
+        from mutualnet3d.plots.segment_page import save_segment_page
         from mutualnet3d.plots.segment_timeline import save_timeline
 
+        save = save_segment_page if args.plot.lower().endswith(PAGE_SUFFIX) else save_timeline
         rules = result.rules
         title = f"{os.path.basename(os.path.normpath(args.video))}, {result.config}"
-        save_timeline(result.windows, result.segments, args.plot, title, rules.min_score, rules.smooth)
+        save(result.windows, result.segments, args.plot, title, rules.min_score, rules.smooth)
 
 
 def table_text(result: SegmentedVideo) -> str:

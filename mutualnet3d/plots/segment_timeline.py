@@ -53,14 +53,8 @@ def draw_timeline(
     scores: WindowScores, segments: Sequence[Segment], title: str, min_score: float = 0.0, smooth: int = 1
 ) -> Figure:
     """Return the picture as matplotlib's figure; arguments and errors are those of `save_timeline`."""
-    seconds_of: dict[int, float] = defaultdict(float)
-    for segment in segments:
-        seconds_of[segment.labels[0].index] += segment.end - segment.start
-    shown = sorted(seconds_of, key=lambda index: (-seconds_of[index], index))[:MAX_ROWS]
-    first_of = {segment.labels[0].index: segment.start for segment in reversed(segments)}
-    shown.sort(key=lambda index: first_of[index])
+    shown, num_more = shown_classes(segments)
     names = [picture_text(scores.class_names[index]) for index in shown]
-    num_more = len(seconds_of) - len(shown)
     title = picture_text(title)
     if num_more:
         title += f"\n{num_more} classes with less time are not shown"
@@ -77,6 +71,21 @@ def draw_timeline(
     return figure
 
 
+def shown_classes(segments: Sequence[Segment]) -> tuple[list[int], int]:
+    """Return the numbers of the classes that have a row, in the order of their first segment, and how many others there
+    are: those that have less time."""
+    seconds_of: dict[int, float] = defaultdict(float)
+    for segment in segments:
+        seconds_of[segment.labels[0].index] += segment.end - segment.start
+    most_time = set(sorted(seconds_of, key=lambda index: (-seconds_of[index], index))[:MAX_ROWS])
+    return [index for index in seconds_of if index in most_time], len(seconds_of) - len(most_time)
+
+
+def axis_unit(seconds: float) -> tuple[int, str]:
+    """Return the seconds of the unit of an axis for so many seconds, and its name."""
+    return next((unit, name) for least, unit, name in _UNITS if seconds >= least)
+
+
 def _draw(
     axes: Axes,
     scores: WindowScores,
@@ -85,14 +94,14 @@ def _draw(
     min_score: float,
     smooth: int,
 ) -> None:
-    unit, name = next((unit, name) for least, unit, name in _UNITS if scores.duration_seconds >= least)
+    unit, name = axis_unit(scores.duration_seconds)
     row_of = {index: row for row, index in enumerate(shown)}
     for segment in segments:
         row = row_of.get(segment.labels[0].index)
         if row is not None:
             stretch = [(segment.start / unit, (segment.end - segment.start) / unit)]
             axes.broken_barh(stretch, (row, 0.8), color=COLORS[row % len(COLORS)], alpha=0.35, lw=0)
-    second_P, score_PK = _points(scores, shown, smooth)
+    second_P, score_PK = score_points(scores, shown, smooth)
     for index, score_P in zip(shown, score_PK.T, strict=True):
         row = row_of[index]
         axes.plot(second_P / unit, row + 0.8 * (1 - score_P), color=COLORS[row % len(COLORS)], lw=1)
@@ -107,8 +116,15 @@ def _draw(
     axes.set_xlabel(name)
 
 
-def _points(scores: WindowScores, shown: Sequence[int], smooth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the seconds (P,) of the points of the curves, and their scores (P, classes): means of some windows."""
+def score_points(scores: WindowScores, shown: Sequence[int], smooth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the seconds (P,) of the points of curves, and their scores (P, classes): where there are many windows,
+    means of some.
+
+    Args:
+        scores: scores of the windows.
+        shown: numbers of the classes.
+        smooth: number of windows whose mean stands for the middle one, odd.
+    """
     middle_N = scores.start_N + scores.span_seconds / 2
     score_NK = scores.smoothed(smooth)[:, list(shown)]
     step = -(-len(scores) // _MAX_POINTS)

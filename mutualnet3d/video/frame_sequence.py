@@ -125,8 +125,12 @@ class _NeededKeys:
 
 
 def place_of(keys: np.ndarray, key: int | None) -> int | None:
-    """Return the place of a key among `keys`, which ascend; None: it is not among them."""
+    """Return the place of the nearest of `keys`, which ascend; None: there is no key.
+
+    A timestamp is among them, unless an MP4 file's index promises even times that its packets do not keep.
+    """
     if key is None:
         return None
-    place = int(np.searchsorted(keys, key))
-    return place if place < len(keys) and keys[place] == key else None
+    after = min(int(np.searchsorted(keys, key)), len(keys) - 1)
+    before = max(after - 1, 0)
+    return before if abs(key - int(keys[before])) < abs(int(keys[after]) - key) else after

@@ -42,7 +42,7 @@ def run(request, tiny_data, tmp_path):
             "predict": [*sorted(tiny_data.glob("val_*.mp4")), "--backend", "pytorch"],
             "stream": ["--input", tiny_data / "val_0.mp4", "--output", output / "a.mp4", "--backend", "pytorch"],
             "segments": [
-                *(tiny_data / "val_0.mp4", "--every", 0.1, "--batch-size", 2),
+                *(tiny_data / "val_0.mp4", "--every", 0.05, "--batch-size", 1),
                 *("--output", output / "a.json", "--backend", "pytorch"),
             ],
             "export": ["--output", output / "bundle", "--formats", "pytorch", "--subnet", "w1.0-s32-t4", "w0.5-s32-t2"],

@@ -92,7 +92,7 @@ def test_what_is_lost_is_said(segments, film, tmp_path, caplog):
     [
         (["--output", "a.txt"], "--output a.txt: expected a name that ends in .json or .csv or .srt"),
         (["--scores", "a.json"], "--scores a.json: expected a name that ends in .npz"),
-        (["--plot", "a.gif"], "--plot a.gif: expected a name that ends in .png or .svg"),
+        (["--plot", "a.gif"], "--plot a.gif: expected a name that ends in .png or .svg or .html"),
         (["--smooth", 2], "smooth is 2; it must be an odd number of windows"),
         (["--every", 0], "every is 0.0; it must be a number above 0, seconds"),
         (["--gflops", 1e-9], ""),

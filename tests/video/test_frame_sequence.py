@@ -106,4 +106,4 @@ def test_nothing_to_decode_and_no_video(tmp_path):
 
 def test_place_of_a_key():
     keys = np.array([0, 512, 1024])
-    assert [place_of(keys, key) for key in (0, 1024, 513, 2000, -1, None)] == [0, 2, None, None, None, None]
+    assert [place_of(keys, key) for key in (0, 1024, 513, 800, 2000, -1, None)] == [0, 2, 1, 2, 2, 0, None]
