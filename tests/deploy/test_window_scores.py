@@ -11,6 +11,7 @@ import torch
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.data.window_reader import WindowReader
 from mutualnet3d.deploy.window_scores import run_windows, score_windows
+from mutualnet3d.results.segments import find_segments
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.errors import VideoDecodeError
 from tests.conftest import numbered_frames, write_video
@@ -47,6 +48,24 @@ def test_all_windows_are_run_in_batches():
     expected = torch.tensor(np.stack([level_N, 200 - level_N], axis=1) / 50).softmax(dim=1)
     np.testing.assert_allclose(scores.score_NK, expected, rtol=1e-5)
     assert (scores.span_seconds, scores.duration_seconds, scores.class_names) == (1.0, 10.0, ("a", "b"))
+
+
+@pytest.mark.parametrize("every", [0.25, 0.5, 1.0])
+def test_borders_are_found_within_a_window(every, tmp_path):
+    """Dark until 5 s, bright until 12 s, dark until 16 s; a window is a second."""
+    level_T = np.repeat([20, 180, 20], [50, 70, 40]).astype(np.uint8)
+    frames = np.broadcast_to(level_T[:, None, None, None], (160, 32, 32, 3))
+    path = str(write_video(tmp_path / "blocks.mkv", frames, fps=10))
+
+    def network(clips):
+        level_N = clips[0].float().mean(dim=(1, 2, 3, 4))
+        return torch.stack([level_N, 200 - level_N], dim=1) / 50, 0.0
+
+    scores, _ = run_windows(WindowReader(path, HOW, [SHAPE], every), network, "sum", 8, ("bright", "dark"))
+    segments = find_segments(scores)
+    assert [segment.label for segment in segments] == ["dark", "bright", "dark"]
+    borders = [segment.start for segment in segments] + [segments[-1].end]
+    np.testing.assert_allclose(borders, [0, 5, 12, 16], atol=min(every, 0.5) + 1e-9)
 
 
 def test_lost_windows_are_not_run(tmp_path):
