@@ -68,12 +68,12 @@ def test_budgets_are_of_a_window(predictor, video, networks):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_back_ends_agree(exported, backend):
-    _, folder = exported
+    _, bundle = exported
     pytest.importorskip("onnxruntime" if backend == "onnxruntime" else "openvino")
     frames = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), dtype=np.uint8)
     frames[30:] //= 4
     results = [
-        Predictor.load(folder, backend=name, threads=1).segments(frames, every=0.25, fps=24.0, batch_size=4)
+        Predictor.load(bundle.path, backend=name, threads=1).segments(frames, every=0.25, fps=24.0, batch_size=4)
         for name in ("pytorch", backend)
     ]
     assert np.abs(results[0].windows.score_NK - results[1].windows.score_NK).max() < 1e-3
