@@ -24,7 +24,15 @@ from tests.conftest import numbered_frames, write_video
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / name
-    for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md", "docs/SERVING.md", "docs/SHARING.md")
+    for name in (
+        "README.md",
+        "INSTALL.md",
+        "docs/RESULTS.md",
+        "docs/SCALE.md",
+        "docs/SERVING.md",
+        "docs/SHARING.md",
+        "docs/LONG_VIDEOS.md",
+    )
 ]
 
 # After a printed line of X3D-M, with tiny_overrides.
@@ -211,7 +219,7 @@ def test_lines_about_tables_run(line, demos_folder, capsys):
 @pytest.mark.parametrize(
     "line",
     # --int8 needs the demo's data: tests/runner/test_quantizing.py
-    [line for line in of_command("predict", "export", "stream", "web", "serve") if "--int8" not in line],
+    [line for line in of_command("predict", "export", "stream", "segments", "web", "serve") if "--int8" not in line],
 )
 def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
     name = shlex.split(line)[1]
@@ -233,10 +241,13 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         "web": "started",
         "serve": "serving",
         "stream": "",
+        "segments": "move_",
     }
-    assert expected[name] in printed
-    if name in ("export", "stream"):
-        assert (demos_folder / words[words.index("--output") + 1]).exists()
+    assert expected.get(name, "") in printed
+    if name in ("export", "stream", "segments"):
+        outputs = [words[place + 1] for place, word in enumerate(words) if word in ("--output", "--scores", "--plot")]
+        assert outputs
+        assert all((demos_folder / output).exists() for output in outputs)
 
 
 def write_official_splits(folder, videos):

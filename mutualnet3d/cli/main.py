@@ -19,6 +19,7 @@ COMMANDS = {
     "test": "test",
     "predict": "predict",
     "stream": "stream",
+    "segments": "segments",
     "web": "web.command",
     "serve": "serve",
     "export": "export",
