@@ -11,6 +11,8 @@ GPU = ["nvidia-ml-py>=12"]
 DEPLOY = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0", "nncf>=3"]
 WEB = ["streamlit>=1.67", *PLOT]
 COMPLETION = ["argcomplete>=3"]
+PARQUET = ["pyarrow>=16"]
+RAY = ["ray[data]>=2.40", *PARQUET]
 DEV = [
     "pytest>=8",
     "pytest-cov>=5",
@@ -67,6 +69,8 @@ setup(
         "deploy": DEPLOY,
         "web": WEB,
         "completion": COMPLETION,
-        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + COMPLETION,
+        "parquet": PARQUET,
+        "ray": RAY,
+        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + COMPLETION + PARQUET,
     },
 )
