@@ -168,7 +168,7 @@ def test_items_are_taken_as_processes_are_free():
     results = map_in_processes(trouble, items(), workers=2, timeout=60.0)
     assert taken == []
     next(results)
-    assert len(taken) in (3, 4)
+    assert 2 <= len(taken) <= 4
     assert len(list(results)) == 4
 
 

@@ -24,13 +24,26 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 # The cluster is started, and ended, in the process of the example.
 SCRIPT = """
-import runpy, sys
+import runpy, socket
 import ray
 from ray.cluster_utils import Cluster
 
+# A node that chooses its ports itself waits 15 seconds for each, which a busy machine exceeds.
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+def free_ports():
+    sockets = [socket.socket() for _ in PORTS]
+    for probe in sockets:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in sockets]
+    for probe in sockets:
+        probe.close()
+    return dict(zip(PORTS, ports))
+
 if __name__ == "__main__":
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+    head = {"num_cpus": 1, "include_dashboard": False, **free_ports()}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.add_node(num_cpus=1, **free_ports())
     try:
         ray.init(address=cluster.address, log_to_driver=False)
         print(len([node for node in ray.nodes() if node["Alive"]]), "nodes", flush=True)
@@ -64,6 +77,7 @@ def start(words, folder):
     script.write_text(SCRIPT)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment["RAY_raylet_start_wait_time_s"] = "300"  # of a busy machine
     command = [sys.executable, str(script), *map(str, words)]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -99,6 +113,8 @@ def test_an_actor_is_killed_and_each_file_is_in_the_results_once(folder, tmp_pat
     deadline = time.monotonic() + 600
     while not list(output.glob("part-*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
+    if process.poll() is not None:
+        pytest.fail(process.communicate()[0])
     (victim, *_) = set(actors()) - before
     os.kill(victim, signal.SIGKILL)
     printed, _ = process.communicate(timeout=600)

@@ -74,7 +74,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_each_file_has_one_row_in_the_lists_order(predict, folder, tmp_path):
+def test_each_file_has_one_row_in_the_lists_order(predict, folder, tmp_path, caplog):
     status, err = predict("--subnet", "w0.5-s32-t2", "--top", 1, "--timeout", 100)
     assert status == 1
     got = rows(tmp_path / "results.csv")
@@ -88,7 +88,7 @@ def test_each_file_has_one_row_in_the_lists_order(predict, folder, tmp_path):
         assert float(row["score_1"]) == pytest.approx(expected.labels[0].score, abs=1e-5)
         assert float(row["gflops"]) == expected.gflops
     assert got[1]["reason"].startswith(f"{folder}/broken.mp4: ")
-    assert "2 of 7 paths repeat an earlier one; each file has one row" in err
+    assert "2 of 7 paths repeat an earlier one; each file has one row" in caplog.text
     assert err.endswith("results.csv: 5 files: 3 ok, 1 bad, 1 missing; w0.5-s32-t2 on pytorch\n")
     assert sorted(os.listdir(tmp_path)) == ["results.csv", "results.csv.run.json"]
 
@@ -107,7 +107,7 @@ def without_times(line):
     return {name: value for name, value in line.items() if name not in ("milliseconds", "error")}
 
 
-def test_a_run_that_was_stopped_goes_on(predict, one_by_one, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on(predict, one_by_one, tmp_path, monkeypatch, caplog):
     whole = Predictor.predict_files
     asked = []
 
@@ -126,13 +126,13 @@ def test_a_run_that_was_stopped_goes_on(predict, one_by_one, tmp_path, monkeypat
     assert asked == [5, 3]
     assert not (tmp_path / "results.csv").exists()
     status, err = predict()
-    assert "4 of 5 files are done already" in err
+    assert "4 of 5 files are done already" in caplog.text
     assert [row["status"] for row in rows(tmp_path / "results.csv")] == STATUSES
     # A complete one is left as it is, and needs no network.
     monkeypatch.setattr(Predictor, "load", None)
     again, told = predict()
     assert (status, again) == (1, 1)
-    assert "results.csv is complete" in told
+    assert "results.csv is complete" in caplog.text
     assert told.splitlines()[-1] == err.splitlines()[-1]
 
 

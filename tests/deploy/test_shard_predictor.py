@@ -32,8 +32,7 @@ def test_a_shard_is_predicted_once(folder, tmp_path, monkeypatch, scheme):
     predictor = ShardPredictor(str(folder / "calibrated.pyth"), output, config="w0.5-s32-t2", threads=1, top=1)
     paths = [str(folder / name) for name in ("a.mp4", "broken.mp4", "gone.mp4")]
     (shard,) = shards_of(paths, 3)
-    if scheme:  # what the processes do is the same
-        monkeypatch.setattr(Predictor, "predict_files", one_by_one)
+    monkeypatch.setattr(Predictor, "predict_files", one_by_one)  # processes: tests/deploy/test_file_predictor.py
     counts = {"shard": 0, "ok": 1, "bad": 1, "missing": 1}
     assert predictor(shard) == counts
     rows = parquet.read_table(f"{tmp_path}/results").to_pylist()
