@@ -15,6 +15,8 @@ HUB = ["huggingface_hub>=1.0", "safetensors>=0.4"]
 WANDB = ["wandb>=0.18"]
 MLFLOW = ["mlflow-skinny>=3"]
 COMPLETION = ["argcomplete>=3"]
+PARQUET = ["pyarrow>=16"]
+RAY = ["ray[data]>=2.40", *PARQUET]
 DEV = [
     "pytest>=8",
     "pytest-cov>=5",
@@ -75,6 +77,8 @@ setup(
         "wandb": WANDB,
         "mlflow": MLFLOW,
         "completion": COMPLETION,
-        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + HUB + COMPLETION,
+        "parquet": PARQUET,
+        "ray": RAY,
+        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + HUB + COMPLETION + PARQUET,
     },
 )

@@ -102,6 +102,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "test_architecture.py": "of docs/architecture.md",
     "test_docs.py": "of the commands in README, INSTALL and docs/",
     "test_examples.py": "of examples/",
+    "test_ray_batch.py": "of examples/ray_batch.py, which needs a package that the other tests do without",
     "test_slurm.py": "of slurm/train.sbatch",
     "test_slurm_script.py": "of slurm/train.sbatch, without SLURM",
     "test_tutorial.py": "of docs/TUTORIAL.md",

@@ -14,19 +14,20 @@ from typing import Any
 from mutualnet3d.data.clip_reader import Frames, Reader
 from mutualnet3d.data.window_reader import WindowReader
 from mutualnet3d.deploy.bundle import Bundle
+from mutualnet3d.deploy.file_predictor import FilePredictor
 from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.pickled_files import PickledFiles
 from mutualnet3d.deploy.segmented_video import SegmentedVideo
 from mutualnet3d.deploy.stream import Stream
-from mutualnet3d.deploy.video_predictor import VideoPredictor, check_batch_size
+from mutualnet3d.deploy.video_predictor import check_batch_size
 from mutualnet3d.deploy.window_scores import Progress, run_windows
 from mutualnet3d.results.segments import SegmentRules, find_segments
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.frame_stream import StreamInput
 
 
-class Predictor(VideoPredictor):
+class Predictor(FilePredictor):
     """Labels of videos, at a cost that each call chooses.
 
     Several threads may call it. They read videos at the same time; then one network runs at a time, of all predictors
