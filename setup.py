@@ -54,6 +54,7 @@ setup(
         "av>=18",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.10",
+        "safetensors>=0.5",
         "simplejson>=3.19",
         "numpy>=1.26",
         "pillow>=10.1",
