@@ -53,6 +53,7 @@ setup(
         "pytorchvideo>=0.1.5",
         "av>=18",
         "fvcore>=0.1.5.post20221221",
+        "filelock>=3.12",
         "iopath>=0.1.10",
         "safetensors>=0.5",
         "simplejson>=3.19",

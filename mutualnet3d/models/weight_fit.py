@@ -15,6 +15,12 @@ from mutualnet3d.models.weight_parts import State, WeightPart
 # Names that an error or a line of the log lists of each kind; the rest is counted.
 _LISTED = 5
 
+# Types of numbers that weights are saved in.
+_TYPES = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+}
+
 # Modules at the top of PySlowFast's own networks.
 _PYSLOWFAST_TOP = re.compile(r"(s\d+(_fuse)?|head|pathway\d+_\w+)\.")
 
@@ -120,11 +126,17 @@ def fit_of(part: WeightPart, model: SlimmableNet, inflate: bool = False) -> Weig
         ),
         unknown=tuple(name for name in state if name not in own),
         odd=tuple(
-            f"{name} is {tuple(state[name].shape)}, here {tuple(value.shape)}"
+            f"{name} is {tuple(state[name].shape)}{_other_type(state[name])}, here {tuple(value.shape)}"
             for name, value in own.items()
-            if name in state and state[name].shape != value.shape
+            if name in state and (state[name].shape != value.shape or _other_type(state[name]))
         ),
     )
+
+
+def classifier_of(own: State) -> tuple[str, ...]:
+    """Return the names of a classifier's weight and bias: of a network's last layer with a matrix or kernels."""
+    weight = [name for name, value in own.items() if name.endswith(".weight") and value.ndim > 1][-1]
+    return tuple(name for name in (weight, f"{weight.removesuffix('weight')}bias") if name in own)
 
 
 def family_of(state: Mapping[str, torch.Tensor]) -> str:
@@ -142,6 +154,11 @@ def listed(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
+def _other_type(value: torch.Tensor) -> str:
+    """Return the type of a tensor whose values no weights can take, complex or packed numbers, as text; else ""."""
+    return "" if value.dtype in _TYPES else f" of {value.dtype}"
+
+
 def _inflate(state: dict[str, torch.Tensor], own: State) -> None:
     """Repeat kernels of one frame over the frames that the network's have."""
     for name, value in own.items():
@@ -156,13 +173,8 @@ def _inflate(state: dict[str, torch.Tensor], own: State) -> None:
 
 
 def _other_classifier(state: State, own: State) -> tuple[str, ...]:
-    """Return the names of the classifier's weight and bias if those of the file are of another number of classes.
-
-    The classifier is the network's last layer with a matrix or kernels.
-    """
-    weight = [name for name, value in own.items() if name.endswith(".weight") and value.ndim > 1][-1]
-    bias = f"{weight.removesuffix('weight')}bias"
-    names = tuple(name for name in (weight, bias) if name in own)
+    """Return the names of the classifier's weight and bias if those of the file are of another number of classes."""
+    names = classifier_of(own)
     if not all(name in state and state[name].ndim for name in names):
         return ()
     shapes = [(state[name].shape, own[name].shape) for name in names]

@@ -10,9 +10,10 @@ from typing import Any
 
 from mutualnet3d.files.safetensors_file import is_safetensors, read_safetensors
 from mutualnet3d.files.torch_file import OtherNetwork, format_of, read_torch_file
+from mutualnet3d.models.published import find_weights
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.models.trained_network import trained_network
-from mutualnet3d.models.weight_fit import WeightFit, family_of, fit_of, listed
+from mutualnet3d.models.weight_fit import WeightFit, classifier_of, family_of, fit_of, listed
 from mutualnet3d.models.weight_parts import USUAL, WeightPart, parts_of
 
 logger = logging.getLogger("mutualnet3d")
@@ -29,6 +30,7 @@ class LoadedWeights:
         of_project: True for a file of this project.
         new_classifier: True where the file's classifier was for another number of classes, and was left out.
         step: training steps that the weights have seen; 0 where the file does not say.
+        class_names: names of the classifier's outputs, where the file or its publisher says them; else none.
     """
 
     path: str
@@ -36,6 +38,7 @@ class LoadedWeights:
     of_project: bool
     new_classifier: bool
     step: int
+    class_names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"weights of {self.path} ({'this project' if self.of_project else self.source}'s)"
@@ -44,7 +47,7 @@ class LoadedWeights:
 def load_weights(
     model: SlimmableNet, path: str, new_classifier: bool = True, inflate: bool = False, averaged: bool = False
 ) -> LoadedWeights:
-    """Load the weights of `path` into `model`, and the calibrated statistics if the file has any.
+    """Load the weights of `path` into `model`, with their class names and the calibrated statistics if there are any.
 
     Understood are model files and checkpoints of this project, checkpoints of pytorchvideo's model zoo and of
     PySlowFast (its own networks and those that it builds by pytorchvideo), and state dicts with either's names as
@@ -55,7 +58,8 @@ def load_weights(
 
     Args:
         model: network that they are for.
-        path: the file.
+        path: the file; its address (http://, https://, file://), whose content is downloaded once; or the name of a
+            network with published weights ("x3d_m", "x3d_m:kinetics400"): see `models.published`.
         new_classifier: True to leave the model's classifier as it was, freshly started, where the file's has another
             number of classes, and log a line about it. False: refuse the file.
         inflate: True to repeat kernels over time, divided by the number of repetitions, where the file's are of one
@@ -65,11 +69,19 @@ def load_weights(
 
     Raises:
         FileNotFoundError: there is none.
+        DownloadError: it cannot be downloaded; the message says where to put it by hand.
         ValueError: a Caffe2 pickle; a file that cannot be read or holds no weights; a file of a newer release of this
             project; weights of another network: names missing, unknown or of another shape are listed; several weights
             that fit equally well.
     """
-    content = read_weights_file(path)
+    local = find_weights(path)
+    path = local.path
+    try:
+        content = read_weights_file(path)
+    except ValueError as error:
+        if not local.address:
+            raise
+        raise ValueError(f"{error}; it is from {local.address}: remove it, and it will be downloaded again") from error
     of_project = format_of(content, path) is not None
     fits = [fit_of(part, model, inflate) for part in _parts(content, model, path, of_project, averaged)]
     fit = _best(fits, model, path, prefers_average=averaged)
@@ -93,7 +105,17 @@ def load_weights(
                 raise ValueError(f"{path}: {error}") from error
     else:
         _tell(fit, fits, path)
-    return LoadedWeights(path, fit.source, of_project=of_project, new_classifier=bool(fit.classes), step=step)
+    model.class_names = () if fit.classes else _class_names(content if of_project else {}, model, local.class_names)
+    return LoadedWeights(path, fit.source, of_project, bool(fit.classes), step, model.class_names)
+
+
+def _class_names(content: Mapping[str, Any], model: SlimmableNet, published: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the classifier's outputs: those of a model file, or published ones; none if they are not as
+    many as the outputs."""
+    names = content.get("class_names") or published
+    own = model.state_dict()
+    is_right = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return tuple(names) if is_right and len(names) == len(own[classifier_of(own)[0]]) else ()
 
 
 def read_weights_file(path: str) -> dict[str, Any]:

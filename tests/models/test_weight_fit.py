@@ -52,6 +52,22 @@ def test_the_classifier_is_the_last_layer(family):
     assert state.keys() - result.state.keys() == {f"{head}.proj.weight", f"{head}.proj.bias"}
 
 
+def test_types_that_no_weights_have_are_named():
+    state = dict(tiny("x3d").state_dict())
+    state["blocks.0.norm.bias"] = state["blocks.0.norm.bias"].to(torch.complex64)
+    assert fit(state).differences == ("1 of another shape: blocks.0.norm.bias is (16,) of torch.complex64, here (16,)")
+    state = tiny("x3d").state_dict()
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    assert fit(half).is_complete
+
+
+def test_norms_of_shortcuts_that_do_not_belong_together_are_not_folded():
+    state = dict(tiny("x3d").state_dict())
+    name = "blocks.1.res_blocks.0.branch1_norm"
+    state |= {f"{name}.{leaf}": torch.ones(3) for leaf in ("weight", "bias", "running_mean", "running_var")}
+    assert len(fit(state).unknown) == 4
+
+
 def test_equal_values_are_equal_weights():
     state = dict(tiny("x3d").state_dict())
     copies = {name: value.clone() for name, value in state.items()}
