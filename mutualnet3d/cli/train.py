@@ -40,16 +40,17 @@ OVERRIDES: dict[str, Sequence[object]] = {
     "test": ("TRAIN.ENABLE", False, "TEST.ENABLE", True),
     "": (),
 }
-
-
 # Key that --weights stands for.
-WEIGHTS = {"train": "TRAIN.CHECKPOINT_FILE_PATH", "test": "TEST.CHECKPOINT_FILE_PATH"}
+WEIGHTS = {
+    "train": "TRAIN.CHECKPOINT_FILE_PATH",
+    "test": "TEST.CHECKPOINT_FILE_PATH",
+    "": "TRAIN.CHECKPOINT_FILE_PATH",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     add_cfg(parser)
-    if command in WEIGHTS:
-        add_weights(parser, f"{'to start from' if command == 'train' else 'to test'} ({WEIGHTS[command]})")
+    add_weights(parser, f"{'to test' if command == 'test' else 'to start from'} ({WEIGHTS[command]})")
     parser.add_argument(
         "--join_timeout", type=float, default=300.0, metavar="SECONDS", help="for all processes to meet; default 300"
     )
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         _become_torchrun(args, program)
     words = [word for word in args.overrides if word != "--opts"]
     check_pairs(words)  # before the command's own stand among them
-    weights = (WEIGHTS[command], args.weights) if command in WEIGHTS and args.weights else ()
+    weights = (WEIGHTS[command], args.weights) if args.weights else ()
     cfg = load_cfg(args.cfg, [*OVERRIDES[command], *weights, *words])
     if cfg.DATA_LOADER.NUM_WORKERS:
         fork_server.start("pool", "loader")  # it loads torch while this process does

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="model file to write")
     parser.add_argument("--cfg", help="config that the weights are of: a YAML file; default: the published network's")
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="override the config's values")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,4 +79,4 @@ def _cfg_of(weights: str) -> str:
     return "_".join(word if re.fullmatch(r"\d+x\d+", word) else word.upper() for word in model.split("_")) + ".yaml"
 
 
-main = Command(__doc__, add_arguments, run, outputs={"output": check_output_file})
+main = Command(__doc__, add_arguments, run, is_intermixed=True, outputs={"output": check_output_file})

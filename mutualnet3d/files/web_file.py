@@ -60,12 +60,17 @@ def place_of(address: str) -> str:
 
 def hash_in(address: str) -> str:
     """Return the first digits of a file's SHA-256 sum that its address has: in its name, as torch.hub has them
-    (`r3d_18-b3b3357e.pth`), or after it (`#sha256=...`); "" for none."""
+    (`r3d_18-b3b3357e.pth`), or after it (`#sha256=...`); "" for none.
+
+    Raises:
+        ValueError: there is something else after #.
+    """
     parts = _parts_of(address)
-    found = _HASH_IN_FRAGMENT.fullmatch(parts.fragment.lower()) or _HASH_IN_NAME.search(parts.path)
-    if parts.fragment and not _HASH_IN_FRAGMENT.fullmatch(parts.fragment.lower()):
+    fragment = _HASH_IN_FRAGMENT.fullmatch(parts.fragment.lower())
+    if parts.fragment and not fragment:
         raise ValueError(f"{address}: after # only sha256= and 8 to 64 hexadecimal digits are understood")
-    return found[1] if found else ""
+    match = fragment or _HASH_IN_NAME.search(parts.path)
+    return match[1] if match else ""
 
 
 def local_copy(address: str) -> str:

@@ -178,5 +178,5 @@ def _other_classifier(state: State, own: State) -> tuple[str, ...]:
     if not all(name in state and state[name].ndim for name in names):
         return ()
     shapes = [(state[name].shape, own[name].shape) for name in names]
-    is_other = all(in_file[1:] == here[1:] and in_file[0] != here[0] for in_file, here in shapes)
+    is_other = all(saved[1:] == own_shape[1:] and saved[0] != own_shape[0] for saved, own_shape in shapes)
     return names if is_other else ()
