@@ -64,8 +64,8 @@ def test_weights_are_the_key_of_the_command(name, paths, monkeypatch):
     monkeypatch.setattr(runner, "test", lambda cfg, launch: cfgs.append(cfg))
     assert run(name, "--weights", "x3d_m", "--cfg", CFG) == 0
     (cfg,) = cfgs
-    assert cfg.TRAIN.CHECKPOINT_FILE_PATH == paths[0]
-    assert cfg.TEST.CHECKPOINT_FILE_PATH == paths[1]
+    values = cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.TEST.CHECKPOINT_FILE_PATH
+    assert values == paths
 
 
 @pytest.mark.parametrize("place", [0, 2])
