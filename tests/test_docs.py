@@ -45,7 +45,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def of_kind(*starts: str) -> list[str]:
-    return [line for _, line in commands() if line.startswith(starts)]
+    return [line for _, line in commands() if f"{line} ".startswith(starts)]
 
 
 def of_command(*names: str) -> list[str]:
@@ -79,7 +79,7 @@ def test_every_printed_command_is_of_a_kind_that_is_tested_here():
         "sbatch ",
     )
     assert commands()
-    assert [line for _, line in commands() if not line.startswith((*kinds, "git clone", "cd "))] == []
+    assert [line for _, line in commands() if not f"{line} ".startswith((*kinds, "git clone", "cd "))] == []
 
 
 @pytest.mark.parametrize("line", of_kind("make "))
