@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -230,13 +231,18 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         assert (demos_folder / words[words.index("--output") + 1]).exists()
 
 
+@functools.cache
+def state_of_x3d_xs():
+    return m3.create_model("x3d_xs").state_dict()
+
+
 @pytest.fixture
 def published_file(demos_folder, monkeypatch):
     """Put a file at the place of X3D-XS's published weights, as one does without a network."""
     monkeypatch.setenv("TORCH_HOME", str(demos_folder / "torch"))
     path = Path(published_weights("x3d_xs").path)
     path.parent.mkdir(parents=True)
-    torch.save({"model_state": m3.create_model("x3d_xs").state_dict()}, path)
+    torch.save({"model_state": state_of_x3d_xs()}, path)
 
 
 @pytest.mark.slow
@@ -327,5 +333,5 @@ def test_pip_lines_name_files_and_extras_that_are_there():
 
 @pytest.mark.parametrize(("name", "text"), blocks("python"))
 def test_python_blocks_run(name, text, published_file, demos_folder):
-    torch.save(m3.create_model("x3d_xs").state_dict(), demos_folder / "X3D_XS.pyth")
+    torch.save(state_of_x3d_xs(), demos_folder / "X3D_XS.pyth")
     exec(compile(text, name, "exec"), {})
