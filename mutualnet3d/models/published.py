@@ -80,7 +80,7 @@ def all_published() -> tuple[PublishedWeights, ...]:
         published.append(PublishedWeights(model, KINETICS, "pytorchvideo", address, kinetics_names))
     for model in torchvision.models.list_models(module=video):
         weights = torchvision.models.get_model_weights(model)
-        for member in sorted(weights, key=lambda member, default=weights.DEFAULT: member is not default):
+        for member in (weights.DEFAULT, *(other for other in weights if other is not weights.DEFAULT)):
             dataset = member.name.lower().rpartition("_v")[0]
             names = tuple(member.meta["categories"])
             published.append(PublishedWeights(model, dataset, "torchvision", member.url, names))

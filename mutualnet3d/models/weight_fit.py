@@ -96,7 +96,8 @@ def fit_of(part: WeightPart, model: SlimmableNet, inflate: bool = False) -> Weig
         inflate: True to repeat kernels over time, see `load_weights`.
     """
     own = model.state_dict()
-    state, foreign = dict(part.tensors), []
+    state = dict(part.tensors)
+    foreign: list[str] = []
     is_pyslowfast = has_pyslowfast_names(state)
     if is_pyslowfast:
         beside = [name for name in state if not _PYSLOWFAST_TOP.match(name)]
