@@ -111,7 +111,7 @@ def fit_of(part: WeightPart, model: SlimmableNet, inflate: bool = False) -> Weig
     fold_shortcut_norms(state, model)
     if inflate:
         _inflate(state, own)
-    classifier = _other_classifier(state, own)
+    classifier = _other_classifier(state, own, classifier_of(model))
     classes = (len(state[classifier[0]]), len(own[classifier[0]])) if classifier else None
     for name in classifier:
         del state[name]
@@ -134,10 +134,11 @@ def fit_of(part: WeightPart, model: SlimmableNet, inflate: bool = False) -> Weig
     )
 
 
-def classifier_of(own: State) -> tuple[str, ...]:
-    """Return the names of a classifier's weight and bias: of a network's last layer with a matrix or kernels."""
-    weight = [name for name, value in own.items() if name.endswith(".weight") and value.ndim > 1][-1]
-    return tuple(name for name in (weight, f"{weight.removesuffix('weight')}bias") if name in own)
+def classifier_of(model: SlimmableNet) -> tuple[str, ...]:
+    """Return the names of a network's classifier's weight and bias; none if it has several classifiers."""
+    classifiers = model.channel_flow.classifiers()
+    names = [f"{layer}.{leaf}" for layer in classifiers for leaf in ("weight", "bias")]
+    return tuple(name for name in names if name in model.state_dict()) if len(classifiers) == 1 else ()
 
 
 def family_of(state: Mapping[str, torch.Tensor]) -> str:
@@ -173,11 +174,10 @@ def _inflate(state: dict[str, torch.Tensor], own: State) -> None:
             state[name] = kernel.repeat(1, 1, frames, 1, 1) / frames
 
 
-def _other_classifier(state: State, own: State) -> tuple[str, ...]:
+def _other_classifier(state: State, own: State, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of the classifier's weight and bias if those of the file are of another number of classes."""
-    names = classifier_of(own)
     if not all(name in state and state[name].ndim for name in names):
         return ()
     shapes = [(state[name].shape, own[name].shape) for name in names]
     is_other = all(saved[1:] == own_shape[1:] and saved[0] != own_shape[0] for saved, own_shape in shapes)
-    return names if is_other else ()
+    return names if is_other and names else ()

@@ -113,9 +113,9 @@ def _class_names(content: Mapping[str, Any], model: SlimmableNet, published: tup
     """Return the names of the classifier's outputs: those of a model file, or published ones; none if they are not as
     many as the outputs."""
     names = content.get("class_names") or published
-    own = model.state_dict()
     is_right = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-    return tuple(names) if is_right and len(names) == len(own[classifier_of(own)[0]]) else ()
+    num_classes = [len(model.state_dict()[name]) for name in classifier_of(model)[:1]]
+    return tuple(names) if is_right and num_classes == [len(names)] else ()
 
 
 def read_weights_file(path: str) -> dict[str, Any]:
