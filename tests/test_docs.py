@@ -24,7 +24,19 @@ from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md", "docs/WEIGHTS.md")]
+DOCUMENTS = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "INSTALL.md",
+        "docs/RESULTS.md",
+        "docs/SCALE.md",
+        "docs/SERVING.md",
+        "docs/SHARING.md",
+        "docs/LONG_VIDEOS.md",
+        "docs/WEIGHTS.md",
+    )
+]
 
 # After a printed line of X3D-M, with tiny_overrides.
 SMALLER_X3D_M = ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
@@ -213,7 +225,11 @@ def test_lines_about_tables_run(line, demos_folder, capsys):
 @pytest.mark.parametrize(
     "line",
     # --int8 needs the demo's data: tests/runner/test_quantizing.py; x3d_xs.pyth: test_lines_about_weights_run
-    [line for line in of_command("predict", "export", "stream", "web") if not re.search(r"--int8|x3d_xs", line)],
+    [
+        line
+        for line in of_command("predict", "export", "stream", "segments", "web", "serve")
+        if not re.search(r"--int8|x3d_xs", line)
+    ],
 )
 def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
     name = shlex.split(line)[1]
@@ -223,12 +239,25 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         monkeypatch.setattr("mutualnet3d.cli.web.server.run_page", lambda *words: print("started"))
         # The command replaces it; put back after the test.
         monkeypatch.setattr("streamlit.net_util.get_external_ip", None)
+    if name == "serve":
+        pytest.importorskip("fastapi", reason="fastapi is not installed (extra [serve])")
+        monkeypatch.setattr("mutualnet3d.serving.server.run_server", lambda *words: None)
+        more = ["--port", "0"]
     words = run_here(line, *more)
     printed = capsys.readouterr().out
-    expected = {"predict": "move_", "export": "wrote 2 sub-networks", "web": "started", "stream": ""}
-    assert expected[name] in printed
-    if name in ("export", "stream"):
-        assert (demos_folder / words[words.index("--output") + 1]).exists()
+    expected = {
+        "predict": "move_",
+        "export": "wrote 2 sub-networks",
+        "web": "started",
+        "serve": "serving",
+        "stream": "",
+        "segments": "move_",
+    }
+    assert expected.get(name, "") in printed
+    if name in ("export", "stream", "segments"):
+        outputs = [words[place + 1] for place, word in enumerate(words) if word in ("--output", "--scores", "--plot")]
+        assert outputs
+        assert all((demos_folder / output).exists() for output in outputs)
 
 
 @functools.cache
@@ -333,5 +362,7 @@ def test_pip_lines_name_files_and_extras_that_are_there():
 
 @pytest.mark.parametrize(("name", "text"), blocks("python"))
 def test_python_blocks_run(name, text, published_file, demos_folder):
+    if "mutualnet3d.sharing" in text:
+        pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra [hub])")
     torch.save(state_of_x3d_xs(), demos_folder / "X3D_XS.pyth")
     exec(compile(text, name, "exec"), {})

@@ -28,6 +28,8 @@ _KEYS_WITHOUT_EFFECT = (
     "LOG_PERIOD",
     "PROFILE_STEPS",
     "TENSORBOARD",
+    "WANDB",
+    "MLFLOW",
     "TEST",
     "DATA_LOADER",
     "TRAIN.CHECKPOINT",
