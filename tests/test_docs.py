@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ import mutualnet3d as m3
 from mutualnet3d.cli.main import COMMANDS, main
 from mutualnet3d.deploy.backends import CHOICES
 from mutualnet3d.models import build_model
+from mutualnet3d.models.published import published_weights
 from mutualnet3d.runner import configs_to_test
 from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
@@ -33,6 +35,7 @@ DOCUMENTS = [
         "docs/SHARING.md",
         "docs/LONG_VIDEOS.md",
         "docs/MANY_FILES.md",
+        "docs/WEIGHTS.md",
     )
 ]
 
@@ -56,7 +59,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def of_kind(*starts: str) -> list[str]:
-    return [line for _, line in commands() if line.startswith(starts)]
+    return [line for _, line in commands() if f"{line} ".startswith(starts)]
 
 
 def of_command(*names: str) -> list[str]:
@@ -91,7 +94,7 @@ def test_every_printed_command_is_of_a_kind_that_is_tested_here():
         "sbatch ",
     )
     assert commands()
-    assert [line for _, line in commands() if not line.startswith((*kinds, "git clone", "cd "))] == []
+    assert [line for _, line in commands() if not f"{line} ".startswith((*kinds, "git clone", "cd "))] == []
 
 
 @pytest.mark.parametrize("line", of_kind("make "))
@@ -113,19 +116,22 @@ def test_lines_of_trainings_and_tests_run(line, tiny_overrides, tmp_path, run_to
     if as_printed.MODEL.ARCH == "slowfast":
         small += ["RESNET.WIDTH_PER_GROUP", 8, "SLOWFAST.BETA_INV", 4, "SLOWFAST.ALPHA", 2, "DATA.NUM_FRAMES", 8]
         small += ["DATA.SAMPLING_RATE", 2]
-    if "TRAIN.CHECKPOINT_FILE_PATH" in words:
+    if "X3D_M" in line:
+        small += SMALLER_X3D_M
+    if "TRAIN.CHECKPOINT_FILE_PATH" in words or "--weights" in words:
         weights = tmp_path / "weights.pyth"
-        kinetics = build_model(m3.load_cfg(cfg, [*small, "MODEL.NUM_CLASSES", 400]))
-        torch.save({"model_state": kinetics.state_dict()}, weights)
-        small += ["TRAIN.CHECKPOINT_FILE_PATH", str(weights)]
+        classes = ["MODEL.NUM_CLASSES", 400] if words[1] == "train" else []
+        torch.save({"model_state": build_model(m3.load_cfg(cfg, [*small, *classes])).state_dict()}, weights)
+        if "--weights" in words:
+            words[words.index("--weights") + 1] = str(weights)
+        else:
+            small += ["TRAIN.CHECKPOINT_FILE_PATH", str(weights)]
     if "TEST.CHECKPOINT_FILE_PATH" in words:
         run_tool("tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *small, "TEST.ENABLE", "False")
         made = next((tmp_path / "output" / "checkpoints").glob("*.pyth"))
         small += ["TEST.CHECKPOINT_FILE_PATH", str(made)]
     if "TEST.SUBNETS" in words:
         small += ["TEST.SUBNETS", "['full','w0.5-s32-t2']"]
-    if "X3D_M" in line:
-        small += SMALLER_X3D_M
     status, printed, errors = run_tool(*words, *small)
     assert status == 0, errors
     assert "on the Pareto front" in printed
@@ -220,8 +226,12 @@ def test_lines_about_tables_run(line, demos_folder, capsys):
 
 @pytest.mark.parametrize(
     "line",
-    # --int8 needs the demo's data: tests/runner/test_quantizing.py
-    [line for line in of_command("predict", "export", "stream", "segments", "web", "serve") if "--int8" not in line],
+    # --int8 needs the demo's data: tests/runner/test_quantizing.py; x3d_xs.pyth: test_lines_about_weights_run
+    [
+        line
+        for line in of_command("predict", "export", "stream", "segments", "web", "serve")
+        if not re.search(r"--int8|x3d_xs", line)
+    ],
 )
 def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
     name = shlex.split(line)[1]
@@ -251,6 +261,32 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         outputs = [words[place + 1] for place, word in enumerate(words) if word in ("--output", "--scores", "--plot")]
         assert outputs
         assert all((demos_folder / output).exists() for output in outputs)
+
+
+@functools.cache
+def state_of_x3d_xs():
+    return m3.create_model("x3d_xs").state_dict()
+
+
+@pytest.fixture
+def published_file(demos_folder, monkeypatch):
+    """Put a file at the place of X3D-XS's published weights, as one does without a network."""
+    monkeypatch.setenv("TORCH_HOME", str(demos_folder / "torch"))
+    path = Path(published_weights("x3d_xs").path)
+    path.parent.mkdir(parents=True)
+    torch.save({"model_state": state_of_x3d_xs()}, path)
+
+
+@pytest.mark.slow
+def test_lines_about_weights_run(published_file, capsys):
+    lines = [line for line in of_command("weights", "predict") if "predict" not in line or "x3d_xs" in line]
+    assert [shlex.split(line)[1] for line in lines] == ["weights", "weights", "predict"]
+    for line in lines:
+        run_here(line)
+    printed = capsys.readouterr().out
+    assert "wrote x3d_xs.pyth: 400 classes, from abseiling to zumba" in printed
+    names = published_weights("x3d_xs").class_names
+    assert sum(name in printed.partition("zumba")[2] for name in names) >= 5
 
 
 def write_official_splits(folder, videos):
@@ -328,8 +364,8 @@ def test_pip_lines_name_files_and_extras_that_are_there():
 
 
 @pytest.mark.parametrize(("name", "text"), blocks("python"))
-def test_python_blocks_run(name, text, demos_folder):
+def test_python_blocks_run(name, text, published_file, demos_folder):
     if "mutualnet3d.sharing" in text:
         pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra [hub])")
-    torch.save(m3.create_model("x3d_xs").state_dict(), demos_folder / "X3D_XS.pyth")
+    torch.save(state_of_x3d_xs(), demos_folder / "X3D_XS.pyth")
     exec(compile(text, name, "exec"), {"__name__": "__main__"})

@@ -30,6 +30,7 @@ COMMANDS = {
     "check-videos": "check_videos",
     "prepare-videos": "prepare_videos",
     "demo-data": "demo_data",
+    "weights": "weights",
     "info": "info",
 }
 PROGRAM = "mutualnet3d"

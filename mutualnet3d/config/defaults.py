@@ -173,7 +173,8 @@ _C.TRAIN.SUBNET = ""
 # kinetics (or ptvkinetics): train.csv and val.csv list videos and labels; clips are spans of them. ssv2: its JSON files
 # over .webm videos, or PySlowFast's frame lists; clips are one frame from each of NUM_FRAMES segments.
 _C.TRAIN.DATASET = "kinetics"
-# Weights to start from, of this project, pytorchvideo's model zoo or PySlowFast. "": start afresh.
+# Weights to start from, of this project, pytorchvideo's model zoo, PySlowFast, or as other trainings save them: a file,
+# its address (https://...), or a network with published weights (x3d_m, x3d_m:kinetics400). "": start afresh.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Those weights are of images: repeat their kernels over time.
 _C.TRAIN.CHECKPOINT_INFLATE = False
@@ -284,7 +285,7 @@ _C.TEST.CASCADES = True
 _C.TEST.SAVE_RESULTS_PATH = "scores.npz"
 # Checkpoint of OUTPUT_DIR to test: last; or best, by the validations (TRAIN.EVAL_PERIOD), checkpoints/best.pyth.
 _C.TEST.CHECKPOINT = "last"
-# Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": those of TEST.CHECKPOINT.
+# Weights to test, likewise. "": those of TEST.CHECKPOINT.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Test (and validate) the averaged weights of SOLVER.EMA_DECAY instead of the last step's.
 _C.TEST.USE_EMA = False

@@ -171,16 +171,22 @@ def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
     return steps
 
 
-def read_class_names(cfg: CfgNode) -> list[str]:
+def read_class_names(cfg: CfgNode, names_of_weights: Sequence[str] = ()) -> list[str]:
     """Return the names of the classes, for people to read.
 
     They are read from `DATA.LABEL_FILE`, Something-Something's file, or classes.json or labels.json beside the lists;
-    without any, and for classes that the file lacks, the names are the numbers.
+    without any they are those of the weights; without these, and for classes that the file lacks, the numbers.
+
+    Args:
+        cfg: config of the run.
+        names_of_weights: names that the weights brought, one for each class; none where they have none.
 
     Raises:
         FileNotFoundError, ValueError: see `read_label_names`.
     """
     path = _label_file(cfg, "test")
+    if not path and names_of_weights:
+        return list(names_of_weights)
     with _keys_named(cfg):
         ids = read_label_names(path) if path else {}
     names = {number: name for name, number in ids.items()}

@@ -9,12 +9,14 @@ from typing import Any, get_type_hints
 
 from fvcore.common.config import CfgNode
 
+from mutualnet3d.models.published import published_weights
 from mutualnet3d.models.recipe import remembered_as
 from mutualnet3d.models.resnet import KINDS, build_resnet
 from mutualnet3d.models.size_limit import limited_size
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.models.torchvision_networks import TORCHVISION, build_torchvision
+from mutualnet3d.models.weights import load_weights
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.shapes import ClipShape
 
@@ -302,13 +304,27 @@ def list_models() -> list[str]:
     return sorted(_PUBLISHED)
 
 
-def create_model(name: str, num_classes: int = 400, dropout_rate: float = 0.5) -> SlimmableNet:
-    """Return a published network, slimmable, with fresh weights.
+def create_model(
+    name: str, num_classes: int = 400, dropout_rate: float = 0.5, pretrained: bool | str = False
+) -> SlimmableNet:
+    """Return a published network, slimmable.
+
+    Args:
+        name: name of the network, of `list_models()`.
+        num_classes: outputs of the classifier; with published weights of another number it starts afresh.
+        dropout_rate: part of the features that dropout before the classifier sets to 0 in training.
+        pretrained: True for published weights, or the name of the data set that they are of, such as "kinetics400".
+            They are downloaded once, and bring their class names (`class_names`). False: fresh weights.
 
     Raises:
-        ValueError: an unknown name; the message lists the known ones.
+        ValueError: an unknown name, or one without published weights; the message lists the known ones.
+        DownloadError: the weights cannot be downloaded; the message says where to put them by hand.
     """
     if name not in _PUBLISHED:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(list_models())}")
+    weights = published_weights(name, "" if pretrained is True else pretrained) if pretrained else None
     builder, arguments = _PUBLISHED[name]
-    return build_network(builder, {"num_classes": num_classes, "dropout_rate": dropout_rate, **arguments})
+    network = build_network(builder, {"num_classes": num_classes, "dropout_rate": dropout_rate, **arguments})
+    if weights is not None:
+        load_weights(network, weights.address)
+    return network

@@ -129,6 +129,8 @@ def fold_shortcut_norms(state: dict[str, torch.Tensor], model: SlimmableNet) -> 
             or variance is None
             or conv not in state
             or shift not in state
+            or state[conv].ndim != 5
+            or any(value.shape != state[conv].shape[:1] for value in (weight, bias, mean, variance, state[shift]))
         ):
             continue  # the check of what fits names them
         scale_C = weight.double() * (variance.double() + 1e-5).rsqrt()

@@ -25,10 +25,12 @@ class SlimmableNet(SlimmableBase):
     Attributes:
         builder: name of the function that built it, in `models.build.BUILDERS`; "" for any other.
         arguments: values that the function was called with, by name, for a file to build the network again.
+        class_names: names of the classifier's outputs, where loaded weights brought them; else none.
     """
 
     builder: str = ""
     arguments: Mapping[str, Any] = MappingProxyType({})
+    class_names: tuple[str, ...] = ()
 
     def extract(self, config: SubnetConfig, fold_norms: bool = False) -> VideoNet:
         """Return the sub-network `config` as an ordinary network with weights of its own: see `models.extract`."""

@@ -88,7 +88,8 @@ def _test(session: Session, signals: Signals) -> QueryTable | None:
     split = session.read_split("test")
     if distributed.is_main():
         warn_of_empty_classes(cfg, split)
-    class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not after it
+    # Now: a mistake in the file is found before the test, not after it.
+    class_names = read_class_names(cfg, loaded.class_names)
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
     logger.info("these weights have seen %d steps; they are chosen by %s", loaded.step, choice)
     unfinished = UnfinishedTest(cfg.OUTPUT_DIR, _identity(session, configs, split, loaded), session.shard, signals)

@@ -169,7 +169,7 @@ def test_every_option_with_a_path_is_an_input_or_is_looked_at_before_the_work(na
 
 
 FOLDER_OF = {"make-lists": ["folders", "ROOT"], "check-videos": ["--list", "x"], "prepare-videos": ["--input", "x"]}
-FOLDER_OF |= {"export": ["--checkpoint", "x"], "plot": [], "demo-data": []}
+FOLDER_OF |= {"export": ["--checkpoint", "x"], "plot": [], "demo-data": [], "weights": ["x"]}
 FOLDER_OF |= {"stream": ["--checkpoint", "x", "--input", "x"], "latency": ["--table", "x", "--checkpoint", "x"]}
 FOLDER_OF |= {"segments": ["x", "--checkpoint", "x"]}
 NAMES = {  # of what is a folder where a file is to be written
@@ -181,6 +181,7 @@ NAMES = {  # of what is a folder where a file is to be written
     "stream": ("a.mp4", "a.mp4"),
     "segments": ("a.json", "a.json"),
     "latency": ("a.json", "a.csv"),
+    "weights": ("a.pyth", "a.pyth"),
 }
 
 

@@ -16,7 +16,7 @@ def test_an_option_has_one_name_in_all_commands():
     """The options of the groups; nowhere is one of them there by another name."""
     have = {name: destinations(name) for name in COMMANDS}
     assert {name for name in have if "subnet" in have[name]} == {"predict", "stream", "segments", "export"}
-    assert {name for name in have if "cfg" in have[name]} == {"train", "test", "complexity"}
+    assert {name for name in have if "cfg" in have[name]} == {"train", "test", "complexity", "weights"}
     assert {name for name in have if "backend" in have[name]} == {"predict", "stream", "segments", "web"}
     of_checkpoints = {"predict", "stream", "segments", "web", "export", "latency"}
     assert {name for name in have if "checkpoint" in have[name]} == of_checkpoints
