@@ -22,7 +22,9 @@ from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md")]
+DOCUMENTS = [
+    ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md", "docs/FINETUNING.md")
+]
 
 # After a printed line of X3D-M, with tiny_overrides.
 SMALLER_X3D_M = ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]

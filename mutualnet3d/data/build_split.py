@@ -235,7 +235,7 @@ def warn_of_empty_classes(cfg: CfgNode, split: Split) -> None:
 
 def is_ssv2(cfg: CfgNode, split: str) -> bool:
     """Return whether a split is of Something-Something V2; Kinetics-style lists otherwise."""
-    return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET) == "ssv2")
+    return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET).lower() == "ssv2")
 
 
 def _run(function: Callable[[], bytes]) -> bytes:

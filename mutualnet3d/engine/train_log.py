@@ -5,10 +5,12 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from mutualnet3d.engine.parameter_groups import lr_of
 from mutualnet3d.engine.period_means import PeriodMeans
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.log import Records, duration, logger
@@ -26,7 +28,7 @@ class TrainLog(Hook):
     the machine's; gpu_percent, where there is a GPU and nvidia-ml-py is installed.
 
     Args:
-        optimizer: optimizer whose learning rate is written.
+        optimizer: optimizer whose learning rate is written: the schedule's, whatever factors its groups have.
         period: number of steps.
         records: target of the records.
         num_processes: number of processes of the job, which have equal shards of a step's clips.
@@ -82,11 +84,11 @@ class TrainLog(Hook):
 
     def _report(self, loop: TrainLoop, done: int) -> None:
         seconds, num_steps = self.data_seconds + self.compute_seconds, self.means.num_steps
-        record = {
+        record: dict[str, Any] = {
             "kind": "train",
             "step": done,
             "epoch": round(done / self.steps_per_epoch, 4),
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": lr_of(self.optimizer),
             "mean_of": num_steps,
             "losses": self.means.losses,
             "top1": self.means.top1,
@@ -102,12 +104,12 @@ class TrainLog(Hook):
             self.bar.set_postfix_str(self.means.text())
         else:
             logger.info(
-                "step %d/%d, epoch %.2f: %s | lr %.4f, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
+                "step %d/%d, epoch %.2f: %s | lr %s, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
                 done,
                 loop.num_steps,
                 record["epoch"],
                 self.means.text(),
-                record["lr"],
+                _rate_text(record["lr"]),
                 record["clips_per_second"],
                 1e3 * record["data_seconds"],
                 1e3 * record["compute_seconds"],
@@ -139,6 +141,11 @@ class TrainLog(Hook):
                 self.has_gpu_utilization = False
                 logger.info("the log is without the GPU's utilisation: %s", error)
         return numbers
+
+
+def _rate_text(lr: float) -> str:
+    """Return a learning rate with four digits after the point; a small one, such as AdamW's, with two that count."""
+    return f"{lr:.4f}" if lr >= 0.001 or not lr else f"{lr:.1e}"
 
 
 def account_of_time(data_seconds: float, compute_seconds: float, hook_seconds: Mapping[str, float]) -> str:

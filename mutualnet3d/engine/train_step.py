@@ -44,6 +44,7 @@ class TrainStep:
         label_weight: weight of the labels in the sub-networks' loss, see `mutual_step`.
         subnet_dropout: True for dropout in sub-networks too, see `mutual_step`.
         single_subnet: the one sub-network that is trained, with the labels, in place of the full network.
+        class_weight_K: weights of the classes in the losses with labels, see `mutual_step`.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class TrainStep:
         label_weight: float = 0.0,
         subnet_dropout: bool = True,
         single_subnet: SubnetConfig | None = None,
+        class_weight_K: torch.Tensor | None = None,
     ):
         self.network, self.optimizer_step, self.device = network, optimizer_step, device
         self.configs_at, self.prepare, self.mixture_at, self.num_parts = configs_at, prepare, mixture_at, num_parts
         self.averaged, self.single_subnet = averaged, single_subnet
         self.label_weight, self.subnet_dropout = label_weight, subnet_dropout
+        self.class_weight_K = None if class_weight_K is None else class_weight_K.to(device)
         self.teacher = averaged.logits if averaged is not None and is_teacher else None
 
     def __call__(self, step: int, batch: ClipBatch) -> StepMetrics:
@@ -99,6 +102,7 @@ class TrainStep:
                 teacher=self.teacher,
                 label_weight=self.label_weight,
                 subnet_dropout=self.subnet_dropout,
+                class_weight_K=self.class_weight_K,
                 backward=self._backward,
                 no_sync=self.network.no_sync,
             )

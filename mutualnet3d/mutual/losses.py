@@ -6,9 +6,17 @@ import torch
 import torch.nn.functional as F
 
 
-def label_loss(logits_BK: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy with the labels, classes (B,) or probabilities (B, K), as the mean over the batch."""
-    return F.cross_entropy(logits_BK, labels)
+def label_loss(
+    logits_BK: torch.Tensor, labels: torch.Tensor, class_weight_K: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the cross-entropy with the labels, classes (B,) or probabilities (B, K), as the mean over the batch.
+
+    With weights of the classes it is the sum of the weighted ones over the number of clips, not over the sum of their
+    weights: so that the parts of a batch, on several processes, make up the whole one's.
+    """
+    if class_weight_K is None:
+        return F.cross_entropy(logits_BK, labels)
+    return F.cross_entropy(logits_BK, labels, class_weight_K.to(logits_BK.dtype), reduction="none").mean()
 
 
 def distillation_loss(logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor) -> torch.Tensor:
@@ -22,13 +30,17 @@ def distillation_loss(logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor) 
 
 
 def subnet_loss(
-    logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor, labels: torch.Tensor, label_weight: float = 0.0
+    logits_BK: torch.Tensor,
+    teacher_logits_BK: torch.Tensor,
+    labels: torch.Tensor,
+    label_weight: float = 0.0,
+    class_weight_K: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return a sub-network's loss: (1 - label_weight) times the one with the full network, label_weight times the one
-    with the labels. The paper's is the first alone."""
+    with the labels, in which classes have their weights. The paper's is the first alone."""
     if label_weight == 0.0:
         return distillation_loss(logits_BK, teacher_logits_BK)
-    loss = label_weight * label_loss(logits_BK, labels)
+    loss = label_weight * label_loss(logits_BK, labels, class_weight_K)
     if label_weight < 1.0:
         loss = loss + (1.0 - label_weight) * distillation_loss(logits_BK, teacher_logits_BK)
     return loss

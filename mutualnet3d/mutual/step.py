@@ -44,6 +44,7 @@ def mutual_step(
     teacher: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None,
     label_weight: float = 0.0,
     subnet_dropout: bool = True,
+    class_weight_K: torch.Tensor | None = None,
     backward: Callable[[torch.Tensor], Any] = torch.Tensor.backward,
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> StepResult:
@@ -66,6 +67,7 @@ def mutual_step(
             the paper's.
         subnet_dropout: True for dropout in the sub-networks and in the logits that they learn, as in the paper; False
             for neither, where only the full network's own loss meets dropout.
+        class_weight_K: weights of the classes in the losses with labels; None: 1.
         backward: function that backpropagates a loss.
         no_sync: context inside which a forward and its backward leave their gradients on this process. Only the last
             network's, and the end of `shared_fast_features`, are outside: one exchange per step.
@@ -82,11 +84,11 @@ def mutual_step(
                     logits_BK, teacher_BK = _full_logits(model, clips, has_own_dropout=subnet_dropout or is_last)
                     if teacher is not None and not is_last:
                         teacher_BK = teacher(clips)
-                    loss = label_loss(logits_BK, labels)
+                    loss = label_loss(logits_BK, labels, class_weight_K)
                 else:
                     with nullcontext() if subnet_dropout else model.dropout.off():
                         logits_BK = model(clips)
-                    loss = subnet_loss(logits_BK, teacher_BK, labels, label_weight)
+                    loss = subnet_loss(logits_BK, teacher_BK, labels, label_weight, class_weight_K)
                 backward(loss)
             key = _new_key(str(config), losses)
             losses[key] = loss.detach()

@@ -13,8 +13,9 @@ from mutualnet3d.data.build_loaders import build_mixup, build_val_loader
 from mutualnet3d.data.build_split import Split, steps_per_epoch
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.hooks import Validation
-from mutualnet3d.engine.optim import build_sgd, cosine, linear_scaling, relative_steps, with_warmup
+from mutualnet3d.engine.optim import build_adam, build_sgd, cosine, linear_scaling, relative_steps, with_warmup
 from mutualnet3d.engine.optimizer_step import OptimizerStep
+from mutualnet3d.engine.parameter_groups import factors_of_stages
 from mutualnet3d.engine.profile import Profile
 from mutualnet3d.engine.tensorboard import TensorBoardRecords
 from mutualnet3d.engine.train_log import TrainLog
@@ -22,6 +23,8 @@ from mutualnet3d.engine.train_loop import Hook
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.log import logger
+from mutualnet3d.models.freezing import freeze_norms, freeze_stages, stages_of
+from mutualnet3d.models.network import VideoNet
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace
 from mutualnet3d.runner.session import Session
@@ -54,16 +57,44 @@ def build_configs_at(cfg: CfgNode, space: SubnetSpace, num_steps: int) -> Callab
     return lambda step: alone if step < first else space.at_step(cfg.RNG_SEED, step)
 
 
-def build_optimizer_step(cfg: CfgNode, model: torch.nn.Module) -> OptimizerStep:
-    """Return SGD over the model's parameters, with the scaling and clipping of the config."""
-    optimizer = build_sgd(
-        model,
-        base_lr=cfg.SOLVER.BASE_LR,
-        momentum=cfg.SOLVER.MOMENTUM,
-        dampening=cfg.SOLVER.DAMPENING,
-        nesterov=cfg.SOLVER.NESTEROV,
-        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-    )
+def freeze_parts(cfg: CfgNode, model: VideoNet) -> None:
+    """Leave batch norms (`MODEL.FROZEN_BN`) and stages (`MODEL.FROZEN_STAGES`) of a network as they are, from its first
+    step on: before its optimizer and its average are made.
+
+    Raises:
+        ValueError: so many stages leave nothing to be trained.
+    """
+    try:
+        freeze_stages(model, cfg.MODEL.FROZEN_STAGES)
+    except ValueError as error:
+        raise ValueError(f"MODEL.FROZEN_STAGES: {error}") from error
+    if cfg.MODEL.FROZEN_BN:
+        freeze_norms(model)
+
+
+def build_optimizer_step(cfg: CfgNode, model: VideoNet) -> OptimizerStep:
+    """Return the optimizer of the model's parameters, with the scaling and clipping of the config."""
+    factors = factors_of_stages(stages_of(model), cfg.SOLVER.LAYER_DECAY, cfg.SOLVER.HEAD_LR_FACTOR)
+    optimizer: torch.optim.Optimizer
+    if cfg.SOLVER.OPTIMIZING_METHOD == "sgd":
+        optimizer = build_sgd(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            momentum=cfg.SOLVER.MOMENTUM,
+            dampening=cfg.SOLVER.DAMPENING,
+            nesterov=cfg.SOLVER.NESTEROV,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            stage_factors=factors,
+        )
+    else:
+        optimizer = build_adam(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            betas=cfg.SOLVER.BETAS,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            is_decoupled=cfg.SOLVER.OPTIMIZING_METHOD == "adamw",
+            stage_factors=factors,
+        )
     return OptimizerStep(
         optimizer,
         scale_losses=cfg.TRAIN.MIXED_PRECISION and cfg.TRAIN.MIXED_PRECISION_TYPE == "fp16",
@@ -113,8 +144,15 @@ def build_train_step(
     optimizer_step: OptimizerStep,
     averaged: AveragedWeights | None,
     configs_at: Callable[[int], tuple[SubnetConfig, ...]],
+    class_weight_K: torch.Tensor | None = None,
 ) -> TrainStep:
-    """Return the training step of the session's model, which is put into training mode."""
+    """Return the training step of the session's model, which is put into training mode.
+
+    Args:
+        session, optimizer_step, averaged: parts of the training.
+        configs_at: networks of a step by its number.
+        class_weight_K: weights of the classes in the losses with labels; None: 1.
+    """
     cfg = session.cfg
     session.model.train()
     autocast = _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
@@ -134,6 +172,7 @@ def build_train_step(
         label_weight=cfg.MUTUAL.LABEL_WEIGHT,
         subnet_dropout=cfg.MUTUAL.SUBNET_DROPOUT,
         single_subnet=single_subnet_of(cfg, session.space),
+        class_weight_K=class_weight_K,
     )
 
 

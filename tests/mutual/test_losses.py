@@ -35,3 +35,14 @@ def test_a_sub_networks_loss_is_a_mixture(labels):
     assert torch.equal(subnet_loss(logits_BK, teacher_BK, labels, 1.0), labelled)
     mixed = subnet_loss(logits_BK, teacher_BK, labels, 0.25)
     assert mixed.item() == pytest.approx(0.75 * distilled.item() + 0.25 * labelled.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 2, 2, 1]), torch.eye(3)[[0, 2, 2, 1]]])
+def test_weights_of_classes(labels):
+    logits_BK, teacher_BK, weight_K = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([4.0, 0.0, 0.5])
+    losses_B = -logits_BK.log_softmax(1)[range(4), [0, 2, 2, 1]]
+    expected = (4 * losses_B[0] + 0.5 * losses_B[1] + 0.5 * losses_B[2]) / 4
+    torch.testing.assert_close(label_loss(logits_BK, labels, weight_K), expected)
+    mixed = subnet_loss(logits_BK, teacher_BK, labels, 0.25, weight_K)
+    torch.testing.assert_close(mixed, 0.75 * distillation_loss(logits_BK, teacher_BK) + 0.25 * expected)
+    torch.testing.assert_close(label_loss(logits_BK, labels, torch.ones(3)), label_loss(logits_BK, labels))

@@ -72,6 +72,22 @@ def test_static_training_runs_through_the_same_loop(tiny_overrides):
     assert len(run_test(cfg).rows) == 4  # the same grid as the mutual network's
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["loss", "sampler"])
+def test_classes_of_few_videos_count_as_much_as_others(tiny_overrides, tiny_data, tmp_path, way):
+    """One dark video in nine: balanced by losses or by clips, with every kind of label loss."""
+    lines = (tiny_data / "train.csv").read_text().splitlines()
+    chosen = [line for line in lines if line.endswith(" 1") or line.startswith("train_0.")]
+    (tmp_path / "train.csv").write_text("\n".join(str(tiny_data / line) for line in chosen) + "\n")
+    settings = {"TRAIN__CLASS_BALANCE": way, "MUTUAL__LABEL_WEIGHT": 0.5, "SOLVER__MAX_EPOCH": 2}
+    cfg = make_cfg(tiny_overrides(DATA__PATH_TO_DATA_DIR=str(tmp_path), **settings))
+    run_train(cfg)
+    assert [record["step"] for record in records_of(cfg.OUTPUT_DIR)] == [1, 2, 3, 4]
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert "2 classes have from 1 to 8 videos in the list; they count the same" in log
+    assert f"(TRAIN.CLASS_BALANCE {way})" in log
+
+
 def test_a_loss_that_is_not_finite_names_the_subnet(tiny_overrides):
     cfg = make_cfg(tiny_overrides(SOLVER__BASE_LR=1e30))
     with pytest.raises(FloatingPointError, match=r"step \d+: the loss of w1\.0-s32-t4.* is nan; the weights are as"):
