@@ -16,7 +16,7 @@ ADAMW = ["SOLVER.OPTIMIZING_METHOD", "adamw"]
         [],
         [*ADAMW, "SOLVER.MOMENTUM", 0.0],  # NESTEROV is SGD's
         [*ADAMW, "SOLVER.BASE_LR", 1e-4],  # there is no warm-up
-        [*ADAMW, "SOLVER.BASE_LR", 1e-4, "SOLVER.WARMUP_EPOCHS", 1, "SOLVER.WARMUP_START_LR", 1e-4],
+        [*ADAMW, "SOLVER.BASE_LR", 1e-4, "SOLVER.WARMUP_EPOCHS", 1.0, "SOLVER.WARMUP_START_LR", 1e-4],
         ["MODEL.FROZEN_BN", True, *WEIGHTS],
         ["MODEL.FROZEN_STAGES", 5, *WEIGHTS],
         ["MODEL.FROZEN_BN", True, "TRAIN.ENABLE", False],
@@ -34,7 +34,7 @@ def test_values_that_go_together(words):
     [
         (["SOLVER.MOMENTUM", 0.0], r"SOLVER\.NESTEROV is True; it must be False unless SOLVER\.MOMENTUM is above 0"),
         (
-            [*ADAMW, "SOLVER.BASE_LR", 1e-4, "SOLVER.WARMUP_EPOCHS", 1],
+            [*ADAMW, "SOLVER.BASE_LR", 1e-4, "SOLVER.WARMUP_EPOCHS", 1.0],
             r"WARMUP_START_LR is 0\.01; it must be at most SOLVER\.BASE_LR, which is 0\.0001, with .*METHOD adamw",
         ),
         (["MODEL.FROZEN_BN", True], r"FROZEN_BN is True; it must be False unless TRAIN\.CHECKPOINT_FILE_PATH is set"),
