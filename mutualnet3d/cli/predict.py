@@ -23,6 +23,7 @@ import re
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from mutualnet3d.cli import options
@@ -54,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = "clips of a video, or NxM: M crops of each (1, 3); default: by the budget, without one 1"
     parser.add_argument("--views", metavar="N", help=words)
     parser.add_argument("--batch-size", type=int, default=1, help="videos at a time, for a GPU; default: 1")
-    parser.add_argument("--top", type=int, default=5, help="number of labels; default: 5")
+    parser.add_argument("--top", type=int, help="number of labels; default: 5, with --threshold any")
+    words = "of the labels only the best and those of at least this score, 0 to 1: for videos of several labels"
+    parser.add_argument("--threshold", type=float, metavar="SCORE", help=words)
     options.add_backend(parser)
     options.add_device(parser)
     options.add_label_file(parser)
@@ -69,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     """
     log_to_terminal()
     views = None if args.views is None else parse_views(args.views)
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold is {args.threshold}; it must be a score from 0 to 1")
     videos = expand_lists(args.videos, args.label_file)
 
     import simplejson
@@ -84,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     budget = {"gflops": args.gflops, "milliseconds": args.milliseconds, "config": args.subnet, "views": views}
     budget |= {"mean_gflops": args.mean_gflops, "mean_milliseconds": args.mean_milliseconds}
     network = _name_of(predictor.plan(**budget), predictor.backend)
-    predictions = predictor.predict_many(videos, **budget, top=args.top, batch_size=args.batch_size)
+    top = 5 if args.threshold is None else len(predictor.class_names)
+    top = top if args.top is None else args.top
+    predictions = predictor.predict_many(videos, **budget, top=top, batch_size=args.batch_size)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
     outage = OutageCheck(videos)
@@ -97,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
                 _write(simplejson.dumps({"source": path, "error": reason}), sys.stdout)
             _write(reason, sys.stderr)
             continue
+        if args.threshold is not None:
+            prediction = replace(prediction, labels=prediction.above(args.threshold) or prediction.labels[:1])
         if not args.json and not timings:
             _write(table.header(), sys.stdout)
         timings.append(prediction.timing)
@@ -137,8 +146,8 @@ def _listed(path: str, label_file: str) -> list[str]:
     """Return the paths in a list of lines `path`, or of lines `path label`."""
     from iopath.common.file_io import g_pathmgr
 
+    from mutualnet3d.data.any_list import read_any_list
     from mutualnet3d.data.check_videos import ANY_LABEL
-    from mutualnet3d.data.lists import read_kinetics_list
     from mutualnet3d.data.text import full_path, read_text
     from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
     from mutualnet3d.video.paths import video_exists
@@ -148,7 +157,7 @@ def _listed(path: str, label_file: str) -> list[str]:
         paths = [full_path(os.path.dirname(path), line) for line in lines if line]
         if paths and (paths[0].lower().endswith(VIDEO_EXTENSIONS) or video_exists(paths[0])):
             return paths
-    return [video.path for video in read_kinetics_list(path, ANY_LABEL, label_file=label_file)]
+    return [video.path for video in read_any_list(path, ANY_LABEL, label_file=label_file)[0]]
 
 
 class _Table:

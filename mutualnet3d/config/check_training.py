@@ -1,4 +1,4 @@
-"""Checks of a training's values that depend on each other: optimizer, schedule, averages, frozen parts, channels."""
+"""Checks of a training's values that depend on each other: optimizer, schedule, averages, frozen parts, labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import itertools
 
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.config.requirement import require
+from mutualnet3d.config.requirement import require, value_at
 
 
 def check_training(cfg: CfgNode) -> None:
-    """Check optimizer, schedule, averages, frozen parts and the order of channels.
+    """Check optimizer, schedule, averages, frozen parts, the order of channels, and labels.
 
     Raises:
         ValueError: no training can have a value; it names the key, the value and what is allowed.
@@ -20,6 +20,7 @@ def check_training(cfg: CfgNode) -> None:
     _check_steps(cfg)
     _check_frozen(cfg)
     _check_sorting(cfg)
+    _check_labels(cfg)
 
 
 def _check_optimizer(cfg: CfgNode) -> None:
@@ -100,3 +101,14 @@ def _check_sorting(cfg: CfgNode) -> None:
             bool(cfg.TRAIN.CHECKPOINT_FILE_PATH) or cfg.MUTUAL.START > 0,
             "set, with MUTUAL.SORT_CHANNELS and MUTUAL.START 0: fresh weights have no important channels",
         )
+
+
+def _check_labels(cfg: CfgNode) -> None:
+    """Check the keys that do not go together with several labels a video."""
+    if cfg.MODEL.LOSS_FUNC == "cross_entropy":
+        return
+    of_several = f"with MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC}, several labels a video"
+    require(cfg, "MIXUP.ENABLE", not cfg.MIXUP.ENABLE, f"False {of_several}")
+    require(cfg, "TRAIN.CLASS_BALANCE", cfg.TRAIN.CLASS_BALANCE == "none", f"'none' {of_several}")
+    for key in ("TRAIN.DATASET", "TEST.DATASET"):
+        require(cfg, key, value_at(cfg, key).lower() != "ssv2", f"'kinetics' {of_several}")

@@ -12,6 +12,9 @@ _C.MODEL.ARCH = "x3d"
 _C.MODEL.NUM_CLASSES = 400
 # Fraction of features dropped before the classifier, in training.
 _C.MODEL.DROPOUT_RATE = 0.5
+# cross_entropy: a video has one label. bce (or bce_logit): it has several, or none, and its list has lines
+# `path 3,17,22` or `path -`; losses are binary cross-entropies, the accuracy is the mean average precision.
+_C.MODEL.LOSS_FUNC = "cross_entropy"
 # Keep tensors in torch's channels_last_3d format; on a CPU X3D-S trains 1.7 times as fast. Changes last bits only.
 _C.MODEL.CHANNELS_LAST = True
 # Train the full network with the batch-norm statistics of TRAIN.CHECKPOINT_FILE_PATH's weights, which stay as they are;

@@ -27,6 +27,7 @@ RULES: dict[str, Rule] = {
     "MODEL.ARCH": _TEXT,  # the families are known to models/build.py
     "MODEL.NUM_CLASSES": Rule(int, low=1, high=1_000_000),
     "MODEL.DROPOUT_RATE": _PART,
+    "MODEL.LOSS_FUNC": Rule(str, choices=("cross_entropy", "bce", "bce_logit")),
     "MODEL.CHANNELS_LAST": _FLAG,
     "MODEL.FROZEN_BN": _FLAG,
     "MODEL.FROZEN_STAGES": _NUMBER_OF,

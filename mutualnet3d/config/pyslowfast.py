@@ -89,7 +89,7 @@ _FIXED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "AUG.RE_SPLIT": _is(False),
     "BN.WEIGHT_DECAY": _is(0.0),
     "DATA.INPUT_CHANNEL_NUM": _is([3], [3, 3]),
-    "DATA.MULTI_LABEL": _is(False),
+    "DATA.MULTI_LABEL": _is(False, True),  # MODEL.LOSS_FUNC says it
     "DATA.SSL_COLOR_JITTER": _is(False),
     "DATA.SSL_MOCOV2_AUG": _is(False),
     "DATA.TIME_DIFF_PROB": _is(0.0),
@@ -104,8 +104,7 @@ _FIXED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "MODEL.DETACH_FINAL_FC": _is(False),
     "MODEL.DROPCONNECT_RATE": _is(0.0),
     "MODEL.FC_INIT_STD": _is(0.01),
-    "MODEL.HEAD_ACT": _is("softmax"),
-    "MODEL.LOSS_FUNC": _is("cross_entropy"),
+    "MODEL.HEAD_ACT": _is("softmax", "sigmoid"),  # likewise
     "NONLOCAL.LOCATION": _empty(),
     "RESNET.NUM_GROUPS": _is(1),
     "RESNET.SPATIAL_DILATIONS": _stages(1, 1, 1, 1),

@@ -9,7 +9,7 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d.data.augment import Augment, RandAugmentPolicy
 from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, TestBatchSampler, TrainBatchSampler
-from mutualnet3d.data.build_split import Split, is_ssv2, steps_per_epoch
+from mutualnet3d.data.build_split import Split, is_multi_label, is_ssv2, steps_per_epoch
 from mutualnet3d.data.class_balance import BalancedOrder, class_weights
 from mutualnet3d.data.clip_order import ClipOrder, VideoOrder
 from mutualnet3d.data.clip_samplers import (
@@ -159,9 +159,20 @@ def build_preprocessing(cfg: CfgNode) -> Preprocessing:
         among_full=_among_full(cfg),
         segments=is_ssv2(cfg, "test"),
         reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL,
-        ensemble=cfg.DATA.ENSEMBLE_METHOD,
+        ensemble=ensemble_of(cfg),
         timeout=cfg.DATA.DECODE_TIMEOUT or None,
     )
+
+
+def ensemble_of(cfg: CfgNode) -> str:
+    """Return the way in which views are put together: `DATA.ENSEMBLE_METHOD`; of several labels a video by sigmoids."""
+    return f"{'sigmoid_' if is_multi_label(cfg) else ''}{cfg.DATA.ENSEMBLE_METHOD}"
+
+
+def label_sets_of(split: Split) -> torch.Tensor | None:
+    """Return the sets of labels that the labels of a split's videos are the numbers of, bool (S, K); None where these
+    are classes."""
+    return None if split.label_sets is None else torch.from_numpy(split.label_sets.matrix())
 
 
 def build_mixup(cfg: CfgNode) -> MixUpCutMix | None:

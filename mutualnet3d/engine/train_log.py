@@ -21,7 +21,8 @@ class TrainLog(Hook):
     terminal a progress bar.
 
     The record: step (steps done), epoch, lr; means over the steps since the last record (mean_of, their number):
-    losses and top1 (percent) by sub-network; cross_entropy, kl (kl_and_label, if sub-networks learn the labels too) and
+    losses and top1 (percent) by sub-network; cross_entropy, kl (kl_and_label, if sub-networks learn the labels too; of
+    several labels a clip binary_cross_entropy) and
     accuracy (percent) by its place in a step: full, narrowest, random; and, without the time of the hooks:
     clips_per_second of the whole job, data_seconds and compute_seconds, the mean seconds per step of the wait for data
     and of computing; eta_seconds; memory_gib, the largest amount that this process had of the GPU's memory, on a CPU of
@@ -34,6 +35,7 @@ class TrainLog(Hook):
         num_processes: number of processes of the job, which have equal shards of a step's clips.
         device: device of the network.
         learns_labels: True if sub-networks learn the labels too.
+        has_several_labels: True if clips have several labels, and losses are binary cross-entropies.
         joining: number of the step at which sub-networks join, and how many times longer steps take from then on, for
             the time that is left.
     """
@@ -49,12 +51,13 @@ class TrainLog(Hook):
         num_processes: int = 1,
         device: torch.device | None = None,
         learns_labels: bool = False,
+        has_several_labels: bool = False,
         joining: tuple[int, float] = (0, 1.0),
     ):
         self.optimizer, self.steps_per_epoch = optimizer, steps_per_epoch
         self.period, self.records, self.num_processes = period, records, num_processes
         self.device = device or torch.device("cpu")
-        self.learns_labels = learns_labels
+        self.learns_labels, self.has_several_labels = learns_labels, has_several_labels
         self.first_mutual_step, self.mutual_cost = joining
         self.bar: tqdm | None = None
         self.has_gpu_utilization = self.device.type == "cuda"
@@ -126,7 +129,7 @@ class TrainLog(Hook):
         return alone + mutual * (self.mutual_cost if done <= self.first_mutual_step else 1.0)
 
     def _start_window(self) -> None:
-        self.means = PeriodMeans(self.learns_labels)
+        self.means = PeriodMeans(self.learns_labels, self.has_several_labels)
         self.clips = 0
         self.data_seconds = self.compute_seconds = 0.0
 

@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
 from mutualnet3d.config.check import check_cfg
-from mutualnet3d.data.build_loaders import build_class_weights, build_train_loader
+from mutualnet3d.data.build_loaders import build_train_loader
 from mutualnet3d.data.build_split import Split, check_classes, steps_per_epoch, warn_of_empty_classes
 from mutualnet3d.data.outage import DataAway
 from mutualnet3d.data.watch import seconds_waiting
@@ -153,8 +153,7 @@ def _build_run_step(
     """Return the training step; channels are sorted before the first mutual one if it is late and the config asks."""
     cfg = session.cfg
     configs_at = build_configs_at(cfg, session.space, num_steps)
-    class_weight_K = build_class_weights(cfg, split)
-    train_step = build_train_step(session, optimizer_step, averaged, configs_at, class_weight_K)
+    train_step = build_train_step(session, optimizer_step, averaged, configs_at, split)
     if not (cfg.MUTUAL.ENABLE and cfg.MUTUAL.START and cfg.MUTUAL.SORT_CHANNELS):
         return train_step
     sort = partial(sort_training, session.model, optimizer_step.optimizer, averaged)

@@ -20,6 +20,7 @@ ADAMW = ["SOLVER.OPTIMIZING_METHOD", "adamw"]
         ["MODEL.FROZEN_BN", True, *WEIGHTS],
         ["MODEL.FROZEN_STAGES", 5, *WEIGHTS],
         ["MODEL.FROZEN_BN", True, "TRAIN.ENABLE", False],
+        ["MODEL.LOSS_FUNC", "bce"],
         ["MODEL.FROZEN_STAGES", 2, *WEIGHTS, "TRAIN.SUBNET", "w0.5-s32-t2"],
     ],
 )
@@ -47,6 +48,15 @@ def test_values_that_go_together(words):
             ["MODEL.FROZEN_BN", True, *WEIGHTS, "TRAIN.SUBNET", "w0.5-s32-t2"],
             r"FROZEN_BN is True; it must be False with TRAIN\.SUBNET",
         ),
+        (
+            ["MODEL.LOSS_FUNC", "bce", "MIXUP.ENABLE", True],
+            r"MIXUP\.ENABLE is True; it must be False with .* several",
+        ),
+        (
+            ["MODEL.LOSS_FUNC", "bce_logit", "TRAIN.CLASS_BALANCE", "loss"],
+            r"CLASS_BALANCE is 'loss'; it must be 'none' with MODEL\.LOSS_FUNC bce_logit, several labels a video",
+        ),
+        (["MODEL.LOSS_FUNC", "bce", "TEST.DATASET", "Ssv2"], r"TEST\.DATASET is 'Ssv2'; it must be 'kinetics' with"),
     ],
 )
 def test_values_that_do_not(words, message):

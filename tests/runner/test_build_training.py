@@ -13,6 +13,7 @@ from mutualnet3d.engine.tensorboard import TensorBoardRecords
 from mutualnet3d.engine.train_log import TrainLog
 from mutualnet3d.models.network import VideoNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace
+from mutualnet3d.mutual.losses import ONE_LABEL, SEVERAL_LABELS
 from mutualnet3d.runner import train as run_train
 from mutualnet3d.runner.build_training import (
     build_configs_at,
@@ -41,7 +42,8 @@ def make_session(tiny_overrides):
 
 def make_step(session, averaged=None):
     optimizer_step = build_optimizer_step(session.cfg, session.model)
-    return build_train_step(session, optimizer_step, averaged, build_configs_at(session.cfg, session.space, 8))
+    configs_at = build_configs_at(session.cfg, session.space, 8)
+    return build_train_step(session, optimizer_step, averaged, configs_at, session.read_split("train"))
 
 
 def test_the_networks_of_a_step(tiny_overrides):
@@ -133,7 +135,7 @@ def test_the_training_steps_settings(make_session):
     step = make_step(make_session())
     assert step.network.model.training
     assert (step.network.autocast, step.num_parts, step.teacher, step.mixture_at) == (None, 1, None, None)
-    assert (step.single_subnet, step.class_weight_K) == (None, None)
+    assert (step.single_subnet, step.losses, step.label_sets_SK) == (None, ONE_LABEL, None)
     assert (step.label_weight, step.subnet_dropout) == (0.0, True)
     session = make_session(
         MUTUAL__LABEL_WEIGHT=0.25,
@@ -154,6 +156,15 @@ def test_the_training_steps_settings(make_session):
     assert make_step(make_session(SOLVER__EMA_DECAY=0.9), averaged).teacher is None
     single = make_session(MUTUAL__ENABLE=False, TRAIN__SUBNET=str(NARROW))
     assert make_step(single).single_subnet == NARROW
+
+
+def test_losses_by_the_config(make_session):
+    session = make_session(TRAIN__CLASS_BALANCE="loss")
+    loss = make_step(session).losses.label
+    assert loss.keywords["class_weight_K"].tolist() == [1.0, 1.0]  # as many videos of both
+    step = make_step(make_session(MODEL__LOSS_FUNC="bce"))
+    assert step.losses == SEVERAL_LABELS
+    assert step.label_sets_SK.tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
 def test_norms_of_one_process_are_its_own(make_session):
