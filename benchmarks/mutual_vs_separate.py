@@ -40,6 +40,14 @@ COLUMNS = {
     "width": "width only, x 2.5",
     "booster": "booster, x 2.5",
 }
+# Curves of the picture: run, name.
+CURVES = {
+    "staged": "staged, x 1",
+    "mutual": "paper's step, x 2.5",
+    "equal": "paper's step, x 1",
+    "separate": "trained one by one, x 1.1 each",
+    "alone": "full network alone, x 1",
+}
 # Slower, fainter and noisier than the demo's, with more and larger distractors; and few of them, so that a network
 # that has learned them all by heart still errs on others.
 STYLE = MovingShapesStyle(
@@ -144,16 +152,14 @@ def report(trainings: Trainings, seeds: int) -> None:
     print_gains(top1, gflops)
     print_times(trainings, seeds)
     curves = [
-        Curve("staged, x 1", points_of(top1.get("staged", {}), gflops)),
-        Curve("paper's step, x 2.5", points_of(top1.get("mutual", {}), gflops)),
-        Curve("paper's step, x 1", points_of(top1.get("equal", {}), gflops)),
-        Curve("trained one by one, x 1.1 each", points_of(top1.get("separate", {}), gflops), "points"),
-        Curve("full network alone, x 1", points_of(top1.get("alone", {}), gflops), "points"),
+        Curve(name, points_of(top1[run], gflops), "points" if run in ("separate", "alone") else "front")
+        for run, name in CURVES.items()
+        if run in top1
     ]
     title = f"One network against many: hard moving shapes, mean and deviation of {seeds} seeds"
     for suffix in ("png", "svg"):
         path = os.path.join(trainings.output, f"mutual_vs_separate.{suffix}")
-        save_tradeoff_plot([curve for curve in curves if curve.points], path, title, log=True, views="1 x 1 views")
+        save_tradeoff_plot(curves, path, title, log=True, views="1 x 1 views")
         print(f"wrote {path}")
 
 
