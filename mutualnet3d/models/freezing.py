@@ -13,8 +13,10 @@ from mutualnet3d.ops import SlimBatchNorm3d
 
 
 def stages_of(model: VideoNet) -> list[nn.Module]:
-    """Return the stages of a network from the stem on, the classifier last: its blocks that have parameters."""
-    return [block for block in model.blocks if any(True for _ in block.parameters())]
+    """Return the stages of a network from the stem on, the classifier last: its blocks that have parameters; of a
+    network of any structure its parts, in their order."""
+    parts = [part for part in model.content.children() if any(True for _ in part.parameters())]
+    return parts or [model]
 
 
 def freeze_norms(part: nn.Module) -> None:

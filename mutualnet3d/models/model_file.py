@@ -2,7 +2,7 @@
 
 format, version        "mutualnet3d.model", 1
 builder, arguments     the network: a function in `models.build.BUILDERS` and its arguments
-model_state            weights, by pytorchvideo's names
+model_state            weights, by pytorchvideo's names or those of the network
 statistics, interpolated, interpolation_losses
                        of sub-networks: see `SubnetStatistics.state_dict`
 class_names            of the classifier's outputs
@@ -117,7 +117,7 @@ class ModelFile:
         if not model.builder:
             raise ValueError(
                 "a model file is of a network that can be built again: one of build_x3d, build_resnet, build_slowfast, "
-                "create_model or build_model"
+                "create_model or build_model, or a function with the decorator register_network (docs/OWN_NETWORK.md)"
             )
         return cls(
             network=TrainedNetwork(model.state_dict(), model.statistics.state_dict(), step),

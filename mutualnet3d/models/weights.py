@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorchvideo.models.head import ResNetBasicHead
 
 from mutualnet3d.files.torch_file import OtherNetwork, format_of, read_torch_file
 from mutualnet3d.models.model_file import trained_network
@@ -157,9 +156,11 @@ def _leave_out_classifier(
     state: dict[str, torch.Tensor], model: SlimmableNet, path: str, new_classifier: bool
 ) -> set[str]:
     """Take the classifier out of `state` if it has another number of classes; return the names taken out."""
-    (head,) = [name for name, module in model.named_modules() if isinstance(module, ResNetBasicHead)]
     own = model.state_dict()
-    weight, bias = f"{head}.proj.weight", f"{head}.proj.bias"
+    classifiers = model.channel_flow.classifiers()
+    if len(classifiers) != 1:
+        return set()
+    weight, bias = f"{classifiers[0]}.weight", f"{classifiers[0]}.bias"
     if weight not in state or bias not in state:
         return set()
     in_file, in_model = state[weight].shape, own[weight].shape

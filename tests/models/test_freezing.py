@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.models.freezing import freeze_norms, freeze_stages, stages_of
+from mutualnet3d.models.network import OwnNet
 from mutualnet3d.mutual import SubnetConfig, mutual_step
 from tests.models.families import calibrated, clips, tiny
 
@@ -30,6 +32,13 @@ def test_stages_are_stem_four_stages_and_classifier(family, number):
     stages = stages_of(tiny(family))
     assert len(stages) == number  # ResNets' and SlowFast's pooling has no parameters
     assert any(name.startswith("proj") for name, _ in stages[-1].named_parameters())
+
+
+def test_stages_of_a_network_of_any_structure_are_its_parts():
+    parts = nn.Sequential(nn.Conv3d(3, 4, 1), nn.ReLU(), nn.BatchNorm3d(4), nn.Flatten(), nn.Linear(4, 2))
+    assert stages_of(OwnNet(parts)) == [parts[0], parts[2], parts[4]]
+    alone = OwnNet(nn.Linear(4, 2))
+    assert stages_of(alone) == [alone]
 
 
 def test_frozen_norms_keep_their_statistics_and_train_scales_and_shifts():
