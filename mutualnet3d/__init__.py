@@ -73,6 +73,8 @@ _PARTS = (
     "plots",
     "results",
     "runner",
+    "serving",
+    "sharing",
     "video",
 )
 

@@ -38,6 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"mutual", "results", "distributed", "slimmable_model"},
     # `config` only to upgrade models of the first release: see READS_CONFIG_OF_DEPLOY.
     "deploy": {"config", "models", "data", "video", "results", "plots", "ops"},
+    "serving": {"data", "deploy", "results", "video"},
+    "sharing": {"data", "deploy", "models", "plots", "results"},
     "runner": {
         "deploy",
         "config",
@@ -62,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
         "plots",
         "results",
         "runner",
+        "serving",
         "video",
     },
     "__main__": {"cli"},

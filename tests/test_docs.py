@@ -23,7 +23,17 @@ from tests.conftest import numbered_frames, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
-    ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md", "docs/FINETUNING.md")
+    ROOT / name
+    for name in (
+        "README.md",
+        "INSTALL.md",
+        "docs/RESULTS.md",
+        "docs/SCALE.md",
+        "docs/FINETUNING.md",
+        "docs/SERVING.md",
+        "docs/SHARING.md",
+        "docs/LONG_VIDEOS.md",
+    )
 ]
 
 # After a printed line of X3D-M, with tiny_overrides.
@@ -210,7 +220,7 @@ def test_lines_about_tables_run(line, demos_folder, capsys):
 @pytest.mark.parametrize(
     "line",
     # --int8 needs the demo's data: tests/runner/test_quantizing.py
-    [line for line in of_command("predict", "export", "stream", "web") if "--int8" not in line],
+    [line for line in of_command("predict", "export", "stream", "segments", "web", "serve") if "--int8" not in line],
 )
 def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
     name = shlex.split(line)[1]
@@ -220,12 +230,25 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         monkeypatch.setattr("mutualnet3d.cli.web.server.run_page", lambda *words: print("started"))
         # The command replaces it; put back after the test.
         monkeypatch.setattr("streamlit.net_util.get_external_ip", None)
+    if name == "serve":
+        pytest.importorskip("fastapi", reason="fastapi is not installed (extra [serve])")
+        monkeypatch.setattr("mutualnet3d.serving.server.run_server", lambda *words: None)
+        more = ["--port", "0"]
     words = run_here(line, *more)
     printed = capsys.readouterr().out
-    expected = {"predict": "move_", "export": "wrote 2 sub-networks", "web": "started", "stream": ""}
-    assert expected[name] in printed
-    if name in ("export", "stream"):
-        assert (demos_folder / words[words.index("--output") + 1]).exists()
+    expected = {
+        "predict": "move_",
+        "export": "wrote 2 sub-networks",
+        "web": "started",
+        "serve": "serving",
+        "stream": "",
+        "segments": "move_",
+    }
+    assert expected.get(name, "") in printed
+    if name in ("export", "stream", "segments"):
+        outputs = [words[place + 1] for place, word in enumerate(words) if word in ("--output", "--scores", "--plot")]
+        assert outputs
+        assert all((demos_folder / output).exists() for output in outputs)
 
 
 def write_official_splits(folder, videos):
@@ -309,5 +332,7 @@ def test_pip_lines_name_files_and_extras_that_are_there():
 
 @pytest.mark.parametrize(("name", "text"), blocks("python"))
 def test_python_blocks_run(name, text, demos_folder):
+    if "mutualnet3d.sharing" in text:
+        pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra [hub])")
     torch.save(m3.create_model("x3d_xs").state_dict(), demos_folder / "X3D_XS.pyth")
     exec(compile(text, name, "exec"), {})

@@ -326,6 +326,20 @@ _C.TENSORBOARD.ENABLE = False
 # Folder for them. "": OUTPUT_DIR/tensorboard.
 _C.TENSORBOARD.LOG_DIR = ""
 
+_C.WANDB = CfgNode()
+# Send the numbers of the log to Weights & Biases too; needs the extra [wandb]. Its files are in OUTPUT_DIR/wandb.
+_C.WANDB.ENABLE = False
+# Name of the project there.
+_C.WANDB.PROJECT = "mutualnet3d"
+
+_C.MLFLOW = CfgNode()
+# Send the numbers of the log to MLflow too; needs the extra [mlflow].
+_C.MLFLOW.ENABLE = False
+# Address of its server or store. "": the folder OUTPUT_DIR/mlflow.
+_C.MLFLOW.TRACKING_URI = ""
+# Name of the experiment there.
+_C.MLFLOW.EXPERIMENT = "mutualnet3d"
+
 
 def default_cfg() -> CfgNode:
     """Return a fresh copy of the defaults."""

@@ -10,27 +10,12 @@ import torch
 
 from mutualnet3d.log import printable
 from mutualnet3d.results.cascade import Cascade
+from mutualnet3d.results.label import Label
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.results.view_scores import ensemble_views
 from mutualnet3d.shapes import SubnetConfig
 
 _LABELS_IN_REPR = 2
-
-
-@dataclass(frozen=True)
-class Label:
-    """Class of a video.
-
-    Args:
-        name: name of the class.
-        index: number of the class.
-        score: probability, 0 to 1; with the ensemble "logits" of several views that of their mean logits. Where videos
-            have several labels each has a probability of its own, and they do not sum to 1.
-    """
-
-    name: str
-    index: int
-    score: float
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,7 @@ class VideoPredictor(SubnetPredictor):
         Raises:
             ValueError: at once: see `predict`; a `batch_size` that is not allowed.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size!r}; it must be an integer of at least 1")
+        check_batch_size(batch_size)
         plan = self.plan(gflops, milliseconds, config, views, mean_gflops, mean_milliseconds)
         return self._predict(sources, plan, fps, top, batch_size)
 
@@ -207,3 +206,13 @@ class VideoPredictor(SubnetPredictor):
 def _check_top(top: int) -> None:
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"top is {top!r}; it must be an integer of at least 1")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a number of videos or windows at a time that is not allowed.
+
+    Raises:
+        ValueError: it is no integer of at least 1.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}; it must be an integer of at least 1")

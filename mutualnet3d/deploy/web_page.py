@@ -24,7 +24,7 @@ from PIL import Image
 from mutualnet3d.data.any_list import read_any_list
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_picture_folders, find_video_files
 from mutualnet3d.results.table_text import views_text
-from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.open_file import path_of_open_file
 from mutualnet3d.video.paths import is_folder, picture_paths
 
 if TYPE_CHECKING:
@@ -156,13 +156,8 @@ class Demo:
         with tempfile.TemporaryFile() as file:
             file.write(clip.upload)
             file.flush()
-            path = f"/proc/{os.getpid()}/fd/{file.fileno()}"  # other processes of this user can open it
-            try:
+            with path_of_open_file(file.fileno(), clip.name) as path:
                 return self.predictor.read(path, config=row.config, views=row.views)
-            except VideoDecodeError as error:
-                raise VideoDecodeError(str(error).replace(path, clip.name)) from error
-            except ValueError as error:
-                raise ValueError(str(error).replace(path, clip.name)) from error
 
     def about(self) -> str:
         """Return one line: network, back end, machine, sub-networks."""

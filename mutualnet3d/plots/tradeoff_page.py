@@ -10,16 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mutualnet3d.extras import require
-from mutualnet3d.files.atomic import write_text
 from mutualnet3d.plots.axis_end import within_axis
 from mutualnet3d.plots.curves import Curve, Point, accuracy_title, check_cost, check_curves, cost_title
+from mutualnet3d.plots.page_file import save_page
 from mutualnet3d.plots.styles import WEB_FONTS, line_styles
 
 _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
 _COST_BUTTONS = {"gflops": "GFLOPs", "milliseconds": "milliseconds"}
 _SCALES = ("linear", "log")
-# plotly 7 has a button that sends the data to its makers' server; the other two select points, which does nothing here.
-_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "select2d", "lasso2d"]}
 _BUTTON_STYLE = {
     "type": "buttons",
     "direction": "right",
@@ -88,11 +86,7 @@ def save_tradeoff_page(
     )
     figure.update_xaxes(showgrid=True)
     figure.update_yaxes(showgrid=True)
-    page = figure.to_html(
-        full_html=False, include_plotlyjs=True, default_height="96vh", div_id="tradeoff", config=_CONFIG
-    )
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title>'
-    write_text(path, f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>{page}</body>\n</html>\n')
+    save_page(figure, path, title, "tradeoff")
 
 
 def _traces(curves: Sequence[Curve], cost: str, curves_by_cost: Mapping[str, Sequence[Curve]]) -> list[dict[str, Any]]:

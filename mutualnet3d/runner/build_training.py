@@ -19,7 +19,6 @@ from mutualnet3d.engine.optim import build_adam, build_sgd, cosine, linear_scali
 from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.engine.parameter_groups import factors_of_stages
 from mutualnet3d.engine.profile import Profile
-from mutualnet3d.engine.tensorboard import TensorBoardRecords
 from mutualnet3d.engine.train_log import TrainLog
 from mutualnet3d.engine.train_loop import Hook
 from mutualnet3d.engine.train_network import TrainNetwork
@@ -30,6 +29,7 @@ from mutualnet3d.models.network import VideoNet
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace
 from mutualnet3d.mutual.losses import ONE_LABEL, SEVERAL_LABELS, Losses, label_loss
+from mutualnet3d.runner.build_records import build_records
 from mutualnet3d.runner.session import Session
 
 _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -208,17 +208,16 @@ def cost_of_mutual_steps(space: SubnetSpace, seed: int) -> float:
 def build_log_hooks(
     session: Session, optimizer: torch.optim.Optimizer, epoch_steps: int, start_step: int, num_steps: int
 ) -> list[Hook]:
-    """Return the hooks that write log and profile, and open TensorBoard's file; none on other ranks than 0.
+    """Return the hooks that write log and profile, and open the files of TensorBoard and others; none on other ranks
+    than 0.
 
     Raises:
-        ModuleNotFoundError: TensorBoard is asked for and not installed.
+        ModuleNotFoundError: such a program is asked for and not installed.
     """
     cfg = session.cfg
     if not distributed.is_main():
         return []
-    if cfg.TENSORBOARD.ENABLE:
-        folder = cfg.TENSORBOARD.LOG_DIR or os.path.join(cfg.OUTPUT_DIR, "tensorboard")
-        session.records.sinks.append(TensorBoardRecords(folder, start_step))
+    session.records.sinks += build_records(cfg, start_step)
     hooks: list[Hook] = [
         TrainLog(
             optimizer,

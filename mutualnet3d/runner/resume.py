@@ -31,6 +31,8 @@ _KEYS_WITHOUT_EFFECT = (
     "LOG_PERIOD",
     "PROFILE_STEPS",
     "TENSORBOARD",
+    "WANDB",
+    "MLFLOW",
     "TEST",
     "DATA_LOADER",
     "TRAIN.CHECKPOINT",

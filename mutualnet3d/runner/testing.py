@@ -46,6 +46,8 @@ _KEYS_WITHOUT_EFFECT = (
     "LOG_PERIOD",
     "PROFILE_STEPS",
     "TENSORBOARD",
+    "WANDB",
+    "MLFLOW",
     "DATA_LOADER",
     "SOLVER",
     "TRAIN.ENABLE",
