@@ -31,6 +31,7 @@ DOCUMENTS = [
         "INSTALL.md",
         "docs/RESULTS.md",
         "docs/SCALE.md",
+        "docs/FINETUNING.md",
         "docs/SERVING.md",
         "docs/SHARING.md",
         "docs/LONG_VIDEOS.md",
@@ -290,7 +291,7 @@ def test_lines_about_weights_run(published_file, capsys):
 
 
 def write_official_splits(folder, videos):
-    """Write what the lines about UCF-101, HMDB-51 and MMAction2 read."""
+    """Write what the lines about UCF-101, HMDB-51, MMAction2 and Charades read."""
     files = {
         "ucfTrainTestlist/classInd.txt": "1 A\n2 B\n",
         "ucfTrainTestlist/trainlist01.txt": "A/v_A_g08_c01.avi 1\nB/v_B_g08_c01.avi 2\n",
@@ -299,6 +300,11 @@ def write_official_splits(folder, videos):
         "testTrainMulti_7030_splits/b_test_split1.txt": "x_b.avi 1\n",
         "train_list_rawframes.txt": "a/one 1 0\n",
         "val_list_rawframes.txt": "b/two 1 1\n",
+        "Charades_v1_train.csv": "id,actions\nAAAAA,c001 0.0 1.0;c000 0.0 2.0\n",
+        "Charades_v1_test.csv": "id,actions\nBBBBB,\n",
+        "Charades_v1_classes.txt": "c000 A\nc001 B\n",
+        "Charades_v1_480/AAAAA.mp4": "",
+        "Charades_v1_480/BBBBB.mp4": "",
         "rawframes/a/one/img_00001.jpg": "",
         "rawframes/b/two/img_00001.jpg": "",
     }

@@ -50,8 +50,8 @@ def _listed(path: str, label_file: str) -> list[str]:
     """Return the paths in a list of lines `path`, or of lines `path label`."""
     from iopath.common.file_io import g_pathmgr
 
+    from mutualnet3d.data.any_list import read_any_list
     from mutualnet3d.data.check_videos import ANY_LABEL
-    from mutualnet3d.data.lists import read_kinetics_list
     from mutualnet3d.data.text import full_path, read_text
     from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
     from mutualnet3d.video.paths import video_exists
@@ -61,4 +61,4 @@ def _listed(path: str, label_file: str) -> list[str]:
         paths = [full_path(os.path.dirname(path), line) for line in lines if line]
         if paths and (paths[0].lower().endswith(VIDEO_EXTENSIONS) or video_exists(paths[0])):
             return paths
-    return [video.path for video in read_kinetics_list(path, ANY_LABEL, label_file=label_file)]
+    return [video.path for video in read_any_list(path, ANY_LABEL, label_file=label_file)[0]]

@@ -29,12 +29,13 @@ import re
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
 from mutualnet3d.cli.listed_videos import expand_lists
-from mutualnet3d.cli.predict_files import DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT, plan_name, predict_to_file
+from mutualnet3d.cli.predict_files import DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT, DEFAULT_TOP, plan_name, predict_to_file
 from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--views", metavar="N", help=words)
     words = f"videos at a time, for a GPU; default: 1, with --output {DEFAULT_BATCH_SIZE}"
     parser.add_argument("--batch-size", type=int, help=words)
-    parser.add_argument("--top", type=int, default=5, help="number of labels; default: 5")
+    parser.add_argument("--top", type=int, help=f"number of labels; default: {DEFAULT_TOP}, with --threshold any")
+    words = "of the labels only the best and those of at least this score, 0 to 1: for videos of several labels"
+    parser.add_argument("--threshold", type=float, metavar="SCORE", help=words)
     options.add_backend(parser)
     options.add_device(parser)
     options.add_label_file(parser)
@@ -84,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     log_to_terminal()
     views = None if args.views is None else parse_views(args.views)
     _check_output_options(args)
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold is {args.threshold}; it must be a score from 0 to 1")
     videos = expand_lists(args.videos, args.label_file)
     if args.output is not None:
         return predict_to_file(args, videos, views)
@@ -101,9 +106,10 @@ def run(args: argparse.Namespace) -> int:
     budget = {"gflops": args.gflops, "milliseconds": args.milliseconds, "config": args.subnet, "views": views}
     budget |= {"mean_gflops": args.mean_gflops, "mean_milliseconds": args.mean_milliseconds}
     network = plan_name(predictor.plan(**budget), predictor.backend)
-    predictions = predictor.predict_many(
-        videos, **budget, top=args.top, batch_size=1 if args.batch_size is None else args.batch_size
-    )
+    top = DEFAULT_TOP if args.threshold is None else len(predictor.class_names)
+    top = top if args.top is None else args.top
+    batch_size = 1 if args.batch_size is None else args.batch_size
+    predictions = predictor.predict_many(videos, **budget, top=top, batch_size=batch_size)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
     outage = OutageCheck(videos)
@@ -116,6 +122,8 @@ def run(args: argparse.Namespace) -> int:
                 _write(simplejson.dumps({"source": path, "error": reason}), sys.stdout)
             _write(reason, sys.stderr)
             continue
+        if args.threshold is not None:
+            prediction = replace(prediction, labels=prediction.above(args.threshold) or prediction.labels[:1])
         if not args.json and not timings:
             _write(table.header(), sys.stdout)
         timings.append(prediction.timing)
@@ -128,11 +136,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_output_options(args: argparse.Namespace) -> None:
-    """Refuse options that would have no effect without --output.
+    """Refuse options that would have no effect with --output, or without it.
 
     Raises:
         ValueError: there is one.
     """
+    if args.threshold is not None and args.output is not None:
+        raise ValueError("--threshold has no effect on --output, whose rows have the score of each label; give --top")
     without_effect = {"--workers": args.workers is not None, "--timeout": args.timeout is not None}
     without_effect["--overwrite"] = args.overwrite
     for option, is_given in without_effect.items():

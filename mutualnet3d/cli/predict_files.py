@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mutualnet3d.deploy import Predictor
     from mutualnet3d.deploy.stages import Plan
 
-DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT = 8, 300.0
+DEFAULT_TOP, DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT = 5, 8, 300.0
 BUDGETS = ("gflops", "milliseconds", "subnet", "views", "mean_gflops", "mean_milliseconds")
 
 
@@ -72,18 +72,18 @@ def _predict(args: argparse.Namespace, files: Sequence[str], views: int | tuple[
     )
     plan = _plan(predictor, args, views, run.chosen.get("stages"))
     todo = [number for number in range(len(files)) if not run.journal.has(number)]
+    top = DEFAULT_TOP if args.top is None else args.top
     outcomes = predictor.predict_files(
         [files[number] for number in todo],
         plan,
-        top=args.top,
+        top=top,
         batch_size=DEFAULT_BATCH_SIZE if args.batch_size is None else args.batch_size,
         workers=args.workers,
         timeout=DEFAULT_TIMEOUT if args.timeout is None else args.timeout,
     )
     stages = _stages_of(plan)
     if not run.chosen:
-        top = min(args.top, len(predictor.class_names))
-        chosen = {"backend": predictor.backend, "stages": stages, "top": top}
+        chosen = {"backend": predictor.backend, "stages": stages, "top": min(top, len(predictor.class_names))}
         run.choose({**chosen, "network": plan_name(plan, predictor.backend)})
     elif run.chosen["stages"] != stages:
         raise ValueError(f"{args.output}: its files were predicted by {run.chosen['network']}, this table has another")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from iopath.common.file_io import g_pathmgr
 from PIL import Image
 
-from mutualnet3d.data.lists import read_kinetics_list
+from mutualnet3d.data.any_list import read_any_list
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_picture_folders, find_video_files
 from mutualnet3d.results.table_text import views_text
 from mutualnet3d.video.open_file import path_of_open_file
@@ -106,10 +106,12 @@ def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> t
     if path.lower().endswith(VIDEO_EXTENSIONS):
         return (Clip(os.path.basename(path), path),)
     folder = os.path.dirname(path)
-    return tuple(
-        Clip(listed.path.removeprefix(os.path.join(folder, "")), listed.path, class_names[listed.label])
-        for listed in read_kinetics_list(path, len(class_names), label_file=label_file)
-    )
+    listed_videos, label_sets = read_any_list(path, len(class_names), label_file=label_file)
+    names: Sequence[str] = class_names
+    if label_sets is not None:
+        names = [", ".join(class_names[number] for number in classes) for classes in label_sets.classes()]
+    prefix = os.path.join(folder, "")
+    return tuple(Clip(listed.path.removeprefix(prefix), listed.path, names[listed.label]) for listed in listed_videos)
 
 
 class Demo:
@@ -216,7 +218,7 @@ def label_of_point(row: Row) -> str:
 
 def label_of_accuracy(row: Row) -> str:
     """Return the name of a row's accuracy, with the number of views that it is of."""
-    return f"Top-1, {views_text(row.views)}"
+    return f"{'mAP' if row.mean_ap is not None else 'Top-1'}, {views_text(row.views)}"
 
 
 def escape_markdown(text: str) -> str:

@@ -207,7 +207,7 @@ class SlimmableBase(VideoNet):
         is_full = config == self.full
         for name, norm in self._norms:
             state = norm.__dict__
-            state["in_subnet"] = config is not None
+            state["in_subnet"], state["in_full"] = config is not None, config is None or is_full
             if stored is not None:
                 state["statistics"] = stored[name]
             elif is_full and norm.running_mean is not None and norm.running_var is not None:

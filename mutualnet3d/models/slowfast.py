@@ -121,7 +121,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         at the block's end their summed gradient goes on through the Fast pathway, once. Nothing but Fast's clip enters
         that pathway, and batch norm takes the same batch's statistics in every sub-network, so this is the gradient of
         separate passes in another order of additions (tests/models/test_slowfast.py; benchmarks/shared_fast.py measures
-        both).
+        both). The full network with frozen statistics shares with none.
 
         In evaluation, features are those of a sub-network that came before, if Fast's clip has the same size and
         Fast's statistics are the same numbers; in calibration, if its clip has the same size, and then the statistics
@@ -152,6 +152,8 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         if not self._sharing:
             return super().fast_features(clip)
         if self.training:
+            if any(norm.frozen and norm.in_full for _, norm in self._fast_norms):
+                return super().fast_features(clip)  # by other statistics than the sub-networks'
             if self._shared is None:
                 self._shared = _SharedFeatures(super().fast_features(clip))
             return list(self._shared.leaves)

@@ -24,11 +24,15 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
     all of them then call the layer together, with inputs of one shape. Evaluation and calibration never communicate. A
     copy of the layer, deep or pickled, is of no group.
 
+    With `frozen` set, the full network (`in_full`) trains with the tracked statistics, which stay as they are.
+
     Attributes:
         in_rules: channels of each part of a concatenated input at every width; None: one part that slims.
         in_widths: channels of each part in the present sub-network; None: a prefix of the layer's channels.
     """
 
+    frozen: bool = False
+    in_full: bool = True
     sync_group: dist.ProcessGroup | None = None
     in_subnet: bool = False
     statistics: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -67,6 +71,8 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         return weight, bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.frozen and self.in_full and self.training and self.batch_statistics is None:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         group = self._group(x)
         if not self.in_subnet and self.batch_statistics is None and group is None:
             return super().forward(x)

@@ -188,6 +188,14 @@ def test_a_list_is_predicted(predict, videos, tmp_path):
     assert {line["config"] for line in lines} == {"w0.5-s32-t2"}
 
 
+def test_labels_above_a_threshold(predict, videos):
+    """The best of them in any case."""
+    words = (videos / "numbered.mp4", "--subnet", "w0.5-s32-t2", "--json", "--threshold")
+    of_all, of_some = (json.loads(predict(*words, threshold)[1])["labels"] for threshold in (0, 1))
+    assert len(of_all) == 2
+    assert of_some == of_all[:1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -198,6 +206,7 @@ def test_a_list_is_predicted(predict, videos, tmp_path):
         ),
         (["--views", "3y"], "--views 3y: expected clips of a video, as in 10, or clips x crops of each, as in 10x3"),
         (["--views", "2x2"], "views is (2, 2); allowed: clips over the video"),
+        (["--threshold", "2"], "--threshold is 2.0; it must be a score from 0 to 1"),
         (["--backend", "fastest"], "unknown back end 'fastest'; allowed: auto, fast, openvino"),
         (["--checkpoint", "none.pyth"], "no file at none.pyth"),
         (["none.csv"], "no list of videos at none.csv"),
