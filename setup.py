@@ -10,7 +10,13 @@ TENSORBOARD = ["tensorboard>=2.16"]
 GPU = ["nvidia-ml-py>=12"]
 DEPLOY = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0", "nncf>=3"]
 WEB = ["streamlit>=1.67", *PLOT]
+SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "python-multipart>=0.0.18", "prometheus-client>=0.20"]
+HUB = ["huggingface_hub>=1.0", "safetensors>=0.4"]
+WANDB = ["wandb>=0.18"]
+MLFLOW = ["mlflow-skinny>=3"]
 COMPLETION = ["argcomplete>=3"]
+PARQUET = ["pyarrow>=16"]
+RAY = ["ray[data]>=2.40", *PARQUET]
 DEV = [
     "pytest>=8",
     "pytest-cov>=5",
@@ -53,7 +59,9 @@ setup(
         "pytorchvideo>=0.1.5",
         "av>=18",
         "fvcore>=0.1.5.post20221221",
+        "filelock>=3.12",
         "iopath>=0.1.10",
+        "safetensors>=0.5",
         "simplejson>=3.19",
         "numpy>=1.26",
         "pillow>=10.1",
@@ -66,7 +74,13 @@ setup(
         "gpu": GPU,
         "deploy": DEPLOY,
         "web": WEB,
+        "serve": SERVE,
+        "hub": HUB,
+        "wandb": WANDB,
+        "mlflow": MLFLOW,
         "completion": COMPLETION,
-        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + COMPLETION,
+        "parquet": PARQUET,
+        "ray": RAY,
+        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + HUB + COMPLETION + PARQUET,
     },
 )

@@ -100,6 +100,8 @@ def make_videos(folder: Path, num_frames: int = 48) -> list[str]:
             stream = container.add_stream(codec, rate=Fraction(24), options=options)
             stream.width, stream.height = 64, 48
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            if codec == "libvpx":
+                stream.codec_context.thread_count = 1  # threads of VP8 wait for one another in busy loops
             for index in range(num_frames):
                 part_HWC = np.ascontiguousarray(picture_HWC[index : index + 48, index : index + 64])
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(part_HWC, format="rgb24")))

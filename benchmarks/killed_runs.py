@@ -57,15 +57,21 @@ def start(folder: Path, output: Path, processes: int) -> subprocess.Popen[str]:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True)
 
 
-def kill_all(process: subprocess.Popen[str]) -> None:
-    """Send SIGKILL to a process and all its descendants, as the end of a node does (torchrun's outlive torchrun)."""
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, those that these have started, and so on."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    family = [process.pid]
-    for pid in family:
-        family += [child for child, parent in parents.items() if parent == pid]
+    family = [pid]
+    for member in family:
+        family += [child for child, parent in parents.items() if parent == member]
+    return family[1:]
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """Send SIGKILL to a process and all its descendants, as the end of a node does (torchrun's outlive torchrun)."""
+    family = [process.pid, *descendants(process.pid)]
     for pid in family:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -86,7 +86,7 @@ def _ordinary(model: m3.models.SlimmableNet, config: m3.SubnetConfig) -> VideoNe
             wide, narrow = new[reduce].in_channels, new[reduce].out_channels
             new[module] = SqueezeExcitation(wide, num_channels_reduced=narrow, is_3d=True)
     memo = {id(layer): replacement for layer, replacement in new.items()}
-    return model.extracted_class(copy.deepcopy(model.blocks, memo)).eval()
+    return model.extracted_class(copy.deepcopy(model.content, memo)).eval()
 
 
 @torch.no_grad()

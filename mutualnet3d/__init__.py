@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mutualnet3d.config import load_cfg
     from mutualnet3d.deploy import Predictor
-    from mutualnet3d.models import create_model, list_models, load_weights, multiply_adds, sort_channels
+    from mutualnet3d.models import (
+        create_model,
+        list_models,
+        load_weights,
+        make_slimmable,
+        multiply_adds,
+        register_network,
+        sort_channels,
+    )
     from mutualnet3d.mutual import SubnetConfig, SubnetSpace
     from mutualnet3d.results.query_table import QueryTable
+    from mutualnet3d.shapes import ClipShape
 
 # pytorchvideo and fvcore script functions as they are imported; nothing here does, and no user can change it.
 warnings.filterwarnings("ignore", message="`torch.jit.script.*` is deprecated", category=FutureWarning)
@@ -17,6 +26,7 @@ warnings.filterwarnings("ignore", message="`torch.jit.script.*` is deprecated", 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClipShape",
     "Predictor",
     "QueryTable",
     "SubnetConfig",
@@ -25,13 +35,16 @@ __all__ = [
     "list_models",
     "load_cfg",
     "load_weights",
+    "make_slimmable",
     "multiply_adds",
+    "register_network",
     "sort_channels",
 ]
 
 # Torch and torchvision take seconds to load. The help of the command, the data commands, and every process that those
 # start need neither. So names are fetched from their homes when they are first asked for (PEP 562).
 _HOMES = {
+    "ClipShape": "shapes",
     "Predictor": "deploy",
     "QueryTable": "results.query_table",
     "SubnetConfig": "mutual",
@@ -40,7 +53,9 @@ _HOMES = {
     "list_models": "models",
     "load_cfg": "config",
     "load_weights": "models",
+    "make_slimmable": "models",
     "multiply_adds": "models",
+    "register_network": "models",
     "sort_channels": "models",
 }
 _PARTS = (
@@ -58,6 +73,8 @@ _PARTS = (
     "plots",
     "results",
     "runner",
+    "serving",
+    "sharing",
     "video",
 )
 

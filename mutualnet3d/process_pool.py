@@ -14,8 +14,9 @@ import resource
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -27,6 +28,7 @@ Result = TypeVar("Result")
 
 _TERM_SECONDS = 2.0  # from SIGTERM to SIGKILL: time to remove half-written files
 _ORPHAN_SECONDS = 10.0  # after the time of an item: then its process ends by itself
+_MAX_LOST_STARTS = 3  # processes that are killed before they take an item, one after the other
 _LONGEST_ALARM_SECONDS = 1e8  # a timer takes no infinity
 
 # Bytes for a video: whole 8K videos with 16 reference frames take 1.4 GB; beyond, a few processes would fill a machine.
@@ -40,10 +42,17 @@ def num_cores() -> int:
 
 @dataclass(frozen=True)
 class LostItem:
-    """Result of an item whose process (`pid`) died, or was ended: the item took too long, or too much memory."""
+    """Result of an item whose process died, or was ended: the item took too long, or too much memory.
+
+    Args:
+        reason: text of the cause.
+        pid: number of the process.
+        died: True for a process that died by itself, or that somebody else killed; the item need not be the cause.
+    """
 
     reason: str
     pid: int
+    died: bool = False
 
 
 def map_in_processes(
@@ -64,7 +73,7 @@ def map_in_processes(
     Args:
         function: work on one item; it must pickle and must not raise: its process would die. A `MemoryError`
             may leave it where there is a limit.
-        items: arguments of the calls; they must pickle.
+        items: arguments of the calls; they must pickle. Each is taken when a process is free for it.
         workers: number of processes, 1 or more.
         timeout: seconds that one item may take, more than 0; `math.inf` for any time.
         memory: bytes of address space that a process may take beyond those that it has before its first item, more
@@ -74,7 +83,7 @@ def map_in_processes(
 
     Raises:
         ValueError: a number that is out of range.
-        RuntimeError: a process ends before it takes an item.
+        RuntimeError: a process ends before it takes an item; several of them, if somebody kills them.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; allowed: 1 or more")
@@ -82,21 +91,26 @@ def map_in_processes(
         raise ValueError(f"timeout is {timeout} seconds; allowed: more than 0")
     if memory is not None and memory < 1:
         raise ValueError(f"memory is {memory} bytes; allowed: more than 0, or None")
-    return _map_in_processes(function, list(items), workers, timeout, memory)
+    return _map_in_processes(function, enumerate(items), workers, timeout, memory)
 
 
 def _map_in_processes(
-    function: Callable[[Item], Result], items: list[Item], workers: int, timeout: float, memory: int | None
+    function: Callable[[Item], Result],
+    items: Iterator[tuple[int, Item]],
+    workers: int,
+    timeout: float,
+    memory: int | None,
 ) -> Generator[tuple[int, Result | LostItem]]:
-    todo = deque(enumerate(items))
+    todo = deque(islice(items, workers))  # an item for each process that is started
     pool: dict[Connection, _Worker[Item, Result]] = {}
+    num_lost_starts = 0  # one after the other
 
     def start() -> None:
         worker = _Worker(function, timeout, memory)
         pool[worker.connection] = worker
 
     try:
-        for _ in range(min(workers, len(todo))):
+        for _ in range(len(todo)):
             start()
         while pool:
             soonest = min(worker.deadline for worker in pool.values())
@@ -110,17 +124,25 @@ def _map_in_processes(
                     continue
                 index = worker.index
                 if isinstance(result, LostItem):
-                    if index is None:
-                        raise RuntimeError(f"a process ended before it took an item: {result.reason}")
                     worker.end()
                     del pool[worker.connection]
+                    if index is None:  # the item that it was started for is in `todo`
+                        num_lost_starts += 1
+                        if not worker.was_killed or num_lost_starts > _MAX_LOST_STARTS:
+                            raise RuntimeError(f"a process ended before it took an item: {result.reason}")
+                    else:
+                        todo.extend(islice(items, 1))
                     if todo:
                         start()
-                elif todo:
-                    worker.give(*todo.popleft())
                 else:
-                    worker.end()
-                    del pool[worker.connection]
+                    num_lost_starts = 0
+                    if not todo:
+                        todo.extend(islice(items, 1))
+                    if todo:
+                        worker.give(*todo.popleft())
+                    else:
+                        worker.end()
+                        del pool[worker.connection]
                 if index is not None:
                     yield index, result
     finally:
@@ -160,7 +182,12 @@ class _Worker(Generic[Item, Result]):
             # SIGKILL comes from elsewhere: the limit makes allocations fail.
             limited = self._memory is not None and ending != signal.SIGKILL.name
             limit = f"; it may take {_megabytes(self._memory or 0)} of memory" if limited else ""
-            return LostItem(f"the process that worked on it died ({ending}){limit}", self.pid)
+            return LostItem(f"the process that worked on it died ({ending}){limit}", self.pid, died=True)
+
+    @property
+    def was_killed(self) -> bool:
+        """True for a process that has ended by SIGKILL, which comes from elsewhere: for lack of memory, say."""
+        return bool(self._process.exitcode == -signal.SIGKILL)
 
     def end(self) -> None:
         """End the process by SIGTERM, and by SIGKILL if libav does not let it go."""

@@ -20,8 +20,10 @@ import pytest
 import torch
 
 from mutualnet3d.cli.main import main
+from mutualnet3d.files import download
 from mutualnet3d.video import file_facts
 from tests.copies import start_server
+from tests.web_server import WebServer, web_server
 
 # Tests hold what comes out, not how long it took: these machines are shared.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -84,6 +86,16 @@ def restored_log() -> Iterator[None]:
 def _restored_log() -> Iterator[None]:
     with restored_log():
         yield
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WebServer]:
+    """Server of files on the loopback address; what is downloaded goes to tmp_path/torch, without pauses."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    with web_server() as running:
+        yield running
 
 
 @pytest.fixture

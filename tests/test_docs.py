@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -17,12 +18,27 @@ import mutualnet3d as m3
 from mutualnet3d.cli.main import COMMANDS, main
 from mutualnet3d.deploy.backends import CHOICES
 from mutualnet3d.models import build_model
+from mutualnet3d.models.published import published_weights
 from mutualnet3d.runner import configs_to_test
 from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "INSTALL.md", "docs/RESULTS.md", "docs/SCALE.md")]
+DOCUMENTS = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "INSTALL.md",
+        "docs/RESULTS.md",
+        "docs/SCALE.md",
+        "docs/FINETUNING.md",
+        "docs/SERVING.md",
+        "docs/SHARING.md",
+        "docs/LONG_VIDEOS.md",
+        "docs/MANY_FILES.md",
+        "docs/WEIGHTS.md",
+    )
+]
 
 # After a printed line of X3D-M, with tiny_overrides.
 SMALLER_X3D_M = ["X3D.WIDTH_FACTOR", "1.0", "X3D.BOTTLENECK_FACTOR", "1.0", "MUTUAL.WIDTH_RANGE", "[0.5,1.0]"]
@@ -44,7 +60,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def of_kind(*starts: str) -> list[str]:
-    return [line for _, line in commands() if line.startswith(starts)]
+    return [line for _, line in commands() if f"{line} ".startswith(starts)]
 
 
 def of_command(*names: str) -> list[str]:
@@ -73,12 +89,13 @@ def test_every_printed_command_is_of_a_kind_that_is_tested_here():
         *(f"mutualnet3d {name} " for name in COMMANDS),
         "python tools/run_net.py ",
         "python benchmarks/",
+        "python examples/",
         "python -m pip",
         "torchrun --nproc_per_node",
         "sbatch ",
     )
     assert commands()
-    assert [line for _, line in commands() if not line.startswith((*kinds, "git clone", "cd "))] == []
+    assert [line for _, line in commands() if not f"{line} ".startswith((*kinds, "git clone", "cd "))] == []
 
 
 @pytest.mark.parametrize("line", of_kind("make "))
@@ -100,19 +117,22 @@ def test_lines_of_trainings_and_tests_run(line, tiny_overrides, tmp_path, run_to
     if as_printed.MODEL.ARCH == "slowfast":
         small += ["RESNET.WIDTH_PER_GROUP", 8, "SLOWFAST.BETA_INV", 4, "SLOWFAST.ALPHA", 2, "DATA.NUM_FRAMES", 8]
         small += ["DATA.SAMPLING_RATE", 2]
-    if "TRAIN.CHECKPOINT_FILE_PATH" in words:
+    if "X3D_M" in line:
+        small += SMALLER_X3D_M
+    if "TRAIN.CHECKPOINT_FILE_PATH" in words or "--weights" in words:
         weights = tmp_path / "weights.pyth"
-        kinetics = build_model(m3.load_cfg(cfg, [*small, "MODEL.NUM_CLASSES", 400]))
-        torch.save({"model_state": kinetics.state_dict()}, weights)
-        small += ["TRAIN.CHECKPOINT_FILE_PATH", str(weights)]
+        classes = ["MODEL.NUM_CLASSES", 400] if words[1] == "train" else []
+        torch.save({"model_state": build_model(m3.load_cfg(cfg, [*small, *classes])).state_dict()}, weights)
+        if "--weights" in words:
+            words[words.index("--weights") + 1] = str(weights)
+        else:
+            small += ["TRAIN.CHECKPOINT_FILE_PATH", str(weights)]
     if "TEST.CHECKPOINT_FILE_PATH" in words:
         run_tool("tools/run_net.py", "--cfg", "X3D_tiny_mutual.yaml", *small, "TEST.ENABLE", "False")
         made = next((tmp_path / "output" / "checkpoints").glob("*.pyth"))
         small += ["TEST.CHECKPOINT_FILE_PATH", str(made)]
     if "TEST.SUBNETS" in words:
         small += ["TEST.SUBNETS", "['full','w0.5-s32-t2']"]
-    if "X3D_M" in line:
-        small += SMALLER_X3D_M
     status, printed, errors = run_tool(*words, *small)
     assert status == 0, errors
     assert "on the Pareto front" in printed
@@ -207,8 +227,12 @@ def test_lines_about_tables_run(line, demos_folder, capsys):
 
 @pytest.mark.parametrize(
     "line",
-    # --int8 needs the demo's data: tests/runner/test_quantizing.py
-    [line for line in of_command("predict", "export", "stream", "web") if "--int8" not in line],
+    # --int8 needs the demo's data: tests/runner/test_quantizing.py; x3d_xs.pyth: test_lines_about_weights_run
+    [
+        line
+        for line in of_command("predict", "export", "stream", "segments", "web", "serve")
+        if not re.search(r"--int8|x3d_xs", line)
+    ],
 )
 def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
     name = shlex.split(line)[1]
@@ -218,16 +242,56 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         monkeypatch.setattr("mutualnet3d.cli.web.server.run_page", lambda *words: print("started"))
         # The command replaces it; put back after the test.
         monkeypatch.setattr("streamlit.net_util.get_external_ip", None)
+    if name == "serve":
+        pytest.importorskip("fastapi", reason="fastapi is not installed (extra [serve])")
+        monkeypatch.setattr("mutualnet3d.serving.server.run_server", lambda *words: None)
+        more = ["--port", "0"]
     words = run_here(line, *more)
     printed = capsys.readouterr().out
-    expected = {"predict": "move_", "export": "wrote 2 sub-networks", "web": "started", "stream": ""}
+    has_output = name in ("export", "stream", "segments") or "--output" in words
+    expected = {
+        "predict": "" if has_output else "move_",
+        "export": "wrote 2 sub-networks",
+        "web": "started",
+        "serve": "serving",
+        "stream": "",
+        "segments": "move_",
+    }
     assert expected[name] in printed
-    if name in ("export", "stream"):
-        assert (demos_folder / words[words.index("--output") + 1]).exists()
+    if has_output:
+        outputs = [words[place + 1] for place, word in enumerate(words) if word in ("--output", "--scores", "--plot")]
+        assert outputs
+        assert all((demos_folder / output).exists() for output in outputs)
+
+
+@functools.cache
+def state_of_x3d_xs():
+    return m3.create_model("x3d_xs").state_dict()
+
+
+@pytest.fixture
+def published_file(demos_folder, monkeypatch):
+    """Put a file at the place of X3D-XS's published weights, as one does without a network."""
+    monkeypatch.setenv("TORCH_HOME", str(demos_folder / "torch"))
+    path = Path(published_weights("x3d_xs").path)
+    path.parent.mkdir(parents=True)
+    torch.save({"model_state": state_of_x3d_xs()}, path)
+
+
+@pytest.mark.slow
+def test_lines_about_weights_run(published_file, capsys):
+    lines = [line for line in of_command("weights", "predict") if "predict" not in line or "x3d_xs" in line]
+    assert [shlex.split(line)[1] for line in lines] == ["weights", "weights", "predict"]
+    for line in lines:
+        run_here(line)
+    printed = capsys.readouterr().out
+    assert "wrote x3d_xs.pyth: 400 classes, from abseiling to zumba" in printed
+    names = published_weights("x3d_xs").class_names
+    assert sum(name in printed.partition("zumba")[2] for name in names) >= 5
 
 
 def write_official_splits(folder, videos):
-    """Write what the lines about UCF-101, HMDB-51 and MMAction2 read."""
+    """Write what the lines about UCF-101, HMDB-51, MMAction2 and Charades read."""
     files = {
         "ucfTrainTestlist/classInd.txt": "1 A\n2 B\n",
         "ucfTrainTestlist/trainlist01.txt": "A/v_A_g08_c01.avi 1\nB/v_B_g08_c01.avi 2\n",
@@ -236,6 +300,11 @@ def write_official_splits(folder, videos):
         "testTrainMulti_7030_splits/b_test_split1.txt": "x_b.avi 1\n",
         "train_list_rawframes.txt": "a/one 1 0\n",
         "val_list_rawframes.txt": "b/two 1 1\n",
+        "Charades_v1_train.csv": "id,actions\nAAAAA,c001 0.0 1.0;c000 0.0 2.0\n",
+        "Charades_v1_test.csv": "id,actions\nBBBBB,\n",
+        "Charades_v1_classes.txt": "c000 A\nc001 B\n",
+        "Charades_v1_480/AAAAA.mp4": "",
+        "Charades_v1_480/BBBBB.mp4": "",
         "rawframes/a/one/img_00001.jpg": "",
         "rawframes/b/two/img_00001.jpg": "",
     }
@@ -283,8 +352,8 @@ def test_lines_about_data_run(line, users_folder, monkeypatch):
         assert (output / "val.csv").exists()
 
 
-@pytest.mark.parametrize("line", of_kind("python benchmarks/"))
-def test_benchmarks_are_there_and_parse(line):
+@pytest.mark.parametrize("line", of_kind("python benchmarks/", "python examples/"))
+def test_scripts_are_there_and_parse(line):
     script = ROOT / shlex.split(line)[1]
     compile(script.read_text(), str(script), "exec")
 
@@ -301,6 +370,8 @@ def test_pip_lines_name_files_and_extras_that_are_there():
 
 
 @pytest.mark.parametrize(("name", "text"), blocks("python"))
-def test_python_blocks_run(name, text, demos_folder):
-    torch.save(m3.create_model("x3d_xs").state_dict(), demos_folder / "X3D_XS.pyth")
-    exec(compile(text, name, "exec"), {})
+def test_python_blocks_run(name, text, published_file, demos_folder):
+    if "mutualnet3d.sharing" in text:
+        pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra [hub])")
+    torch.save(state_of_x3d_xs(), demos_folder / "X3D_XS.pyth")
+    exec(compile(text, name, "exec"), {"__name__": "__main__"})

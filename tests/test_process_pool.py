@@ -130,6 +130,48 @@ def test_processes_that_cannot_start_are_an_error():
         next(results)
 
 
+class KillsItsReader:
+    """Item whose process is killed before its first item, the first time."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, item):
+        return f"{item} done"
+
+    def __reduce__(self):
+        return start_or_be_killed, (self.path,)
+
+
+def start_or_be_killed(path):
+    try:
+        os.open(path, os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return KillsItsReader(path)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_before_its_first_item_is_replaced(tmp_path):
+    function = KillsItsReader(str(tmp_path / "was killed"))
+    results = dict(map_in_processes(function, ["a", "b"], workers=1, timeout=60.0))
+    assert results == {0: "a done", 1: "b done"}
+
+
+def test_items_are_taken_as_processes_are_free():
+    taken = []
+
+    def items():
+        for name in "abcde":
+            taken.append(name)
+            yield name
+
+    results = map_in_processes(trouble, items(), workers=2, timeout=60.0)
+    assert taken == []
+    next(results)
+    assert 2 <= len(taken) <= 4
+    assert len(list(results)) == 4
+
+
 def test_numbers_out_of_range():
     with pytest.raises(ValueError, match="workers is 0; allowed: 1 or more"):
         map_in_processes(trouble, ["a"], workers=0, timeout=1.0)

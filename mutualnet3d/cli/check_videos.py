@@ -12,7 +12,6 @@ of another list. The exit status is 0 if all videos are ok, with notes or not, a
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
@@ -51,15 +50,10 @@ def run(args: argparse.Namespace) -> int:
     return 0 if summary.all_ok else 1
 
 
-def _check_output_files(paths: Sequence[str], option: str) -> None:
-    for path in paths:
-        check_output_file(path, option)
-
-
 main = Command(
     __doc__,
     add_arguments,
     run,
     catches_sigterm=True,
-    outputs={"output": check_output_file, "clean_list": _check_output_files},
+    outputs={"output": check_output_file, "clean_list": check_output_file},
 )

@@ -39,7 +39,8 @@ class Command:
             file and no process.
         is_intermixed: True to allow positional words on both sides of options.
         outputs: check of each option that names an output, by the argument's name: functions of `files/output.py`, or
-            of its path and option. They are called before the command's work, for the options that are given.
+            of its path and option. They are called before the command's work, for the options that are given, of those
+            that may be given several times for each.
     """
 
     description: str | None
@@ -82,9 +83,10 @@ class Command:
         args = self.parse(words, prog)
         try:
             for name, check in self.outputs.items():
-                path = getattr(args, name)
-                if path is not None and (path or self.parser().get_default(name) is None):  # "" may be the default
-                    check(path, f"--{name.replace('_', '-')}")
+                value = getattr(args, name)
+                for path in value if isinstance(value, list) else [value]:
+                    if path is not None and (path or self.parser().get_default(name) is None):  # "" may be the default
+                        check(path, f"--{name.replace('_', '-')}")
             with _sigterm_as_ctrl_c() if self.catches_sigterm else nullcontext():
                 status = self.run(args)
                 sys.stdout.flush()  # now, where a closed pipe is caught

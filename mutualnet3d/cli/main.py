@@ -19,7 +19,9 @@ COMMANDS = {
     "test": "test",
     "predict": "predict",
     "stream": "stream",
+    "segments": "segments",
     "web": "web.command",
+    "serve": "serve",
     "export": "export",
     "latency": "latency",
     "plot": "plot",
@@ -28,6 +30,7 @@ COMMANDS = {
     "check-videos": "check_videos",
     "prepare-videos": "prepare_videos",
     "demo-data": "demo_data",
+    "weights": "weights",
     "info": "info",
 }
 PROGRAM = "mutualnet3d"

@@ -6,11 +6,14 @@
     mutualnet3d make-lists hmdb51 testTrainMulti_7030_splits --videos hmdb51 --output data/hmdb51 --split 1
     mutualnet3d make-lists mmaction2 --train kinetics400_train_list_rawframes.txt \\
         --val kinetics400_val_list_rawframes.txt --videos rawframes --output data/k400
+    mutualnet3d make-lists charades --train Charades_v1_train.csv --val Charades_v1_test.csv \\
+        --classes Charades_v1_classes.txt --videos Charades_v1_480 --output data/charades
 
 folders: ROOT/train/CLASS/* and ROOT/val/CLASS/* (and ROOT/test/CLASS/*), or ROOT/CLASS/*, which is split at random,
 with --group so that all clips of a recording come into one split.
 kinetics: the official CSV files. ucf101, hmdb51: the official splits, of which the test videos become val.csv and
-test.csv. mmaction2: lists of videos, or of folders of pictures (raw frames).
+test.csv. mmaction2: lists of videos, or of folders of pictures (raw frames). charades: its CSV files, whose videos have
+several labels each.
 Listed videos that are not there are counted and written to missing.csv.
 """
 
@@ -42,19 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hmdb51 = kinds.add_parser("hmdb51", help="an official split of HMDB-51")
     hmdb51.add_argument("splits", metavar="SPLITS", help="folder of the files CLASS_test_split1.txt")
     mmaction2 = kinds.add_parser("mmaction2", help="lists of MMAction2, of videos or raw frames")
-    for split in ("train", "val", "test"):
-        mmaction2.add_argument(f"--{split}", default="", metavar="FILE", help=f"the {split} list")
+    charades = kinds.add_parser("charades", help="the CSV files of Charades, several labels a video")
+    for kind, what in ((mmaction2, "list"), (charades, "CSV file")):
+        for split in ("train", "val", "test"):
+            kind.add_argument(f"--{split}", default="", metavar="FILE", help=f"the {split} {what}")
+    charades.add_argument("--classes", default="", metavar="FILE", help="Charades_v1_classes.txt; default: numbers")
     mmaction2.add_argument("--classes", default="", metavar="FILE", help="names of the classes; default: none")
     for kind in (ucf101, hmdb51):
         kind.add_argument("--split", type=int, default=1, choices=(1, 2, 3), help="number of the split; default: 1")
-    for kind in (kinetics, ucf101, hmdb51, mmaction2):
+    for kind in (kinetics, ucf101, hmdb51, mmaction2, charades):
         kind.add_argument("--videos", required=True, metavar="FOLDER", help="videos lie anywhere below it")
-    for kind in (folders, kinetics, ucf101, hmdb51, mmaction2):
+    for kind in (folders, kinetics, ucf101, hmdb51, mmaction2, charades):
         kind.add_argument("--output", required=True, metavar="FOLDER", help="for the lists")
 
 
 def run(args: argparse.Namespace) -> int:
     from mutualnet3d.data import official_splits
+    from mutualnet3d.data.charades import lists_of_charades
     from mutualnet3d.data.make_lists import lists_of_folders, lists_of_kinetics
 
     log_to_terminal(with_time=False)
@@ -70,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         lists = {split: getattr(args, split) for split in ("train", "val", "test")}
         if not any(lists.values()):
             raise ValueError("no list; expected --train, --val or --test")
-        counts = official_splits.lists_of_mmaction2(lists, args.videos, args.output, args.classes)
+        lists_of = lists_of_charades if args.kind == "charades" else official_splits.lists_of_mmaction2
+        counts = lists_of(lists, args.videos, args.output, args.classes)
     print("\n".join(printable(str(count)) for count in counts))
     return 0
 

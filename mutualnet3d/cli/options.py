@@ -13,6 +13,22 @@ def add_cfg(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", required=True, help="a YAML file: its path, or its name under configs/")
 
 
+def add_weights(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add --weights.
+
+    Args:
+        purpose: use of the weights, the end of "weights ...".
+    """
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|URL|NAME",
+        help=f"weights {purpose}: a file of this project, of pytorchvideo or PySlowFast, or a state dict as other "
+        "trainings save it (.pth, .ckpt, .safetensors); its address (https://...#sha256=... is checked); or a network "
+        "with published weights (x3d_m, or x3d_m:kinetics400). What is downloaded is kept in torch.hub's folder "
+        "(TORCH_HOME)",
+    )
+
+
 def add_checkpoint(parser: argparse.ArgumentParser, allows_bundle: bool = True) -> None:
     """Add --checkpoint and --table."""
     what = "calibrated.pyth of a test run"

@@ -3,37 +3,43 @@
     mutualnet3d predict video.mp4 --checkpoint output/demo/calibrated.pyth --gflops 0.01 --json
     mutualnet3d predict videos.csv --checkpoint output/demo/calibrated.pyth --mean-gflops 0.005
 
-VIDEO is a video (a file, or a folder of pictures), or a list of videos (.csv, .txt): a line `path` for each, or a line
-`path label` for each, paths relative to the list's folder; the first line tells which. Without a budget and a
-sub-network the most expensive one runs: of a checkpoint the full network, of a bundle the largest in it. With --json a
-line of JSON for each video is all that goes to standard output; a video that cannot be read is
-`{"source": ..., "error": ...}`, and the others go on. A budget is of a video: it chooses the sub-network and, unless
---views gives them, the views. GFLOPs are those of all views of a video, as the times are; JSON has those of one clip
-too, and as `top1` the test's accuracy with as many views, null where it is not known. With a mean budget a cascade of
-the table runs: a cheap sub-network, and a dearer one on the videos that it is not sure of; the last that ran is shown,
-JSON has all of them as `stages`, and `top1` is the cascade's over all videos. The exit
-status is 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
+VIDEO is a video (a file, or a folder of pictures), a folder with videos below it, or a list of videos (.csv, .txt): a
+line `path` for each, or a line `path label` for each, paths relative to the list's folder; the first line tells which.
+Without a budget and a sub-network the most expensive one runs: of a checkpoint the full network, of a bundle the
+largest in it. With --json a line of JSON for each video is all that goes to standard output; a video that cannot be
+read is `{"source": ..., "error": ...}`, and the others go on. A budget is of a video: it chooses the sub-network and,
+unless --views gives them, the views. GFLOPs are those of all views of a video, as the times are; JSON has those of one
+clip too, and as `top1` the test's accuracy with as many views, null where it is not known. With a mean budget a cascade
+of the table runs: a cheap sub-network, and a dearer one on the videos that it is not sure of; the last that ran is
+shown, JSON has all of them as `stages`, and `top1` is the cascade's over all videos. The exit status is 0 if all videos
+could be read, 1 if one could not, 2 if the command is wrong.
+
+Many files: with --output, processes on all cores read, and a run that was stopped, by SIGKILL too, goes on with the
+same command. Each file has one row, in the list's order: path, status (ok, bad, missing), reason, sub-network, views,
+labels with scores (0 to 1), GFLOPs, and milliseconds of reading and of the network.
+
+    mutualnet3d predict data/moving_shapes/val.csv --checkpoint output/demo/calibrated.pyth --output results.parquet
+    mutualnet3d predict videos/ --checkpoint output/demo/calibrated.pyth --gflops 0.006 --top 1 --output results.csv
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.cli.listed_videos import expand_lists
+from mutualnet3d.cli.predict_files import DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT, DEFAULT_TOP, plan_name, predict_to_file
 from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.deploy import Prediction, Timing
-    from mutualnet3d.deploy.stages import Plan
-
-LIST_EXTENSIONS = (".csv", ".txt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "videos",
         nargs="+",
         metavar="VIDEO",
-        help="a video: file or folder of pictures; or a list of videos (.csv, .txt)",
+        help="a video: file or folder of pictures; or a list of videos (.csv, .txt), or a folder of videos",
     )
     options.add_checkpoint(parser)
     options.add_gflops(parser)
@@ -53,12 +59,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
     words = "clips of a video, or NxM: M crops of each (1, 3); default: by the budget, without one 1"
     parser.add_argument("--views", metavar="N", help=words)
-    parser.add_argument("--batch-size", type=int, default=1, help="videos at a time, for a GPU; default: 1")
-    parser.add_argument("--top", type=int, default=5, help="number of labels; default: 5")
+    words = f"videos at a time, for a GPU; default: 1, with --output {DEFAULT_BATCH_SIZE}"
+    parser.add_argument("--batch-size", type=int, help=words)
+    parser.add_argument("--top", type=int, help=f"number of labels; default: {DEFAULT_TOP}, with --threshold any")
+    words = "of the labels only the best and those of at least this score, 0 to 1: for videos of several labels"
+    parser.add_argument("--threshold", type=float, metavar="SCORE", help=words)
     options.add_backend(parser)
     options.add_device(parser)
     options.add_label_file(parser)
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each video")
+    answers = parser.add_mutually_exclusive_group()
+    answers.add_argument("--json", action="store_true", help="a line of JSON for each video")
+    words = "many files: write a row for each into this file (.parquet, .csv or .jsonl), read by processes on all cores"
+    answers.add_argument("--output", metavar="FILE", help=words)
+    many = parser.add_argument_group("with --output")
+    many.add_argument("--workers", type=int, help="number of processes that read; default: the cores")
+    words = f"seconds that reading one file may take; default: {DEFAULT_TIMEOUT:g}"
+    many.add_argument("--timeout", type=float, help=words)
+    many.add_argument("--overwrite", action="store_true", help="begin anew instead of going on with a stopped run")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,7 +86,12 @@ def run(args: argparse.Namespace) -> int:
     """
     log_to_terminal()
     views = None if args.views is None else parse_views(args.views)
+    _check_output_options(args)
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold is {args.threshold}; it must be a score from 0 to 1")
     videos = expand_lists(args.videos, args.label_file)
+    if args.output is not None:
+        return predict_to_file(args, videos, views)
 
     import simplejson
 
@@ -83,8 +105,11 @@ def run(args: argparse.Namespace) -> int:
     )
     budget = {"gflops": args.gflops, "milliseconds": args.milliseconds, "config": args.subnet, "views": views}
     budget |= {"mean_gflops": args.mean_gflops, "mean_milliseconds": args.mean_milliseconds}
-    network = _name_of(predictor.plan(**budget), predictor.backend)
-    predictions = predictor.predict_many(videos, **budget, top=args.top, batch_size=args.batch_size)
+    network = plan_name(predictor.plan(**budget), predictor.backend)
+    top = DEFAULT_TOP if args.threshold is None else len(predictor.class_names)
+    top = top if args.top is None else args.top
+    batch_size = 1 if args.batch_size is None else args.batch_size
+    predictions = predictor.predict_many(videos, **budget, top=top, batch_size=batch_size)
     table = _Table(videos, predictor.class_names)
     timings: list[Timing] = []
     outage = OutageCheck(videos)
@@ -97,6 +122,8 @@ def run(args: argparse.Namespace) -> int:
                 _write(simplejson.dumps({"source": path, "error": reason}), sys.stdout)
             _write(reason, sys.stderr)
             continue
+        if args.threshold is not None:
+            prediction = replace(prediction, labels=prediction.above(args.threshold) or prediction.labels[:1])
         if not args.json and not timings:
             _write(table.header(), sys.stdout)
         timings.append(prediction.timing)
@@ -106,6 +133,27 @@ def run(args: argparse.Namespace) -> int:
     costs = _costs(timings, spent, network)
     _write(f"{_counted(len(timings), len(videos))}{costs}", sys.stderr)
     return 0 if len(timings) == len(videos) else 1
+
+
+def _check_output_options(args: argparse.Namespace) -> None:
+    """Refuse options that would have no effect with --output, or without it.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if args.threshold is not None and args.output is not None:
+        raise ValueError("--threshold has no effect on --output, whose rows have the score of each label; give --top")
+    without_effect = {"--workers": args.workers is not None, "--timeout": args.timeout is not None}
+    without_effect["--overwrite"] = args.overwrite
+    for option, is_given in without_effect.items():
+        if is_given and args.output is None:
+            raise ValueError(f"{option} is of --output, which is not given: without it videos are read one by one here")
+
+
+def _check_results(path: str, option: str) -> None:
+    from mutualnet3d.results.prediction_run import check_output
+
+    check_output(path, option)
 
 
 def parse_views(text: str) -> int | tuple[int, int]:
@@ -118,37 +166,6 @@ def parse_views(text: str) -> int | tuple[int, int]:
     if not match:
         raise ValueError(f"--views {text}: expected clips of a video, as in 10, or clips x crops of each, as in 10x3")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
-
-
-def expand_lists(words: Sequence[str], label_file: str = "") -> list[str]:
-    """Return the paths of a command line's videos, those of its lists in their place.
-
-    Raises:
-        FileNotFoundError: there is no such list.
-        ValueError: a list cannot be read; the message names file and line.
-    """
-    paths: list[str] = []
-    for word in words:
-        paths += _listed(word, label_file) if word.lower().endswith(LIST_EXTENSIONS) else [word]
-    return paths
-
-
-def _listed(path: str, label_file: str) -> list[str]:
-    """Return the paths in a list of lines `path`, or of lines `path label`."""
-    from iopath.common.file_io import g_pathmgr
-
-    from mutualnet3d.data.check_videos import ANY_LABEL
-    from mutualnet3d.data.lists import read_kinetics_list
-    from mutualnet3d.data.text import full_path, read_text
-    from mutualnet3d.data.video_files import VIDEO_EXTENSIONS
-    from mutualnet3d.video.paths import video_exists
-
-    if g_pathmgr.isfile(path):
-        lines = [line.strip().strip('"') for line in read_text(path).split("\n")]
-        paths = [full_path(os.path.dirname(path), line) for line in lines if line]
-        if paths and (paths[0].lower().endswith(VIDEO_EXTENSIONS) or video_exists(paths[0])):
-            return paths
-    return [video.path for video in read_kinetics_list(path, ANY_LABEL, label_file=label_file)]
 
 
 class _Table:
@@ -186,17 +203,6 @@ def _counted(done: int, total: int) -> str:
     return videos if done == total else f"{videos}, {total - done} of them could not be read"
 
 
-def _name_of(plan: Plan, backend: str) -> str:
-    """Return what runs: a sub-network or a cascade, the back end, and several views."""
-    from mutualnet3d.results.table_text import views_text
-
-    if plan.cascade is not None:
-        return f"{plan.cascade} on {backend}"
-    (stage,) = plan.stages
-    views = f", {views_text(stage.views)}" if stage.views.count > 1 else ""
-    return f"{stage.config} on {backend}{views}"
-
-
 def _costs(timings: Sequence[Timing], spent: Sequence[float], network: str) -> str:
     """Return the end of the closing line; "" if nothing ran."""
     if not timings:
@@ -218,4 +224,16 @@ def _write(text: str, file: TextIO) -> None:
     file.flush()
 
 
-main = Command(__doc__, add_arguments, run, catches_sigterm=True, is_intermixed=True)
+def _interrupted(args: argparse.Namespace) -> str:
+    return "interrupted" if args.output is None else "interrupted; the same command goes on"
+
+
+main = Command(
+    __doc__,
+    add_arguments,
+    run,
+    catches_sigterm=True,
+    is_intermixed=True,
+    interrupted=_interrupted,
+    outputs={"output": _check_results},
+)

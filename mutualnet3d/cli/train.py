@@ -2,6 +2,7 @@
 
     mutualnet3d train --cfg X3D_M_mutual.yaml DATA.PATH_TO_DATA_DIR data/kinetics OUTPUT_DIR output/x3d_m
     torchrun --nproc_per_node 8 -m mutualnet3d train --cfg X3D_M_mutual.yaml ...                8 GPUs of one machine
+    mutualnet3d train --cfg X3D_M_mutual_from_weights.yaml --weights x3d_m MODEL.NUM_CLASSES 10 ...  published weights
     sbatch --nodes 2 --gpus-per-node 8 .../slurm/train.sbatch --cfg X3D_M_mutual.yaml ...       16 GPUs under SLURM
 
 `mutualnet3d train` trains and then tests where the config has TEST.ENABLE; `mutualnet3d test` tests alone;
@@ -24,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mutualnet3d.cli.command import EXIT_ERROR, Command, drop_output, report, tell
-from mutualnet3d.cli.options import add_cfg
+from mutualnet3d.cli.options import add_cfg, add_weights
 from mutualnet3d.log import logger
 
 if TYPE_CHECKING:
@@ -39,10 +40,17 @@ OVERRIDES: dict[str, Sequence[object]] = {
     "test": ("TRAIN.ENABLE", False, "TEST.ENABLE", True),
     "": (),
 }
+# Key that --weights stands for.
+WEIGHTS = {
+    "train": "TRAIN.CHECKPOINT_FILE_PATH",
+    "test": "TEST.CHECKPOINT_FILE_PATH",
+    "": "TRAIN.CHECKPOINT_FILE_PATH",
+}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     add_cfg(parser)
+    add_weights(parser, f"{'to test' if command == 'test' else 'to start from'} ({WEIGHTS[command]})")
     parser.add_argument(
         "--join_timeout", type=float, default=300.0, metavar="SECONDS", help="for all processes to meet; default 300"
     )
@@ -78,7 +86,8 @@ def run(args: argparse.Namespace, command: str) -> int:
         _become_torchrun(args, program)
     words = [word for word in args.overrides if word != "--opts"]
     check_pairs(words)  # before the command's own stand among them
-    cfg = load_cfg(args.cfg, [*OVERRIDES[command], *words])
+    weights = (WEIGHTS[command], args.weights) if args.weights else ()
+    cfg = load_cfg(args.cfg, [*OVERRIDES[command], *weights, *words])
     if cfg.DATA_LOADER.NUM_WORKERS:
         fork_server.start("pool", "loader")  # it loads torch while this process does
 
@@ -182,7 +191,7 @@ def _run(cfg: CfgNode, launch: Launch) -> int:
 def make_command(description: str | None, name: str) -> Command:
     """Return the command `name`, a key of `OVERRIDES`. Other exceptions than a user's keep their traceback."""
     errors = (ValueError, OSError, ModuleNotFoundError, FloatingPointError)
-    return Command(description, add_arguments, partial(run, command=name), errors=errors)
+    return Command(description, partial(add_arguments, command=name), partial(run, command=name), errors=errors)
 
 
 main = make_command(__doc__, "train")

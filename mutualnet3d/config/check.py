@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from mutualnet3d.config.check_training import check_training
 from mutualnet3d.config.defaults import default_cfg
 from mutualnet3d.config.key_rules import RULES
+from mutualnet3d.config.requirement import require as _require
+from mutualnet3d.config.requirement import value_at as _get
 
 _DEFAULTS = default_cfg()
 
@@ -62,25 +64,10 @@ def check_cfg(cfg: CfgNode) -> None:
         not cfg.TEST.SAVE_RESULTS_PATH or cfg.TEST.SAVE_RESULTS_PATH.endswith(".npz"),
         "'' or the name of a NumPy file (.npz)",
     )
-    _require(
-        cfg,
-        "SOLVER.NESTEROV",
-        not cfg.SOLVER.NESTEROV or (cfg.SOLVER.MOMENTUM > 0 and cfg.SOLVER.DAMPENING == 0),
-        "False unless SOLVER.MOMENTUM is above 0 and SOLVER.DAMPENING is 0; they are "
-        f"{cfg.SOLVER.MOMENTUM:g} and {cfg.SOLVER.DAMPENING:g}",
-    )
     _check_tested_checkpoint(cfg)
-    _check_averages(cfg)
-    _check_steps(cfg)
+    check_training(cfg)
     _check_space(cfg)
     _check_clips(cfg)
-    if cfg.MUTUAL.SORT_CHANNELS:
-        _require(
-            cfg,
-            "TRAIN.CHECKPOINT_FILE_PATH",
-            bool(cfg.TRAIN.CHECKPOINT_FILE_PATH) or cfg.MUTUAL.START > 0,
-            "set, with MUTUAL.SORT_CHANNELS and MUTUAL.START 0: fresh weights have no important channels",
-        )
 
 
 def check_type(key: str, value: Any, default: Any) -> None:
@@ -147,20 +134,6 @@ def _check_tested_checkpoint(cfg: CfgNode) -> None:
     )
 
 
-def _check_averages(cfg: CfgNode) -> None:
-    """Check the averaged weights, and the settings that need them."""
-    decay = cfg.SOLVER.EMA_DECAY
-    _require(
-        cfg, "MUTUAL.TEACHER", cfg.MUTUAL.TEACHER == "full" or decay > 0, "'full' unless SOLVER.EMA_DECAY is above 0"
-    )
-    _require(
-        cfg,
-        "TEST.USE_EMA",
-        not (cfg.TEST.USE_EMA and cfg.TRAIN.ENABLE and not decay),
-        "False unless SOLVER.EMA_DECAY is above 0",
-    )
-
-
 def _check_clips(cfg: CfgNode) -> None:
     """Check the part of a video that clips show, and the augmentation; `data.augment` checks AUG.AA_TYPE."""
     _require(
@@ -175,7 +148,7 @@ def _check_clips(cfg: CfgNode) -> None:
         not cfg.MIXUP.ENABLE or max(cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA) > 0,
         "above 0 with MIXUP.ENABLE and MIXUP.CUTMIX_ALPHA 0: one of them mixes",
     )
-    if cfg.TRAIN.DATASET == "ssv2":
+    if cfg.TRAIN.DATASET.lower() == "ssv2":
         _require(
             cfg,
             "DATA.RANDOM_FLIP",
@@ -195,19 +168,6 @@ def _check_clips(cfg: CfgNode) -> None:
         not (scales or aspects) or (len(aspects) == 2 and 0 < aspects[0] <= aspects[1]),
         "two ratios of width to height, ascending, or [] as TRAIN_JITTER_SCALES_RELATIVE then is",
     )
-
-
-def _check_steps(cfg: CfgNode) -> None:
-    if cfg.SOLVER.LR_POLICY != "steps_with_relative_lrs":
-        return
-    steps = cfg.SOLVER.STEPS
-    _require(
-        cfg,
-        "SOLVER.STEPS",
-        bool(steps) and steps[0] == 0 and all(a < b for a, b in itertools.pairwise(steps)),
-        "ascending epochs, the first of them 0",
-    )
-    _require(cfg, "SOLVER.LRS", len(cfg.SOLVER.LRS) >= len(steps), f"a value for each of SOLVER.STEPS, {steps}")
 
 
 def _check_space(cfg: CfgNode) -> None:
@@ -277,15 +237,3 @@ def _check_tested_sizes(cfg: CfgNode, trained: Sequence[int]) -> None:
             size <= most,
             f"{most} at most with DATA.NUM_FRAMES {cfg.DATA.NUM_FRAMES}: a clip has 1 GB at most",
         )
-
-
-def _get(cfg: CfgNode, key: str) -> Any:
-    node: Any = cfg
-    for part in key.split("."):
-        node = node[part]
-    return node
-
-
-def _require(cfg: CfgNode, key: str, holds: bool, allowed: str) -> None:
-    if not holds:
-        raise ValueError(f"{key} is {_get(cfg, key)!r}; it must be {allowed}")

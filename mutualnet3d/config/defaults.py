@@ -12,8 +12,17 @@ _C.MODEL.ARCH = "x3d"
 _C.MODEL.NUM_CLASSES = 400
 # Fraction of features dropped before the classifier, in training.
 _C.MODEL.DROPOUT_RATE = 0.5
+# cross_entropy: a video has one label. bce (or bce_logit): it has several, or none, and its list has lines
+# `path 3,17,22` or `path -`; losses are binary cross-entropies, the accuracy is the mean average precision.
+_C.MODEL.LOSS_FUNC = "cross_entropy"
 # Keep tensors in torch's channels_last_3d format; on a CPU X3D-S trains 1.7 times as fast. Changes last bits only.
 _C.MODEL.CHANNELS_LAST = True
+# Train the full network with the batch-norm statistics of TRAIN.CHECKPOINT_FILE_PATH's weights, which stay as they are;
+# scales and shifts are trained. Sub-networks, which have no statistics before they are calibrated, take their batch's.
+_C.MODEL.FROZEN_BN = False
+# Leave weights and statistics of so many stages, from the stem on, as TRAIN.CHECKPOINT_FILE_PATH has them. 1: the stem;
+# 5 of an X3D, ResNet or SlowFast: all but the classifier. 0: train all.
+_C.MODEL.FROZEN_STAGES = 0
 
 _C.X3D = CfgNode()
 # Multiplies the channels of stem and stages.
@@ -171,14 +180,18 @@ _C.TRAIN.ENABLE = True
 # what mutual training is compared with. "": the full network.
 _C.TRAIN.SUBNET = ""
 # kinetics (or ptvkinetics): train.csv and val.csv list videos and labels; clips are spans of them. ssv2: its JSON files
-# over .webm videos, or PySlowFast's frame lists; clips are one frame from each of NUM_FRAMES segments.
+# over .webm videos, or PySlowFast's frame lists; clips are one frame from each of NUM_FRAMES segments. In any case.
 _C.TRAIN.DATASET = "kinetics"
-# Weights to start from, of this project, pytorchvideo's model zoo or PySlowFast. "": start afresh.
+# Weights to start from, of this project, pytorchvideo's model zoo, PySlowFast, or as other trainings save them: a file,
+# its address (https://...), or a network with published weights (x3d_m, x3d_m:kinetics400). "": start afresh.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Those weights are of images: repeat their kernels over time.
 _C.TRAIN.CHECKPOINT_INFLATE = False
 # Clips a step, of the whole job; each of its processes has an equal share.
 _C.TRAIN.BATCH_SIZE = 64
+# Let classes of few videos count as much as those of many: loss, by weights of the losses with labels; or sampler, by
+# clips of all classes equally often (an epoch keeps its number of clips). none: each video counts the same.
+_C.TRAIN.CLASS_BALANCE = "none"
 # Equal parts in which each process goes through its share of a step's clips: the gradients of the whole batch with the
 # memory of a part. Batch norm sees a part at a time.
 _C.TRAIN.ACCUMULATION_STEPS = 1
@@ -200,8 +213,15 @@ _C.TRAIN.CHECKPOINTS_KEPT = 3
 _C.TRAIN.AUTO_RESUME = True
 
 _C.SOLVER = CfgNode()
-# sgd.
+# sgd; adam; or adamw, whose weight decay is no part of the gradient. MOMENTUM, DAMPENING and NESTEROV are SGD's.
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"
+# Of adam and adamw: decay of the mean of the gradients, and of that of their squares.
+_C.SOLVER.BETAS = [0.9, 0.999]
+# Learning rate of a stage over that of the stage after it: the stage before the classifier has BASE_LR times this, the
+# one before that BASE_LR times its square. 1: all the same.
+_C.SOLVER.LAYER_DECAY = 1.0
+# Learning rate of the classifier (of X3D with the layer before it) over BASE_LR.
+_C.SOLVER.HEAD_LR_FACTOR = 1.0
 # Learning rate at the peak; scaled only by LR_BATCH_SIZE.
 _C.SOLVER.BASE_LR = 0.1
 # The batch size that BASE_LR, WARMUP_START_LR and COSINE_END_LR are meant for: they are multiplied by TRAIN.BATCH_SIZE
@@ -284,7 +304,7 @@ _C.TEST.CASCADES = True
 _C.TEST.SAVE_RESULTS_PATH = "scores.npz"
 # Checkpoint of OUTPUT_DIR to test: last; or best, by the validations (TRAIN.EVAL_PERIOD), checkpoints/best.pyth.
 _C.TEST.CHECKPOINT = "last"
-# Weights to test, of this project, pytorchvideo's model zoo or PySlowFast. "": those of TEST.CHECKPOINT.
+# Weights to test, likewise. "": those of TEST.CHECKPOINT.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Test (and validate) the averaged weights of SOLVER.EMA_DECAY instead of the last step's.
 _C.TEST.USE_EMA = False
@@ -306,6 +326,20 @@ _C.TENSORBOARD = CfgNode()
 _C.TENSORBOARD.ENABLE = False
 # Folder for them. "": OUTPUT_DIR/tensorboard.
 _C.TENSORBOARD.LOG_DIR = ""
+
+_C.WANDB = CfgNode()
+# Send the numbers of the log to Weights & Biases too; needs the extra [wandb]. Its files are in OUTPUT_DIR/wandb.
+_C.WANDB.ENABLE = False
+# Name of the project there.
+_C.WANDB.PROJECT = "mutualnet3d"
+
+_C.MLFLOW = CfgNode()
+# Send the numbers of the log to MLflow too; needs the extra [mlflow].
+_C.MLFLOW.ENABLE = False
+# Address of its server or store. "": the folder OUTPUT_DIR/mlflow.
+_C.MLFLOW.TRACKING_URI = ""
+# Name of the experiment there.
+_C.MLFLOW.EXPERIMENT = "mutualnet3d"
 
 
 def default_cfg() -> CfgNode:

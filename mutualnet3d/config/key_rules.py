@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mutualnet3d.config.rule import Rule
 
-_DATASETS = ("kinetics", "ptvkinetics", "ssv2")
 _FLAG = Rule(bool)
 _TEXT = Rule(str)
+_DATASET = Rule(str, choices=("kinetics", "ptvkinetics", "ssv2"), ignores_case=True)
 _COUNT = Rule(int, low=1)
 _NUMBER_OF = Rule(int, low=0)  # 0 is none, never or all
 _SECONDS = Rule(float, low=0)
@@ -27,7 +27,10 @@ RULES: dict[str, Rule] = {
     "MODEL.ARCH": _TEXT,  # the families are known to models/build.py
     "MODEL.NUM_CLASSES": Rule(int, low=1, high=1_000_000),
     "MODEL.DROPOUT_RATE": _PART,
+    "MODEL.LOSS_FUNC": Rule(str, choices=("cross_entropy", "bce", "bce_logit")),
     "MODEL.CHANNELS_LAST": _FLAG,
+    "MODEL.FROZEN_BN": _FLAG,
+    "MODEL.FROZEN_STAGES": _NUMBER_OF,
     "X3D.WIDTH_FACTOR": Rule(float, above=0, high=32),
     "X3D.DEPTH_FACTOR": Rule(float, above=0, high=20),
     "X3D.BOTTLENECK_FACTOR": Rule(float, low=0.125, high=32),  # one of 8 channels, the fewest
@@ -115,10 +118,11 @@ RULES: dict[str, Rule] = {
     "DATA_LOADER.PIN_MEMORY": _FLAG,
     "TRAIN.ENABLE": _FLAG,
     "TRAIN.SUBNET": _TEXT,
-    "TRAIN.DATASET": Rule(str, choices=_DATASETS),
+    "TRAIN.DATASET": _DATASET,
     "TRAIN.CHECKPOINT_FILE_PATH": _TEXT,
     "TRAIN.CHECKPOINT_INFLATE": _FLAG,
     "TRAIN.BATCH_SIZE": _COUNT,
+    "TRAIN.CLASS_BALANCE": Rule(str, choices=("none", "loss", "sampler")),
     "TRAIN.ACCUMULATION_STEPS": _COUNT,
     "TRAIN.MIXED_PRECISION": _FLAG,
     "TRAIN.MIXED_PRECISION_TYPE": Rule(str, choices=("fp16", "bf16")),
@@ -128,7 +132,10 @@ RULES: dict[str, Rule] = {
     "TRAIN.CHECKPOINT_SECONDS": _SECONDS,
     "TRAIN.CHECKPOINTS_KEPT": _COUNT,
     "TRAIN.AUTO_RESUME": _FLAG,
-    "SOLVER.OPTIMIZING_METHOD": Rule(str, choices=("sgd",)),
+    "SOLVER.OPTIMIZING_METHOD": Rule(str, choices=("sgd", "adam", "adamw")),
+    "SOLVER.BETAS": Rule(float, low=0, below=1, lengths=(2,)),
+    "SOLVER.LAYER_DECAY": Rule(float, above=0, high=1),
+    "SOLVER.HEAD_LR_FACTOR": _FACTOR,
     "SOLVER.BASE_LR": _FACTOR,
     "SOLVER.LR_BATCH_SIZE": _NUMBER_OF,
     "SOLVER.CLIP_GRAD_L2NORM": _CLIPPED,
@@ -152,7 +159,7 @@ RULES: dict[str, Rule] = {
     "BN.NUM_BATCHES_PRECISE": _COUNT,
     "BN.BATCH_SIZE_PRECISE": _COUNT,
     "TEST.ENABLE": _FLAG,
-    "TEST.DATASET": Rule(str, choices=_DATASETS),
+    "TEST.DATASET": _DATASET,
     "TEST.BATCH_SIZE": _COUNT,
     "TEST.NUM_ENSEMBLE_VIEWS": _COUNT,
     "TEST.NUM_SPATIAL_CROPS": Rule(int, choices=(1, 3)),
@@ -175,4 +182,9 @@ RULES: dict[str, Rule] = {
     "PROFILE_STEPS": _NUMBER_OF,
     "TENSORBOARD.ENABLE": _FLAG,
     "TENSORBOARD.LOG_DIR": _TEXT,
+    "WANDB.ENABLE": _FLAG,
+    "WANDB.PROJECT": _TEXT,
+    "MLFLOW.ENABLE": _FLAG,
+    "MLFLOW.TRACKING_URI": _TEXT,
+    "MLFLOW.EXPERIMENT": _TEXT,
 }

@@ -24,6 +24,7 @@ class Rule:
         low, high: smallest and largest number.
         above, below: bounds that a number must not reach.
         choices: allowed values; () for any.
+        ignores_case: True for a text that may be written in capitals.
         lengths: allowed numbers of elements of a list, () for any; None for a key without a list.
         inner_lengths: allowed lengths of lists in the list; () for a list without lists in it.
         is_distinct: True for a list whose elements differ.
@@ -38,6 +39,7 @@ class Rule:
     above: float | None = None
     below: float | None = None
     choices: tuple[Any, ...] = ()
+    ignores_case: bool = False
     lengths: tuple[int, ...] | None = None
     inner_lengths: tuple[int, ...] = ()
     is_distinct: bool = False
@@ -101,6 +103,7 @@ class Rule:
         return isinstance(value, int | float) if self.kind is float else isinstance(value, self.kind)
 
     def _is_in_range(self, value: Any) -> bool:
+        value = value.lower() if self.ignores_case else value
         return not (
             (self.choices and value not in self.choices)
             or (not self.takes_empty and not value)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mutualnet3d.data.clip_order import ClipOrder, OrderShard
+from mutualnet3d.data.clip_order import OrderShard, VideoOrder
 from mutualnet3d.shapes import ClipShape, Shard
 
 
@@ -71,7 +71,7 @@ class TrainBatchSampler:
 
     def __init__(
         self,
-        order: ClipOrder,
+        order: VideoOrder,
         batch_size: int,
         shapes_at_step: Callable[[int], tuple[ClipShape, ...]],
         *,
@@ -174,7 +174,7 @@ class CalibrationBatchSampler:
 
     def __init__(
         self,
-        order: ClipOrder,
+        order: VideoOrder,
         batch_size: int,
         num_batches: int,
         shapes: Sequence[ClipShape],

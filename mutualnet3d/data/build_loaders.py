@@ -9,8 +9,9 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d.data.augment import Augment, RandAugmentPolicy
 from mutualnet3d.data.batch_sampler import CalibrationBatchSampler, TestBatchSampler, TrainBatchSampler
-from mutualnet3d.data.build_split import Split, is_ssv2, steps_per_epoch
-from mutualnet3d.data.clip_order import ClipOrder
+from mutualnet3d.data.build_split import Split, is_multi_label, is_ssv2, steps_per_epoch
+from mutualnet3d.data.class_balance import BalancedOrder, class_weights
+from mutualnet3d.data.clip_order import ClipOrder, VideoOrder
 from mutualnet3d.data.clip_samplers import (
     ClipSpan,
     CropSampler,
@@ -27,6 +28,7 @@ from mutualnet3d.data.dataset import VideoDataset
 from mutualnet3d.data.loader import TestLoader, TrainLoader
 from mutualnet3d.data.mixup import MixUpCutMix
 from mutualnet3d.data.preprocessing import Preprocessing
+from mutualnet3d.data.video_list import VideoList
 from mutualnet3d.data.workers import Workers
 from mutualnet3d.shapes import ClipShape, Shard
 
@@ -71,7 +73,7 @@ def build_train_loader(
         bad_since: videos known to be bad, with the position at which each was met.
     """
     batch_sampler = TrainBatchSampler(
-        ClipOrder(len(split.videos), cfg.RNG_SEED),
+        _train_order(cfg, split),
         batch_size_of(cfg, shard),
         shapes_at_step,
         num_steps=num_steps,
@@ -106,7 +108,7 @@ def build_calibration_loader(
     """
     batch_size = min(cfg.BN.BATCH_SIZE_PRECISE, cfg.TRAIN.BATCH_SIZE)
     num_batches = min(cfg.BN.NUM_BATCHES_PRECISE, steps_per_epoch(cfg, split) * cfg.TRAIN.BATCH_SIZE // batch_size)
-    order = ClipOrder(len(split.videos), cfg.RNG_SEED)
+    order = _train_order(cfg, split)  # classes come as often as they do in training
     batch_sampler = CalibrationBatchSampler(order, batch_size, num_batches, shapes, shard)
     return TestLoader(
         _train_dataset(cfg, split, crop_scale), batch_sampler, _workers(cfg), split.bad.report, split.bad.report_damaged
@@ -157,9 +159,20 @@ def build_preprocessing(cfg: CfgNode) -> Preprocessing:
         among_full=_among_full(cfg),
         segments=is_ssv2(cfg, "test"),
         reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL,
-        ensemble=cfg.DATA.ENSEMBLE_METHOD,
+        ensemble=ensemble_of(cfg),
         timeout=cfg.DATA.DECODE_TIMEOUT or None,
     )
+
+
+def ensemble_of(cfg: CfgNode) -> str:
+    """Return the way in which views are put together: `DATA.ENSEMBLE_METHOD`; of several labels a video by sigmoids."""
+    return f"{'sigmoid_' if is_multi_label(cfg) else ''}{cfg.DATA.ENSEMBLE_METHOD}"
+
+
+def label_sets_of(split: Split) -> torch.Tensor | None:
+    """Return the sets of labels that the labels of a split's videos are the numbers of, bool (S, K); None where these
+    are classes."""
+    return None if split.label_sets is None else torch.from_numpy(split.label_sets.matrix())
 
 
 def build_mixup(cfg: CfgNode) -> MixUpCutMix | None:
@@ -174,6 +187,20 @@ def build_mixup(cfg: CfgNode) -> MixUpCutMix | None:
         label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
         num_classes=cfg.MODEL.NUM_CLASSES,
     )
+
+
+def build_class_weights(cfg: CfgNode, split: Split) -> torch.Tensor | None:
+    """Build the weights of the classes in the losses with labels, float32 (K,), by the training list's videos; None
+    without `TRAIN.CLASS_BALANCE` loss."""
+    if cfg.TRAIN.CLASS_BALANCE != "loss":
+        return None
+    return torch.from_numpy(class_weights(VideoList.of(split.videos).label_N, cfg.MODEL.NUM_CLASSES))
+
+
+def _train_order(cfg: CfgNode, split: Split) -> VideoOrder:
+    if cfg.TRAIN.CLASS_BALANCE == "sampler":
+        return BalancedOrder(VideoList.of(split.videos).label_N, cfg.RNG_SEED)
+    return ClipOrder(len(split.videos), cfg.RNG_SEED)
 
 
 def _test_batch_size(cfg: CfgNode, shard: Shard) -> int:

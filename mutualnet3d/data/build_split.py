@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from fvcore.common.config import CfgNode
@@ -18,6 +19,7 @@ from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos, TooManyBadVideo
 from mutualnet3d.data.clip_sampling import span_length
 from mutualnet3d.data.find_videos import find_videos
 from mutualnet3d.data.label_names import read_label_names
+from mutualnet3d.data.list_labels import LabelSets
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.data.outage import DataAway
 from mutualnet3d.data.shared_videos import shared_paths
@@ -37,6 +39,8 @@ class Split:
         bad: account of the missing and the bad ones.
         num_in_list: length of the whole list; `TEST.NUM_VIDEOS` may take some of it, which `bad` counts.
         num_videos_K: number of listed videos of each class, up to the largest label.
+        label_sets: sets of labels that the videos' labels are the numbers of (`MODEL.LOSS_FUNC` bce); None: each video
+            has one label.
     """
 
     name: str
@@ -44,13 +48,18 @@ class Split:
     bad: BadVideos
     num_in_list: int
     num_videos_K: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    label_sets: LabelSets | None = None
 
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that stand for these videos in this order, wherever their folders are: data may be
         copied to a faster disk in the middle of a training."""
         videos = VideoList.of(self.videos)
-        pairs = zip(videos.paths(), videos.label_N.tolist(), strict=True)
+        labels: list[Any] = videos.label_N.tolist()
+        if self.label_sets is not None:
+            texts = self.label_sets.texts()
+            labels = [texts[label] for label in labels]
+        pairs = zip(videos.paths(), labels, strict=True)
         names = "\n".join(f"{os.path.basename(path)} {label}" for path, label in pairs)
         return hashlib.sha256(names.encode("utf-8", errors="backslashreplace")).hexdigest()[:16]
 
@@ -80,14 +89,17 @@ def read_split(
         TooManyBadVideos: none exists; of the training list, too few.
         DataAway: the same with a checkpoint, after `DATA.DISK_TIMEOUT` seconds.
     """
+    label_sets = LabelSets(cfg.MODEL.NUM_CLASSES) if is_multi_label(cfg) else None
     with _keys_named(cfg):
-        videos = _read_list(cfg, name)
+        videos = _read_list(cfg, name, label_sets)
     num_in_list = len(videos)
     if name == "test" and 0 < cfg.TEST.NUM_VIDEOS < num_in_list:
         chosen = np.random.default_rng(cfg.RNG_SEED).permutation(num_in_list)[: cfg.TEST.NUM_VIDEOS]
         videos = videos.take(np.sort(chosen))
         logger.info("test: %d of the list's %d videos (TEST.NUM_VIDEOS)", len(videos), num_in_list)
     num_videos_K = np.bincount(videos.label_N)
+    if label_sets is not None:
+        num_videos_K = np.trim_zeros(num_videos_K @ label_sets.matrix()[: len(num_videos_K)], "b")
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
     if checkpoint is None:
         max_missing = math.inf if max_fraction is None else max_fraction * len(videos)
@@ -104,10 +116,10 @@ def read_split(
         bad = BadVideos(name, result.existing, result.missing, bad_videos, max_fraction, result.num_left)
     if not is_ssv2(cfg, name):
         (run_once or _run)(partial(_tell_of_short_videos, cfg, name, result.existing))
-    return Split(name, result.existing, bad, num_in_list, num_videos_K)
+    return Split(name, result.existing, bad, num_in_list, num_videos_K, label_sets)
 
 
-def _read_list(cfg: CfgNode, name: str) -> VideoList:
+def _read_list(cfg: CfgNode, name: str, label_sets: LabelSets | None) -> VideoList:
     if is_ssv2(cfg, name):
         return VideoList.of(read_ssv2(cfg.DATA.PATH_TO_DATA_DIR, name, cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_PREFIX))
     return read_kinetics_list(
@@ -117,6 +129,7 @@ def _read_list(cfg: CfgNode, name: str) -> VideoList:
         separator=cfg.DATA.PATH_LABEL_SEPARATOR,
         label_file=cfg.DATA.LABEL_FILE,
         skip_rows=cfg.DATA.SKIP_ROWS,
+        label_sets=label_sets,
     )
 
 
@@ -171,16 +184,22 @@ def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
     return steps
 
 
-def read_class_names(cfg: CfgNode) -> list[str]:
+def read_class_names(cfg: CfgNode, names_of_weights: Sequence[str] = ()) -> list[str]:
     """Return the names of the classes, for people to read.
 
     They are read from `DATA.LABEL_FILE`, Something-Something's file, or classes.json or labels.json beside the lists;
-    without any, and for classes that the file lacks, the names are the numbers.
+    without any they are those of the weights; without these, and for classes that the file lacks, the numbers.
+
+    Args:
+        cfg: config of the run.
+        names_of_weights: names that the weights brought, one for each class; none where they have none.
 
     Raises:
         FileNotFoundError, ValueError: see `read_label_names`.
     """
     path = _label_file(cfg, "test")
+    if not path and names_of_weights:
+        return list(names_of_weights)
     with _keys_named(cfg):
         ids = read_label_names(path) if path else {}
     names = {number: name for name, number in ids.items()}
@@ -233,9 +252,14 @@ def warn_of_empty_classes(cfg: CfgNode, split: Split) -> None:
         logger.warning("%s: the list has videos of %d of %d classes", split.name, num_used, cfg.MODEL.NUM_CLASSES)
 
 
+def is_multi_label(cfg: CfgNode) -> bool:
+    """Return True if videos have several labels each, by which the network is trained and tested."""
+    return bool(cfg.MODEL.LOSS_FUNC != "cross_entropy")
+
+
 def is_ssv2(cfg: CfgNode, split: str) -> bool:
     """Return whether a split is of Something-Something V2; Kinetics-style lists otherwise."""
-    return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET) == "ssv2")
+    return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET).lower() == "ssv2")
 
 
 def _run(function: Callable[[], bytes]) -> bytes:

@@ -13,7 +13,8 @@ from itertools import chain
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, write_list
+from mutualnet3d.data.any_list import read_any_list
+from mutualnet3d.data.lists import Video, path_in_list, write_list
 from mutualnet3d.data.outage import OutageCheck
 from mutualnet3d.data.shared_videos import shared_videos
 from mutualnet3d.data.video_list import VideoList
@@ -111,12 +112,9 @@ def check_lists(
     """
     if clean_lists and len(clean_lists) != len(list_paths):
         raise ValueError(f"{len(list_paths)} lists need as many clean lists, got {len(clean_lists)}")
-    lists = [
-        read_kinetics_list(
-            path, num_classes=ANY_LABEL, path_prefix=path_prefix, separator=separator, label_file=label_file
-        )
-        for path in list_paths
-    ]
+    form = {"path_prefix": path_prefix, "separator": separator, "label_file": label_file}
+    read = [read_any_list(path, ANY_LABEL, **form) for path in list_paths]
+    lists = [videos for videos, _ in read]
     # Each is checked once, however often it is listed.
     paths = list(dict.fromkeys(path for videos in lists for path in videos.paths()))
     results = {result.path: result for result in check_videos(paths, min_frames, workers, timeout)}
@@ -136,12 +134,20 @@ def check_lists(
             rows.writerow([result.path, result.status, result.reason, texts, video.listed_at])
     write_text(output, report.getvalue())
 
-    for list_path, clean_list, videos in zip(list_paths, clean_lists, lists, strict=False):
+    for list_path, clean_list, (videos, label_sets) in zip(list_paths, clean_lists, read, strict=False):
         good = [video for video in videos if results[video.path].status == OK]
         if not good:
             raise ValueError(f"{clean_list} is not written: no video of {list_path} is ok; {output} says why")
+        labels = label_sets.texts() if label_sets else None
         write_list(
-            clean_list, [(_path_to_write(video, list_path, clean_list, path_prefix), video.label) for video in good]
+            clean_list,
+            [
+                (
+                    _path_to_write(video, list_path, clean_list, path_prefix),
+                    labels[video.label] if labels else video.label,
+                )
+                for video in good
+            ],
         )
     count = status_count
     return CheckSummary(count[OK], count[MISSING], count[BAD], count[SHORT], note_count)

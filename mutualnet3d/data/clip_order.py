@@ -7,10 +7,21 @@ so that without bad videos the processes train together on the batches that one 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from mutualnet3d.shapes import Shard
+
+
+class VideoOrder(Protocol):
+    """Stream of training clips without end, a pure function of the position."""
+
+    @property
+    def num_videos(self) -> int: ...
+
+    def at(self, position: int) -> tuple[int, int]:
+        """Return a number that a video never comes twice with, for its random choices, and the video."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class OrderShard:
         shard: rank of the process, number of processes.
     """
 
-    order: ClipOrder
+    order: VideoOrder
     batch_size: int
     shard: Shard = Shard()  # noqa: RUF009 - frozen
 

@@ -6,7 +6,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 
 import numpy as np
@@ -21,9 +21,9 @@ from mutualnet3d.data.list_kinds import (
     raw_frames_path,
     report_kind,
 )
+from mutualnet3d.data.list_labels import LabelSets, ListLabels
 from mutualnet3d.data.text import (
     QUOTED,
-    bounded_int,
     check_line,
     close_names,
     full_path,
@@ -50,6 +50,7 @@ def read_kinetics_list(
     separator: str = " ",
     label_file: str = "",
     skip_rows: int = 0,
+    label_sets: LabelSets | None = None,
 ) -> VideoList:
     """Read a Kinetics-style list: a line `path label` for each video; empty lines and a header are skipped.
 
@@ -65,6 +66,8 @@ def read_kinetics_list(
         label_file: names of the classes, a file for `read_label_names`: labels may then be names, with spaces or not;
             default: labels are numbers.
         skip_rows: number of lines to leave out at the start, 0 or more.
+        label_sets: sets for lines with several labels, `path 3,17,22`, or none, `path -`; they are added to it, and a
+            video's label is the number of its set. None: each line has one label.
 
     Raises:
         FileNotFoundError: there is no such list or label file.
@@ -80,7 +83,7 @@ def read_kinetics_list(
         raise FileNotFoundError(
             f"no list of videos at {list_path}; expected a text file with a line `{_form(separator)}` for each video"
         )
-    labels = _Labels(label_file, read_label_names(label_file) if label_file else {})
+    labels = ListLabels(label_file, read_label_names(label_file) if label_file else {}, label_sets)
     lines = _lines_with_text(list_path, skip_rows)
     start = list(islice(lines, NUM_LINES))
     _refuse_other_kinds(list_path, start)
@@ -150,8 +153,8 @@ def _refuse_raw_frames(listed_at: str, line: str, separator: str, folder: str) -
         )
 
 
-def write_list(path: str, entries: Iterable[tuple[str, int]]) -> None:
-    """Write lines `path label`; a path that a reader could take apart in another way stands in quotes.
+def write_list(path: str, entries: Iterable[tuple[str, int | str]]) -> None:
+    """Write lines `path label`, or `path 3,17`; a path that a reader could take apart in another way stands in quotes.
 
     Raises:
         ValueError: a path has a line break or is not UTF-8; no list can hold it.
@@ -167,7 +170,7 @@ def path_in_list(path: str, folder: str) -> str:
     return path[len(below) :] if path.startswith(below) else path
 
 
-def _line(path: str, label: int) -> str:
+def _line(path: str, label: int | str) -> str:
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
@@ -177,30 +180,6 @@ def _line(path: str, label: int) -> str:
     if any(character.isspace() or character in ',;"' for character in path):
         path = '"' + path.replace('"', '""') + '"'
     return f"{path} {label}\n"
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """Labels of a list: ids or, if `file` is given, names too."""
-
-    file: str
-    names: dict[str, int]
-    folded: dict[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        folded: dict[str, int] = {}
-        for name, number in self.names.items():
-            # Names that differ in nothing but their case are told apart by it alone.
-            folded[name.casefold()] = -1 if name.casefold() in folded else number
-        object.__setattr__(self, "folded", {name: number for name, number in folded.items() if number >= 0})
-
-    def id_of(self, text: str) -> int | None:
-        """Return the class that `text` names, None if it names none."""
-        if self.names:
-            number = self.names.get(text, self.folded.get(text.casefold()))
-            if number is not None:
-                return number
-        return bounded_int(text) if text.isdecimal() else None
 
 
 def _readings(line: str, separator: str) -> Iterator[tuple[str, str]]:
@@ -225,7 +204,7 @@ def _readings(line: str, separator: str) -> Iterator[tuple[str, str]]:
         start = line.rfind(separator, 0, start)
 
 
-def _parse_line(line: str, separator: str, labels: _Labels) -> tuple[str, int] | None:
+def _parse_line(line: str, separator: str, labels: ListLabels) -> tuple[str, int] | None:
     """Return path and class of a line, None if it has none.
 
     Of several names that its end could be, the longest is meant: 'air drumming', not 'drumming'.
@@ -254,7 +233,7 @@ class _LineParser:
 
     list_path: str
     separator: str
-    labels: _Labels
+    labels: ListLabels
     num_classes: int
     first_number: int
 
@@ -289,14 +268,14 @@ class _LineParser:
 
     def _parse(self, number: int, line: str) -> tuple[str, int]:
         pair = _parse_line(line, self.separator, self.labels)
-        if pair is None or pair[1] >= self.num_classes:
+        if pair is None or (self.labels.sets is None and pair[1] >= self.num_classes):
             as_the_first = f" as in line {self.first_number}" if number != self.first_number else ""
             message = _describe_error(line, self.separator, self.labels, self.num_classes, as_the_first)
             raise ValueError(f"{self.list_path}:{number}: {message}")
         return pair
 
 
-def _fitting_separator(line: str, separator: str, labels: _Labels) -> str:
+def _fitting_separator(line: str, separator: str, labels: ListLabels) -> str:
     """Return the separator that this line can be read with; else the one that leaves the shortest label to name."""
     choices = (separator, *(other for other in SEPARATORS if other != separator))
     pairs = [(choice, _parse_line(line, choice, labels)) for choice in choices]
@@ -308,14 +287,14 @@ def _fitting_separator(line: str, separator: str, labels: _Labels) -> str:
     return min(fitting, key=lambda pair: pair[0])[1]
 
 
-def _is_header(line: str, separator: str, labels: _Labels) -> bool:
+def _is_header(line: str, separator: str, labels: ListLabels) -> bool:
     words = [part for part in re.split(rf"{re.escape(separator)}|[,;\s]", line) if part]
     ends_like_a_header = len(words) > 1 and words[-1].strip('"').lower() in _HEADER_WORDS
     # A class may be named "yoga class".
     return ends_like_a_header and not _parse_line(line, _fitting_separator(line, separator, labels), labels)
 
 
-def _describe_error(line: str, separator: str, labels: _Labels, num_classes: int, as_the_first: str) -> str:
+def _describe_error(line: str, separator: str, labels: ListLabels, num_classes: int, as_the_first: str) -> str:
     readings = list(_readings(line, separator))
     allowed = f"label must be a class from 0 to {num_classes - 1}"
     pair = _parse_line(line, separator, labels)

@@ -20,6 +20,7 @@ import numpy as np
 from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.kinetics_csv import KINETICS_COLUMNS, SPLIT_OF, KineticsClip, read_kinetics_csv
+from mutualnet3d.data.list_labels import NO_LABEL
 from mutualnet3d.data.lists import path_in_list, write_list
 from mutualnet3d.data.recordings import likely_pattern, split_recordings
 from mutualnet3d.data.video_files import (
@@ -274,11 +275,12 @@ def class_ids(origin: str, names: Iterable[str]) -> dict[str, int]:
     return labels
 
 
-def count_of(split: str, entries: list[tuple[str, int]], listed: int) -> SplitCount:
-    return SplitCount(split, len(entries), listed, len({label for _, label in entries}))
+def count_of(split: str, entries: Sequence[tuple[str, int | str]], listed: int) -> SplitCount:
+    classes = {part for _, label in entries for part in str(label).split(",")} - {NO_LABEL}
+    return SplitCount(split, len(entries), listed, len(classes))
 
 
-def write_lists(output: str, lists: dict[str, list[tuple[str, int]]], labels: Mapping[str, int]) -> None:
+def write_lists(output: str, lists: Mapping[str, Sequence[tuple[str, int | str]]], labels: Mapping[str, int]) -> None:
     if "val" in lists:
         lists = {"test": lists["val"], **lists}
     for split, entries in lists.items():

@@ -28,12 +28,12 @@ MISSING_COLUMNS = ("listed_at", "path")
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """Video of an official list: its split, its path there, its class, and the place of its line."""
+class Entry:
+    """Video of an official list: its split, its path there, its class (of several their text), and its line's place."""
 
     split: str
     path: str
-    label: int
+    label: int | str
     listed_at: str
 
 
@@ -68,8 +68,8 @@ def lists_of_ucf101(splits: str, videos: str, output: str, split: int = 1) -> li
                     f"{path}:{number}: expected `CLASS/NAME.avi` of a class of classInd.txt, with its number or "
                     f"without, got {line!r}"
                 )
-            entries.append(_Entry(part, match[1], label, f"{path}:{number}"))
-    return _write(entries, names, videos, output)
+            entries.append(Entry(part, match[1], label, f"{path}:{number}"))
+    return write_entries(entries, names, videos, output)
 
 
 def lists_of_hmdb51(splits: str, videos: str, output: str, split: int = 1) -> list[SplitCount]:
@@ -94,8 +94,8 @@ def lists_of_hmdb51(splits: str, videos: str, output: str, split: int = 1) -> li
                 raise ValueError(f"{path}:{number}: expected `NAME.avi 0`, 1 or 2, got {line!r}")
             if match[2] != "0":
                 part = "train" if match[2] == "1" else "val"
-                entries.append(_Entry(part, f"{label}/{match[1]}", names[label], f"{path}:{number}"))
-    return _write(entries, names, videos, output)
+                entries.append(Entry(part, f"{label}/{match[1]}", names[label], f"{path}:{number}"))
+    return write_entries(entries, names, videos, output)
 
 
 def lists_of_mmaction2(lists: Mapping[str, str], videos: str, output: str, classes: str = "") -> list[SplitCount]:
@@ -127,17 +127,17 @@ def lists_of_mmaction2(lists: Mapping[str, str], videos: str, output: str, class
                     f"{path}:{number}: expected `path frames label` or `path label`{allowed}, got {line!r}; lists of "
                     "several labels for a video are not read"
                 )
-            entry = _Entry(part, match[1], bounded_int(match[3]), f"{path}:{number}")
+            entry = Entry(part, match[1], bounded_int(match[3]), f"{path}:{number}")
             entries.append(entry)
             if match[2]:
                 num_frames[entry] = bounded_int(match[2])
     if not names:
-        names = {str(label): label for label in range(1 + max((entry.label for entry in entries), default=0))}
+        names = {str(label): label for label in range(1 + max((int(entry.label) for entry in entries), default=0))}
     _warn_of_other_pictures(num_frames, folder)
-    return _write(entries, names, videos, output)
+    return write_entries(entries, names, videos, output)
 
 
-def _warn_of_other_pictures(num_frames: Mapping[_Entry, int], folder: str) -> None:
+def _warn_of_other_pictures(num_frames: Mapping[Entry, int], folder: str) -> None:
     """Say which folders have other pictures than the list counts: those of the optical flow would be frames too."""
     other = []
     for entry, count in num_frames.items():
@@ -160,10 +160,21 @@ def _warn_of_other_pictures(num_frames: Mapping[_Entry, int], folder: str) -> No
         )
 
 
-def _write(entries: Sequence[_Entry], names: Mapping[str, int], videos: str, output: str) -> list[SplitCount]:
+def write_entries(entries: Sequence[Entry], names: Mapping[str, int], videos: str, output: str) -> list[SplitCount]:
+    """Write lists of the videos of official lists, the names of their classes, and missing.csv; return the counts.
+
+    Args:
+        entries: videos.
+        names: name of a class -> its id.
+        videos: folder that the videos lie below.
+        output: folder of the lists.
+
+    Raises:
+        ValueError: no video was found.
+    """
     folder = local_folder(videos)
     find = _Finder(folder)
-    lists: dict[str, list[tuple[str, int]]] = {split: [] for split in SPLITS}
+    lists: dict[str, list[tuple[str, int | str]]] = {split: [] for split in SPLITS}
     missing = []
     for entry in entries:
         path = find(entry.path)

@@ -17,10 +17,12 @@ from functools import partial
 
 from iopath.common.file_io import g_pathmgr
 
+from mutualnet3d.data.any_list import read_any_list
 from mutualnet3d.data.check_videos import ANY_LABEL
 from mutualnet3d.data.label_names import label_file_beside, read_label_names
 from mutualnet3d.data.list_kinds import MISSING_CSV
-from mutualnet3d.data.lists import Video, path_in_list, read_kinetics_list, without_reports, write_list
+from mutualnet3d.data.list_labels import LabelSets
+from mutualnet3d.data.lists import Video, path_in_list, without_reports, write_list
 from mutualnet3d.data.outage import OutageCheck
 from mutualnet3d.data.preparation_record import NAME as RECORD
 from mutualnet3d.data.preparation_record import Preparation, PreparationRecord, preparation_of
@@ -110,7 +112,7 @@ def prepare_videos(
     class_names = _class_names(lists, label_file, output)
     new_lists = {
         os.path.join(output, os.path.basename(path)): _moved(
-            read_kinetics_list(path, ANY_LABEL, path_prefix=path_prefix, separator=separator, label_file=label_file),
+            *read_any_list(path, ANY_LABEL, path_prefix=path_prefix, separator=separator, label_file=label_file),
             root,
             output,
         )
@@ -277,14 +279,18 @@ def _check_no_clash(names: Sequence[str], root: str) -> None:
             raise ValueError(f"{root}: {other} and {name} would both become {_new_name(name)}; rename one of them")
 
 
-def _moved(videos: Sequence[Video], root: str, output: str) -> list[tuple[str, int]]:
-    """Return the (path, label) that listed videos have below `output`."""
-    moved = []
+def _moved(
+    videos: Sequence[Video], label_sets: LabelSets | None, root: str, output: str
+) -> list[tuple[str, int | str]]:
+    """Return the (path, label) that listed videos have below `output`; of several labels their text."""
+    texts = label_sets.texts() if label_sets else None
+    moved: list[tuple[str, int | str]] = []
     for video in videos:
         path = os.path.abspath(video.path)
         if not _is_below(path, root):
             raise ValueError(f"{video.listed_at}: {video.path} does not lie below {root}, whose videos are prepared")
-        moved.append((os.path.join(output, _new_name(os.path.relpath(path, root))), video.label))
+        label = texts[video.label] if texts else video.label
+        moved.append((os.path.join(output, _new_name(os.path.relpath(path, root))), label))
     return moved
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from mutualnet3d.data.clip_samplers import ClipSpan, FrameSampler, UniformCrops, UniformSegments, UniformSpans
 
-# Ways of putting views together, as `DATA.ENSEMBLE_METHOD` has them.
-ENSEMBLES = ("sum", "logits", "max")
+# Ways of putting views together: as `DATA.ENSEMBLE_METHOD` has them, of classes of which a video has one; and of labels
+# of which it may have several (`MODEL.LOSS_FUNC` bce).
+ENSEMBLES = ("sum", "logits", "max", "sigmoid_sum", "sigmoid_logits", "sigmoid_max")
 
 # Bounds of what a file from somebody else may ask for: far above every network's, and small enough for any memory.
 _LARGEST: dict[str, float] = {
@@ -40,7 +41,8 @@ class Preprocessing:
         segments: True if a clip has one frame of each of `num_frames` segments of the whole video instead
             (Something-Something).
         reverse_channels: True if the network takes blue, green, red.
-        ensemble: combination of the views: "sum" (the mean of softmax), "logits" or "max".
+        ensemble: combination of the views: "sum" (the mean of softmax), "logits" or "max"; of several labels a video
+            "sigmoid_sum" (the mean of sigmoids), "sigmoid_logits" or "sigmoid_max".
         timeout: seconds that decoding a video may take; None: any time.
 
     Raises:

@@ -183,8 +183,8 @@ def _why_not_quantised(
             return f"the query table has no accuracy of {needed} on {kind.name}"
         if kind.format not in networks.formats(needed):
             return f"{networks.path} has no {kind.format} network of {needed}"
-        if row.top1 - quantised.top1 > _MAX_QUANTISED_LOSS:
-            return f"{kind.name} costs {needed} {row.top1 - quantised.top1:.2f} points of top-1"
+        if row.accuracy - quantised.accuracy > _MAX_QUANTISED_LOSS:
+            return f"{kind.name} costs {needed} {row.accuracy - quantised.accuracy:.2f} points of {row.measure}"
     return None
 
 

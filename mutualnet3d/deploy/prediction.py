@@ -10,26 +10,12 @@ import torch
 
 from mutualnet3d.log import printable
 from mutualnet3d.results.cascade import Cascade
+from mutualnet3d.results.label import Label
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.results.view_scores import ensemble_views
 from mutualnet3d.shapes import SubnetConfig
 
 _LABELS_IN_REPR = 2
-
-
-@dataclass(frozen=True)
-class Label:
-    """Class of a video.
-
-    Args:
-        name: name of the class.
-        index: number of the class.
-        score: probability, 0 to 1; with the ensemble "logits" of several views that of their mean logits.
-    """
-
-    name: str
-    index: int
-    score: float
 
 
 @dataclass(frozen=True)
@@ -147,12 +133,19 @@ class Prediction:
         source = self.row if self.cascade is None else self.cascade
         return None if source is None else source.top1
 
+    def above(self, threshold: float) -> tuple[Label, ...]:
+        """Return the labels whose score is at least `threshold`, 0 to 1: those of a video that may have several. Only
+        as many are looked at as the prediction has (`top` of `predict`)."""
+        return tuple(label for label in self.labels if label.score >= threshold)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, without the frames.
 
         `gflops` is of one clip of `config`, `gflops_of_video` of all views of all `stages`; `top1` is the test's
-        accuracy with as many views, or of the cascade, None where it is not known.
+        accuracy with as many views, or of the cascade, None where it is not known. `mean_ap` is there where videos have
+        several labels.
         """
+        mean_ap = {} if self.row is None or self.row.mean_ap is None else {"mean_ap": self.row.mean_ap}
         return {
             "source": self.source,
             "labels": [{"name": label.name, "index": label.index, "score": label.score} for label in self.labels],
@@ -160,6 +153,7 @@ class Prediction:
             "gflops": self.gflops,
             "gflops_of_video": self.gflops_of_video,
             "top1": self.top1,
+            **mean_ap,
             "backend": self.backend,
             "views": self.views,
             "stages": [
@@ -181,7 +175,9 @@ def score_views(logits_VK: torch.Tensor, ensemble: str) -> torch.Tensor:
         ensemble: way of putting views together, as `DATA.ENSEMBLE_METHOD` has it; with "max" scores do not sum to 1.
     """
     score_K = ensemble_views(logits_VK, ensemble)
-    return score_K.softmax(dim=0) if ensemble == "logits" else score_K
+    if not ensemble.endswith("logits"):
+        return score_K
+    return score_K.softmax(dim=0) if ensemble == "logits" else score_K.sigmoid()
 
 
 def best_labels(score_K: torch.Tensor, class_names: tuple[str, ...], number: int) -> tuple[Label, ...]:

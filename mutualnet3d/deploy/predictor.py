@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from typing import Any
 
-from mutualnet3d.data.clip_reader import Reader
+from mutualnet3d.data.clip_reader import Frames, Reader
+from mutualnet3d.data.window_reader import WindowReader
 from mutualnet3d.deploy.bundle import Bundle
+from mutualnet3d.deploy.file_predictor import FilePredictor
 from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.networks import NetworkStore
 from mutualnet3d.deploy.pickled_files import PickledFiles
+from mutualnet3d.deploy.segmented_video import SegmentedVideo
 from mutualnet3d.deploy.stream import Stream
-from mutualnet3d.deploy.video_predictor import VideoPredictor
+from mutualnet3d.deploy.video_predictor import check_batch_size
+from mutualnet3d.deploy.window_scores import Progress, run_windows
+from mutualnet3d.results.segments import SegmentRules, find_segments
+from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.frame_stream import StreamInput
 
 
-class Predictor(VideoPredictor):
+class Predictor(FilePredictor):
     """Labels of videos, at a cost that each call chooses.
 
     Several threads may call it. They read videos at the same time; then one network runs at a time, of all predictors
@@ -99,6 +106,71 @@ class Predictor(VideoPredictor):
             fps=fps,
             live=live,
             stride=stride,
+        )
+
+    def segments(
+        self,
+        source: str | os.PathLike[str] | Frames,
+        every: float = 1.0,
+        gflops: float | None = None,
+        milliseconds: float | None = None,
+        config: SubnetConfig | str | None = None,
+        rules: SegmentRules | None = None,
+        fps: float | None = None,
+        batch_size: int = 8,
+        progress: Progress | None = None,
+    ) -> SegmentedVideo:
+        """Label the time of a long video: a window every so many seconds, scores smoothed, neighbours with the same
+        label joined. It is labelling over time; the network was not trained to find where an action begins.
+
+        The video is decoded once from its start to its end, and memory does not grow with its length but for the
+        scores, four bytes for each class and window. Each window is the clip that `predict` makes of the same time.
+        What is damaged or missing is counted, and moves no later time.
+
+        Args:
+            source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
+            every: seconds from the start of a window to that of the next.
+            gflops, milliseconds, config: budget of a window, or sub-network: see `predict`.
+            rules: rules by which scores become segments; None: the usual ones, see `SegmentRules`.
+            fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
+            batch_size: number of windows in a forward pass, at least 1.
+            progress: (windows, their number) -> the windows, for a progress bar.
+
+        Raises:
+            VideoDecodeError: the video cannot be read, or no window has half of its frames.
+            ValueError: nothing fits the budget; an unknown sub-network; a value that is not allowed.
+        """
+        check_batch_size(batch_size)
+        rules = rules or SegmentRules()
+        started = time.perf_counter()
+        plan = self.plan(gflops, milliseconds, config, views=1)
+        (stage,) = plan.stages
+        path = os.fspath(source) if isinstance(source, os.PathLike) else source
+        reader = WindowReader(path, self.preprocessing, self._networks.shapes(stage.config), every, fps)
+        windows, network_seconds = run_windows(
+            reader,
+            lambda clips: self._forward(stage.config, clips),
+            self.preprocessing.ensemble,
+            batch_size,
+            self.class_names,
+            progress,
+        )
+        return SegmentedVideo(
+            source=reader.name,
+            segments=find_segments(windows, rules),
+            windows=windows,
+            every=reader.windows.every,
+            rules=rules,
+            config=stage.config,
+            gflops=stage.gflops,
+            row=plan.row,
+            backend=self.backend,
+            num_frames=reader.num_frames,
+            num_lost=reader.num_lost,
+            num_damaged=reader.num_damaged,
+            decode_seconds=reader.seconds,
+            network_seconds=network_seconds,
+            seconds=time.perf_counter() - started,
         )
 
 

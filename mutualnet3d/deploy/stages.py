@@ -98,6 +98,15 @@ class StagedResult:
         self.timing += Timing(1e3 * clips.decode_seconds, 1e3 * clips.prepare_seconds, 1e3 * seconds)
         self.frames = clips.clips[0][0].numpy()
 
+    def is_sure(self, threshold: float, ensemble: str) -> bool:
+        """Return True if no further stage has to run.
+
+        Args:
+            threshold: confidence from which on nothing further does.
+            ensemble: way of putting views together.
+        """
+        return float(confidence(probabilities(self.score_K[None], ensemble))) >= threshold
+
 
 def run_in_stages(
     sources: Iterable[Source],
@@ -149,14 +158,14 @@ class _Batch(Generic[Source]):
             following: stage that comes next; None: there is none.
             size: number of videos in a forward pass.
         """
-        ahead = [following] if following and following.views.count == stage.views.count == 1 else []
+        together = read_together(stage, following)
         next_clips: dict[int, list[ReadVideo]] = {}
         still_unsure: list[int] = []
         for numbers in _batches(self._unsure, size):
             clips_of: dict[int, ReadVideo] = {}
             for number in numbers:
                 try:
-                    clips_of[number], *next_clips[number] = self._clips_of(number, [stage, *ahead])
+                    clips_of[number], *next_clips[number] = self._clips_of(number, together)
                 except VideoDecodeError as error:
                     self.results[number] = error
             still_unsure += self._run_pass(stage, clips_of)
@@ -171,20 +180,41 @@ class _Batch(Generic[Source]):
         """Run a forward pass, put what it gives into the results, and yield the videos that are not sure after it."""
         if not clips_of:
             return
-        pathways = zip(*(clips.clips for clips in clips_of.values()), strict=True)
-        joined = [views[0] if len(views) == 1 else torch.cat(views) for views in pathways]
-        logits, seconds = self._forward(stage.config, joined)
-        logits_of = logits.view(len(clips_of), stage.views.count, -1)
+        logits_of, seconds = run_pass(stage, list(clips_of.values()), self._forward)
         for (number, clips), logits_VK in zip(clips_of.items(), logits_of, strict=True):
             result = self.results.setdefault(number, StagedResult(clips.source))
             assert isinstance(result, StagedResult)
             result.add(stage, clips, logits_VK, seconds / len(clips_of), self._ensemble)
-            if not _is_sure(result.score_K, stage.threshold, self._ensemble):
+            if not result.is_sure(stage.threshold, self._ensemble):
                 yield number
 
 
-def _is_sure(score_K: torch.Tensor, threshold: float, ensemble: str) -> bool:
-    return float(confidence(probabilities(score_K[None], ensemble))) >= threshold
+def run_pass(stage: PlannedStage, videos: Sequence[ReadVideo], forward: Forward) -> tuple[torch.Tensor, float]:
+    """Return the logits of the views of some videos, one after the other, and the seconds of the forward pass.
+
+    Args:
+        stage: stage that runs.
+        videos: clips of each for the stage, at least one.
+        forward: forward pass of clips of one shape.
+
+    Returns:
+        (logits of each video, (V, K) each, as (N, V, K)), seconds.
+    """
+    pathways = zip(*(video.clips for video in videos), strict=True)
+    joined = [views[0] if len(views) == 1 else torch.cat(views) for views in pathways]
+    logits, seconds = forward(stage.config, joined)
+    return logits.view(len(videos), stage.views.count, -1), seconds
+
+
+def read_together(stage: PlannedStage, following: PlannedStage | None) -> list[PlannedStage]:
+    """Return the stages whose clips are read at once when `stage` runs: `following`, where both take one clip.
+
+    Args:
+        stage: stage that runs.
+        following: stage that comes next; None: there is none.
+    """
+    is_cheap = following is not None and following.views.count == stage.views.count == 1
+    return [stage, following] if following is not None and is_cheap else [stage]
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

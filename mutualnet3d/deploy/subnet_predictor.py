@@ -172,7 +172,11 @@ class SubnetPredictor:
                 "give a mean budget (mean_gflops, mean_milliseconds) or else a budget of every video, a sub-network "
                 "(config) or views: a cascade chooses sub-networks and views"
             )
-        cascade = self.choose_cascade(mean_gflops, mean_milliseconds)
+        return self.plan_of(self.choose_cascade(mean_gflops, mean_milliseconds))
+
+    def plan_of(self, cascade: Cascade) -> Plan:
+        """Return the stages of a cascade of the table."""
+        gflops_of = self._networks.gflops
         stages = (
             PlannedStage(stage.config, stage.views, stage.threshold, gflops_of(stage.config))
             for stage in cascade.stages

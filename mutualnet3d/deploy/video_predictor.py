@@ -21,7 +21,7 @@ from mutualnet3d.video.paths import is_folder
 
 
 class VideoPredictor(SubnetPredictor):
-    """Base of `Predictor`: all of it but loading, pickling and streams."""
+    """Base of `Predictor`: one video or many, read in this process."""
 
     def predict(
         self,
@@ -95,8 +95,7 @@ class VideoPredictor(SubnetPredictor):
         Raises:
             ValueError: at once: see `predict`; a `batch_size` that is not allowed.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size!r}; it must be an integer of at least 1")
+        check_batch_size(batch_size)
         plan = self.plan(gflops, milliseconds, config, views, mean_gflops, mean_milliseconds)
         return self._predict(sources, plan, fps, top, batch_size)
 
@@ -108,7 +107,7 @@ class VideoPredictor(SubnetPredictor):
         top: int,
         batch_size: int,
     ) -> Iterator[Prediction | VideoDecodeError]:
-        _check_top(top)
+        check_top(top)
         results = run_in_stages(
             sources,
             plan.stages,
@@ -148,7 +147,7 @@ class VideoPredictor(SubnetPredictor):
         Raises:
             ValueError: a `top` that is not allowed.
         """
-        _check_top(top)
+        check_top(top)
         logits_VK, seconds = self._forward(video.config, video.clips)
         stage = PlannedStage(video.config, Views(len(logits_VK)), 0.0, self._networks.gflops(video.config))
         result = StagedResult(video.source)
@@ -204,6 +203,21 @@ class VideoPredictor(SubnetPredictor):
         )
 
 
-def _check_top(top: int) -> None:
+def check_top(top: int) -> None:
+    """Refuse a number of labels that is not allowed.
+
+    Raises:
+        ValueError: no integer of at least 1.
+    """
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"top is {top!r}; it must be an integer of at least 1")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a number of videos or windows at a time that is not allowed.
+
+    Raises:
+        ValueError: it is no integer of at least 1.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}; it must be an integer of at least 1")

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from iopath.common.file_io import g_pathmgr
 from PIL import Image
 
-from mutualnet3d.data.lists import read_kinetics_list
+from mutualnet3d.data.any_list import read_any_list
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_picture_folders, find_video_files
 from mutualnet3d.results.table_text import views_text
-from mutualnet3d.video.errors import VideoDecodeError
+from mutualnet3d.video.open_file import path_of_open_file
 from mutualnet3d.video.paths import is_folder, picture_paths
 
 if TYPE_CHECKING:
@@ -106,10 +106,12 @@ def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> t
     if path.lower().endswith(VIDEO_EXTENSIONS):
         return (Clip(os.path.basename(path), path),)
     folder = os.path.dirname(path)
-    return tuple(
-        Clip(listed.path.removeprefix(os.path.join(folder, "")), listed.path, class_names[listed.label])
-        for listed in read_kinetics_list(path, len(class_names), label_file=label_file)
-    )
+    listed_videos, label_sets = read_any_list(path, len(class_names), label_file=label_file)
+    names: Sequence[str] = class_names
+    if label_sets is not None:
+        names = [", ".join(class_names[number] for number in classes) for classes in label_sets.classes()]
+    prefix = os.path.join(folder, "")
+    return tuple(Clip(listed.path.removeprefix(prefix), listed.path, names[listed.label]) for listed in listed_videos)
 
 
 class Demo:
@@ -154,13 +156,8 @@ class Demo:
         with tempfile.TemporaryFile() as file:
             file.write(clip.upload)
             file.flush()
-            path = f"/proc/{os.getpid()}/fd/{file.fileno()}"  # other processes of this user can open it
-            try:
+            with path_of_open_file(file.fileno(), clip.name) as path:
                 return self.predictor.read(path, config=row.config, views=row.views)
-            except VideoDecodeError as error:
-                raise VideoDecodeError(str(error).replace(path, clip.name)) from error
-            except ValueError as error:
-                raise ValueError(str(error).replace(path, clip.name)) from error
 
     def about(self) -> str:
         """Return one line: network, back end, machine, sub-networks."""
@@ -221,7 +218,7 @@ def label_of_point(row: Row) -> str:
 
 def label_of_accuracy(row: Row) -> str:
     """Return the name of a row's accuracy, with the number of views that it is of."""
-    return f"Top-1, {views_text(row.views)}"
+    return f"{'mAP' if row.mean_ap is not None else 'Top-1'}, {views_text(row.views)}"
 
 
 def escape_markdown(text: str) -> str:

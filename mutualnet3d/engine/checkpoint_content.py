@@ -13,6 +13,8 @@ import yaml
 from mutualnet3d.engine.checkpoint import check_tensors, is_finite
 
 _SCALER = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
+_ADAM = ("step", "exp_avg", "exp_avg_sq")
+_NOT_NEGATIVE = ("step", "exp_avg_sq")
 _MOST = 2**53  # steps, positions and indices
 
 
@@ -82,22 +84,40 @@ def _optimizer_problem(state: Any, optimizer: torch.optim.Optimizer) -> str | No
                 return f"has a group whose {key} is no finite number"
             if isinstance(value, bool) and not isinstance(group[key], bool):
                 return f"has a group whose {key} is not True or False"
+            if isinstance(value, tuple) and not _is_like(group[key], value):
+                return f"has a group whose {key} are no {len(value)} fractions"
     parameters = dict(enumerate(parameter for group in optimizer.param_groups for parameter in group["params"]))
     if not isinstance(state["state"], Mapping):
         return "has a state that is no mapping"
     for index, values in state["state"].items():
         if not isinstance(index, int) or index not in parameters or not isinstance(values, Mapping):
             return f"has a state of {index!s:.60}, which is no parameter"
+        missing = [key for key in _names_of_state(optimizer) if values and values.get(key) is None]
+        if missing:
+            return f"has a state of parameter {index} without {missing[0]}"
         for key, value in values.items():
             if value is None:
                 continue
             if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
                 return f"has a {key} of parameter {index} that is no tensor"
-            if value.shape != parameters[index].shape:
+            if value.shape != (() if key == "step" else parameters[index].shape):
                 return f"has a {key} of parameter {index} of shape {tuple(value.shape)}"
             if not value.is_floating_point() or not is_finite(value):
                 return f"has a {key} of parameter {index} with numbers that are not finite"
+            if key in _NOT_NEGATIVE and value.numel() and value.min() < 0:
+                return f"has a {key} of parameter {index} with numbers below 0"
     return None
+
+
+def _names_of_state(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    """Return the tensors that the optimizer has of every parameter once it has made a step."""
+    return _ADAM if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW) else ()
+
+
+def _is_like(value: Any, betas: tuple[float, ...]) -> bool:
+    """Return True if `value` is as many numbers in [0, 1)."""
+    is_pair = isinstance(value, tuple | list) and len(value) == len(betas)
+    return is_pair and all(_is_number(beta) and 0 <= beta < 1 for beta in value)
 
 
 def _scaler_problem(state: Any) -> str | None:

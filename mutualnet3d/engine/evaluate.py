@@ -11,6 +11,7 @@ import torch
 from mutualnet3d import distributed
 from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.engine.train_step import Prepare
+from mutualnet3d.results.average_precision import accuracy_of_several
 from mutualnet3d.results.row import Views
 from mutualnet3d.results.view_scores import Accuracy, accuracy
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
@@ -29,7 +30,7 @@ class Evaluation:
         row_scores: scores of each sub-network with each number of views, float32 (V, K), where they were to be kept;
             else empty.
         views: all views of a video.
-        label_V: classes of the V videos.
+        label_V: classes of the V videos; of several labels the numbers of their sets.
         video_V: their positions in the list, ascending.
     """
 
@@ -90,6 +91,7 @@ def evaluate(
     ensemble: str = "sum",
     subsets: Mapping[Views, Sequence[int]] | None = None,
     keep_scores: bool = False,
+    label_sets_SK: torch.Tensor | None = None,
     batch_context: Callable[[], AbstractContextManager[object]] = nullcontext,
     state: EvaluationState | None = None,
     after_batch: Callable[[EvaluationState], object] = lambda state: None,
@@ -114,6 +116,7 @@ def evaluate(
         subsets: views -> the numbers of those that are put together, all views of a video first; each has accuracies
             and scores of its own. None: all views alone.
         keep_scores: True to have the scores in the result, on this process.
+        label_sets_SK: bool (S, K), sets of labels that the videos' labels are the numbers of; None: these are classes.
         batch_context: context of the forward passes of one batch, such as SlowFast's `shared_fast_features`.
         state: results of the batches before `batches`, which go on in it; None: there are none.
         after_batch: called with the results so far after each batch.
@@ -152,7 +155,12 @@ def evaluate(
             score_VK = scores.whole(num_videos, len(numbers), number)  # one of whole size at a time
             distributed.sum_over_ranks(score_VK)
             score_VK = score_VK[counts_V]
-            accuracies[config, views] = accuracy(score_VK, label_V[counts_V])
+            labels = label_V[counts_V]
+            accuracies[config, views] = (
+                accuracy(score_VK, labels)
+                if label_sets_SK is None
+                else accuracy_of_several(score_VK, label_sets_SK[labels])
+            )
             if keep_scores:
                 kept[config, views] = score_VK
     all_views = next(iter(subsets))

@@ -11,6 +11,7 @@ import torch
 
 from mutualnet3d import distributed
 from mutualnet3d.engine.checkpoint_writer import BackgroundWriter
+from mutualnet3d.engine.parameter_groups import set_lr
 from mutualnet3d.engine.shared_flags import CHECKPOINT, STOP, SharedFlags
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 
@@ -28,8 +29,7 @@ class LearningRate(Hook):
         self.optimizer, self.lr_at, self.steps_per_epoch = optimizer, lr_at, steps_per_epoch
 
     def before_step(self, loop: TrainLoop) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr_at(loop.step / self.steps_per_epoch)
+        set_lr(self.optimizer, self.lr_at(loop.step / self.steps_per_epoch))
 
 
 class Validation(Hook):

@@ -11,6 +11,7 @@ from mutualnet3d.engine.step_metrics import StepMetrics
 _CROSS_ENTROPY = ("cross_entropy", "cross-entropy", "%.3f")
 _KL = ("kl", "KL", "%.4f")
 _MIXED = ("kl_and_label", "KL and label", "%.4f")
+_BINARY = ("binary_cross_entropy", "binary cross-entropy", "%.4f")
 _TOP1 = ("accuracy", "top-1", "%.1f %%")
 # Networks of a step by their place: the first learns the labels, the others the outputs of the first (or of its
 # average). The third and all after it have random widths.
@@ -25,14 +26,15 @@ class PeriodMeans:
 
     Args:
         learns_labels: True if sub-networks learn the labels too, so that their loss is a mixture.
+        has_several_labels: True if clips have several labels, so that losses are binary cross-entropies.
 
     Attributes:
         num_steps: number of steps.
     """
 
-    def __init__(self, learns_labels: bool = False) -> None:
+    def __init__(self, learns_labels: bool = False, has_several_labels: bool = False) -> None:
         self.num_steps = 0
-        self._subnet_loss = _MIXED if learns_labels else _KL
+        self._subnet_loss = _BINARY if has_several_labels else _MIXED if learns_labels else _KL
         self._pending: StepMetrics | None = None
         self._numbers: dict[tuple[str, str, str], list[float]] = defaultdict(list)
 
@@ -55,7 +57,8 @@ class PeriodMeans:
     @property
     def by_place(self) -> dict[str, dict[str, float]]:
         """Means by the place of the networks (full, narrowest, random): cross_entropy of those that learn the labels,
-        kl of those that learn another network's outputs (kl_and_label: and the labels), accuracy in percent of all."""
+        kl of those that learn another network's outputs (kl_and_label: and the labels; of several labels a clip
+        binary_cross_entropy), accuracy in percent of all."""
         self._settle()
         subnet_loss = self._subnet_loss[0]
         means: dict[str, dict[str, float]] = {"cross_entropy": {}, subnet_loss: {}, "accuracy": {}}

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from mutualnet3d.engine.record_curves import points_of
 from mutualnet3d.files.atomic import disk_errors_named
-
-# Numbers of training by sub-network: random widths would make a curve of each point. Those by place have them too.
-_BY_SUBNET = ("losses", "top1")
 
 
 class TensorBoardRecords:
     """Writer of the numbers of records to a folder that TensorBoard reads.
-
-    Losses and accuracies of training are by the network's place in its step: full, narrowest, random.
 
     Args:
         folder: folder of the event files.
@@ -43,16 +39,8 @@ class TensorBoardRecords:
             self._write(record)
 
     def _write(self, record: dict[str, Any]) -> None:
-        step = record.get("step")
-        if step is None or record["kind"] not in ("train", "validation"):
-            return
-        for name, value in record.items():
-            if isinstance(value, dict) and not (record["kind"] == "train" and name in _BY_SUBNET):
-                for curve, number in value.items():
-                    self._add(f"{record['kind']}/{name}/{curve}", number, step)
-            elif name not in ("kind", "step") and isinstance(value, int | float):
-                self._add(f"{record['kind']}/{name}", value, step)
-        self.writer.flush()
-
-    def _add(self, tag: str, value: float, step: int) -> None:
-        self.writer.add_scalar(tag, value, step)
+        points = points_of(record)
+        for name, value in points.items():
+            self.writer.add_scalar(name, value, record["step"])
+        if points:
+            self.writer.flush()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from mutualnet3d.engine.parameter_groups import lr_of
 from mutualnet3d.engine.period_means import PeriodMeans
 from mutualnet3d.engine.train_loop import Hook, TrainLoop
 from mutualnet3d.log import Records, duration, logger
@@ -19,19 +21,21 @@ class TrainLog(Hook):
     terminal a progress bar.
 
     The record: step (steps done), epoch, lr; means over the steps since the last record (mean_of, their number):
-    losses and top1 (percent) by sub-network; cross_entropy, kl (kl_and_label, if sub-networks learn the labels too) and
+    losses and top1 (percent) by sub-network; cross_entropy, kl (kl_and_label, if sub-networks learn the labels too; of
+    several labels a clip binary_cross_entropy) and
     accuracy (percent) by its place in a step: full, narrowest, random; and, without the time of the hooks:
     clips_per_second of the whole job, data_seconds and compute_seconds, the mean seconds per step of the wait for data
     and of computing; eta_seconds; memory_gib, the largest amount that this process had of the GPU's memory, on a CPU of
     the machine's; gpu_percent, where there is a GPU and nvidia-ml-py is installed.
 
     Args:
-        optimizer: optimizer whose learning rate is written.
+        optimizer: optimizer whose learning rate is written: the schedule's, whatever factors its groups have.
         period: number of steps.
         records: target of the records.
         num_processes: number of processes of the job, which have equal shards of a step's clips.
         device: device of the network.
         learns_labels: True if sub-networks learn the labels too.
+        has_several_labels: True if clips have several labels, and losses are binary cross-entropies.
         joining: number of the step at which sub-networks join, and how many times longer steps take from then on, for
             the time that is left.
     """
@@ -47,12 +51,13 @@ class TrainLog(Hook):
         num_processes: int = 1,
         device: torch.device | None = None,
         learns_labels: bool = False,
+        has_several_labels: bool = False,
         joining: tuple[int, float] = (0, 1.0),
     ):
         self.optimizer, self.steps_per_epoch = optimizer, steps_per_epoch
         self.period, self.records, self.num_processes = period, records, num_processes
         self.device = device or torch.device("cpu")
-        self.learns_labels = learns_labels
+        self.learns_labels, self.has_several_labels = learns_labels, has_several_labels
         self.first_mutual_step, self.mutual_cost = joining
         self.bar: tqdm | None = None
         self.has_gpu_utilization = self.device.type == "cuda"
@@ -82,11 +87,11 @@ class TrainLog(Hook):
 
     def _report(self, loop: TrainLoop, done: int) -> None:
         seconds, num_steps = self.data_seconds + self.compute_seconds, self.means.num_steps
-        record = {
+        record: dict[str, Any] = {
             "kind": "train",
             "step": done,
             "epoch": round(done / self.steps_per_epoch, 4),
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": lr_of(self.optimizer),
             "mean_of": num_steps,
             "losses": self.means.losses,
             "top1": self.means.top1,
@@ -102,12 +107,12 @@ class TrainLog(Hook):
             self.bar.set_postfix_str(self.means.text())
         else:
             logger.info(
-                "step %d/%d, epoch %.2f: %s | lr %.4f, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
+                "step %d/%d, epoch %.2f: %s | lr %s, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
                 done,
                 loop.num_steps,
                 record["epoch"],
                 self.means.text(),
-                record["lr"],
+                _rate_text(record["lr"]),
                 record["clips_per_second"],
                 1e3 * record["data_seconds"],
                 1e3 * record["compute_seconds"],
@@ -124,7 +129,7 @@ class TrainLog(Hook):
         return alone + mutual * (self.mutual_cost if done <= self.first_mutual_step else 1.0)
 
     def _start_window(self) -> None:
-        self.means = PeriodMeans(self.learns_labels)
+        self.means = PeriodMeans(self.learns_labels, self.has_several_labels)
         self.clips = 0
         self.data_seconds = self.compute_seconds = 0.0
 
@@ -139,6 +144,11 @@ class TrainLog(Hook):
                 self.has_gpu_utilization = False
                 logger.info("the log is without the GPU's utilisation: %s", error)
         return numbers
+
+
+def _rate_text(lr: float) -> str:
+    """Return a learning rate with four digits after the point; a small one, such as AdamW's, with two that count."""
+    return f"{lr:.4f}" if lr >= 0.001 or not lr else f"{lr:.1e}"
 
 
 def account_of_time(data_seconds: float, compute_seconds: float, hook_seconds: Mapping[str, float]) -> str:

@@ -13,6 +13,7 @@ from mutualnet3d.engine.optimizer_step import OptimizerStep
 from mutualnet3d.engine.step_metrics import StepMetrics, reduce_metrics
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.mutual import StepResult, mutual_step
+from mutualnet3d.mutual.losses import ONE_LABEL, Losses
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 
 # A batch and a config to the network's input, one float tensor per pathway, on the network's device.
@@ -44,6 +45,9 @@ class TrainStep:
         label_weight: weight of the labels in the sub-networks' loss, see `mutual_step`.
         subnet_dropout: True for dropout in sub-networks too, see `mutual_step`.
         single_subnet: the one sub-network that is trained, with the labels, in place of the full network.
+        losses: losses with the labels and with the teacher, see `mutual_step`.
+        label_sets_SK: float (S, K) of 0 and 1, sets of labels that the labels of clips are the numbers of; None: these
+            are classes.
     """
 
     def __init__(
@@ -60,11 +64,15 @@ class TrainStep:
         label_weight: float = 0.0,
         subnet_dropout: bool = True,
         single_subnet: SubnetConfig | None = None,
+        losses: Losses = ONE_LABEL,
+        label_sets_SK: torch.Tensor | None = None,
     ):
         self.network, self.optimizer_step, self.device = network, optimizer_step, device
         self.configs_at, self.prepare, self.mixture_at, self.num_parts = configs_at, prepare, mixture_at, num_parts
         self.averaged, self.single_subnet = averaged, single_subnet
         self.label_weight, self.subnet_dropout = label_weight, subnet_dropout
+        self.losses = losses
+        self.label_sets_SK = None if label_sets_SK is None else label_sets_SK.to(device)
         self.teacher = averaged.logits if averaged is not None and is_teacher else None
 
     def __call__(self, step: int, batch: ClipBatch) -> StepMetrics:
@@ -93,15 +101,21 @@ class TrainStep:
             return mutual_step(
                 self.network,
                 clips_for,
-                mixture.targets(part.label_B) if mixture else part.label_B,
+                self._targets(part.label_B, mixture),
                 full=full,
                 subnets=subnets,
                 teacher=self.teacher,
                 label_weight=self.label_weight,
                 subnet_dropout=self.subnet_dropout,
+                losses=self.losses,
                 backward=self._backward,
                 no_sync=self.network.no_sync,
             )
+
+    def _targets(self, label_B: torch.Tensor, mixture: Mixture | None) -> torch.Tensor:
+        if self.label_sets_SK is not None:
+            return self.label_sets_SK[label_B]
+        return mixture.targets(label_B) if mixture else label_B
 
     def _backward(self, loss: torch.Tensor) -> None:
         self.optimizer_step.backward(loss / self.num_parts if self.num_parts > 1 else loss)

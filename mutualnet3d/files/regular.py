@@ -44,6 +44,24 @@ def check_regular(path: str, kind: str) -> None:
         raise ValueError(f"{path}: {kind} must be a file; this is {entry}")
 
 
+def local_file(path: str, kind: str) -> str:
+    """Return the path of a file's content on this machine.
+
+    Args:
+        path: the file; any path that iopath can open.
+        kind: name for errors, "a checkpoint" for instance.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: an error of `check_regular`.
+    """
+    check_regular(path, kind)
+    if not g_pathmgr.isfile(path):
+        raise FileNotFoundError(f"no file at {path}, which should be {kind}")
+    local: str = g_pathmgr.get_local_path(path)
+    return local
+
+
 def read_bounded(path: str, kind: str, max_bytes: int) -> bytes:
     """Return the content of `path`.
 

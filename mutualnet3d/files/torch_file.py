@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 import re
@@ -9,10 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.files.atomic import write_atomically
-from mutualnet3d.files.regular import check_regular
+from mutualnet3d.files.regular import local_file
 from mutualnet3d.files.torch_archive import check_archive, is_archive
 from mutualnet3d.files.torch_values import check_values
 
@@ -86,14 +86,13 @@ def read_torch_file(path: str, kind: str) -> Any:
         ValueError: it is truncated, damaged, no regular file, or holds more than tensors, numbers, strings and
             containers of them, or values that unfold into more than it could hold.
     """
-    check_regular(path, kind)
-    if not g_pathmgr.isfile(path):
-        raise FileNotFoundError(f"no file at {path}, which should be {kind}")
+    local = local_file(path, kind)
     try:
-        local = g_pathmgr.get_local_path(path)
         if is_archive(local):
             check_archive(local)
-        content = torch.load(local, map_location="cpu", weights_only=True)
+        # torchvision's and many others' checkpoints hold the options of the command that wrote them.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(local, map_location="cpu", weights_only=True)
         check_values(content, os.path.getsize(local))
         return content
     except pickle.UnpicklingError as error:

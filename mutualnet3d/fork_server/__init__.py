@@ -12,15 +12,20 @@ from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
 _SIGNALS = "mutualnet3d.fork_server.signals"
-# Modules that a process of each kind needs, by the name of the kind. To load those of the loader takes seconds.
-_MODULES = {"pool": "mutualnet3d.process_pool", "loader": "mutualnet3d.data.workers"}
+# Modules that a process of each kind needs, by the name of the kind. All but the pool's load torch: it takes seconds.
+_MODULES = {
+    "pool": "mutualnet3d.process_pool",
+    "loader": "mutualnet3d.data.workers",
+    "files": "mutualnet3d.data.file_reader",
+}
 
 
 def context(*kinds: str) -> BaseContext:
     """Return the context of multiprocessing that starts processes by the fork server; `spawn`'s where there is none.
 
     Args:
-        kinds: kinds of the processes, "pool" and "loader"; a server that does not run yet will have their modules.
+        kinds: kinds of the processes, "pool", "loader" and "files"; a server that does not run yet will have their
+            modules.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

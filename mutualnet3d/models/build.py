@@ -9,10 +9,14 @@ from typing import Any, get_type_hints
 
 from fvcore.common.config import CfgNode
 
+from mutualnet3d.models.published import published_weights
+from mutualnet3d.models.recipe import remembered_as
 from mutualnet3d.models.resnet import KINDS, build_resnet
 from mutualnet3d.models.size_limit import limited_size
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.models.slowfast import build_slowfast
+from mutualnet3d.models.torchvision_networks import TORCHVISION, build_torchvision
+from mutualnet3d.models.weights import load_weights
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.shapes import ClipShape
 
@@ -21,6 +25,7 @@ BUILDERS: dict[str, Callable[..., SlimmableNet]] = {
     "x3d": build_x3d,
     "resnet": build_resnet,
     "slowfast": build_slowfast,
+    "torchvision": build_torchvision,
 }
 
 # Largest networks that are built: 32 GB of weights, twice; the largest published one has 0.1 % of that.
@@ -63,13 +68,51 @@ def _slowfast(cfg: CfgNode) -> Recipe:
     }
 
 
+def _torchvision(cfg: CfgNode) -> Recipe:
+    return "torchvision", {"kind": cfg.MODEL.ARCH}
+
+
 # MODEL.ARCH -> a function from cfg to a builder and the arguments that its family alone has. A new family is entered
 # here.
 FAMILIES: dict[str, Callable[[CfgNode], Recipe]] = {
     "x3d": _x3d,
     "slowfast": _slowfast,
     **dict.fromkeys(KINDS, _resnet),
+    **dict.fromkeys(TORCHVISION, _torchvision),
 }
+
+# Arguments that every family takes, if its builder has them.
+_COMMON_ARGUMENTS = {"full_clip", "num_classes", "dropout_rate", "zero_init_final_bn"}
+
+
+def register_network(name: str) -> Callable[[Callable[..., SlimmableNet]], Callable[..., SlimmableNet]]:
+    """Return a decorator of a function that builds a user's own network: `MODEL.ARCH` and model files then know it.
+
+    The function takes some of `full_clip` (a `ClipShape`), `num_classes`, `dropout_rate` and `zero_init_final_bn` by
+    name, with annotations, and returns the result of `make_slimmable`. A program that reads a model file of the network
+    registers it first.
+
+    Args:
+        name: name of the network.
+
+    Raises:
+        ValueError: a network has that name; an argument that the config does not give.
+    """
+    if name in BUILDERS or name in FAMILIES:
+        raise ValueError(f"a network is registered as {name!r} already")
+
+    def register(build: Callable[..., SlimmableNet]) -> Callable[..., SlimmableNet]:
+        arguments = set(inspect.signature(build).parameters)
+        if not arguments <= _COMMON_ARGUMENTS & set(get_type_hints(build)):
+            raise ValueError(
+                f"network {name!r}: its function takes {', '.join(sorted(arguments))}; allowed, each with its "
+                f"annotation: {', '.join(sorted(_COMMON_ARGUMENTS))}"
+            )
+        BUILDERS[name] = remembered_as(name)(build)
+        FAMILIES[name] = lambda cfg: (name, {})
+        return BUILDERS[name]
+
+    return register
 
 
 # Argument of a builder -> the key that it is read from.
@@ -104,13 +147,14 @@ def recipe_of(cfg: CfgNode) -> Recipe:
     if cfg.MODEL.ARCH not in FAMILIES:
         raise ValueError(f"unknown model: MODEL.ARCH is {cfg.MODEL.ARCH!r}; known: {', '.join(sorted(FAMILIES))}")
     builder, arguments = FAMILIES[cfg.MODEL.ARCH](cfg)
-    return builder, {
+    common = {
         "full_clip": full_clip_of(cfg),
         "num_classes": cfg.MODEL.NUM_CLASSES,
         "dropout_rate": cfg.MODEL.DROPOUT_RATE,
         "zero_init_final_bn": cfg.RESNET.ZERO_INIT_FINAL_BN,
-        **arguments,
     }
+    parameters = inspect.signature(BUILDERS[builder]).parameters
+    return builder, {**{name: value for name, value in common.items() if name in parameters}, **arguments}
 
 
 def build_model(cfg: CfgNode) -> SlimmableNet:
@@ -144,7 +188,10 @@ def build_network(
             network that is too large.
     """
     if not isinstance(builder, str) or builder not in BUILDERS:
-        raise ValueError(f"unknown builder {builder!r}; allowed: {', '.join(sorted(BUILDERS))}")
+        raise ValueError(
+            f"unknown builder {builder!r}; allowed: {', '.join(sorted(BUILDERS))}, and networks that the program has "
+            "registered (register_network)"
+        )
     signature = inspect.signature(BUILDERS[builder])
     try:
         signature.bind(**arguments)
@@ -223,7 +270,7 @@ def _of_pathway(per_stage: list[list[int]], pathway: int) -> list[int]:
 
 def _published() -> dict[str, Recipe]:
     """Return published networks by name: builder and the arguments that set them apart (X3D paper, table 4;
-    PySlowFast's and pytorchvideo's model zoos)."""
+    PySlowFast's and pytorchvideo's model zoos; torchvision)."""
     networks: dict[str, Recipe] = {
         "x3d_xs": ("x3d", {"full_clip": ClipShape(frames=4, size=160)}),
         "x3d_s": ("x3d", {"full_clip": ClipShape(frames=13, size=160)}),
@@ -242,6 +289,10 @@ def _published() -> dict[str, Recipe]:
                 "resnet",
                 {"kind": kind, "full_clip": ClipShape(8, 224), "depth": depth},
             )
+    for kind in TORCHVISION:
+        # Sizes of torchvision's weights; S3D's are of 224 pixels and any number of frames from 14 on.
+        clip_shape = ClipShape(16, 224 if kind == "s3d" else 112)
+        networks[kind] = ("torchvision", {"kind": kind, "full_clip": clip_shape})
     return networks
 
 
@@ -253,13 +304,27 @@ def list_models() -> list[str]:
     return sorted(_PUBLISHED)
 
 
-def create_model(name: str, num_classes: int = 400, dropout_rate: float = 0.5) -> SlimmableNet:
-    """Return a published network, slimmable, with fresh weights.
+def create_model(
+    name: str, num_classes: int = 400, dropout_rate: float = 0.5, pretrained: bool | str = False
+) -> SlimmableNet:
+    """Return a published network, slimmable.
+
+    Args:
+        name: name of the network, of `list_models()`.
+        num_classes: outputs of the classifier; with published weights of another number it starts afresh.
+        dropout_rate: part of the features that dropout before the classifier sets to 0 in training.
+        pretrained: True for published weights, or the name of the data set that they are of, such as "kinetics400".
+            They are downloaded once, and bring their class names (`class_names`). False: fresh weights.
 
     Raises:
-        ValueError: an unknown name; the message lists the known ones.
+        ValueError: an unknown name, or one without published weights; the message lists the known ones.
+        DownloadError: the weights cannot be downloaded; the message says where to put them by hand.
     """
     if name not in _PUBLISHED:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(list_models())}")
+    weights = published_weights(name, "" if pretrained is True else pretrained) if pretrained else None
     builder, arguments = _PUBLISHED[name]
-    return build_network(builder, {"num_classes": num_classes, "dropout_rate": dropout_rate, **arguments})
+    network = build_network(builder, {"num_classes": num_classes, "dropout_rate": dropout_rate, **arguments})
+    if weights is not None:
+        load_weights(network, weights.address)
+    return network

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from mutualnet3d.models.channel_flow import Channels, channel_flow, is_depthwise
+from mutualnet3d.models.channel_flow import Channels, is_depthwise
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
 
@@ -26,7 +26,7 @@ class _ChannelGroup:
         size: number of channels.
         rows: layers whose outputs are the run: convolutions and linear layers (their rows), batch norms (their values).
         columns: layers that read it, and the first of their input channels that it is.
-        fixed: True where a layer needs the order as it is.
+        fixed: True where the order must stay as it is.
     """
 
     size: int
@@ -96,7 +96,7 @@ def important_first(model: SlimmableNet) -> list[ChannelOrder]:
 
 def _groups(model: SlimmableNet) -> list[_ChannelGroup]:
     """Return the runs of channels that may be reordered, with the layers that share each."""
-    flow = channel_flow(model.extracted_class(model.blocks))
+    flow = model.channel_flow
     group_of: dict[Channels, _ChannelGroup] = {}
     for name, runs in flow.reads.items():
         layer = model.get_submodule(name)
@@ -116,7 +116,12 @@ def _groups(model: SlimmableNet) -> list[_ChannelGroup]:
         (output,) = flow.gives[name]
         made = group_of.setdefault(output.root(), _ChannelGroup(output.size))
         made.rows.append(layer)
-        made.fixed |= _is_grouped(layer) or not getattr(layer, "slim_output", False)
+        made.fixed |= _is_grouped(layer)
+    for run, group in list(group_of.items()):
+        if run.leader is not None:  # its channels follow those of the other run one by one
+            group.fixed = True
+            group_of.setdefault(run.leader, _ChannelGroup(run.leader.size)).fixed = True
+        group.fixed |= run.is_fixed
     # A run that no layer makes is the clip's own colours.
     made_by_layers = {run.root() for name, runs in flow.gives.items() for run in runs if _makes(model, name)}
     return [group for run, group in group_of.items() if run in made_by_layers and not group.fixed]

@@ -1,7 +1,9 @@
-"""A pytorchvideo network made slimmable: by the types of its layers and by the flow of channels between them, because
-names may lie (X3D's stem has two swapped)."""
+"""A network made slimmable: by the types of its layers and by the flow of channels between them, because names may lie
+(pytorchvideo's X3D has two swapped in its stem)."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 
 from fvcore.nn.squeeze_excitation import SqueezeExcitation
 from pytorchvideo.layers.swish import Swish as PytorchvideoSwish
@@ -11,28 +13,61 @@ from pytorchvideo.models.slowfast import FuseFastToSlow, PoolConcatPathway
 from pytorchvideo.models.x3d import ProjectedPool
 from torch import nn
 
-from mutualnet3d.models.channel_flow import ChannelFlow, channel_flow
+from mutualnet3d.models.channel_flow import ChannelFlow
+from mutualnet3d.models.channel_trace import trace_channels
 from mutualnet3d.models.fusion import AdaptiveFusion
 from mutualnet3d.models.network import GlobalAvgPool3d, SlowFastNet, VideoNet
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, SlimSqueezeExcitation
+from mutualnet3d.shapes import ClipShape
 
 
-def make_slimmable(network: Net) -> nn.ModuleList:
-    """Return the blocks of `network`, slimmable: every layer that has channels is replaced, in place, by its slimmable
-    form; parameters and their names stay.
+def convert(network: VideoNet, clips: Sequence[ClipShape], fixed: Collection[str] = ()) -> ChannelFlow:
+    """Make `network` slimmable in place, and return the flow of its channels: every layer that has channels is replaced
+    by its slimmable form; parameters and their names stay.
+
+    The layers that give the logits keep all their outputs. A layer that reads a concatenation slims each part of it as
+    the layer does that makes the part.
+
+    Args:
+        network: ordinary network.
+        clips: clip shape of each pathway.
+        fixed: names of layers, or of modules with all that is in them, that keep all their outputs.
+
+    Raises:
+        ValueError: a layer or an operation that cannot be followed; it is named.
+    """
+    flow = trace_channels(network, clips, fixed)
+    converted: dict[nn.Module, nn.Module] = {}  # a layer may have several places
+    names = {module: name for name, module in network.named_modules()}
+    for parent in list(network.modules()):
+        for leaf, child in list(parent._modules.items()):
+            if child is None:
+                continue
+            if child not in converted:
+                converted[child] = _convert_layer(child, names[child], flow)
+            if converted[child] is not child:
+                setattr(parent, leaf, converted[child])
+    return flow
+
+
+def convert_blocks(network: Net, *clips: ClipShape) -> tuple[nn.ModuleList, ChannelFlow]:
+    """Return the blocks of pytorchvideo's `network`, made slimmable in place, and the flow of channels through them.
 
     Heads pool globally afterwards and return logits, whatever activation they had; lateral connections fuse adaptively;
     Swish is torch's. Classifiers (`ResNetBasicHead.proj`), the layer that X3D has after pooling
-    (`ProjectedPool.post_conv`), the Fast pathway and the laterals keep all their outputs. A layer that reads a
-    concatenation slims the first part of it.
+    (`ProjectedPool.post_conv`), the Fast pathway and the laterals keep all their outputs.
+
+    Args:
+        network: pytorchvideo's.
+        clips: clip shape of each pathway.
 
     Raises:
-        ValueError: a layer with parameters of a kind that cannot be slimmed, or an operation without a rule for
-            channels; it is named. Pathways other than Slow and Fast.
+        ValueError: a layer or an operation that cannot be followed; it is named. Pathways other than Slow and Fast.
     """
-    flow = channel_flow(for_any_clip(network))
-    _convert_children(network, "", flow, _layers_that_keep_outputs(network))
-    return network.blocks
+    plain = for_any_clip(network)
+    kept = _modules_that_keep_outputs(plain)
+    flow = convert(plain, clips, [name for name, module in plain.named_modules() if module in kept])
+    return network.blocks, flow
 
 
 def for_any_clip(network: Net) -> VideoNet:
@@ -43,6 +78,9 @@ def for_any_clip(network: Net) -> VideoNet:
             module.activation = None  # a network returns logits
         if isinstance(module, ResNetBasicHead | ProjectedPool) and isinstance(module.pool, nn.AvgPool3d):
             module.pool = GlobalAvgPool3d()
+        for name, child in module.named_children():
+            if isinstance(child, PytorchvideoSwish):
+                setattr(module, name, nn.SiLU())
         if isinstance(module, PoolConcatPathway):
             module.pool = nn.ModuleList(GlobalAvgPool3d() for _ in module.pool)
         if isinstance(module, MultiPathWayWithFuse):
@@ -57,7 +95,7 @@ def for_any_clip(network: Net) -> VideoNet:
     return SlowFastNet(network.blocks)
 
 
-def _layers_that_keep_outputs(network: Net) -> set[nn.Module]:
+def _modules_that_keep_outputs(network: VideoNet) -> set[nn.Module]:
     kept: set[nn.Module] = set()
     for module in network.modules():
         if isinstance(module, ResNetBasicHead):
@@ -65,33 +103,33 @@ def _layers_that_keep_outputs(network: Net) -> set[nn.Module]:
         elif isinstance(module, ProjectedPool):
             kept.add(module.post_conv)
         elif isinstance(module, AdaptiveFusion):
-            kept |= set(module.modules())
+            kept.add(module)
         elif isinstance(module, MultiPathWayWithFuse):
-            for pathway in module.multipathway_blocks[1:]:
-                kept |= set(pathway.modules())
+            kept |= set(module.multipathway_blocks[1:])
     return kept
 
 
-def _convert_children(parent: nn.Module, prefix: str, flow: ChannelFlow, kept: set[nn.Module]) -> None:
-    for name, child in parent.named_children():
-        path = f"{prefix}{name}"
-        converted = _convert_layer(child, path, flow, slim_output=child not in kept)
-        if converted is not None:
-            setattr(parent, name, converted)
-        else:
-            _convert_children(child, f"{path}.", flow, kept)
-
-
-def _convert_layer(layer: nn.Module, path: str, flow: ChannelFlow, slim_output: bool) -> nn.Module | None:
-    """Return the slimmable form, or None for a layer that has none of its own."""
-    if isinstance(layer, nn.Conv3d):
-        return SlimConv3d.from_conv(layer, in_parts=flow.in_parts(path), slim_output=slim_output)
-    if isinstance(layer, nn.Linear):
-        return SlimLinear.from_linear(layer, in_parts=flow.in_parts(path), slim_output=slim_output)
+def _convert_layer(layer: nn.Module, path: str, flow: ChannelFlow) -> nn.Module:
+    """Return the slimmable form of a layer; itself where it has none, or did not run."""
+    if isinstance(layer, SqueezeExcitation) and f"{path}.block.0" in flow.reads:
+        slim = SlimSqueezeExcitation.from_squeeze_excitation(layer)
+        for place in (0, 2):
+            _set_rules(slim.block[place], f"{path}.block.{place}", flow)  # type: ignore[arg-type]
+        return slim
+    if path not in flow.reads or isinstance(layer, SlimConv3d):
+        return layer
     if isinstance(layer, nn.BatchNorm3d):
-        return SlimBatchNorm3d.from_norm(layer)
-    if isinstance(layer, SqueezeExcitation):
-        return SlimSqueezeExcitation.from_squeeze_excitation(layer)
-    if isinstance(layer, PytorchvideoSwish):
-        return nn.SiLU()
-    return None
+        norm = SlimBatchNorm3d.from_norm(layer)
+        norm.in_rules = flow.in_rules(path)
+        return norm
+    assert isinstance(layer, nn.Conv3d | nn.Linear)
+    slim_layer = SlimConv3d.from_conv(layer) if isinstance(layer, nn.Conv3d) else SlimLinear.from_linear(layer)
+    _set_rules(slim_layer, path, flow)
+    return slim_layer
+
+
+def _set_rules(layer: SlimConv3d | SlimLinear, path: str, flow: ChannelFlow) -> None:
+    layer.in_parts, layer.in_rules = flow.in_parts(path), flow.in_rules(path)
+    if len(flow.gives[path]) == 1:
+        layer.out_rule = flow.gives[path][0].rule()
+        layer.slim_output = layer.out_rule.slims

@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call
 
 from mutualnet3d.models.slimmable_base import SlimmableBase
-from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear
+from mutualnet3d.ops import SlimBatchNorm3d
 from mutualnet3d.shapes import SubnetConfig
 
 BATCH = 2  # batch norm in training refuses a single value per channel
@@ -40,7 +40,7 @@ def _dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
     def record(layer: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any], y: torch.Tensor) -> None:
         runs.append(LayerRun(names[layer], layer, tuple(args[0].shape), tuple(y.shape)))
 
-    recorded = (SlimConv3d, SlimLinear, SlimBatchNorm3d)
+    recorded = (nn.modules.conv._ConvNd, nn.Linear, SlimBatchNorm3d)  # the slimmable ones among them
     hooks = [layer.register_forward_hook(record, with_kwargs=True) for layer in names if isinstance(layer, recorded)]
     weights = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
     dtype = next(model.parameters()).dtype
@@ -54,6 +54,9 @@ def _dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
         model.train()
         with torch.no_grad(), model.active(config):
             functional_call(model, weights, (clips,))
+    except (RuntimeError, ValueError) as error:
+        error.add_note(f"after layer {runs[-1].name}" if runs else "in the first layer")
+        raise
     finally:
         model.train(was_training)
         for hook in hooks:

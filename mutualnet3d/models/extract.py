@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from fvcore.nn.squeeze_excitation import SqueezeExcitation
 from torch import nn
 
-from mutualnet3d.models.channel_flow import channel_flow
 from mutualnet3d.models.dry_run import dry_run
 from mutualnet3d.models.network import VideoNet
 from mutualnet3d.models.slimmable_base import SlimmableBase
@@ -20,9 +21,9 @@ from mutualnet3d.shapes import SubnetConfig
 def extract(model: SlimmableBase, config: SubnetConfig, fold_norms: bool = False) -> VideoNet:
     """Return the sub-network `config` of `model` as an ordinary network, in evaluation mode.
 
-    It is called with a list of clips, like the model, has layers of `torch.nn` alone (and pytorchvideo's blocks around
-    them), shares no memory with the model, and gives its logits but for rounding. Without folding, its parameters have
-    the model's names.
+    It is called with a list of clips, like the model, has layers of `torch.nn` alone (and the network's own modules
+    around them), shares no memory with the model, and gives its logits but for rounding. Without folding, its
+    parameters have the model's names.
 
     Args:
         model: network that can evaluate `config` (calibrated, or the full network).
@@ -38,16 +39,18 @@ def extract(model: SlimmableBase, config: SubnetConfig, fold_norms: bool = False
     extracted: dict[nn.Module, nn.Module] = {}
     with model.active(config):
         for _, layer, input_shape, output_shape in dry_run(model, config):
-            extracted[layer] = _extracted_layer(layer, input_shape, output_shape)
+            if isinstance(layer, SlimConv3d | SlimLinear | SlimBatchNorm3d):
+                extracted[layer] = _extracted_layer(layer, input_shape, output_shape)
         for module in model.modules():
             if isinstance(module, SlimSqueezeExcitation):
                 extracted[module] = _extracted_squeeze_excitation(module, extracted)
         # deepcopy looks into the memo first, so that every slimmable layer is replaced on the way; a memo also keeps
         # its copies alive, under its own id.
         memo: dict[int, object] = {id(layer): replacement for layer, replacement in extracted.items()}
-        network = model.extracted_class(copy.deepcopy(model.blocks, memo)).eval()
+        content: Any = copy.deepcopy(model.content, memo)
+        network = model.extracted_class(content).eval()
     if fold_norms:
-        fold_batch_norms(network)
+        fold_batch_norms(network, model.channel_flow.norm_of)
     return network
 
 
@@ -79,7 +82,7 @@ def _extracted_layer(layer: nn.Module, input_shape: tuple[int, ...], output_shap
         mean, variance = layer.statistics
         new.running_mean, new.running_var = mean.clone(), variance.clone()
         new.num_batches_tracked = torch.zeros((), dtype=torch.long, device=mean.device)
-        weight, bias = (layer.weight[:channels], layer.bias[:channels]) if layer.affine else (None, None)
+        weight, bias = layer.sliced(channels)
     new.register_parameter("weight", None if weight is None else nn.Parameter(_dense_copy(weight)))
     new.register_parameter("bias", None if bias is None else nn.Parameter(bias.clone()))
     return new
@@ -100,10 +103,15 @@ def _extracted_squeeze_excitation(module: SlimSqueezeExcitation, extracted: dict
 
 
 @torch.no_grad()
-def fold_batch_norms(network: VideoNet) -> None:
+def fold_batch_norms(network: VideoNet, norm_of: Mapping[str, str]) -> None:
     """Fold, in place, every batch norm that alone reads a convolution's output into that convolution; in evaluation the
-    network computes the same. Computed in double precision, rounded once."""
-    for conv_name, norm_name in channel_flow(network).norm_of.items():
+    network computes the same. Computed in double precision, rounded once.
+
+    Args:
+        network: ordinary network in evaluation mode.
+        norm_of: name of the batch norm of each such convolution.
+    """
+    for conv_name, norm_name in norm_of.items():
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv3d)
         assert isinstance(norm, nn.BatchNorm3d)

@@ -15,7 +15,7 @@ import torch
 from mutualnet3d.models.dry_run import dry_run
 from mutualnet3d.models.slimmable_base import SlimmableBase
 from mutualnet3d.models.statistics import NormStatistics
-from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, round_channels
+from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d
 from mutualnet3d.shapes import SubnetConfig
 
 
@@ -68,11 +68,12 @@ def interpolated(model: SlimmableBase, config: SubnetConfig) -> NormStatistics:
     statistics = {}
     for name, norm in model.norms():
         low, high = model.statistics[narrower][name], model.statistics[wider][name]
-        is_slimmed = len(low[0]) < len(high[0])
-        channels = round_channels(config.width, norm.num_features) if is_slimmed else len(high[0])
+        parts = [[rule.at(subnet.width) for rule in norm.rules] for subnet in (narrower, config, wider)]
+        if len(low[0]) == len(high[0]):
+            parts = [[len(high[0])]] * 3
         few, some, many = (counts[name] for counts in inputs)
         weight = (some - few) / (many - few) if many > few else weight_of_width
-        mean, variance = (_between(a, b, weight, channels) for a, b in zip(low, high, strict=True))
+        mean, variance = (_between_parts(a, b, weight, parts) for a, b in zip(low, high, strict=True))
         statistics[name] = mean, variance
     return statistics
 
@@ -86,6 +87,21 @@ def inputs_of_norms(model: SlimmableBase, config: SubnetConfig) -> dict[str, int
         elif isinstance(run.layer, SlimBatchNorm3d):
             inputs[run.name] = last
     return inputs
+
+
+def _between_parts(
+    low_C: torch.Tensor, high_C: torch.Tensor, weight: float, parts: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Return `_between` of each part of concatenated channels.
+
+    Args:
+        low_C, high_C: values of the narrower and the wider network.
+        weight: place between them, in [0, 1].
+        parts: channels of each part in the narrower network, in the new one, and in the wider one.
+    """
+    low, new, high = parts
+    pieces = zip(low_C.split(list(low)), high_C.split(list(high)), new, strict=True)
+    return torch.cat([_between(a, b, weight, channels) for a, b, channels in pieces])
 
 
 def _between(low_C: torch.Tensor, high_C: torch.Tensor, weight: float, channels: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 format, version        "mutualnet3d.model", 1
 builder, arguments     the network: a function in `models.build.BUILDERS` and its arguments
-model_state            weights, by pytorchvideo's names
+model_state            weights, by pytorchvideo's names or those of the network
 statistics, interpolated, interpolation_losses
                        of sub-networks: see `SubnetStatistics.state_dict`
 class_names            of the classifier's outputs
@@ -26,38 +26,8 @@ from mutualnet3d.extras import versions_of
 from mutualnet3d.files.torch_file import MODEL, format_of, read_torch_file, write_torch_file
 from mutualnet3d.models.build import build_network
 from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.models.trained_network import TrainedNetwork, trained_network
 from mutualnet3d.shapes import ClipShape
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """Tensors of a network in a file of this project.
-
-    Args:
-        weights: tensors by pytorchvideo's names.
-        statistics: statistics of sub-networks, the result of `SubnetStatistics.state_dict`.
-        step: training steps that the weights have seen.
-    """
-
-    weights: Mapping[str, torch.Tensor] = field(repr=False)
-    statistics: Mapping[str, Any] = field(repr=False)
-    step: int = 0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.weights, Mapping) or not all(isinstance(name, str) for name in self.weights):
-            raise ValueError(f"model_state is {self.weights!r:.60}; it must be tensors by their names")
-
-
-def trained_network(content: Mapping[str, Any]) -> TrainedNetwork:
-    """Return the network's tensors in `content`, a model file's or a checkpoint's of any release.
-
-    Raises:
-        ValueError: its weights are none.
-    """
-    step = content.get("step", 0)
-    names = ("statistics", "interpolated", "interpolation_losses")
-    statistics = {name: content[name] for name in names if content.get(name) is not None}
-    return TrainedNetwork(content.get("model_state", {}), statistics, step if isinstance(step, int) else 0)
 
 
 @dataclass(frozen=True)
@@ -117,7 +87,7 @@ class ModelFile:
         if not model.builder:
             raise ValueError(
                 "a model file is of a network that can be built again: one of build_x3d, build_resnet, build_slowfast, "
-                "create_model or build_model"
+                "create_model or build_model, or a function with the decorator register_network (docs/OWN_NETWORK.md)"
             )
         return cls(
             network=TrainedNetwork(model.state_dict(), model.statistics.state_dict(), step),

@@ -1,4 +1,4 @@
-"""Ordinary networks of pytorchvideo's blocks that take any clip and return logits; slimmable ones build on them."""
+"""Ordinary networks that take a list of clips and return logits; slimmable ones build on them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,68 @@ class VideoNet(nn.Module):
         super().__init__()
         self.blocks = blocks
 
+    @property
+    def content(self) -> nn.Module:
+        """Module that the network is made of: the argument of its class."""
+        return self.blocks
+
+    @property
+    def last_block(self) -> nn.Module | None:
+        """Head: nothing but it has dropout. None where it is not known."""
+        return self.blocks[-1] if len(self.blocks) else None
+
     def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
         x = clips[0]
         for block in self.blocks:
             x = block(x)
         return x
+
+
+class OwnNet(VideoNet):
+    """Network of any structure, called with a list of one clip.
+
+    Its modules, parameters and buffers are those of `network`, under the same names.
+
+    Args:
+        network: takes a clip (B, C, T, H, W) and returns logits (B, K).
+
+    Raises:
+        ValueError: a part of `network` has the name of an attribute of this class.
+    """
+
+    # Names of attributes that instances set.
+    reserved: frozenset[str] = frozenset()
+
+    def __init__(self, network: nn.Module):
+        nn.Module.__init__(self)
+        for name, part in [*network._modules.items(), *network._parameters.items(), *network._buffers.items()]:
+            # A part without tensors is only called, by the network itself.
+            has_tensors = not isinstance(part, nn.Module) or any(True for _ in part.state_dict())
+            if name in self.reserved or (has_tensors and hasattr(type(self), name)):
+                raise ValueError(
+                    f"the network's part {name!r} has the name of a part of {type(self).__name__}: rename it"
+                )
+        # The same dictionaries: what is replaced in either is replaced in both.
+        for name in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
+            self.__dict__[name] = network.__dict__[name]
+        self._network = (network,)  # in a tuple it is no module of this one
+
+    @property
+    def content(self) -> nn.Module:
+        return self._network[0]
+
+    @property
+    def last_block(self) -> nn.Module | None:
+        return None
+
+    def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        return self._network[0](clips[0])
+
+    def train(self, mode: bool = True) -> OwnNet:
+        """Switch all modules to training, or to evaluation."""
+        super().train(mode)
+        self._network[0].training = mode
+        return self
 
 
 class SlowFastNet(VideoNet):

@@ -9,6 +9,7 @@ import torch
 from pytorchvideo.models.net import MultiPathWayWithFuse
 from pytorchvideo.models.resnet import ResStage
 
+from mutualnet3d.models.network import OwnNet
 from mutualnet3d.models.slimmable_net import SlimmableNet
 
 # PySlowFast's name of a layer within its block -> pytorchvideo's.
@@ -63,6 +64,8 @@ def rename_pyslowfast(
         state: PySlowFast's.
         model: network that the weights are for; the places of its stages are read from it.
     """
+    if isinstance(model, OwnNet):
+        return {}, list(state)
     several = isinstance(model.blocks[0], MultiPathWayWithFuse)
     is_x3d = "s1.pathway0_stem.conv_xy.weight" in state
     stages = [index for index, block in enumerate(model.blocks) if several or isinstance(block, ResStage)]
@@ -126,6 +129,8 @@ def fold_shortcut_norms(state: dict[str, torch.Tensor], model: SlimmableNet) -> 
             or variance is None
             or conv not in state
             or shift not in state
+            or state[conv].ndim != 5
+            or any(value.shape != state[conv].shape[:1] for value in (weight, bias, mean, variance, state[shift]))
         ):
             continue  # the check of what fits names them
         scale_C = weight.double() * (variance.double() + 1e-5).rsqrt()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytorchvideo.models.resnet import BottleneckBlock, create_resnet
 from torch import nn
 
-from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.convert import convert_blocks
 from mutualnet3d.models.recipe import remembered_as
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.shapes import ClipShape
@@ -83,7 +83,8 @@ def build_resnet(
         head_pool_kernel_size=(full_clip.frames // min_frames, full_clip.size // 32, full_clip.size // 32),
     )
     start_blocks(network, zero_init_final_bn)
-    return SlimmableNet(make_slimmable(network), full_clip, min_frames=min_frames)
+    blocks, flow = convert_blocks(network, full_clip)
+    return SlimmableNet(blocks, full_clip, min_frames, flow)
 
 
 def check_resnet(depth: int, full_clip: ClipShape) -> None:

@@ -9,11 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from mutualnet3d.models.channel_flow import ChannelFlow
 from mutualnet3d.models.dropout import DropoutSwitch
 from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.models.network import VideoNet
 from mutualnet3d.models.statistics import NormStatistics, SubnetStatistics
-from mutualnet3d.ops import BatchStatistics, SlimBatchNorm3d, SlimConv3d, SlimLinear, round_channels
+from mutualnet3d.ops import (
+    BatchStatistics,
+    SlimBatchNorm3d,
+    SlimConv3d,
+    SlimLinear,
+    WidthRule,
+    split_is_in_the_tensor,
+)
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 
@@ -21,14 +29,15 @@ class SlimmableBase(VideoNet):
     """Network whose leading channels make smaller networks, of one pathway; base of `SlimmableNet`.
 
     Args:
-        blocks: the converted blocks, applied one after the other.
+        content: converted blocks, applied one after the other; of a network of another structure, that one.
         full_clip: clip shape that the full network is built for.
         min_frames: frames of the shortest clip that the network's strides leave something of.
+        flow: flow of channels through it; None for a network without layers.
 
     Attributes:
         statistics: batch-norm statistics of its sub-networks. Loading other weights clears them; code that changes
             weights in another way must clear them itself.
-        dropout: switch of its dropout.
+        channel_flow: flow of channels through it.
         lock: lock of its switch. A forward pass holds it, and so does a block of `active`: blocks of several threads
             wait for each other.
 
@@ -38,24 +47,31 @@ class SlimmableBase(VideoNet):
     # Class of an extracted sub-network.
     extracted_class: type[VideoNet] = VideoNet
 
-    def __init__(self, blocks: nn.ModuleList, full_clip: ClipShape, min_frames: int = 1):
-        super().__init__(blocks)
+    def __init__(self, content: nn.Module, full_clip: ClipShape, min_frames: int = 1, flow: ChannelFlow | None = None):
+        super().__init__(content)  # type: ignore[arg-type]
         self.full_clip, self.min_frames = full_clip, min_frames
+        self.channel_flow = flow or ChannelFlow()
         # Found once: a switch is a few hundred assignments, far under a millisecond.
         self._norms = list(self.norms())
-        self._slimming: list[tuple[SlimConv3d | SlimLinear, int]] = []
-        for module in self.modules():
-            if isinstance(module, SlimConv3d) and module.slim_output:
-                self._slimming.append((module, module.out_channels))
-            elif isinstance(module, SlimLinear) and module.slim_output:
-                self._slimming.append((module, module.out_features))
+        slim = [module for module in self.modules() if isinstance(module, SlimConv3d | SlimLinear)]
+        self._slimming = [(layer, layer.out_rule) for layer in slim if layer.slim_output]
+        # Layers that read a concatenation whose parts cannot be told by their input's number of channels.
+        self._joining: list[tuple[nn.Module, tuple[WidthRule, ...]]] = [
+            (layer, layer.in_rules) for layer in slim if not split_is_in_the_tensor(layer.in_rules)
+        ]
+        self._joining += [(norm, norm.rules) for _, norm in self._norms if len(norm.rules) > 1]
         self.statistics = SubnetStatistics(dict(self._norms))
-        self.dropout = DropoutSwitch(self, blocks[-1:])
+        self._dropout = DropoutSwitch(self, self.last_block)
         self.lock = ForkSafeLock()
         self._read_version = 0
         self._active: SubnetConfig | None = None
         self._collecting = False
         self.register_load_state_dict_post_hook(_forget_statistics)
+
+    @property
+    def dropout(self) -> DropoutSwitch:
+        """Switch of its dropout."""
+        return self._dropout
 
     @property
     def full(self) -> SubnetConfig:
@@ -77,7 +93,18 @@ class SlimmableBase(VideoNet):
             self._check(clips)
             if self.statistics.version != self._read_version:
                 self._switch(self._active)
-            return self.dropout.logits(super().forward(clips))
+            return self.dropout.logits(super().forward(clips), lambda: self._untracked_logits(clips))
+
+    def _untracked_logits(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits of a pass that changes nothing: batch norms take the batch's statistics and track none."""
+        states = [(norm.__dict__, norm.in_subnet) for _, norm in self._norms]
+        for state, _ in states:
+            state["in_subnet"] = True
+        try:
+            return super().forward(clips)
+        finally:
+            for state, in_subnet in states:
+                state["in_subnet"] = in_subnet
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -88,15 +115,7 @@ class SlimmableBase(VideoNet):
             yield
 
     def _check(self, clips: Sequence[torch.Tensor]) -> None:
-        if not isinstance(clips, list | tuple) or len(clips) != self.num_pathways:
-            came = f"{len(clips)} of them" if isinstance(clips, list | tuple) else type(clips).__name__
-            tensors = "1 clip tensor" if self.num_pathways == 1 else f"{self.num_pathways} clip tensors"
-            raise ValueError(f"the network takes a list of {tensors} (B, C, T, H, W), got {came}")
-        for clip in clips:
-            if clip.ndim != 5:
-                raise ValueError(f"a clip tensor is (B, C, T, H, W), got shape {tuple(clip.shape)}")
-            if len(clip) != len(clips[0]):
-                raise ValueError(f"the pathways' clips are of {len(clips[0])} and {len(clip)} videos")
+        _check_tensors(clips, self.num_pathways)
         config = self._active
         if config is None:
             return
@@ -180,13 +199,15 @@ class SlimmableBase(VideoNet):
         first, and took 1.8 ms for X3D-M's layers where this takes a twentieth.
         """
         width = 1.0 if config is None else config.width
-        for layer, full_width in self._slimming:
-            layer.__dict__["out_width"] = round_channels(width, full_width)
+        for layer, rule in self._slimming:
+            layer.__dict__["out_width"] = rule.at(width)
+        for joining, rules in self._joining:
+            joining.__dict__["in_widths"] = tuple(rule.at(width) for rule in rules)
         stored = self.statistics.get(config) if config is not None else None
         is_full = config == self.full
         for name, norm in self._norms:
             state = norm.__dict__
-            state["in_subnet"] = config is not None
+            state["in_subnet"], state["in_full"] = config is not None, config is None or is_full
             if stored is not None:
                 state["statistics"] = stored[name]
             elif is_full and norm.running_mean is not None and norm.running_var is not None:
@@ -208,3 +229,20 @@ def _forget_statistics(network: nn.Module, _: Any) -> None:
     """Clear the statistics of a network that other weights were loaded into."""
     assert isinstance(network, SlimmableBase)
     network.statistics.clear()
+
+
+def _check_tensors(clips: Sequence[torch.Tensor], num_pathways: int) -> None:
+    """Refuse anything but a list of one clip tensor for each pathway, of as many videos.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(clips, list | tuple) or len(clips) != num_pathways:
+        came = f"{len(clips)} of them" if isinstance(clips, list | tuple) else type(clips).__name__
+        tensors = "1 clip tensor" if num_pathways == 1 else f"{num_pathways} clip tensors"
+        raise ValueError(f"the network takes a list of {tensors} (B, C, T, H, W), got {came}")
+    for clip in clips:
+        if clip.ndim != 5:
+            raise ValueError(f"a clip tensor is (B, C, T, H, W), got shape {tuple(clip.shape)}")
+        if len(clip) != len(clips[0]):
+            raise ValueError(f"the pathways' clips are of {len(clips[0])} and {len(clip)} videos")

@@ -10,7 +10,8 @@ import torch
 from pytorchvideo.models.slowfast import create_slowfast
 from torch import nn
 
-from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.channel_flow import ChannelFlow
+from mutualnet3d.models.convert import convert_blocks
 from mutualnet3d.models.network import SlowFastNet
 from mutualnet3d.models.recipe import remembered_as
 from mutualnet3d.models.resnet import STAGE_DEPTHS, check_resnet, start_blocks, temporal_kernels
@@ -72,14 +73,15 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         blocks: the converted blocks.
         full_clip: the full network's Slow clip.
         alpha: frames of Fast for each of Slow's.
+        flow: flow of channels through it.
 
     Shape: a list of Slow's and Fast's clips, float (B, C, T, H, W) -> logits (B, K).
     """
 
     extracted_class = SlowFastNet
 
-    def __init__(self, blocks: nn.ModuleList, full_clip: ClipShape, alpha: int):
-        super().__init__(blocks, full_clip)
+    def __init__(self, blocks: nn.ModuleList, full_clip: ClipShape, alpha: int, flow: ChannelFlow):
+        super().__init__(blocks, full_clip, flow=flow)
         self.alpha = alpha
         self._sharing = False
         self._shared: _SharedFeatures | None = None
@@ -119,7 +121,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         at the block's end their summed gradient goes on through the Fast pathway, once. Nothing but Fast's clip enters
         that pathway, and batch norm takes the same batch's statistics in every sub-network, so this is the gradient of
         separate passes in another order of additions (tests/models/test_slowfast.py; benchmarks/shared_fast.py measures
-        both).
+        both). The full network with frozen statistics shares with none.
 
         In evaluation, features are those of a sub-network that came before, if Fast's clip has the same size and
         Fast's statistics are the same numbers; in calibration, if its clip has the same size, and then the statistics
@@ -150,6 +152,8 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         if not self._sharing:
             return super().fast_features(clip)
         if self.training:
+            if any(norm.frozen and norm.in_full for _, norm in self._fast_norms):
+                return super().fast_features(clip)  # by other statistics than the sub-networks'
             if self._shared is None:
                 self._shared = _SharedFeatures(super().fast_features(clip))
             return list(self._shared.leaves)
@@ -230,4 +234,6 @@ def build_slowfast(
         head_pool_kernel_sizes=(slow_pool, (full_clip.frames * alpha, *slow_pool[1:])),
     )
     start_blocks(network, zero_init_final_bn)
-    return SlimmableSlowFast(make_slimmable(network), full_clip, alpha)
+    fast_clip = ClipShape(full_clip.frames * alpha, full_clip.size)
+    blocks, flow = convert_blocks(network, full_clip, fast_clip)
+    return SlimmableSlowFast(blocks, full_clip, alpha, flow)

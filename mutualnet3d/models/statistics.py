@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.ops import SlimBatchNorm3d, round_channels
+from mutualnet3d.ops import SlimBatchNorm3d
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 # Batch norm's name -> its mean and variance, each (C,) with the channels of the sub-network.
@@ -82,10 +82,11 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
                 )
             mean, variance = pair
             full = self._norms[name].num_features
-            if len(mean) != len(variance) or len(mean) not in (full, round_channels(config.width, full)):
+            narrowed = sum(rule.at(config.width) for rule in self._norms[name].rules)
+            if len(mean) != len(variance) or len(mean) not in (full, narrowed):
                 raise ValueError(
                     f"statistics of {config} at {name} have {len(mean)} and {len(variance)} channels; "
-                    f"the layer has {full}, and {round_channels(config.width, full)} where it is narrowed"
+                    f"the layer has {full}, and {narrowed} where it is narrowed"
                 )
         device = self._device()
         self._stored[config] = {

@@ -1,27 +1,22 @@
-"""Weights of this project's files, of pytorchvideo's model zoo and of PySlowFast's checkpoints, told apart by their
-content, and the check that they fit a network."""
+"""Weights of this project's files, of pytorchvideo's model zoo, of PySlowFast's checkpoints and of files as other
+trainings save them, told apart by their content."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from pytorchvideo.models.head import ResNetBasicHead
-
+from mutualnet3d.files.safetensors_file import is_safetensors, read_safetensors
 from mutualnet3d.files.torch_file import OtherNetwork, format_of, read_torch_file
-from mutualnet3d.models.model_file import trained_network
-from mutualnet3d.models.pyslowfast_weights import fold_shortcut_norms, has_pyslowfast_names, rename_pyslowfast
+from mutualnet3d.models.published import find_weights
 from mutualnet3d.models.slimmable_net import SlimmableNet
+from mutualnet3d.models.trained_network import trained_network
+from mutualnet3d.models.weight_fit import WeightFit, classifier_of, family_of, fit_of, listed
+from mutualnet3d.models.weight_parts import USUAL, WeightPart, parts_of
 
 logger = logging.getLogger("mutualnet3d")
-
-State = Mapping[str, torch.Tensor]
-
-# Names that an error lists of each kind; the rest is counted.
-_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -35,6 +30,7 @@ class LoadedWeights:
         of_project: True for a file of this project.
         new_classifier: True where the file's classifier was for another number of classes, and was left out.
         step: training steps that the weights have seen; 0 where the file does not say.
+        class_names: names of the classifier's outputs, where the file or its publisher says them; else none.
     """
 
     path: str
@@ -42,6 +38,7 @@ class LoadedWeights:
     of_project: bool
     new_classifier: bool
     step: int
+    class_names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"weights of {self.path} ({'this project' if self.of_project else self.source}'s)"
@@ -50,61 +47,79 @@ class LoadedWeights:
 def load_weights(
     model: SlimmableNet, path: str, new_classifier: bool = True, inflate: bool = False, averaged: bool = False
 ) -> LoadedWeights:
-    """Load the weights of `path` into `model`, and the calibrated statistics if the file has any.
+    """Load the weights of `path` into `model`, with their class names and the calibrated statistics if there are any.
 
     Understood are model files and checkpoints of this project, checkpoints of pytorchvideo's model zoo and of
-    PySlowFast (its own networks and those that it builds by pytorchvideo), and state dicts with either's names; wrapped
-    by DDP or not.
+    PySlowFast (its own networks and those that it builds by pytorchvideo), and state dicts with either's names as
+    people save them: in any container (`state_dict`, `model`, ...), with any prefix (`module.`, `_orig_mod.`, ...),
+    beside other tensors, by torch.save or as safetensors. The tensors that fit the network are taken. Where several
+    do: the weights of the last step before averages (names with ema, swa, averaged), and usual names (`state_dict`,
+    `model`, `net`, ...) before others. The log says which tensors were taken and left.
 
     Args:
         model: network that they are for.
-        path: the file.
+        path: the file; its address (http://, https://, file://), whose content is downloaded once; or the name of a
+            network with published weights ("x3d_m", "x3d_m:kinetics400"): see `models.published`.
         new_classifier: True to leave the model's classifier as it was, freshly started, where the file's has another
             number of classes, and log a line about it. False: refuse the file.
         inflate: True to repeat kernels over time, divided by the number of repetitions, where the file's are of one
             frame and the model's of several: weights of images (Carreira and Zisserman, arXiv 1705.07750, section 2.4).
-        averaged: True for the averaged weights of a training's checkpoint (SOLVER.EMA_DECAY).
+        averaged: True for averaged weights: those of a training's checkpoint (SOLVER.EMA_DECAY), or another project's
+            whose name has ema, swa or averaged.
 
     Raises:
         FileNotFoundError: there is none.
+        DownloadError: it cannot be downloaded; the message says where to put it by hand.
         ValueError: a Caffe2 pickle; a file that cannot be read or holds no weights; a file of a newer release of this
-            project; weights of another network: names missing, unknown or of another shape are listed.
+            project; weights of another network: names missing, unknown or of another shape are listed; several weights
+            that fit equally well.
     """
-    content = read_weights_file(path)
+    local = find_weights(path)
+    path = local.path
+    try:
+        content = read_weights_file(path)
+    except ValueError as error:
+        if not local.address:
+            raise
+        raise ValueError(f"{error}; it is from {local.address}: remove it, and it will be downloaded again") from error
     of_project = format_of(content, path) is not None
-    if averaged:
-        if not isinstance(content.get("averaged"), Mapping):
-            raise ValueError(f"{path}: has no averaged weights; those are of trainings with SOLVER.EMA_DECAY")
-        content = {**content, "model_state": content["averaged"].get("model_state")}
-    state = _state_dict(content, path)
-    source = "PySlowFast" if has_pyslowfast_names(state) else "pytorchvideo"
-    if source == "PySlowFast":
-        state, unknown = rename_pyslowfast(state, model)
-        if unknown:
+    fits = [fit_of(part, model, inflate) for part in _parts(content, model, path, of_project, averaged)]
+    fit = _best(fits, model, path, prefers_average=averaged)
+    if fit.classes:
+        in_file, in_model = fit.classes
+        if not new_classifier:
             raise ValueError(
-                f"{path}: PySlowFast's weights, but of a network that is none of its SlowFast, ResNet or X3D: "
-                f"{_list(unknown)}"
+                f"{path}: its classifier has {in_file} classes, the model {in_model}; MODEL.NUM_CLASSES must be that "
+                "of the weights"
             )
-    fold_shortcut_norms(state, model)
-    if inflate:
-        _inflate(state, model)
-    left_out = _leave_out_classifier(state, model, path, new_classifier)
-    _check_fit(state, model, path, left_out)
-    model.load_state_dict(state, strict=False)
+        logger.warning("%s: classifier of %d classes left out; that of %d starts afresh", path, in_file, in_model)
+    model.load_state_dict(fit.state, strict=False)
     step = 0
     if of_project:
         trained = trained_network(content)
         step = trained.step
-        if not left_out:
+        if not fit.classes:
             try:
                 model.statistics.load_state_dict(trained.statistics)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
-    return LoadedWeights(path, source, of_project=of_project, new_classifier=bool(left_out), step=step)
+    else:
+        _tell(fit, fits, path)
+    model.class_names = () if fit.classes else _class_names(content if of_project else {}, model, local.class_names)
+    return LoadedWeights(path, fit.source, of_project, bool(fit.classes), step, model.class_names)
+
+
+def _class_names(content: Mapping[str, Any], model: SlimmableNet, published: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the classifier's outputs: those of a model file, or published ones; none if they are not as
+    many as the outputs."""
+    names = content.get("class_names") or published
+    is_right = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    num_classes = [len(model.state_dict()[name]) for name in classifier_of(model)[:1]]
+    return tuple(names) if is_right and num_classes == [len(names)] else ()
 
 
 def read_weights_file(path: str) -> dict[str, Any]:
-    """Return the content of a file that torch.save wrote, tensors on the CPU; nothing in it is executed.
+    """Return the content of a file that torch.save or safetensors wrote, tensors on the CPU; nothing in it is executed.
 
     Raises:
         FileNotFoundError: there is none.
@@ -116,100 +131,88 @@ def read_weights_file(path: str) -> dict[str, Any]:
             "are not read here. Let PySlowFast load it (TRAIN.CHECKPOINT_TYPE caffe2) and save a .pyth, or take the "
             ".pyth of the same network from a model zoo"
         )
+    if is_safetensors(path):
+        return dict(read_safetensors(path, "weights"))
     content = read_torch_file(path, "weights")
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not a checkpoint or a state dict")
     return content
 
 
-def _state_dict(content: Mapping[str, Any], path: str) -> dict[str, torch.Tensor]:
-    """Return the state dict in a checkpoint, without the prefixes that DDP or a wrapping module put before names."""
-    state = content
-    for key in ("model_state", "state_dict"):
-        if isinstance(content.get(key), Mapping):
-            state = content[key]
-            break
-    tensors = {
-        name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
-    }
-    if not tensors:
+def _parts(
+    content: Mapping[str, Any], model: SlimmableNet, path: str, of_project: bool, averaged: bool
+) -> list[WeightPart]:
+    """Return the parts of a file that may be the network's weights.
+
+    Raises:
+        ValueError: there are none, or no averaged ones.
+    """
+    own_averages = averaged and isinstance(content.get("averaged"), Mapping)
+    if averaged and of_project and not own_averages:
+        raise ValueError(f"{path}: has no averaged weights; those are of trainings with SOLVER.EMA_DECAY")
+    searched: Any = content
+    if of_project:
+        searched = (content["averaged"] if own_averages else content).get("model_state")
+    parts = parts_of(searched, frozenset(model.state_dict())) if isinstance(searched, Mapping) else []
+    if not parts:
         raise ValueError(f"{path}: no weights in it; its keys are {', '.join(map(str, list(content)[:10])) or 'none'}")
-    for prefix in ("module.", "model."):
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+    if averaged and not of_project:
+        parts = [part for part in parts if part.is_average]
+        if not parts:
+            raise ValueError(
+                f"{path}: has no averaged weights; those are of trainings with SOLVER.EMA_DECAY, and of other projects "
+                "tensors under a name with ema, swa or averaged"
+            )
+    return parts
 
 
-def _inflate(state: dict[str, torch.Tensor], model: SlimmableNet) -> None:
-    """Repeat kernels of one frame over the frames that the model's have."""
-    for name, own in model.state_dict().items():
-        kernel = state.get(name)
-        if own.ndim != 5 or kernel is None or kernel.shape == own.shape:
-            continue
-        if kernel.ndim == 4:
-            kernel = kernel[:, :, None]
-        if kernel.ndim == 5 and kernel.shape[2] == 1 and kernel.shape[:2] == own.shape[:2]:
-            frames = own.shape[2]
-            state[name] = kernel.repeat(1, 1, frames, 1, 1) / frames
+def _best(fits: Sequence[WeightFit], model: SlimmableNet, path: str, prefers_average: bool) -> WeightFit:
+    """Return the fit of the weights that are meant.
 
+    Raises:
+        OtherNetwork: none fits.
+        ValueError: several fit equally well, or the names are PySlowFast's of an unknown network.
+    """
 
-def _leave_out_classifier(
-    state: dict[str, torch.Tensor], model: SlimmableNet, path: str, new_classifier: bool
-) -> set[str]:
-    """Take the classifier out of `state` if it has another number of classes; return the names taken out."""
-    (head,) = [name for name, module in model.named_modules() if isinstance(module, ResNetBasicHead)]
-    own = model.state_dict()
-    weight, bias = f"{head}.proj.weight", f"{head}.proj.bias"
-    if weight not in state or bias not in state:
-        return set()
-    in_file, in_model = state[weight].shape, own[weight].shape
-    if in_file[1:] != in_model[1:] or in_file[0] == in_model[0]:
-        return set()  # it fits, or it is of another network altogether
-    if not new_classifier:
+    def rank(fit: WeightFit) -> tuple[bool, int]:
+        return fit.part.is_average != prefers_average, fit.part.num_unusual
+
+    complete = sorted((fit for fit in fits if fit.is_complete), key=rank)
+    if not complete:
+        _refuse(max(fits, key=lambda fit: (fit.num_matching, -fit.part.num_unusual)), model, path)
+    best = complete[0]
+    equal_rank = [fit for fit in complete[1:] if rank(fit) == rank(best) and not fit.equals(best)]
+    if equal_rank:
         raise ValueError(
-            f"{path}: its classifier has {in_file[0]} classes, the model {in_model[0]}; MODEL.NUM_CLASSES must be that "
-            "of the weights"
+            f"{path}: holds several weights that fit the network: "
+            f"{'; '.join(str(fit.part) for fit in (best, *equal_rank))}. Save those that are meant alone, as a state "
+            "dict: torch.save(torch.load(path)[container], 'weights.pyth')"
         )
-    logger.warning("%s: classifier of %d classes left out; that of %d starts afresh", path, in_file[0], in_model[0])
-    for name in (weight, bias):
-        del state[name]
-    return {weight, bias}
+    return best
 
 
-def _check_fit(state: State, model: SlimmableNet, path: str, left_out: set[str]) -> None:
-    in_model = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    in_file = {name: tuple(value.shape) for name, value in state.items()}
-    missing = [name for name in in_model if name not in in_file and name not in left_out]
-    unknown = [name for name in in_file if name not in in_model]
-    odd = [
-        f"{name} is {in_file[name]}, here {shape}"
-        for name, shape in in_model.items()
-        if in_file.get(name, shape) != shape
-    ]
-    problems = [
-        f"{len(names)} {kind}: {_list(names)}"
-        for kind, names in (
-            ("missing", missing),
-            ("unknown here", unknown),
-            ("of another shape", odd),
+def _refuse(fit: WeightFit, model: SlimmableNet, path: str) -> None:
+    """Raise the error about weights of another network."""
+    if fit.foreign:
+        raise ValueError(
+            f"{path}: PySlowFast's weights, but of a network that is none of its SlowFast, ResNet or X3D: "
+            f"{listed(fit.foreign)}"
         )
-        if names
-    ]
-    if problems:
-        families = _family(in_file), _family(in_model)
-        difference = f", {families[0]} and not {families[1]}" if families[0] != families[1] else ""
-        raise OtherNetwork(path, ". " + "; ".join(problems), difference)
+    families = family_of(fit.state), family_of(model.state_dict())
+    kinds = f", {families[0]} and not {families[1]}" if families[0] != families[1] else ""
+    raise OtherNetwork(path, f". {fit.differences}", kinds)
 
 
-def _family(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Return the kind of network that has these names, which are pytorchvideo's."""
-    if any("multipathway" in name for name in shapes):
-        return "a SlowFast"
-    if "blocks.0.conv.conv_t.weight" in shapes:
-        return "an X3D"
-    return "a ResNet of one pathway" if "blocks.0.conv.weight" in shapes else "a network of another kind"
-
-
-def _list(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+def _tell(fit: WeightFit, fits: Sequence[WeightFit], path: str) -> None:
+    """Log the tensors of a file that were taken, where they are not simply all of it, and those that were left."""
+    facts = []
+    part = fit.part
+    if part.prefix or part.wrappers or part.num_unusual or not USUAL.issuperset(part.keys):
+        facts.append(f"the weights are those of {part}")
+    others = [other for other in fits if other is not fit and other.is_complete and not other.equals(fit)]
+    if others:
+        facts.append(f"not used, though they fit: {'; '.join(str(other.part) for other in others)}")
+    if fit.unused:
+        facts.append(f"not used: {len(fit.unused)} tensors ({listed(fit.unused)})")
+    if facts:
+        logger.info("%s: %s", path, "; ".join(facts))

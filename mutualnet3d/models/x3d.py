@@ -7,7 +7,7 @@ import operator
 from pytorchvideo.models.resnet import ResBlock
 from pytorchvideo.models.x3d import create_x3d
 
-from mutualnet3d.models.convert import make_slimmable
+from mutualnet3d.models.convert import convert_blocks
 from mutualnet3d.models.recipe import remembered_as
 from mutualnet3d.models.resnet import start_blocks
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -63,4 +63,5 @@ def build_x3d(
         if isinstance(block, ResBlock):
             block.branch_fusion = operator.add  # pytorchvideo's lambda, which does not pickle, does the same
     start_blocks(network, zero_init_final_bn)
-    return SlimmableNet(make_slimmable(network), full_clip)
+    blocks, flow = convert_blocks(network, full_clip)
+    return SlimmableNet(blocks, full_clip, flow=flow)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mutualnet3d.mutual.losses import label_loss, subnet_loss
+from mutualnet3d.mutual.losses import ONE_LABEL, Losses
 from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.slimmable_model import SlimmableForward
 
@@ -27,7 +27,8 @@ class StepResult:
 
     Args:
         losses: detached scalars.
-        top1: fractions of the clips whose label had the largest logit (of mixed clips: the label of most weight).
+        top1: fractions of the clips whose label had the largest logit (of mixed clips: the label of most weight; of
+            several labels: one of them).
     """
 
     losses: dict[str, torch.Tensor]
@@ -44,6 +45,7 @@ def mutual_step(
     teacher: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None,
     label_weight: float = 0.0,
     subnet_dropout: bool = True,
+    losses: Losses = ONE_LABEL,
     backward: Callable[[torch.Tensor], Any] = torch.Tensor.backward,
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> StepResult:
@@ -57,7 +59,8 @@ def mutual_step(
     Args:
         model: network in training mode; outside `active` it is the full network, which alone tracks statistics.
         clips_for: function from a config to its clips, one float tensor (B, C, T, H, W) per pathway.
-        labels: classes, int64 (B,), or their probabilities, float (B, K), of mixed clips.
+        labels: classes, int64 (B,), or their probabilities, float (B, K), of mixed clips; or, with losses of several
+            labels, float (B, K) of 0 and 1.
         full: config of the full network.
         subnets: configs that distil it.
         teacher: function from the full network's clips to the logits (B, K) that are distilled; None: the full
@@ -66,12 +69,12 @@ def mutual_step(
             the paper's.
         subnet_dropout: True for dropout in the sub-networks and in the logits that they learn, as in the paper; False
             for neither, where only the full network's own loss meets dropout.
+        losses: losses with the labels and with the teacher.
         backward: function that backpropagates a loss.
         no_sync: context inside which a forward and its backward leave their gradients on this process. Only the last
             network's, and the end of `shared_fast_features`, are outside: one exchange per step.
     """
-    classes_B = labels if labels.ndim == 1 else labels.argmax(dim=1)
-    losses: dict[str, torch.Tensor] = {}
+    loss_of: dict[str, torch.Tensor] = {}
     top1: dict[str, torch.Tensor] = {}
     with model.shared_fast_features():
         for place, config in enumerate((full, *subnets)):
@@ -82,17 +85,17 @@ def mutual_step(
                     logits_BK, teacher_BK = _full_logits(model, clips, has_own_dropout=subnet_dropout or is_last)
                     if teacher is not None and not is_last:
                         teacher_BK = teacher(clips)
-                    loss = label_loss(logits_BK, labels)
+                    loss = losses.label(logits_BK, labels)
                 else:
                     with nullcontext() if subnet_dropout else model.dropout.off():
                         logits_BK = model(clips)
-                    loss = subnet_loss(logits_BK, teacher_BK, labels, label_weight)
+                    loss = losses.of_subnet(logits_BK, teacher_BK, labels, label_weight)
                 backward(loss)
-            key = _new_key(str(config), losses)
-            losses[key] = loss.detach()
-            top1[key] = (logits_BK.detach().argmax(dim=1) == classes_B).float().mean()
+            key = _new_key(str(config), loss_of)
+            loss_of[key] = loss.detach()
+            top1[key] = losses.hits(logits_BK.detach(), labels).float().mean()
             del clips, logits_BK, loss
-    return StepResult(losses, top1)
+    return StepResult(loss_of, top1)
 
 
 def _full_logits(

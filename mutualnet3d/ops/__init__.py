@@ -6,7 +6,7 @@ from mutualnet3d.ops.linear import SlimLinear
 from mutualnet3d.ops.norm import SlimBatchNorm3d
 from mutualnet3d.ops.normalize import Normalize
 from mutualnet3d.ops.squeeze_excitation import SlimSqueezeExcitation
-from mutualnet3d.ops.width import part_widths, round_channels, select_columns
+from mutualnet3d.ops.width import WidthRule, part_widths, round_channels, select_columns, split_is_in_the_tensor
 
 __all__ = [
     "BatchStatistics",
@@ -15,7 +15,9 @@ __all__ = [
     "SlimConv3d",
     "SlimLinear",
     "SlimSqueezeExcitation",
+    "WidthRule",
     "part_widths",
     "round_channels",
     "select_columns",
+    "split_is_in_the_tensor",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mutualnet3d.ops.kernels import conv3d
-from mutualnet3d.ops.width import check_parts, select_columns
+from mutualnet3d.ops.width import WidthRule, check_parts, first_slims, select_columns
 
 
 class SlimConv3d(nn.Conv3d):
@@ -16,10 +16,15 @@ class SlimConv3d(nn.Conv3d):
     (depthwise included) keeps whole groups, and gives as many output channels as its input's groups make.
 
     Args:
-        in_parts: full channels of each part of a concatenated input; the first part slims, the others come whole.
-            Default: one part.
+        in_parts: full channels of each part of a concatenated input; the first part slims, the others come whole,
+            unless `in_rules` says otherwise. Default: one part.
         slim_output: False for a layer that keeps all its outputs at every width (a classifier, X3D's last convolution).
         The others are those of `torch.nn.Conv3d`.
+
+    Attributes:
+        in_rules: channels of each part at every width.
+        out_rule: channels of the output at every width.
+        in_widths: channels of each part in the present sub-network; None where the input's own number tells them.
 
     Shape: (B, C_in, T, H, W) -> (B, C_out, T', H', W'), C_in any width that the parts allow.
 
@@ -36,10 +41,14 @@ class SlimConv3d(nn.Conv3d):
             raise ValueError(f"SlimConv3d: padding_mode must be 'zeros', got {self.padding_mode!r}")
         self.in_parts = in_parts or (self.in_channels,)
         check_parts(self.in_parts, self.in_channels)
-        if self.groups > 1 and len(self.in_parts) > 1:
+        self._is_depthwise = 1 < self.groups == self.in_channels == self.out_channels
+        if self.groups > 1 and len(self.in_parts) > 1 and not self._is_depthwise:
             raise ValueError(f"SlimConv3d: a convolution of {self.groups} groups takes one input part, got {in_parts}")
         self.slim_output = slim_output
         self.out_width = self.out_channels
+        self.in_rules = first_slims(self.in_parts)
+        self.out_rule = WidthRule(self.out_channels, slim_output)
+        self.in_widths: tuple[int, ...] | None = None
 
     @classmethod
     def from_conv(
@@ -68,6 +77,12 @@ class SlimConv3d(nn.Conv3d):
         grouped, to as many whole groups as came in). Views of the parameters, or the parameters themselves at full
         width."""
         weight, groups = self.weight, self.groups
+        if self._is_depthwise and len(self.in_parts) > 1:
+            weight = select_columns(weight, self.in_parts, in_width, self.in_widths, dim=0)
+            bias = self.bias
+            if bias is not None:
+                bias = select_columns(bias, self.in_parts, in_width, self.in_widths, dim=0)
+            return weight, bias, in_width
         if groups > 1:
             in_per_group, out_per_group = self.in_channels // groups, self.out_channels // groups
             if in_width % in_per_group or not 0 < in_width <= self.in_channels:
@@ -78,7 +93,7 @@ class SlimConv3d(nn.Conv3d):
             groups = in_width // in_per_group
             out_width = groups * out_per_group
         else:
-            weight = select_columns(weight, self.in_parts, in_width)
+            weight = select_columns(weight, self.in_parts, in_width, self.in_widths)
         if out_width != self.out_channels:
             weight = weight[:out_width]
         bias = self.bias if self.bias is None or out_width == self.out_channels else self.bias[:out_width]

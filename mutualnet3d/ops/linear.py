@@ -6,18 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mutualnet3d.ops.width import check_parts, select_columns
+from mutualnet3d.ops.width import WidthRule, check_parts, first_slims, select_columns
 
 
 class SlimLinear(nn.Linear):
     """Linear layer whose leading features make a smaller Linear of the same weights.
 
-    The input width is read from the tensor; the output width, `out_width`, is the layer's only state.
+    The input width is read from the tensor; the output width, `out_width`, is the layer's state.
 
     Args:
-        in_parts: full features of each part of a concatenated input; the first slims, the others come whole.
+        in_parts: full features of each part of a concatenated input; the first slims, the others come whole, unless
+            `in_rules` says otherwise.
         slim_output: False for a layer that keeps all its outputs at every width, as classifiers do.
         The others are those of `torch.nn.Linear`.
+
+    Attributes `in_rules`, `out_rule`, `in_widths`: those of `SlimConv3d`.
 
     Shape: (..., F_in) -> (..., F_out), F_in any width that the parts allow (else a ValueError).
     """
@@ -30,6 +33,9 @@ class SlimLinear(nn.Linear):
         check_parts(self.in_parts, self.in_features)
         self.slim_output = slim_output
         self.out_width = self.out_features
+        self.in_rules = first_slims(self.in_parts)
+        self.out_rule = WidthRule(self.out_features, slim_output)
+        self.in_widths: tuple[int, ...] | None = None
 
     @classmethod
     def from_linear(
@@ -49,7 +55,7 @@ class SlimLinear(nn.Linear):
 
     def sliced(self, in_width: int, out_width: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return weight and bias of the layer that maps `in_width` features to `out_width`; views of the parameters."""
-        weight = select_columns(self.weight, self.in_parts, in_width)
+        weight = select_columns(self.weight, self.in_parts, in_width, self.in_widths)
         if out_width == self.out_features:
             return weight, self.bias
         return weight[:out_width], None if self.bias is None else self.bias[:out_width]

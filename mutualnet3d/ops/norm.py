@@ -9,6 +9,7 @@ from torch import nn
 
 from mutualnet3d.ops.batch_statistics import BatchStatistics, local_statistics
 from mutualnet3d.ops.sync_norm import synced_batch_norm
+from mutualnet3d.ops.width import WidthRule, select_columns
 
 
 class SlimBatchNorm3d(nn.BatchNorm3d):
@@ -22,12 +23,22 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
     With `sync_group` set, training's batch is the joined batch of the group's processes, tracked statistics included;
     all of them then call the layer together, with inputs of one shape. Evaluation and calibration never communicate. A
     copy of the layer, deep or pickled, is of no group.
+
+    With `frozen` set, the full network (`in_full`) trains with the tracked statistics, which stay as they are.
+
+    Attributes:
+        in_rules: channels of each part of a concatenated input at every width; None: one part that slims.
+        in_widths: channels of each part in the present sub-network; None: a prefix of the layer's channels.
     """
 
+    frozen: bool = False
+    in_full: bool = True
     sync_group: dist.ProcessGroup | None = None
     in_subnet: bool = False
     statistics: tuple[torch.Tensor, torch.Tensor] | None = None
     batch_statistics: BatchStatistics | None = None
+    in_rules: tuple[WidthRule, ...] | None = None
+    in_widths: tuple[int, ...] | None = None
 
     @classmethod
     def from_norm(cls, norm: nn.BatchNorm3d) -> SlimBatchNorm3d:
@@ -41,15 +52,34 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "sync_group"}  # it cannot be copied
 
+    @property
+    def rules(self) -> tuple[WidthRule, ...]:
+        """Channels of each part of the input at every width."""
+        return self.in_rules or (WidthRule(self.num_features),)
+
+    def sliced(self, channels: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return scale and shift for an input of `channels` channels, both None without any; views of the
+        parameters."""
+        if not self.affine:
+            return None, None
+        if self.in_widths is None:
+            return self.weight[:channels], self.bias[:channels]
+        parts = tuple(rule.full for rule in self.rules)
+        weight, bias = (
+            select_columns(value, parts, channels, self.in_widths, dim=0) for value in (self.weight, self.bias)
+        )
+        return weight, bias
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.frozen and self.in_full and self.training and self.batch_statistics is None:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         group = self._group(x)
         if not self.in_subnet and self.batch_statistics is None and group is None:
             return super().forward(x)
         channels = x.shape[1]
         if channels > self.num_features:
             raise ValueError(f"input has {channels} channels; this batch norm has {self.num_features}")
-        weight = self.weight[:channels] if self.affine else None
-        bias = self.bias[:channels] if self.affine else None
+        weight, bias = self.sliced(channels)
         if self.batch_statistics is not None:
             mean_C, variance_C = local_statistics(x)
             self.batch_statistics.add(mean_C, variance_C, x.numel() // channels)

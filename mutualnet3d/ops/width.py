@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import torch
 
@@ -10,12 +11,13 @@ DIVISOR = 8
 
 
 @functools.lru_cache(maxsize=65536)
-def round_channels(width: float, full: int) -> int:
+def round_channels(width: float, full: int, divisor: int = DIVISOR) -> int:
     """Return the channels that a layer of `full` channels keeps at `width`.
 
     `round(width * full / 8) * 8`, at least 8, never under 0.9 of `width * full`, never over `full`; always from
     the layer's full count. At width 1 the layer keeps its channels, a multiple of 8 or not. With this rule the
-    multiply-adds of the paper's 3D results come out (tests/models/test_complexity.py).
+    multiply-adds of the paper's 3D results come out (tests/models/test_complexity.py). `divisor` is another number in
+    the place of 8, for channels that come in groups.
 
     Raises:
         ValueError: a width outside (0, 1] or a layer without channels.
@@ -27,10 +29,45 @@ def round_channels(width: float, full: int) -> int:
     if width == 1.0:
         return full
     exact = width * full
-    channels = max(DIVISOR, round(exact / DIVISOR) * DIVISOR)
+    channels = max(divisor, round(exact / divisor) * divisor)
     if channels < 0.9 * exact:
-        channels += DIVISOR
+        channels += divisor
     return min(channels, full)
+
+
+@dataclass(frozen=True)
+class WidthRule:
+    """Number of channels that a run of them keeps at each width.
+
+    Args:
+        full: channels at width 1.
+        slims: False for a run that comes whole at every width.
+        base: channels of the run that it follows, as the outputs of a grouped convolution follow its inputs; 0: none.
+        divisor: number that the kept channels are a multiple of (of the run that it follows, if there is one).
+    """
+
+    full: int
+    slims: bool = True
+    base: int = 0
+    divisor: int = DIVISOR
+
+    def at(self, width: float) -> int:
+        """Return the number of channels at `width`."""
+        if not self.slims:
+            return self.full
+        if not self.base:
+            return round_channels(width, self.full, self.divisor)
+        return round_channels(width, self.base, self.divisor) * self.full // self.base
+
+
+def first_slims(parts: tuple[int, ...]) -> tuple[WidthRule, ...]:
+    """Return the rules of a concatenated input whose first part slims, and whose others come whole."""
+    return tuple(WidthRule(full, slims=index == 0) for index, full in enumerate(parts))
+
+
+def split_is_in_the_tensor(rules: tuple[WidthRule, ...]) -> bool:
+    """Return whether the channels of each part follow from those of all: no part but the first slims."""
+    return not any(rule.slims for rule in rules[1:])
 
 
 def check_parts(parts: tuple[int, ...], total: int) -> None:
@@ -59,15 +96,33 @@ def part_widths(parts: tuple[int, ...], in_width: int) -> tuple[int, ...]:
     return (in_width - whole, *parts[1:])
 
 
-def select_columns(weight: torch.Tensor, parts: tuple[int, ...], in_width: int) -> torch.Tensor:
-    """Return the columns (dimension 1) of `weight` that an input of `in_width` channels meets: a prefix of each part.
+def select_columns(
+    weight: torch.Tensor, parts: tuple[int, ...], in_width: int, widths: tuple[int, ...] | None = None, dim: int = 1
+) -> torch.Tensor:
+    """Return the columns (dimension `dim`) of `weight` that an input of `in_width` channels meets: a prefix of each
+    part.
 
     A view for one part; for several, a concatenation of views. The weight itself when nothing is cut.
+
+    Args:
+        weight: any tensor with the channels of all parts in its dimension `dim`.
+        parts: full channels of each part.
+        in_width: channels of the input.
+        widths: channels of each part of the input; None: the first part slims, the others come whole.
+        dim: dimension of the channels.
+
+    Raises:
+        ValueError: no split gives `in_width`.
     """
-    if in_width == weight.shape[1]:
+    if in_width == weight.shape[dim]:
         return weight
-    widths = part_widths(parts, in_width)
+    if widths is None:
+        widths = part_widths(parts, in_width)
+    elif sum(widths) != in_width:
+        raise ValueError(
+            f"input has {in_width} channels; a layer with input parts {parts} takes {sum(widths)} in this sub-network"
+        )
     if len(parts) == 1:
-        return weight[:, : widths[0]]
+        return weight.narrow(dim, 0, widths[0])
     starts = [sum(parts[:index]) for index in range(len(parts))]
-    return torch.cat([weight[:, start : start + width] for start, width in zip(starts, widths, strict=True)], dim=1)
+    return torch.cat([weight.narrow(dim, start, width) for start, width in zip(starts, widths, strict=True)], dim=dim)

@@ -20,7 +20,7 @@ class Point:
 
     Args:
         cost: GFLOPs or milliseconds of a video, whichever the picture shows.
-        top1: accuracy in percent.
+        top1: accuracy in percent, of the kind that `measure` names.
         label: a sub-network's key, with the views of a video if these are several, or nothing.
         spread: standard deviation of top1 over seeds, in points; None: one run.
         notes: other facts for an interactive page, a line each.
@@ -28,6 +28,7 @@ class Point:
         clips: number of clips that the cost is of.
         beyond: cost of a point that stands at the end of the axis, at `cost`, as it lies far beyond it; None: it does
             not.
+        measure: name of the accuracy: top-1 or mAP.
 
     Raises:
         ValueError: a number that cannot be drawn.
@@ -41,6 +42,7 @@ class Point:
     settled: bool = True
     clips: int = 1
     beyond: float | None = None
+    measure: str = "top-1"
 
     def __post_init__(self) -> None:
         # A logarithmic axis has no place for zero, and a network that costs nothing was not measured.
@@ -124,9 +126,10 @@ def _point_of_row(row: Row, cost: str) -> Point:
     of_clip = (f"{row.views} views, of a clip: {row.gflops:.4g} GFLOPs, {row.milliseconds:.3g} ms",) if several else ()
     settled = row.settled or cost != "milliseconds"
     doubt = () if row.settled else ("its time did not settle: the machine was busy",)
-    notes = (f"top-5 {row.top5:.2f} %", *others, *of_clip, f"{row.params:,} parameters", *doubt)
+    of_best = () if row.mean_ap is None else (f"top-1 {row.top1:.2f} %",)
+    notes = (*of_best, f"top-5 {row.top5:.2f} %", *others, *of_clip, f"{row.params:,} parameters", *doubt)
     label = f"{row.config}, {row.views}" if several else str(row.config)
-    return Point(place, row.top1, label, notes=notes, settled=settled, clips=row.views.count)
+    return Point(place, row.accuracy, label, notes=notes, settled=settled, clips=row.views.count, measure=row.measure)
 
 
 def curves_of_paper(results: PaperResults, cost: str = "gflops") -> list[Curve]:
@@ -160,8 +163,10 @@ def check_curves(curves: Sequence[Curve]) -> None:
     """Refuse curves that a legend could not tell apart.
 
     Raises:
-        ValueError: there are none, or two of one name.
+        ValueError: there are none, two of one name, or top-1 and mAP among them, which do not compare.
     """
+    if len({point.measure for curve in curves for point in curve.points}) > 1:
+        raise ValueError("curves of top-1 and curves of mAP, of several labels a video, do not compare")
     if not curves:
         raise ValueError("there are no curves to draw")
     names = [curve.name for curve in curves]
@@ -197,6 +202,12 @@ def cost_title(cost: str, milliseconds_title: str) -> str:
     return "GFLOPs (multiply-adds) per video" if cost == "gflops" else milliseconds_title
 
 
-def top1_title(views: str) -> str:
-    """Return the title of the accuracy axis."""
-    return f"top-1 accuracy, % ({views} per video)" if views else "top-1 accuracy, %"
+def accuracy_title(measure: str, views: str) -> str:
+    """Return the title of the accuracy axis.
+
+    Args:
+        measure: top-1 or mAP.
+        views: views of a video in words; "" where they differ.
+    """
+    name = "top-1 accuracy" if measure == "top-1" else measure
+    return f"{name}, % ({views} per video)" if views else f"{name}, %"

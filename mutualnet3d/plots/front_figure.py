@@ -7,7 +7,7 @@ from typing import Any
 
 from mutualnet3d.extras import require
 from mutualnet3d.plots.axis_end import last_shown, place_of
-from mutualnet3d.plots.curves import top1_title
+from mutualnet3d.plots.curves import accuracy_title
 from mutualnet3d.plots.styles import BLUE, ORANGE, WEB_FONTS
 from mutualnet3d.results.query_table import Row
 from mutualnet3d.results.table_text import views_text
@@ -34,10 +34,10 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     def trace(rows: Sequence[Row], mode: str, marker: dict[str, Any], **style: Any) -> Any:
         return go.Scatter(
             x=[place_of(row.milliseconds_of_video, last) for row in rows],
-            y=[row.top1 for row in rows],
+            y=[row.accuracy for row in rows],
             customdata=[[_name(row), row.gflops_of_video, _time_text(row)] for row in rows],
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[2]}, %{customdata[1]:.3g} GFLOPs<br>"
-            "top-1 %{y:.2f} %<extra></extra>",
+            f"{marked.measure} %{{y:.2f}} %<extra></extra>",
             mode=mode,
             marker={**marker, "color": BLUE, "symbol": [_symbol(row, last) for row in rows]},
             **style,
@@ -48,7 +48,7 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     place = place_of(marked.milliseconds_of_video, last)
     mark = go.Scatter(
         x=[place],
-        y=[marked.top1],
+        y=[marked.accuracy],
         mode="markers",
         marker={"size": 20, "color": "rgba(0,0,0,0)", "line": {"color": ORANGE, "width": 4}},
         hoverinfo="skip",
@@ -57,8 +57,8 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     above = 2 * place > points[0].milliseconds_of_video + place_of(points[-1].milliseconds_of_video, last)
     name = {
         "x": place,
-        "y": marked.top1,
-        "text": f"<b>{_name(marked)}</b><br>top-1 {marked.top1:.1f} %",
+        "y": marked.accuracy,
+        "text": f"<b>{_name(marked)}</b><br>{marked.measure} {marked.accuracy:.1f} %",
         "showarrow": False,
         "align": "right" if above else "left",
         "xanchor": "right" if above else "left",
@@ -70,7 +70,7 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
     beyond = [
         {
             "x": place_of(row.milliseconds_of_video, last),
-            "y": row.top1,
+            "y": row.accuracy,
             "text": _time_text(row),
             "showarrow": False,
             "yshift": -16,
@@ -78,7 +78,7 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
         for row in (*points, *others)
         if row.milliseconds_of_video > last
     ]
-    accuracies = [row.top1 for row in (*points, *others)]
+    accuracies = [row.accuracy for row in (*points, *others)]
     lowest, highest = min(accuracies), max(accuracies)
     margin = 0.25 * (highest - lowest) or 1.0
     return go.Figure(
@@ -87,7 +87,7 @@ def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ())
             "font": {"family": WEB_FONTS},
             "xaxis": {"title": {"text": "milliseconds per video, measured here"}},
             "yaxis": {
-                "title": {"text": top1_title(_views(points, others))},
+                "title": {"text": accuracy_title(marked.measure, _views(points, others))},
                 "range": [lowest - margin, highest + margin],
             },
             "annotations": [name, *beyond],

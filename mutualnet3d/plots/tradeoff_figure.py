@@ -17,11 +17,11 @@ from mutualnet3d.plots.cascade_curve import curves_of_cascades
 from mutualnet3d.plots.curves import (
     Curve,
     Point,
+    accuracy_title,
     check_cost,
     check_curves,
     cost_title,
     curve_of_table,
-    top1_title,
 )
 from mutualnet3d.plots.picture_file import check_suffix, fonts_for, new_figure, picture_text, save_figure
 from mutualnet3d.plots.point_labels import place_labels
@@ -100,7 +100,7 @@ def _draw(curves: Sequence[Curve], title: str, cost: str, log: bool, views: str,
     axes = figure.subplots()
     axes.set_title(title, wrap=True)
     axes.set_xlabel(cost_title(cost, milliseconds_title))
-    axes.set_ylabel(top1_title(views))
+    axes.set_ylabel(accuracy_title(curves[0].points[0].measure, views))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.margins(x=0.1, y=0.1)

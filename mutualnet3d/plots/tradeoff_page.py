@@ -10,16 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mutualnet3d.extras import require
-from mutualnet3d.files.atomic import write_text
 from mutualnet3d.plots.axis_end import within_axis
-from mutualnet3d.plots.curves import Curve, Point, check_cost, check_curves, cost_title, top1_title
+from mutualnet3d.plots.curves import Curve, Point, accuracy_title, check_cost, check_curves, cost_title
+from mutualnet3d.plots.page_file import save_page
 from mutualnet3d.plots.styles import WEB_FONTS, line_styles
 
 _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
 _COST_BUTTONS = {"gflops": "GFLOPs", "milliseconds": "milliseconds"}
 _SCALES = ("linear", "log")
-# plotly 7 has a button that sends the data to its makers' server; the other two select points, which does nothing here.
-_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "select2d", "lasso2d"]}
 _BUTTON_STYLE = {
     "type": "buttons",
     "direction": "right",
@@ -64,6 +62,7 @@ def save_tradeoff_page(
     curves_by_cost = {cost: within_axis(curves, cost) for cost, curves in curves_by_cost.items()}
     traces = {cost: _traces(curves, cost, curves_by_cost) for cost, curves in curves_by_cost.items()}
     first = next(iter(traces))
+    measure = curves_by_cost[first][0].points[0].measure
     figure = go.Figure(
         traces[first],
         layout={
@@ -75,7 +74,7 @@ def save_tradeoff_page(
                 "type": _SCALES[log],
                 "minorloglabels": "complete",
             },
-            "yaxis": {"title": {"text": html.escape(top1_title(views), quote=False)}},
+            "yaxis": {"title": {"text": html.escape(accuracy_title(measure, views), quote=False)}},
             "hovermode": "closest",
             "legend": {"orientation": "h", "x": 0, "y": -0.15, "yanchor": "top"},
             "updatemenus": [
@@ -87,11 +86,7 @@ def save_tradeoff_page(
     )
     figure.update_xaxes(showgrid=True)
     figure.update_yaxes(showgrid=True)
-    page = figure.to_html(
-        full_html=False, include_plotlyjs=True, default_height="96vh", div_id="tradeoff", config=_CONFIG
-    )
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title>'
-    write_text(path, f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>{page}</body>\n</html>\n')
+    save_page(figure, path, title, "tradeoff")
 
 
 def _traces(curves: Sequence[Curve], cost: str, curves_by_cost: Mapping[str, Sequence[Curve]]) -> list[dict[str, Any]]:
@@ -162,7 +157,7 @@ def _hover(point: Point, name: str, cost: str) -> str:
     spread = "" if point.spread is None else f" ± {point.spread:.2f}"
     unit = {"gflops": "GFLOPs", "milliseconds": "ms"}[cost]
     cost_text = f"{point.cost:.4g} {unit}" if point.beyond is None else f"{point.beyond:.4g} {unit}, beyond the axis"
-    lines = [name, cost_text, f"top-1 {point.top1:.2f}{spread} %", *point.notes]
+    lines = [name, cost_text, f"{point.measure} {point.top1:.2f}{spread} %", *point.notes]
     head = f"<b>{html.escape(point.label, quote=False)}</b><br>" if point.label else ""
     return head + "<br>".join(html.escape(line, quote=False) for line in lines)
 

@@ -29,7 +29,7 @@ def best_row(rows: Sequence[Row], gflops: float | None, milliseconds: float | No
     costs = [*bounds, *(cost for cost in COSTS if cost not in bounds)]
 
     def place(row: Row) -> tuple[Any, ...]:
-        return -row.top1, *(row.cost_of_video(cost, views) for cost in costs), str(row.config), row.views
+        return -row.accuracy, *(row.cost_of_video(cost, views) for cost in costs), str(row.config), row.views
 
     return min(within, key=place)
 

@@ -10,8 +10,8 @@ from mutualnet3d.results.row import Row, Views, finite_number
 from mutualnet3d.shapes import SubnetConfig
 
 FIELDS = ("config", "backend", "views", "gflops", "params", "milliseconds", "top1", "top5")
-# Written where the one is false and the other measured.
-_OPTIONAL = ("settled", "pass_milliseconds")
+# Written where the first is false, and where the others were measured.
+_OPTIONAL = ("settled", "pass_milliseconds", "mean_ap")
 # Written for other programs; they follow from the rest.
 _DERIVED = ("gflops_of_video", "milliseconds_of_video")
 
@@ -23,6 +23,8 @@ def row_to_json(row: Row) -> dict[str, Any]:
     values |= {name: getattr(row, name) for name in _DERIVED}
     if row.pass_milliseconds is not None:
         values["pass_milliseconds"] = row.pass_milliseconds
+    if row.mean_ap is not None:
+        values["mean_ap"] = row.mean_ap
     return values if row.settled else {**values, "settled": False}
 
 

@@ -25,7 +25,7 @@ def pareto_front(
 
 
 def front_of_rows(rows: Iterable[Row], cost: str, views: Views | None = None) -> tuple[Row, ...]:
-    """Return the rows that no other beats in top-1 over the `cost` of a video, the cheapest first.
+    """Return the rows that no other beats in accuracy over the `cost` of a video, the cheapest first.
 
     Of rows of the same cost and accuracy the one that is cheaper in the other cost is on the front, and of those still
     equal the first by its key.
@@ -40,7 +40,7 @@ def front_of_rows(rows: Iterable[Row], cost: str, views: Views | None = None) ->
     """
     other = other_cost(cost)
     in_order = sorted(rows, key=lambda row: (row.cost_of_video(other, views), str(row.config), row.views))
-    return pareto_front(in_order, lambda row: row.cost_of_video(cost, views), lambda row: row.top1)
+    return pareto_front(in_order, lambda row: row.cost_of_video(cost, views), lambda row: row.accuracy)
 
 
 def other_cost(cost: str) -> str:

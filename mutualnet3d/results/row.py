@@ -76,6 +76,8 @@ class Row:
             machine; such a row marks no front over milliseconds.
         pass_milliseconds: measured time of one forward pass of several views, as many as `views` has; None: it was not
             measured, or there is one view.
+        mean_ap: mean average precision in percent, of videos of several labels, of which top-1 and top-5 are the videos
+            one of whose labels is the best, or among the five best; None: each video has one label.
 
     Raises:
         ValueError: a number that is not finite or below 0, no back end, `settled` that is no bool, or
@@ -92,10 +94,13 @@ class Row:
     views: Views = Views()
     settled: bool = True
     pass_milliseconds: float | None = None
+    mean_ap: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("gflops", "milliseconds", "top1", "top5"):
             object.__setattr__(self, name, finite_number(name, getattr(self, name)))
+        if self.mean_ap is not None:
+            object.__setattr__(self, "mean_ap", finite_number("mean_ap", self.mean_ap))
         if isinstance(self.params, bool) or not isinstance(self.params, Integral) or self.params < 0:
             raise ValueError(f"params is {self.params!r:.60}; it must be an integer of at least 0")
         if self.params > sys.maxsize:
@@ -110,6 +115,16 @@ class Row:
                 raise ValueError("pass_milliseconds is for rows of several views; of one view it is `milliseconds`")
             number = finite_number("pass_milliseconds", self.pass_milliseconds)
             object.__setattr__(self, "pass_milliseconds", number)
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy that rows are compared by, in percent: the mean average precision where there is one, else top-1."""
+        return self.top1 if self.mean_ap is None else self.mean_ap
+
+    @property
+    def measure(self) -> str:
+        """Name of that accuracy for people: mAP or top-1."""
+        return "top-1" if self.mean_ap is None else "mAP"
 
     @property
     def gflops_of_video(self) -> float:

@@ -48,8 +48,8 @@ def summary(rows: Sequence[Row], query_rows: Sequence[Row], context: Mapping[str
     all_views = sorted({row.views for row in query_rows})
     text = (
         f"QueryTable: {model}{len(rows)} {'row' if len(rows) == 1 else 'rows'}; on {query_rows[0].backend} "
-        f"{span('gflops_of_video', '.3g')} GFLOPs and {span('milliseconds_of_video', '.3g')} ms per video, top-1 "
-        f"{span('top1', '.2f')} % ({' or '.join(map(views_text, all_views))})"
+        f"{span('gflops_of_video', '.3g')} GFLOPs and {span('milliseconds_of_video', '.3g')} ms per video, "
+        f"{query_rows[0].measure} {span('accuracy', '.2f')} % ({' or '.join(map(views_text, all_views))})"
     )
     return f"<{printable(text)}>"
 
@@ -102,12 +102,15 @@ def table_to_csv(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
     """Return the rows as CSV, each with the context and with the facts of its back end.
 
     `pareto_gflops` and `pareto_milliseconds` are 1 for rows on that front and 0 for others. `settled` is there only if
-    it is 0 for some row, whose milliseconds did not settle.
+    it is 0 for some row, whose milliseconds did not settle; `mean_ap` only if videos have several labels.
     """
     shared = {name: value for name, value in context.items() if name not in ("backend", "views", "backends")}
     facts = {row.backend: backend_facts(context, row.backend) for row in rows}
     settled = [] if all(row.settled for row in rows) else ["settled"]
-    columns = dict.fromkeys([*_CSV_COLUMNS, *settled, *shared, *(name for values in facts.values() for name in values)])
+    mean_ap = [] if all(row.mean_ap is None for row in rows) else ["mean_ap"]
+    columns = dict.fromkeys(
+        [*_CSV_COLUMNS, *mean_ap, *settled, *shared, *(name for values in facts.values() for name in values)]
+    )
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
@@ -116,7 +119,7 @@ def table_to_csv(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
         fields = {name: getattr(row, name) for name in ("config", "backend", "views", "params", *COSTS, "top1", "top5")}
         fields |= {f"{cost}_of_video": row.cost_of_video(cost) for cost in COSTS}
         on_front = {f"pareto_{cost}": int(cost in costs) for cost in COSTS}
-        fields |= {name: int(row.settled) for name in settled}
+        fields |= dict.fromkeys(mean_ap, row.mean_ap) | {name: int(row.settled) for name in settled}
         writer.writerow({**shared, **facts[row.backend], **shape, **fields, **on_front})
     return text.getvalue()
 
@@ -129,7 +132,8 @@ def legend(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
     of_video = " of a video" if all_views[-1].count > 1 else ""
     compared = ", of the rows of one back end" if len(backends) > 1 else ""
     lines = [
-        f"`*`: on the Pareto front of top-1 over GFLOPs{of_video}; `+`: on that over ms{of_video}{compared}.",
+        f"`*`: on the Pareto front of {rows[0].measure} over GFLOPs{of_video}; "
+        f"`+`: on that over ms{of_video}{compared}.",
         "GFLOPs: 1e9 multiply-adds per clip of frames x size x size (sub-network: width w, size s, frames t).",
         *(_legend_of_times(backend, backend_facts(context, backend), len(backends) > 1) for backend in backends),
     ]
@@ -216,6 +220,8 @@ def _columns(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
         columns["ms/video"] = lambda row: _milliseconds(row, of_video=True)
     else:
         columns["ms"] = _milliseconds
+    if any(row.mean_ap is not None for row in rows):
+        columns["mAP %"] = lambda row: "" if row.mean_ap is None else f"{row.mean_ap:.2f}"
     columns["top-1 %"] = lambda row: f"{row.top1:.2f}"
     columns["top-5 %"] = lambda row: f"{row.top5:.2f}"
     return columns

@@ -13,7 +13,8 @@ import torch
 
 from mutualnet3d.files.atomic import write_atomically
 
-ENSEMBLES = ("sum", "logits", "max")
+_SIGMOID = "sigmoid_"
+ENSEMBLES = ("sum", "logits", "max", *(f"{_SIGMOID}{name}" for name in ("sum", "logits", "max")))
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,23 @@ class Accuracy:
     Args:
         top1, top5: accuracy over videos, the scores of each one's views put together.
         num_videos: number of videos.
+        mean_ap: mean average precision, of videos of several labels; None: each has one label.
     """
 
     top1: float
     top5: float
     num_videos: int
+    mean_ap: float | None = None
+
+    @property
+    def score(self) -> float:
+        """Accuracy that networks are compared by: the mean average precision where there is one, else top-1."""
+        return self.top1 if self.mean_ap is None else self.mean_ap
+
+    @property
+    def measure(self) -> str:
+        """Name of that accuracy for people: mAP or top-1."""
+        return "top-1" if self.mean_ap is None else "mAP"
 
 
 class ViewScores:
@@ -37,7 +50,7 @@ class ViewScores:
         videos: positions in the list.
         num_classes: number of classes of the network.
         ensemble: "sum", the mean of the views' softmax (PySlowFast's name); "logits", the mean of their logits; "max",
-            the largest softmax of each class.
+            the largest softmax of each class; with "sigmoid_" before it, sigmoids in place of the softmax.
         subsets: numbers of the views of a video that are put together, for each of the scores; None: all views, once.
 
     Attributes:
@@ -108,7 +121,9 @@ def ensemble_views(logits_BK: torch.Tensor, ensemble: str) -> torch.Tensor:
 
 def _scores_of_views(logits_BK: torch.Tensor, ensemble: str) -> torch.Tensor:
     logits_BK = logits_BK.float()
-    return logits_BK if ensemble == "logits" else logits_BK.softmax(dim=1)
+    if ensemble.endswith("logits"):
+        return logits_BK
+    return logits_BK.sigmoid() if ensemble.startswith(_SIGMOID) else logits_BK.softmax(dim=1)
 
 
 def _add_views(total_VK: torch.Tensor, rows_B: torch.Tensor, score_BK: torch.Tensor, ensemble: str) -> None:
@@ -118,7 +133,7 @@ def _add_views(total_VK: torch.Tensor, rows_B: torch.Tensor, score_BK: torch.Ten
         total_VK: sum of the views so far, or their maximum; changed in place.
         rows_B: row of each view's video in `total_VK`.
     """
-    if ensemble == "max":
+    if ensemble.endswith("max"):
         for row, score_K in zip(rows_B.tolist(), score_BK, strict=True):
             total_VK[row].clamp_(min=score_K)
     else:
@@ -126,7 +141,7 @@ def _add_views(total_VK: torch.Tensor, rows_B: torch.Tensor, score_BK: torch.Ten
 
 
 def _scores_of_videos(total_VK: torch.Tensor, num_views: int, ensemble: str) -> torch.Tensor:
-    return total_VK if ensemble == "max" else total_VK / num_views
+    return total_VK if ensemble.endswith("max") else total_VK / num_views
 
 
 def hits(score_VK: torch.Tensor, label_V: torch.Tensor) -> torch.Tensor:
@@ -164,7 +179,7 @@ def save_scores(
 
     Args:
         scores: sub-network's key -> its scores (V, K), float32.
-        label_V, paths: class and path of each of these videos, in the order of the list.
+        label_V, paths: class, or labels as bool (V, K), and path of each of these videos, in the order of the list.
         ensemble: name of the way that views were put together.
     """
     arrays = {"labels": label_V.numpy(), "paths": np.array(paths), "ensemble": np.array(ensemble)}

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
-from mutualnet3d.data.build_loaders import build_mixup, build_val_loader
-from mutualnet3d.data.build_split import Split, steps_per_epoch
+from mutualnet3d.data.build_loaders import build_class_weights, build_mixup, build_val_loader, label_sets_of
+from mutualnet3d.data.build_split import Split, is_multi_label, steps_per_epoch
 from mutualnet3d.engine.averaged import AveragedWeights
 from mutualnet3d.engine.hooks import Validation
-from mutualnet3d.engine.optim import build_sgd, cosine, linear_scaling, relative_steps, with_warmup
+from mutualnet3d.engine.optim import build_adam, build_sgd, cosine, linear_scaling, relative_steps, with_warmup
 from mutualnet3d.engine.optimizer_step import OptimizerStep
+from mutualnet3d.engine.parameter_groups import factors_of_stages
 from mutualnet3d.engine.profile import Profile
-from mutualnet3d.engine.tensorboard import TensorBoardRecords
 from mutualnet3d.engine.train_log import TrainLog
 from mutualnet3d.engine.train_loop import Hook
 from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.log import logger
+from mutualnet3d.models.freezing import freeze_norms, freeze_stages, stages_of
+from mutualnet3d.models.network import VideoNet
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace
+from mutualnet3d.mutual.losses import ONE_LABEL, SEVERAL_LABELS, Losses, label_loss
+from mutualnet3d.runner.build_records import build_records
 from mutualnet3d.runner.session import Session
 
 _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -54,16 +60,44 @@ def build_configs_at(cfg: CfgNode, space: SubnetSpace, num_steps: int) -> Callab
     return lambda step: alone if step < first else space.at_step(cfg.RNG_SEED, step)
 
 
-def build_optimizer_step(cfg: CfgNode, model: torch.nn.Module) -> OptimizerStep:
-    """Return SGD over the model's parameters, with the scaling and clipping of the config."""
-    optimizer = build_sgd(
-        model,
-        base_lr=cfg.SOLVER.BASE_LR,
-        momentum=cfg.SOLVER.MOMENTUM,
-        dampening=cfg.SOLVER.DAMPENING,
-        nesterov=cfg.SOLVER.NESTEROV,
-        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-    )
+def freeze_parts(cfg: CfgNode, model: VideoNet) -> None:
+    """Leave batch norms (`MODEL.FROZEN_BN`) and stages (`MODEL.FROZEN_STAGES`) of a network as they are, from its first
+    step on: before its optimizer and its average are made.
+
+    Raises:
+        ValueError: so many stages leave nothing to be trained.
+    """
+    try:
+        freeze_stages(model, cfg.MODEL.FROZEN_STAGES)
+    except ValueError as error:
+        raise ValueError(f"MODEL.FROZEN_STAGES: {error}") from error
+    if cfg.MODEL.FROZEN_BN:
+        freeze_norms(model)
+
+
+def build_optimizer_step(cfg: CfgNode, model: VideoNet) -> OptimizerStep:
+    """Return the optimizer of the model's parameters, with the scaling and clipping of the config."""
+    factors = factors_of_stages(stages_of(model), cfg.SOLVER.LAYER_DECAY, cfg.SOLVER.HEAD_LR_FACTOR)
+    optimizer: torch.optim.Optimizer
+    if cfg.SOLVER.OPTIMIZING_METHOD == "sgd":
+        optimizer = build_sgd(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            momentum=cfg.SOLVER.MOMENTUM,
+            dampening=cfg.SOLVER.DAMPENING,
+            nesterov=cfg.SOLVER.NESTEROV,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            stage_factors=factors,
+        )
+    else:
+        optimizer = build_adam(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            betas=cfg.SOLVER.BETAS,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            is_decoupled=cfg.SOLVER.OPTIMIZING_METHOD == "adamw",
+            stage_factors=factors,
+        )
     return OptimizerStep(
         optimizer,
         scale_losses=cfg.TRAIN.MIXED_PRECISION and cfg.TRAIN.MIXED_PRECISION_TYPE == "fp16",
@@ -108,19 +142,42 @@ def sync_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
             norm.sync_group = group
 
 
+def build_losses(cfg: CfgNode, split: Split, device: torch.device) -> Losses:
+    """Return the losses with labels and with the teacher.
+
+    Args:
+        cfg: config of the run.
+        split: training list, whose classes `TRAIN.CLASS_BALANCE` loss weights.
+        device: device of the network.
+    """
+    if is_multi_label(cfg):
+        return SEVERAL_LABELS
+    class_weight_K = build_class_weights(cfg, split)
+    if class_weight_K is None:
+        return ONE_LABEL
+    return Losses(partial(label_loss, class_weight_K=class_weight_K.to(device)))
+
+
 def build_train_step(
     session: Session,
     optimizer_step: OptimizerStep,
     averaged: AveragedWeights | None,
     configs_at: Callable[[int], tuple[SubnetConfig, ...]],
+    split: Split,
 ) -> TrainStep:
-    """Return the training step of the session's model, which is put into training mode."""
+    """Return the training step of the session's model, which is put into training mode.
+
+    Args:
+        session, optimizer_step, averaged: parts of the training.
+        configs_at: networks of a step by its number.
+        split: training list, whose classes are balanced and whose sets of labels are learned.
+    """
     cfg = session.cfg
     session.model.train()
     autocast = _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
     network = TrainNetwork(session.model, autocast)
     network.fix_order(session.space.smallest, session.blank_clips(session.space.smallest, num_clips=2))
-    mixup = build_mixup(cfg)
+    mixup, label_sets_SK = build_mixup(cfg), label_sets_of(split)
     return TrainStep(
         network,
         optimizer_step,
@@ -134,6 +191,8 @@ def build_train_step(
         label_weight=cfg.MUTUAL.LABEL_WEIGHT,
         subnet_dropout=cfg.MUTUAL.SUBNET_DROPOUT,
         single_subnet=single_subnet_of(cfg, session.space),
+        losses=build_losses(cfg, split, session.device),
+        label_sets_SK=None if label_sets_SK is None else label_sets_SK.float(),
     )
 
 
@@ -149,17 +208,16 @@ def cost_of_mutual_steps(space: SubnetSpace, seed: int) -> float:
 def build_log_hooks(
     session: Session, optimizer: torch.optim.Optimizer, epoch_steps: int, start_step: int, num_steps: int
 ) -> list[Hook]:
-    """Return the hooks that write log and profile, and open TensorBoard's file; none on other ranks than 0.
+    """Return the hooks that write log and profile, and open the files of TensorBoard and others; none on other ranks
+    than 0.
 
     Raises:
-        ModuleNotFoundError: TensorBoard is asked for and not installed.
+        ModuleNotFoundError: such a program is asked for and not installed.
     """
     cfg = session.cfg
     if not distributed.is_main():
         return []
-    if cfg.TENSORBOARD.ENABLE:
-        folder = cfg.TENSORBOARD.LOG_DIR or os.path.join(cfg.OUTPUT_DIR, "tensorboard")
-        session.records.sinks.append(TensorBoardRecords(folder, start_step))
+    session.records.sinks += build_records(cfg, start_step)
     hooks: list[Hook] = [
         TrainLog(
             optimizer,
@@ -169,6 +227,7 @@ def build_log_hooks(
             session.shard.world_size,
             session.device,
             learns_labels=cfg.MUTUAL.LABEL_WEIGHT > 0,
+            has_several_labels=is_multi_label(cfg),
             joining=(first_mutual_step(cfg, num_steps), cost_of_mutual_steps(session.space, cfg.RNG_SEED)),
         )
     ]
@@ -179,7 +238,7 @@ def build_log_hooks(
 
 def build_validation(session: Session, model: SlimmableNet, train_split: Split) -> Validation:
     """Return the hook that tests the full network and, in mutual training, the smallest one on val.csv; its score is
-    the mean of their top-1."""
+    the mean of their top-1, or of their mean average precision."""
     cfg, space = session.cfg, session.space
     epoch_steps = steps_per_epoch(cfg, train_split)
     if not cfg.TRAIN.EVAL_PERIOD:
@@ -196,8 +255,15 @@ def build_validation(session: Session, model: SlimmableNet, train_split: Split) 
         loader = build_val_loader(cfg, val_split, session.shapes(configs), session.shard)
         accuracies = session.evaluate(model, configs, loader, val_split, num_views=1).accuracies
         for config, accuracy in accuracies.items():
-            logger.info("epoch %d: %s top-1 %.2f %%, top-5 %.2f %%", epoch, config, accuracy.top1, accuracy.top5)
-        record = {
+            logger.info(
+                "epoch %d: %s %stop-1 %.2f %%, top-5 %.2f %%",
+                epoch,
+                config,
+                "" if accuracy.mean_ap is None else f"mAP {accuracy.mean_ap:.2f} %, ",
+                accuracy.top1,
+                accuracy.top5,
+            )
+        record: dict[str, Any] = {
             "kind": "validation",
             "epoch": epoch,
             "step": epoch * epoch_steps,
@@ -208,7 +274,9 @@ def build_validation(session: Session, model: SlimmableNet, train_split: Split) 
             "bad": val_split.bad.num_bad,
             "damaged": val_split.bad.num_damaged,
         }
+        if val_split.label_sets is not None:
+            record["mean_ap"] = {str(config): accuracy.mean_ap for config, accuracy in accuracies.items()}
         session.records.write(record)
-        return sum(accuracy.top1 for accuracy in accuracies.values()) / len(configs)
+        return sum(accuracy.score for accuracy in accuracies.values()) / len(configs)
 
     return Validation(validate, epoch_steps, cfg.TRAIN.EVAL_PERIOD)

@@ -24,18 +24,26 @@ def sort_training(
     would have, but for the order of additions. All processes of the job call this, and take the order of the first.
     """
     orders = distributed.broadcast(important_first(model) if distributed.is_main() else None)
-    momenta = {
-        name: optimizer.state[parameter]["momentum_buffer"]
-        for name, parameter in model.named_parameters()
-        if "momentum_buffer" in optimizer.state.get(parameter, {})
-    }
+    momenta = _momenta(model, optimizer)
     for order in orders:
         order.apply(model.state_dict())
-        order.apply(momenta)
+        for tensors in momenta:
+            order.apply(tensors)
         if averaged is not None:
             order.apply(averaged.model.state_dict())
     model.statistics.clear()
     logger.info("sorted the channels of %d groups of layers by importance", len(orders))
+
+
+def _momenta(model: SlimmableNet, optimizer: torch.optim.Optimizer) -> list[dict[str, torch.Tensor]]:
+    """Return the optimizer's tensors that have a value for each of a weight's, by the weights' names: SGD's momentum;
+    Adam's mean and mean square of the gradients."""
+    momenta: dict[str, dict[str, torch.Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        for kind, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                momenta.setdefault(kind, {})[name] = value
+    return list(momenta.values())
 
 
 class SortedAt:

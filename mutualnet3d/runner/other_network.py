@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
 
 from mutualnet3d.config.changes import NOT_THERE, changed_values
-from mutualnet3d.files.torch_file import OtherNetwork, read_torch_file
+from mutualnet3d.files.torch_file import OtherNetwork
+from mutualnet3d.models.weights import read_weights_file
 
 # Sections of the config that describe the weights of a family, by MODEL.ARCH; of all others RESNET alone.
 _SECTIONS = {"x3d": ("X3D.",), "slowfast": ("RESNET.", "SLOWFAST.")}
@@ -57,6 +57,5 @@ def network_changes(stored: str, cfg: CfgNode) -> list[str]:
 
 def _stored_cfg(path: str) -> str:
     """Return the config in a file of weights, YAML; "" for none."""
-    content: Any = read_torch_file(path, "weights")
-    texts = [content.get("cfg"), content.get("config")] if isinstance(content, dict) else []
-    return next((text for text in texts if isinstance(text, str)), "")
+    content = read_weights_file(path)
+    return next((text for text in (content.get("cfg"), content.get("config")) if isinstance(text, str)), "")

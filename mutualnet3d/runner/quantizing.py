@@ -13,7 +13,13 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d.config import parse_stored_cfg
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build_loaders import build_calibration_loader, build_preprocessing, build_test_loader
+from mutualnet3d.data.build_loaders import (
+    build_calibration_loader,
+    build_preprocessing,
+    build_test_loader,
+    ensemble_of,
+    label_sets_of,
+)
 from mutualnet3d.data.build_split import Split, read_split
 from mutualnet3d.deploy.backends import Backend, OpenVINO, OpenVINOInt8
 from mutualnet3d.deploy.clip_network import random_clips
@@ -101,6 +107,7 @@ def quantize_tested(
             milliseconds=milliseconds[int8.name, row.config],
             top1=accuracy.top1,
             top5=accuracy.top5,
+            mean_ap=accuracy.mean_ap,
             views=views,
             settled=(int8.name, row.config) not in latencies.unsettled
             and (row.config, views.count) not in passes.unsettled,
@@ -219,8 +226,9 @@ def _evaluate(cfg: CfgNode, int8: OpenVINOInt8, configs: Sequence[SubnetConfig],
         num_views=views_of(cfg).count,
         num_classes=cfg.MODEL.NUM_CLASSES,
         failed_videos=loader.failed,
-        ensemble=cfg.DATA.ENSEMBLE_METHOD,
+        ensemble=ensemble_of(cfg),
         subsets=subsets_of(cfg),
+        label_sets_SK=label_sets_of(split),
     )
     tested = len(result.video_V)
     if tested < split.bad.num_listed:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import yaml
 
 from mutualnet3d import distributed
-from mutualnet3d.config.changes import changed_keys, hash_of
+from mutualnet3d.config.changes import NOT_THERE, changed_keys, changed_values, hash_of
 from mutualnet3d.data.build_loaders import batch_size_of
 from mutualnet3d.data.build_split import Split, steps_per_epoch
 from mutualnet3d.data.loader import TrainLoader
@@ -28,9 +31,19 @@ _KEYS_WITHOUT_EFFECT = (
     "LOG_PERIOD",
     "PROFILE_STEPS",
     "TENSORBOARD",
+    "WANDB",
+    "MLFLOW",
     "TEST",
     "DATA_LOADER",
     "TRAIN.CHECKPOINT",
+)
+
+# Settings that another optimizer follows from, or another grouping of its parameters.
+_KEYS_OF_OPTIMIZER = (
+    "SOLVER.OPTIMIZING_METHOD",
+    "SOLVER.LAYER_DECAY",
+    "SOLVER.HEAD_LR_FACTOR",
+    "MODEL.FROZEN_STAGES",
 )
 
 # What a checkpoint of a training has beside what identifies the training.
@@ -151,7 +164,8 @@ class TrainState:
                 )
         with changes_named(self.session.cfg):
             check_model_state(self.session.model, content["model_state"], path)
-        check_content(content, path, self.optimizer_step.optimizer, len(self.split.videos))
+        with _optimizer_keys_named(content["cfg"], self.session.cfg.dump()):
+            check_content(content, path, self.optimizer_step.optimizer, len(self.split.videos))
         if self.averaged is not None and content["averaged"]:
             check_model_state(self.averaged.model, content["averaged"]["model_state"], path)
         self.session.model.load_state_dict(content["model_state"])
@@ -212,6 +226,31 @@ class TrainState:
             return ResumePoint(step, step * batch_size_of(self.session.cfg, shard))
         bad_since = {index: -1 for process in processes for index in process["bad_since"]}
         return ResumePoint(step, num_clips // shard.world_size, bad_since)
+
+
+@contextmanager
+def _optimizer_keys_named(stored: Any, current: str) -> Iterator[None]:
+    """Context in which an error about the optimizer's state names the keys of the config that make another optimizer.
+
+    Args:
+        stored: YAML of the checkpoint's config, not checked yet.
+        current: YAML of the run's config.
+    """
+    try:
+        yield
+    except ValueError as error:
+        try:
+            changed = changed_values(stored, current)
+        except (yaml.YAMLError, AttributeError, ValueError, RecursionError):  # the stored text is the error
+            changed = {}
+        keys = [
+            f"{key} {changed[key][0]} in the checkpoint, {changed[key][1]} in the config"
+            for key in _KEYS_OF_OPTIMIZER
+            if key in changed and NOT_THERE not in changed[key]
+        ]
+        if not keys or "optimizer_state" not in str(error):
+            raise
+        raise ValueError(f"{error}: {'; '.join(keys)}") from error
 
 
 def _rng_state() -> dict[str, Any]:

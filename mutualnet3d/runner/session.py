@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 
 from mutualnet3d import distributed
 from mutualnet3d.data.bad_videos import BadVideoFile
-from mutualnet3d.data.build_loaders import build_calibration_loader
+from mutualnet3d.data.build_loaders import build_calibration_loader, ensemble_of, label_sets_of
 from mutualnet3d.data.build_split import Split, read_split, warn_of_shared_videos
 from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.distributed.launch import Launch, device_of, threads_of
@@ -187,9 +187,10 @@ class Session:
                 num_views=num_views,
                 num_classes=self.cfg.MODEL.NUM_CLASSES,
                 failed_videos=loader.failed,
-                ensemble=self.cfg.DATA.ENSEMBLE_METHOD,
+                ensemble=ensemble_of(self.cfg),
                 subsets=subsets,
                 keep_scores=keep_scores,
+                label_sets_SK=label_sets_of(split),
                 batch_context=model.shared_fast_features,
                 state=state,
                 after_batch=after_batch,

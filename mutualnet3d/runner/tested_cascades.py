@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fvcore.common.config import CfgNode
 
+from mutualnet3d.data.build_split import is_multi_label
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.log import logger
 from mutualnet3d.results.cascade import Cascade, probabilities
@@ -17,7 +18,7 @@ def cascades_of_test(
     cfg: CfgNode, result: Evaluation, rows: Sequence[Row]
 ) -> tuple[tuple[Cascade, ...] | None, dict[str, int]]:
     """Return the cascades of a test, and the facts about them for the table's context; None and no facts where
-    `TEST.CASCADES` is False, or there are too few videos.
+    `TEST.CASCADES` is False, videos have several labels, or there are too few.
 
     Args:
         cfg: config of the test; RNG_SEED draws the halves.
@@ -26,6 +27,9 @@ def cascades_of_test(
     """
     num_videos = len(result.label_V)
     if not cfg.TEST.CASCADES:
+        return None, {}
+    if is_multi_label(cfg):
+        logger.info("no cascades: they ask how sure a network is of one label, and videos have several")
         return None, {}
     if num_videos < MIN_VIDEOS:
         logger.info("no cascades: %d videos were tested, and they are fitted on %d or more", num_videos, MIN_VIDEOS)

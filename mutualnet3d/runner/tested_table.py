@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from mutualnet3d.data.build_loaders import ensemble_of
 from mutualnet3d.data.build_split import Split
 from mutualnet3d.deploy.backends import PyTorch
 from mutualnet3d.engine.evaluate import Evaluation, evaluation_forward
@@ -57,6 +58,7 @@ def table_of_test(
             views,
             settled=config not in latencies.unsettled and (config, views.count) not in passes.unsettled,
             pass_milliseconds=passes.milliseconds.get((config, views.count)),
+            mean_ap=accuracy.mean_ap,
         )
         for (config, views), accuracy in result.row_accuracies.items()
     ]
@@ -68,7 +70,7 @@ def table_of_test(
         "num_found": len(split.videos),
         "num_listed": split.bad.num_listed,
         "num_in_list": split.num_in_list,
-        "ensemble": cfg.DATA.ENSEMBLE_METHOD,
+        "ensemble": ensemble_of(cfg),
         "statistics": "calibrated" if set(configs).isdisjoint(model.statistics.interpolated) else "interpolated",
         "checkpoint": checkpoint,
         "weights": os.path.basename(loaded.path),

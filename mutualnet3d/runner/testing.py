@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 from mutualnet3d import distributed
 from mutualnet3d.config.changes import hash_of, hash_without
 from mutualnet3d.config.check import check_cfg
-from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader
+from mutualnet3d.data.build_loaders import build_preprocessing, build_test_loader, ensemble_of
 from mutualnet3d.data.build_split import Split, read_class_names, warn_of_empty_classes
 from mutualnet3d.data.watch import seconds_waiting
 from mutualnet3d.distributed.launch import Launch
@@ -46,6 +46,8 @@ _KEYS_WITHOUT_EFFECT = (
     "LOG_PERIOD",
     "PROFILE_STEPS",
     "TENSORBOARD",
+    "WANDB",
+    "MLFLOW",
     "DATA_LOADER",
     "SOLVER",
     "TRAIN.ENABLE",
@@ -86,7 +88,8 @@ def _test(session: Session, signals: Signals) -> QueryTable | None:
     split = session.read_split("test")
     if distributed.is_main():
         warn_of_empty_classes(cfg, split)
-    class_names = read_class_names(cfg)  # now: a mistake in the file is found before the test, not after it
+    # Now: a mistake in the file is found before the test, not after it.
+    class_names = read_class_names(cfg, loaded.class_names)
     logger.info("testing %d sub-networks of %s on %d videos", len(configs), loaded.path, len(split.videos))
     logger.info("these weights have seen %d steps; they are chosen by %s", loaded.step, choice)
     unfinished = UnfinishedTest(cfg.OUTPUT_DIR, _identity(session, configs, split, loaded), session.shard, signals)
@@ -198,7 +201,7 @@ def _evaluate(
         session.videos_of(split),
         num_videos,
         cfg.MODEL.NUM_CLASSES,
-        cfg.DATA.ENSEMBLE_METHOD,
+        ensemble_of(cfg),
         list(subsets.values()),
     )
     unfinished.load(name, state)
@@ -236,9 +239,11 @@ def _measure_interpolation(session: Session, result: Evaluation, split: Split, u
         again = _evaluate(session, inner, split, unfinished, "interpolated")
     losses: dict[ClipShape, float] = {}
     for config in inner:
-        loss = result.accuracies[config].top1 - again.accuracies[config].top1
+        loss = result.accuracies[config].score - again.accuracies[config].score
         losses[config.clip_shape] = max(loss, losses.get(config.clip_shape, loss))
-        logger.info("interpolated statistics cost %s %.2f points of top-1", config, loss)
+        logger.info(
+            "interpolated statistics cost %s %.2f points of %s", config, loss, result.accuracies[config].measure
+        )
     statistics.interpolation_losses.update(losses)
 
 

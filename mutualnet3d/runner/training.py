@@ -38,6 +38,7 @@ from mutualnet3d.runner.build_training import (
     build_train_step,
     build_validation,
     first_mutual_step,
+    freeze_parts,
     sync_norms,
 )
 from mutualnet3d.runner.channel_sorting import SortedAt, sort_training
@@ -77,6 +78,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     epoch_steps = steps_per_epoch(cfg, split)
     num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
     configs_at = build_configs_at(cfg, session.space, num_steps)
+    freeze_parts(cfg, session.model)
     averaged = AveragedWeights(session.model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
     networks: list[SlimmableNet] = [session.model]
     if averaged is not None:
@@ -103,7 +105,7 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
         resume_point.bad_since,
     )
     state.loader = loader
-    run_step = _build_run_step(session, optimizer_step, averaged, num_steps)
+    run_step = _build_run_step(session, split, optimizer_step, averaged, num_steps)
 
     writer, flags = BackgroundWriter(folder.save), SharedFlags()
     checkpointing = Checkpointing(
@@ -142,11 +144,16 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
 
 
 def _build_run_step(
-    session: Session, optimizer_step: OptimizerStep, averaged: AveragedWeights | None, num_steps: int
+    session: Session,
+    split: Split,
+    optimizer_step: OptimizerStep,
+    averaged: AveragedWeights | None,
+    num_steps: int,
 ) -> Callable[[int, ClipBatch], StepMetrics]:
     """Return the training step; channels are sorted before the first mutual one if it is late and the config asks."""
     cfg = session.cfg
-    train_step = build_train_step(session, optimizer_step, averaged, build_configs_at(cfg, session.space, num_steps))
+    configs_at = build_configs_at(cfg, session.space, num_steps)
+    train_step = build_train_step(session, optimizer_step, averaged, configs_at, split)
     if not (cfg.MUTUAL.ENABLE and cfg.MUTUAL.START and cfg.MUTUAL.SORT_CHANNELS):
         return train_step
     sort = partial(sort_training, session.model, optimizer_step.optimizer, averaged)
@@ -198,6 +205,16 @@ def _log_start(session: Session, split: Split, start_step: int, num_steps: int) 
         num_steps,
         cfg.TRAIN.BATCH_SIZE,
     )
+    counts = split.num_videos_K[split.num_videos_K > 0]
+    if cfg.TRAIN.CLASS_BALANCE != "none":
+        logger.info(
+            "%d classes have from %d to %d videos in the list; they count the same, by %s (TRAIN.CLASS_BALANCE %s)",
+            len(counts),
+            counts.min(),
+            counts.max(),
+            "weights of their losses" if cfg.TRAIN.CLASS_BALANCE == "loss" else "the order of the clips",
+            cfg.TRAIN.CLASS_BALANCE,
+        )
     factor = linear_scaling(cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.LR_BATCH_SIZE)
     if factor != 1.0:
         logger.info(

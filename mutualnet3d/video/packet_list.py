@@ -62,7 +62,7 @@ class PacketList:
     ):
         self._container, self._deadline = container, deadline
         self.index, self._packets, self.keys, self.timestamps = index, packets, keys, timestamps
-        self._is_renumbered, self.may_skip = is_renumbered, may_skip
+        self.is_renumbered, self.may_skip = is_renumbered, may_skip
 
     @property
     def num_packets(self) -> int:
@@ -81,7 +81,7 @@ class PacketList:
             self._container.restart()
             batches = _batches(self._container, self._deadline)
             packets = itertools.islice(itertools.chain.from_iterable(batches), start, stop)
-        if not self._is_renumbered:
+        if not self.is_renumbered:
             return filter(None, packets)
         return self._renumbered(packets, start)
 
@@ -94,8 +94,8 @@ class PacketList:
     def forget_keys(self) -> None:
         """Forget the order: from here on only the decoding of all packets, as they are in the file, says it."""
         self.keys = None
-        if self._is_renumbered:
-            self._packets, self._is_renumbered = None, False
+        if self.is_renumbered:
+            self._packets, self.is_renumbered = None, False
 
     def runs(self, keys: Collection[int]) -> list[tuple[int, int]]:
         """Return the stretches of packets to decode for the frames of some keys: see `PacketIndex.runs`."""

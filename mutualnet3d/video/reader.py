@@ -66,6 +66,11 @@ class VideoReader:
         """Number and rate of the frames."""
         return self._source.info
 
+    @property
+    def frame_keys(self) -> Sequence[int] | None:
+        """Timestamps of the frames, in units of the stream; see `PacketSource.frame_keys`."""
+        return self._source.frame_keys
+
     def __enter__(self) -> VideoReader:
         return self
 

@@ -56,6 +56,8 @@ def main() -> int:
         ClipReader.read = failing(ClipReader.read, place, file)  # type: ignore[method-assign]
     elif words[0] == "stream":
         Predictor.predict = failing(Predictor.predict, place, file)  # type: ignore[method-assign]
+    elif words[0] == "segments":
+        Predictor._forward = failing(Predictor._forward, place, file)  # type: ignore[method-assign]
     elif words[0] == "export":
         export_module._write_network = failing(export_module._write_network, place, file)
     else:

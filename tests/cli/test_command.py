@@ -146,7 +146,7 @@ def test_usage_has_the_name_it_is_called_by(capsys):
 
 # Options that take a path and are read, not written.
 INPUTS = {"--cfg", "--checkpoint", "--table", "--input", "--list", "--lists", "--label-file", "--clips", "--tables"}
-INPUTS |= {"--separate", "--videos", "--path-prefix", "root", "csv", "videos"}
+INPUTS |= {"--separate", "--videos", "--path-prefix", "root", "csv", "videos", "video"}
 INPUTS |= {"--train", "--val", "--test", "--classes"}  # lists and names of MMAction2
 PATHS = {"PATH", "FILE", "FOLDER", "ROOT", "CSV", "VIDEO", "NAME=PATH", "NAME=PATH[,PATH...]"}
 
@@ -169,8 +169,9 @@ def test_every_option_with_a_path_is_an_input_or_is_looked_at_before_the_work(na
 
 
 FOLDER_OF = {"make-lists": ["folders", "ROOT"], "check-videos": ["--list", "x"], "prepare-videos": ["--input", "x"]}
-FOLDER_OF |= {"export": ["--checkpoint", "x"], "plot": [], "demo-data": []}
+FOLDER_OF |= {"export": ["--checkpoint", "x"], "plot": [], "demo-data": [], "weights": ["x"]}
 FOLDER_OF |= {"stream": ["--checkpoint", "x", "--input", "x"], "latency": ["--table", "x", "--checkpoint", "x"]}
+FOLDER_OF |= {"segments": ["x", "--checkpoint", "x"]}
 NAMES = {  # of what is a folder where a file is to be written
     "make-lists": ("", "train.csv"),
     "check-videos": ("report.csv", "report.csv"),
@@ -178,7 +179,9 @@ NAMES = {  # of what is a folder where a file is to be written
     "plot": ("curve", "curve.svg"),
     "demo-data": ("", "moving_shapes.json"),
     "stream": ("a.mp4", "a.mp4"),
+    "segments": ("a.json", "a.json"),
     "latency": ("a.json", "a.csv"),
+    "weights": ("a.pyth", "a.pyth"),
 }
 
 

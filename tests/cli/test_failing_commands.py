@@ -15,7 +15,7 @@ from tests.runner.test_failing_runs import MARK, last_line, marked
 
 SECONDS = 20.0
 POOLS = ("check-videos", "prepare-videos", "demo-data")
-NETWORKS = ("predict", "stream", "export")
+NETWORKS = ("predict", "stream", "segments", "export")
 QUICK = {("check-videos", "SIGINT", 2), ("predict", "SIGTERM", 2)}
 STATUS = {"SIGINT": 130, "SIGTERM": 143, "error": 1}
 CASES = [(name, place, 2) for place in STATUS for name in (*POOLS, *NETWORKS)]
@@ -41,6 +41,10 @@ def run(request, tiny_data, tmp_path):
             "demo-data": ["--output", output, "--train", 6, "--val", 2],
             "predict": [*sorted(tiny_data.glob("val_*.mp4")), "--backend", "pytorch"],
             "stream": ["--input", tiny_data / "val_0.mp4", "--output", output / "a.mp4", "--backend", "pytorch"],
+            "segments": [
+                *(tiny_data / "val_0.mp4", "--every", 0.05, "--batch-size", 1),
+                *("--output", output / "a.json", "--backend", "pytorch"),
+            ],
             "export": ["--output", output / "bundle", "--formats", "pytorch", "--subnet", "w1.0-s32-t4", "w0.5-s32-t2"],
         }[name]
         words += ["--workers", workers] if name in POOLS else ["--checkpoint", request.getfixturevalue("checkpoint")]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mutualnet3d.cli.predict import expand_lists, main
+from mutualnet3d.cli.predict import main
 from mutualnet3d.deploy import Predictor
 from mutualnet3d.results.cascade import Cascade, Stage
 from mutualnet3d.results.query_table import QueryTable, Views
@@ -166,28 +166,6 @@ def test_no_video_can_be_read(predict, videos):
     assert err.splitlines()[-1] == "1 video, 1 of them could not be read"
 
 
-def test_lists_stand_for_their_videos(videos, tmp_path, monkeypatch):
-    (tmp_path / "paths.txt").write_text('a b.mp4\n\n"c.MKV"\n/elsewhere/d.webm\n')
-    (tmp_path / "clip.3gp").write_text("")
-    (tmp_path / "odd.txt").write_text("clip.3gp\nd.mp4\ngone.ogv\n")
-    odd = os.path.join(str(tmp_path), "odd.txt")
-    assert expand_lists([odd]) == [f"{tmp_path}/clip.3gp", f"{tmp_path}/d.mp4", f"{tmp_path}/gone.ogv"]
-    (tmp_path / "kinetics.csv").write_text("path label\na.mp4 0\nsub/b c.mp4 7\n")
-    (tmp_path / "named.csv").write_text("a.mp4,very bright\n")
-    (tmp_path / "names.txt").write_text("dark\nvery bright\n")
-    folder = str(tmp_path)
-    paths, kinetics, named = (os.path.join(folder, name) for name in ("paths.txt", "kinetics.csv", "named.csv"))
-    of_paths = [f"{folder}/a b.mp4", f"{folder}/c.MKV", "/elsewhere/d.webm"]
-    of_kinetics = [f"{folder}/a.mp4", f"{folder}/sub/b c.mp4"]
-    assert expand_lists([paths]) == of_paths
-    assert expand_lists(["x.mp4", kinetics, "y", paths]) == ["x.mp4", *of_kinetics, "y", *of_paths]
-    assert expand_lists([named], str(tmp_path / "names.txt")) == [f"{folder}/a.mp4"]
-    monkeypatch.chdir(tmp_path)
-    assert expand_lists(["paths.txt"])[0] == "a b.mp4"
-    with pytest.raises(ValueError, match=r"named\.csv:1: label must be .*; names of classes need a label file"):
-        expand_lists([named])
-
-
 def test_folders_of_pictures_are_predicted(predict, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -210,6 +188,14 @@ def test_a_list_is_predicted(predict, videos, tmp_path):
     assert {line["config"] for line in lines} == {"w0.5-s32-t2"}
 
 
+def test_labels_above_a_threshold(predict, videos):
+    """The best of them in any case."""
+    words = (videos / "numbered.mp4", "--subnet", "w0.5-s32-t2", "--json", "--threshold")
+    of_all, of_some = (json.loads(predict(*words, threshold)[1])["labels"] for threshold in (0, 1))
+    assert len(of_all) == 2
+    assert of_some == of_all[:1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -220,9 +206,14 @@ def test_a_list_is_predicted(predict, videos, tmp_path):
         ),
         (["--views", "3y"], "--views 3y: expected clips of a video, as in 10, or clips x crops of each, as in 10x3"),
         (["--views", "2x2"], "views is (2, 2); allowed: clips over the video"),
+        (["--threshold", "2"], "--threshold is 2.0; it must be a score from 0 to 1"),
         (["--backend", "fastest"], "unknown back end 'fastest'; allowed: auto, fast, openvino"),
         (["--checkpoint", "none.pyth"], "no file at none.pyth"),
         (["none.csv"], "no list of videos at none.csv"),
+        (["--workers", "2"], "--workers is of --output, which is not given"),
+        (["--timeout", "2"], "--timeout is of --output, which is not given"),
+        (["--overwrite"], "--overwrite is of --output, which is not given"),
+        (["--batch-size", "0"], "batch_size is 0; it must be an integer of at least 1"),
     ],
 )
 def test_wrong_arguments_are_one_line(run_tool, tested, videos, words, message):

@@ -55,6 +55,19 @@ def test_words_go_before_the_command(calls):
     assert run("train", "--cfg", CFG, "TRAIN.ENABLE", "False", "TEST.ENABLE", "False") == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "paths"), [("train", ("x3d_m", "")), ("test", ("", "x3d_m")), ("tools/run_net.py", ("x3d_m", ""))]
+)
+def test_weights_are_the_key_of_the_command(name, paths, monkeypatch):
+    cfgs = []
+    monkeypatch.setattr(runner, "train", lambda cfg, launch: None)
+    monkeypatch.setattr(runner, "test", lambda cfg, launch: cfgs.append(cfg))
+    assert run(name, "--weights", "x3d_m", "--cfg", CFG) == 0
+    (cfg,) = cfgs
+    values = cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.TEST.CHECKPOINT_FILE_PATH
+    assert values == paths
+
+
 @pytest.mark.parametrize("place", [0, 2])
 def test_pyslowfasts_opts_word_is_understood(place, run_tool, calls):
     words = ["TRAIN.ENABLE", "False", "TEST.ENABLE", "True"]

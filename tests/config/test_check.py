@@ -12,7 +12,10 @@ from mutualnet3d.config import check
     [
         (["TRAIN.BATCH_SIZE", 0], r"TRAIN\.BATCH_SIZE is 0; it must be at least 1"),
         (["TEST.NUM_SPATIAL_CROPS", 2], r"TEST\.NUM_SPATIAL_CROPS is 2; it must be 1 or 3"),
-        (["SOLVER.OPTIMIZING_METHOD", "adam"], r"SOLVER\.OPTIMIZING_METHOD is 'adam'; it must be 'sgd'"),
+        (
+            ["SOLVER.OPTIMIZING_METHOD", "lars"],
+            r"SOLVER\.OPTIMIZING_METHOD is 'lars'; it must be 'sgd' or 'adam' or 'adam",
+        ),
         (
             ["DATA.TRAIN_JITTER_SCALES", [200, 320]],
             r"SCALES is \[200, 320\]; .*TRAIN_CROP_SIZE, which is 224",
@@ -51,6 +54,7 @@ from mutualnet3d.config import check
         ),
         (["RNG_SEED", -1], "RNG_SEED is -1; it must be at least 0"),
         (["TRAIN.DATASET", "charades"], r"TRAIN\.DATASET is 'charades'; it must be 'kinetics' or .* or 'ssv2'"),
+        (["TRAIN.DATASET", "SSv2"], r"RANDOM_FLIP is True; it must be False for Something-Something"),
         (["TEST.DATASET", "ava"], r"TEST\.DATASET is 'ava'"),
         (["TRAIN.DATASET", "ssv2"], r"RANDOM_FLIP is True; it must be False for Something-Something"),
         (["DATA.MAX_BAD_FRACTION", 1.5], r"MAX_BAD_FRACTION is 1\.5; it must be in \[0, 1\]"),

@@ -25,8 +25,7 @@ def test_every_key_is_read_somewhere():
     ]
     text = "\n".join(path.read_text() for path in places)
     unread = [key for key in keys_of(default_cfg()) if not re.search(rf"cfg\.{re.escape(key)}\b", text)]
-    # It has one allowed value so far, which config/check.py enforces.
-    assert unread == ["SOLVER.OPTIMIZING_METHOD"]
+    assert unread == []
 
 
 def test_every_default_has_a_comment():

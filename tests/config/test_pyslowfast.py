@@ -64,7 +64,7 @@ def test_its_file_loads_with_one_warning(load, caplog):
         "DATA.INPUT_CHANNEL_NUM", "RESNET.NUM_GROUPS", "RESNET.TRANS_FUNC", "RESNET.STRIDE_1X1",
         "RESNET.SPATIAL_STRIDES", "RESNET.SPATIAL_DILATIONS", "NONLOCAL.LOCATION", "NONLOCAL.INSTANTIATION",
         "SOLVER.BASE_LR_SCALE_NUM_SHARDS", "MODEL.MODEL_NAME",
-        "MODEL.LOSS_FUNC", "TENSORBOARD.MODEL_VIS.GRAD_CAM.ENABLE", "NUM_GPUS", "NUM_SHARDS",
+        "TENSORBOARD.MODEL_VIS.GRAD_CAM.ENABLE", "NUM_GPUS", "NUM_SHARDS",
     }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_its_overrides_work_too(load, caplog):
             r"STRIDES .* here it must be \[1, 2, 2, 2\] in its stages",
         ),
         ("RESNET", {"NUM_GROUPS": 32}, r"RESNET\.NUM_GROUPS .* is 32; here it must be 1"),
-        ("MODEL", {"LOSS_FUNC": "bce"}, r"MODEL\.LOSS_FUNC .* is 'bce'; here it must be 'cross_entropy'"),
+        ("MODEL", {"LOSS_FUNC": "mse"}, r"LOSS_FUNC is 'mse'; it must be 'cross_entropy' or 'bce' or 'bce_logit'"),
         (
             "BN",
             {"NORM_TYPE": "sub_batchnorm"},

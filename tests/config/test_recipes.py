@@ -135,3 +135,12 @@ def test_unknown_model():
     cfg = m3.load_cfg("X3D_M.yaml", ["MODEL.ARCH", "vit"])
     with pytest.raises(ValueError, match=r"MODEL\.ARCH is 'vit'; known: c2d, i3d, slow, .*x3d"):
         build_model(cfg)
+
+
+def test_fine_tuning_is_by_adamw_from_weights():
+    cfg = m3.load_cfg("X3D_S_finetune.yaml")
+    assert (cfg.SOLVER.OPTIMIZING_METHOD, cfg.MODEL.FROZEN_BN, cfg.BN.USE_PRECISE_STATS) == ("adamw", True, False)
+    published = m3.create_model("x3d_s")
+    assert build_space(cfg).full == published.full
+    assert cfg.MUTUAL.SORT_CHANNELS
+    assert cfg.TRAIN.CHECKPOINT_FILE_PATH == "X3D_S.pyth"

@@ -15,6 +15,7 @@ from mutualnet3d.config.rule import Rule
         (Rule(float, low=0, below=1), [0, 0.5], [1, -0.1], "in [0, 1)"),
         (Rule(float, above=0, high=1), [1, 0.5], [0, 1.1], "in (0, 1]"),
         (Rule(str, choices=("a", "b")), ["a"], ["c", ""], "'a' or 'b'"),
+        (Rule(str, choices=("a", "b"), ignores_case=True), ["a", "B"], ["C"], "'a' or 'b'"),
         (Rule(str, takes_empty=False), [" ", "a"], [""], "not empty"),
         (Rule(int, low=1, lengths=(), is_distinct=True), [[], [2, 1]], [[1, 1], [0]], "values at least 1, each of"),
         (Rule(float, lengths=(0, 2)), [[], [1, 2]], [[1]], "0 or 2 values"),

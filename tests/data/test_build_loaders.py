@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from mutualnet3d.data.bad_videos import BadVideoFile
 from mutualnet3d.data.build_loaders import (
     batch_size_of,
     build_calibration_loader,
+    build_class_weights,
     build_mixup,
     build_preprocessing,
     build_test_loader,
@@ -53,6 +57,22 @@ def test_a_step_is_divided_over_processes_and_parts(make_cfg):
         match=r"TRAIN\.BATCH_SIZE is 12, .* a multiple of 8: 2 processes with TRAIN\.ACCUMULATION_STEPS 4 each",
     ):
         batch_size_of(make_cfg(TRAIN__BATCH_SIZE=12, TRAIN__ACCUMULATION_STEPS=4), Shard(0, 2))
+
+
+def test_classes_are_balanced_by_losses_or_by_the_order_of_clips(make_cfg, splits):
+    labels = splits["train"].videos.label_N
+    rare = dataclasses.replace(splits["train"], videos=splits["train"].videos.take(np.r_[0, np.flatnonzero(labels)]))
+    assert build_class_weights(make_cfg(), rare) is None
+    weights_K = build_class_weights(make_cfg(TRAIN__CLASS_BALANCE="loss"), rare)
+    assert weights_K.tolist() == pytest.approx([9 / 2, 9 / 16])
+    cfg = make_cfg(TRAIN__CLASS_BALANCE="sampler")
+    assert build_class_weights(cfg, rare) is None
+    for loader in (
+        build_train_loader(cfg, rare, lambda step: (SHAPE,), 2, Shard()),
+        build_calibration_loader(cfg, rare, (SHAPE,), Shard()),
+    ):
+        labels_of_clips = torch.cat([batch.label_B for batch in loader]).tolist()
+        assert labels_of_clips.count(0) == labels_of_clips.count(1) == 4
 
 
 def test_training_loads_the_shard_from_a_step_on(make_cfg, splits):

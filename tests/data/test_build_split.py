@@ -157,8 +157,10 @@ def test_class_names_of_something_something_and_of_a_label_file(tmp_path):
         "b",
         "c",
     ]
-    assert read_class_names(m3.load_cfg(CFG, words)) == ["Pushing something", "Pulling something", "2"]
+    from_file = read_class_names(m3.load_cfg(CFG, words), ("x", "y", "z"))  # a file goes before the weights
+    assert from_file == ["Pushing something", "Pulling something", "2"]
     (tmp_path / "labels.json").unlink()
+    assert read_class_names(m3.load_cfg(CFG, words), ("x", "y", "z")) == ["x", "y", "z"]
     assert read_class_names(m3.load_cfg(CFG, words)) == ["0", "1", "2"]
 
 

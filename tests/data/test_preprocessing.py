@@ -31,7 +31,10 @@ def test_preprocessing_travels_as_json():
         ({"std": ["a", "b", "c"]}, "here: Preprocessing: std has a value for each of 3 channels"),
         ({"std": [0.0, 1.0, 1.0]}, "here: Preprocessing: std must not be 0"),
         ({"segments": 1}, "here: Preprocessing: segments must be True or False, got 1"),
-        ({"ensemble": "mean"}, "here: Preprocessing: ensemble must be one of sum, logits, max, got 'mean'"),
+        (
+            {"ensemble": "mean"},
+            "here: Preprocessing: ensemble must be one of sum, logits, max, sig.*, got 'mean'",
+        ),
         ({3: 1}, "here: preprocessing has .*; missing or unknown: 3"),
         ({"colour": 1}, "here: preprocessing has num_frames, .*; missing or unknown: colour"),
     ],

@@ -117,6 +117,46 @@ def test_values_that_no_training_writes_are_refused_by_name(content, optimizer, 
         check_content(content, "a.pyth", optimizer, num_videos=2)
 
 
+def adam_content(content):
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (4,))]
+    adam = torch.optim.AdamW([{"params": parameters[:1], "lr_factor": 0.5}, {"params": parameters[1:]}], lr=0.1)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    adam.step()
+    return {**content, "optimizer_state": copy.deepcopy(adam.state_dict())}, adam
+
+
+def test_what_a_training_by_adam_writes_passes(content):
+    adams, adam = adam_content(content)
+    check_content(adams, "a.pyth", adam, num_videos=2)
+    adams["optimizer_state"]["state"] = {}  # before its first step
+    check_content(adams, "a.pyth", adam, num_videos=2)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "problem"),
+    [
+        (("state", 0, "step"), torch.ones(2, 3), r"a step of parameter 0 of shape \(2, 3\)"),
+        (("state", 0, "step"), torch.tensor(-1.0), "a step of parameter 0 with numbers below 0"),
+        (("state", 0, "exp_avg"), torch.tensor(1.0), r"an? exp_avg of parameter 0 of shape \(\)"),
+        (("state", 0, "exp_avg"), None, "a state of parameter 0 without exp_avg"),
+        (("state", 1, "exp_avg_sq"), torch.full((4,), -1.0), "exp_avg_sq of parameter 1 with numbers below 0"),
+        (("param_groups", 0, "betas"), (0.9,), "a group whose betas are no 2 fractions"),
+        (("param_groups", 1, "betas"), (0.9, 1.0), "a group whose betas are no 2 fractions"),
+        (("param_groups", 0, "lr_factor"), "x", "a group whose lr_factor is no finite number"),
+    ],
+)
+def test_values_that_adam_does_not_write_are_refused_by_name(content, place, value, problem):
+    adams, adam = adam_content(content)
+    *path, last = place
+    node = adams["optimizer_state"]
+    for part in path:
+        node = node[part]
+    node[last] = value
+    with pytest.raises(ValueError, match=rf"a\.pyth: optimizer_state has .*{problem}; it must be"):
+        check_content(adams, "a.pyth", adam, num_videos=2)
+
+
 # ---- Damaged bytes ---------------------------------------------------------------------------------------------------
 
 

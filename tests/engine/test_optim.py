@@ -6,23 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutualnet3d.engine.optim import build_sgd, cosine, linear_scaling, parameter_groups, relative_steps, with_warmup
-from mutualnet3d.models.x3d import build_x3d
-from mutualnet3d.shapes import ClipShape
-
-
-def test_weight_decay_falls_on_conv_and_linear_weights_alone():
-    model = build_x3d(full_clip=ClipShape(4, 32), num_classes=5, width_factor=1.0, depth_factor=1.0, dim_c5=32)
-    decayed, others = parameter_groups(model, 1e-4)
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    layers = dict(model.named_modules())
-    for group, expected in ((decayed, True), (others, False)):
-        assert group["weight_decay"] == (1e-4 if expected else 0.0)
-        for parameter in group["params"]:
-            layer, _, kind = names[parameter].rpartition(".")
-            assert (isinstance(layers[layer], nn.Conv3d | nn.Linear) and kind == "weight") is expected, names[parameter]
-    assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
-    assert any(parameter.ndim == 5 and parameter.shape[1] == 1 for parameter in decayed["params"])  # depthwise too
+from mutualnet3d.engine.optim import build_adam, build_sgd, cosine, linear_scaling, relative_steps, with_warmup
 
 
 def test_sgd_is_nesterov_with_momentum_by_hand():
@@ -37,6 +21,23 @@ def test_sgd_is_nesterov_with_momentum_by_hand():
         velocity = 0.9 * velocity + grad
         weight -= 0.1 * (grad + 0.9 * velocity)
         assert model.weight.item() == pytest.approx(weight)
+
+
+@pytest.mark.parametrize("is_decoupled", [False, True])
+def test_adam_by_hand(is_decoupled):
+    """With weight decay in the gradient, or beside it (AdamW)."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    optimizer = build_adam(model, base_lr=0.1, betas=(0.8, 0.9), weight_decay=0.5, is_decoupled=is_decoupled)
+    weight, mean, square = 1.0, 0.0, 0.0
+    for step in range(1, 4):
+        model.weight.grad = torch.full((1, 1), 2.0 * step)
+        optimizer.step()
+        grad = 2.0 * step + (0.0 if is_decoupled else 0.5 * weight)
+        weight -= 0.1 * 0.5 * weight if is_decoupled else 0.0
+        mean, square = 0.8 * mean + 0.2 * grad, 0.9 * square + 0.1 * grad**2
+        weight -= 0.1 * (mean / (1 - 0.8**step)) / (math.sqrt(square / (1 - 0.9**step)) + 1e-8)
+        assert model.weight.item() == pytest.approx(weight, rel=1e-5)
 
 
 COSINE = {"base_lr": 0.1, "end_lr": 0.001, "max_epoch": 300}

@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 
-from mutualnet3d.engine.optim import build_sgd
+from mutualnet3d.engine.optim import build_adam, build_sgd
 from mutualnet3d.engine.optimizer_step import OptimizerStep
 
 SETTINGS = {"base_lr": 0.1, "momentum": 0.9, "dampening": 0.0, "nesterov": True, "weight_decay": 1e-2}
+ADAM = {"base_lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 1e-2, "is_decoupled": True}
+BUILDERS = {"sgd": lambda model: build_sgd(model, **SETTINGS), "adamw": lambda model: build_adam(model, **ADAM)}
 YES, NO = torch.tensor(True), torch.tensor(False)
 
 
@@ -48,9 +50,10 @@ def test_steps_are_those_of_torchs_plain_optimizer():
     torch.testing.assert_close(weights(model), weights(reference), rtol=1e-6, atol=1e-7)
 
 
-def test_no_step_from_losses_that_are_not_finite_nor_after_them():
+@pytest.mark.parametrize("method", BUILDERS)
+def test_no_step_from_losses_that_are_not_finite_nor_after_them(method):
     model = make_model()
-    optimizer_step = OptimizerStep(build_sgd(model, **SETTINGS))
+    optimizer_step = OptimizerStep(BUILDERS[method](model))
     step(model, optimizer_step, 0)
     before = weights(model)
     step(model, optimizer_step, 1, is_finite=NO)
@@ -69,10 +72,11 @@ def test_gradients_are_clipped():
     assert max(parameter.grad.abs().max() for parameter in model.parameters()) == pytest.approx(0.01)
 
 
-def test_scaled_losses_give_the_same_steps_and_an_overflow_is_left_out():
+@pytest.mark.parametrize("method", BUILDERS)
+def test_scaled_losses_give_the_same_steps_and_an_overflow_is_left_out(method):
     model, reference = make_model(), make_model()
-    scaled = OptimizerStep(build_sgd(model, **SETTINGS), scale_losses=True, clip_norm=0.5)
-    unscaled = OptimizerStep(build_sgd(reference, **SETTINGS), clip_norm=0.5)
+    scaled = OptimizerStep(BUILDERS[method](model), scale_losses=True, clip_norm=0.5)
+    unscaled = OptimizerStep(BUILDERS[method](reference), clip_norm=0.5)
     for seed in range(3):
         step(model, scaled, seed)
         step(reference, unscaled, seed)
@@ -87,6 +91,6 @@ def test_scaled_losses_give_the_same_steps_and_an_overflow_is_left_out():
     step(model, scaled, 6)
     assert not torch.equal(weights(model), before)
 
-    resumed = OptimizerStep(build_sgd(make_model(), **SETTINGS), scale_losses=True)
+    resumed = OptimizerStep(BUILDERS[method](make_model()), scale_losses=True)
     resumed.load_state_dict(scaled.state_dict())
     assert resumed.scaler.get_scale() == scale / 2

@@ -27,11 +27,18 @@ def test_every_network_can_be_built_again(family):
     assert shapes == expected
 
 
-@pytest.mark.parametrize("name", m3.list_models())
+# S3D's building is in tests/models/test_torchvision_networks.py, R(2+1)D-18's takes as long as three others'.
+LONG = {"s3d", "r2plus1d_18"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in m3.list_models()]
+)
 def test_published_networks_know_their_builder(name):
     with torch.device("meta"):
         model = m3.create_model(name, num_classes=7)
-    assert model.builder == {"x3d": "x3d", "slowfast": "slowfast"}.get(name.split("_")[0], "resnet")
+    families = {"x3d": "x3d", "slowfast": "slowfast"} | dict.fromkeys(("r3d", "mc3", "r2plus1d", "s3d"), "torchvision")
+    assert model.builder == families.get(name.split("_")[0], "resnet")
     assert model.arguments["num_classes"] == 7
     assert model.arguments["full_clip"] == model.full_clip
 
@@ -49,7 +56,7 @@ def test_a_config_is_a_builder_and_its_arguments(name):
 @pytest.mark.parametrize(
     ("builder", "arguments", "message"),
     [
-        ("vit", {}, "unknown builder 'vit'; allowed: resnet, slowfast, x3d"),
+        ("vit", {}, "unknown builder 'vit'; allowed: resnet, slowfast, torchvision, x3d, and netw"),
         (
             "x3d",
             {"full_clip": ClipShape(4, 64), "num_classes": 2, "heads": 3},

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import copy
+
+import pytest
 import torch
 from torch import nn
 
-from mutualnet3d.models.network import GlobalAvgPool3d, VideoNet
+from mutualnet3d.models.network import GlobalAvgPool3d, OwnNet, VideoNet
 from tests.models.families import clips, tiny
 
 
@@ -30,3 +33,21 @@ def test_slowfast_is_fast_then_slow():
         features = model.fast_features(fast)
         assert len(features) == 5  # four laterals and the pooled features
         assert torch.equal(model.slow_logits(slow, features), model([slow, fast]))
+
+
+def test_a_network_of_any_structure_keeps_its_names_and_its_parts():
+    own = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4))
+    network = OwnNet(own)
+    x = torch.randn(2, 3, 2, 4, 4)
+    assert torch.equal(network.eval()([x]), own(x))
+    assert not own.training
+    assert list(network.state_dict()) == list(own.state_dict())
+    assert [name for name, _ in network.named_modules()] == ["", "0", "1"]
+    other = copy.deepcopy(network).double()
+    other.set_submodule("0", nn.Conv3d(3, 5, 1).double())
+    assert other.content[0] is other.get_submodule("0")  # replaced in both
+    assert own[0].weight.dtype == torch.float32
+    assert own[0].out_channels == 4
+    clash = nn.ModuleDict({"content": nn.Linear(2, 2)})
+    with pytest.raises(ValueError, match="the network's part 'content' has the name of a part of OwnNet: rename it"):
+        OwnNet(clash)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
+import logging
 import types
 
 import pytest
 import torch
 from pytorchvideo.models.resnet import create_resnet
+from safetensors.torch import save_file
 
 import mutualnet3d as m3
 from mutualnet3d.files.torch_file import CHECKPOINT, MODEL, write_torch_file
@@ -138,6 +142,91 @@ def test_weights_of_images_are_inflated_where_asked(tmp_path):
         expected = flat.blocks[0].conv(picture)[:, :, 0]
         inflated = model.blocks[0].conv(picture.expand(-1, -1, 9, -1, -1))[:, :, 4]
     torch.testing.assert_close(inflated, expected, rtol=1e-5, atol=1e-5)
+
+
+@functools.cache
+def shared_network():
+    return tiny("x3d")
+
+
+def load_into_tiny(content, path, **options):
+    """Save `content`, load it into a tiny X3D whose weights are all 0, and return the largest weight."""
+    torch.save(content, path)
+    model = shared_network()
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.zero_()
+    m3.load_weights(model, str(path), **options)
+    weight = model.blocks[0].conv.conv_t.weight
+    assert torch.equal(weight, weight.flatten()[0].expand_as(weight))
+    return weight.flatten()[0].item()
+
+
+def state_of(level, prefix=""):
+    """Return a state dict of the tiny X3D, all of whose floats are `level`."""
+    state = shared_network().state_dict()
+    return {f"{prefix}{name}": torch.full_like(value, level) for name, value in state.items()}
+
+
+def test_a_lightning_file_gives_the_network_and_names_the_rest(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "mutualnet3d")
+    content = {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": {
+            **{name: value for name, value in state_of(1, "net._orig_mod.").items() if "num_batches" not in name},
+            "criterion.weight": torch.ones(7),
+            "val_top1.tp": torch.ones(7),
+        },
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}],
+        "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.5)}},
+        "args": argparse.Namespace(lr=0.1),
+    }
+    assert load_into_tiny(content, tmp_path / "last.ckpt") == 1
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        "last.ckpt: the weights are those of state_dict without 'net.' and '_orig_mod.'; "
+        "not used: 2 tensors (criterion.weight, val_top1.tp)"
+    )
+
+
+def test_averages_are_loaded_where_asked_or_alone(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "mutualnet3d")
+    content = {"model": state_of(1), "model_ema": {**state_of(2, "module."), "n_averaged": torch.tensor(5)}}
+    assert load_into_tiny(content, tmp_path / "a.pth") == 1
+    assert caplog.records[-1].getMessage().endswith("a.pth: not used, though they fit: model_ema without 'module.'")
+    assert load_into_tiny(content, tmp_path / "a.pth", averaged=True) == 2
+    assert load_into_tiny({"ema_state_dict": state_of(3)}, tmp_path / "b.pth") == 3
+    with pytest.raises(ValueError, match=r"c\.pth: has no averaged weights; .* of other projects tensors under a name"):
+        load_into_tiny({"model": state_of(1)}, tmp_path / "c.pth", averaged=True)
+
+
+def test_usual_names_go_before_others_and_equals_are_refused(tmp_path):
+    assert load_into_tiny({"best": state_of(1), "state_dict": state_of(2)}, tmp_path / "a.pth") == 2
+    assert load_into_tiny({**state_of(1, "teacher."), **state_of(2, "model.")}, tmp_path / "b.pth") == 2
+    assert load_into_tiny({"model": state_of(1), "net": state_of(1)}, tmp_path / "c.pth") == 1  # the same
+    message = (
+        r"d\.pth: holds several weights that fit the network: .* without 'teacher\.'; .* without 'student\.'\. Save"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_into_tiny({**state_of(1, "teacher."), **state_of(2, "student.")}, tmp_path / "d.pth")
+
+
+def test_a_mismatch_in_a_container_lists_names_without_prefix(tmp_path):
+    state = state_of(1, "module.")
+    del state["module.blocks.0.norm.weight"]
+    with pytest.raises(ValueError, match=r"of another model\. 1 missing: blocks\.0\.norm\.weight$"):
+        load_into_tiny({"epoch": 1, "net": state}, tmp_path / "odd.pth")
+
+
+def test_safetensors_give_the_same_weights(tmp_path):
+    model = tiny("x3d")
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    other = tiny("x3d")
+    with torch.no_grad():
+        next(other.parameters()).zero_()
+    m3.load_weights(other, str(tmp_path / "model.safetensors"))
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_files_that_are_no_weights(tmp_path):

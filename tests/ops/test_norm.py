@@ -84,3 +84,22 @@ def test_statistics_of_unequal_batches_equal_those_of_one(norm):
     torch.testing.assert_close(mean, joined.running_mean, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(variance, joined.running_var, rtol=1e-5, atol=1e-6)
     assert norm.batch_statistics.count == x.numel() // 16
+
+
+def test_frozen_it_trains_the_full_network_by_its_tracked_statistics(norm):
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    reference = small_copy(norm, 24).eval()
+    norm.frozen = True
+    x = torch.randn(3, 24, 2, 4, 4)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    weights = torch.randn_like(x)
+    norm(a).backward(weights)
+    reference(b).backward(weights)
+    assert torch.equal(a.grad, b.grad)
+    assert torch.equal(norm.weight.grad, reference.weight.grad)
+    assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items())
+    norm.in_subnet, norm.in_full = True, False  # a sub-network: by its batch's
+    torch.testing.assert_close(norm(x), small_copy(norm, 24)(x))
+    norm.in_subnet, norm.in_full, norm.batch_statistics = False, True, BatchStatistics()
+    norm(x)  # calibration collects them, frozen or not
+    assert norm.batch_statistics.count == x.numel() // 24

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutualnet3d.ops import part_widths, round_channels, select_columns
+from mutualnet3d.ops import WidthRule, part_widths, round_channels, select_columns, split_is_in_the_tensor
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,20 @@ def test_columns_of_two_parts_are_two_prefixes():
     assert select_columns(weight, (6, 4), 7)[0].tolist() == [0, 1, 2, 6, 7, 8, 9]
     assert select_columns(weight, (10,), 3)[0].tolist() == [0, 1, 2]
     assert select_columns(weight, (6, 4), 10) is weight
+
+
+def test_rules_of_runs():
+    assert [WidthRule(64).at(width) for width in (1.0, 0.63)] == [64, 40]
+    assert WidthRule(64, slims=False).at(0.1) == 64
+    # Half as many channels as the run that it follows, which keeps groups of 24.
+    assert [WidthRule(48, base=96, divisor=24).at(width) for width in (1.0, 0.7, 0.25)] == [48, 36, 12]
+
+
+def test_columns_of_parts_that_all_slim():
+    weight = torch.arange(10.0).repeat(2, 1)
+    assert select_columns(weight, (6, 4), 5, (3, 2))[0].tolist() == [0, 1, 2, 6, 7]
+    assert select_columns(weight[0], (6, 4), 5, (3, 2), dim=0).tolist() == [0, 1, 2, 6, 7]
+    assert split_is_in_the_tensor((WidthRule(6), WidthRule(4, slims=False)))
+    assert not split_is_in_the_tensor((WidthRule(6, slims=False), WidthRule(4)))
+    with pytest.raises(ValueError, match=r"input has 6 channels; .* parts \(6, 4\) takes 5 in this sub-network"):
+        select_columns(weight, (6, 4), 6, (3, 2))

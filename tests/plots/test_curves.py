@@ -8,6 +8,7 @@ import pytest
 from mutualnet3d.plots.curves import (
     Curve,
     Point,
+    accuracy_title,
     check_cost,
     check_curves,
     cost_title,
@@ -15,7 +16,6 @@ from mutualnet3d.plots.curves import (
     curve_of_tables,
     curves_of_paper,
     title_of_milliseconds,
-    top1_title,
 )
 from mutualnet3d.results.paper import paper_results
 from mutualnet3d.results.query_table import QueryTable, Views
@@ -98,8 +98,8 @@ def test_the_papers_curves_are_references():
 def test_titles_of_axes():
     assert cost_title("gflops", "ms") == "GFLOPs (multiply-adds) per video"
     assert cost_title("milliseconds", "ms") == "ms"
-    assert top1_title("10 x 3 views") == "top-1 accuracy, % (10 x 3 views per video)"
-    assert top1_title("") == "top-1 accuracy, %"
+    assert accuracy_title("top-1", "10 x 3 views") == "top-1 accuracy, % (10 x 3 views per video)"
+    assert accuracy_title("top-1", "") == "top-1 accuracy, %"
 
 
 def test_times_of_different_devices_do_not_compare():
@@ -134,3 +134,13 @@ def test_times_of_different_devices_do_not_compare():
 def test_what_cannot_be_drawn_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_curves_of_several_labels_a_video_are_of_their_mean_average_precision():
+    several = QueryTable(tuple(replace(row, mean_ap=30.0) for row in TABLE.rows), CONTEXT)
+    curve = curve_of_table("x", several)
+    assert {(point.top1, point.measure) for point in curve.points} == {(30.0, "mAP")}
+    assert curve.points[0].notes[:2] == (f"top-1 {TABLE.rows[-1].top1:.2f} %", f"top-5 {TABLE.rows[-1].top5:.2f} %")
+    assert accuracy_title("mAP", "") == "mAP, %"
+    with pytest.raises(ValueError, match=r"curves of top-1 and curves of mAP, .* do not compare"):
+        check_curves([curve, curve_of_table("y", TABLE)])

@@ -32,6 +32,9 @@ def test_a_row_as_plain_values_and_back():
     entry = {**ENTRY, **of_video, "milliseconds_of_video": 100.0, "pass_milliseconds": 100.0}
     assert row_to_json(measured) == entry
     assert row_from_json(entry, "here") == measured
+    several = replace(ROW, mean_ap=33.5)
+    assert row_to_json(several) == {**ENTRY, **of_video, "mean_ap": 33.5}
+    assert row_from_json({**ENTRY, "mean_ap": 33.5}, "here") == several
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,7 @@ def test_a_row_as_plain_values_and_back():
         ({"milliseconds": 10**400}, r"milliseconds is beyond 1\.8e\+308; it must be a number of at least 0"),
         ({"top1": None}, "top1 is None; it must be a number of at least 0"),
         ({"top5": True}, "top5 is True; it must be a number of at least 0"),
+        ({"mean_ap": "x"}, "mean_ap is 'x'; it must be a number of at least 0"),
         ({"settled": 0}, r"settled is 0; it must be true or false"),
         ({"gflops_of_video": 37.0}, r"gflops_of_video is 37\.0; by the row's costs and views it is 37\.5"),
         ({"milliseconds_of_video": "1"}, "milliseconds_of_video is '1'; it must be a number of at least 0"),

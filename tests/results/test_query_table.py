@@ -333,3 +333,17 @@ def test_text_csv_and_markdown_are_those_of_the_rows(tmp_path):
     assert (tmp_path / "table.md").read_text() == TABLE.to_markdown() + "\n"
     TABLE.save_csv(str(tmp_path / "table.csv"))
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 6
+
+
+def test_rows_of_several_labels_a_video_are_compared_by_their_mean_average_precision():
+    mean_aps = {"w0.5-s32-t4": 60.0, "w1.0-s48-t8": 40.0, "w0.5-s48-t8": 30.0, "w1.0-s32-t8": 20.0, "w1.0-s32-t4": 10.0}
+    rows = tuple(replace(row, mean_ap=mean_aps[str(row.config)]) for row in TABLE.rows)
+    table = QueryTable(rows, CONTEXT)
+    assert str(table.best(gflops=2.0).config) == "w0.5-s32-t4"  # the cheapest, whose top-1 is the lowest
+    assert [str(row.config) for row in table.pareto()] == ["w0.5-s32-t4"]
+    assert (table.rows[0].accuracy, table.rows[0].measure, TABLE.rows[0].measure) == (40.0, "mAP", "top-1")
+    assert "mAP 10.00 to 60.00 %" in repr(table)
+    text = table.to_text()
+    assert text.splitlines()[0].split()[-6:] == ["mAP", "%", "top-1", "%", "top-5", "%"]
+    assert "40.00   90.00" in text
+    assert "on the Pareto front of mAP over GFLOPs" in table.to_markdown()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mutualnet3d.results.view_scores import (
+    ENSEMBLES,
     ViewScores,
     accuracy,
     class_accuracy,
@@ -30,7 +31,14 @@ VIEWS = [(0, [2.0, 0.0]), (0, [0.0, 1.0])]
 
 @pytest.mark.parametrize(
     ("ensemble", "expected"),
-    [("sum", [(0.8808 + 0.2689) / 2, (0.1192 + 0.7311) / 2]), ("logits", [1.0, 0.5]), ("max", [0.8808, 0.7311])],
+    [
+        ("sum", [(0.8808 + 0.2689) / 2, (0.1192 + 0.7311) / 2]),
+        ("logits", [1.0, 0.5]),
+        ("max", [0.8808, 0.7311]),
+        ("sigmoid_sum", [(0.8808 + 0.5) / 2, (0.5 + 0.7311) / 2]),
+        ("sigmoid_logits", [1.0, 0.5]),
+        ("sigmoid_max", [0.8808, 0.7311]),
+    ],
 )
 def test_views_are_put_together(ensemble, expected):
     score_VK = filled(ensemble, VIEWS).whole(num_videos=3, num_views=2)
@@ -69,7 +77,7 @@ def test_some_of_the_views_are_put_together_as_if_there_were_no_others(ensemble)
             assert torch.equal(scores.whole(3, len(subset), number), alone.whole(3, len(subset)))
 
 
-@pytest.mark.parametrize("ensemble", ["sum", "logits", "max"])
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
 def test_one_video_is_put_together_as_in_a_test(ensemble):
     """To the last bit."""
     logits_VK = torch.randn(5, 7)
@@ -79,7 +87,7 @@ def test_one_video_is_put_together_as_in_a_test(ensemble):
 
 
 def test_another_ensemble_is_refused():
-    with pytest.raises(ValueError, match="put together by sum, logits, max; got 'median'"):
+    with pytest.raises(ValueError, match=r"put together by sum, logits, max, sigmoid_sum, .*max; got 'median'"):
         ViewScores([0], 2, "median")
 
 

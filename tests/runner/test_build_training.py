@@ -11,7 +11,9 @@ from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.engine.profile import Profile
 from mutualnet3d.engine.tensorboard import TensorBoardRecords
 from mutualnet3d.engine.train_log import TrainLog
+from mutualnet3d.models.network import VideoNet
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace
+from mutualnet3d.mutual.losses import ONE_LABEL, SEVERAL_LABELS
 from mutualnet3d.runner import train as run_train
 from mutualnet3d.runner.build_training import (
     build_configs_at,
@@ -22,6 +24,7 @@ from mutualnet3d.runner.build_training import (
     build_validation,
     cost_of_mutual_steps,
     first_mutual_step,
+    freeze_parts,
     single_subnet_of,
     sync_norms,
 )
@@ -39,7 +42,8 @@ def make_session(tiny_overrides):
 
 def make_step(session, averaged=None):
     optimizer_step = build_optimizer_step(session.cfg, session.model)
-    return build_train_step(session, optimizer_step, averaged, build_configs_at(session.cfg, session.space, 8))
+    configs_at = build_configs_at(session.cfg, session.space, 8)
+    return build_train_step(session, optimizer_step, averaged, configs_at, session.read_split("train"))
 
 
 def test_the_networks_of_a_step(tiny_overrides):
@@ -71,7 +75,7 @@ def test_a_mutual_steps_cost():
 
 
 def test_the_optimizers_settings(tiny_overrides):
-    model = torch.nn.Linear(2, 2)
+    model = VideoNet(torch.nn.ModuleList([torch.nn.Linear(2, 2)]))
     cfg = make_cfg(tiny_overrides(SOLVER__CLIP_GRAD_L2NORM=2.0, SOLVER__WEIGHT_DECAY=0.5, SOLVER__MOMENTUM=0.8))
     optimizer_step = build_optimizer_step(cfg, model)
     assert (optimizer_step.clip_norm, optimizer_step.clip_value, optimizer_step.scaler) == (2.0, None, None)
@@ -85,6 +89,34 @@ def test_the_optimizers_settings(tiny_overrides):
     assert build_optimizer_step(half, model).clip_value == 0.1
     bf16 = make_cfg(tiny_overrides(TRAIN__MIXED_PRECISION=True, TRAIN__MIXED_PRECISION_TYPE="bf16"))
     assert build_optimizer_step(bf16, model).scaler is None
+
+
+def test_adamw_with_a_rate_for_each_stage(make_session):
+    adamw = {"SOLVER__OPTIMIZING_METHOD": "adamw", "SOLVER__BETAS": [0.8, 0.9], "SOLVER__WEIGHT_DECAY": 0.5}
+    session = make_session(**adamw, SOLVER__LAYER_DECAY=0.5, SOLVER__HEAD_LR_FACTOR=4.0)
+    optimizer = build_optimizer_step(session.cfg, session.model).optimizer
+    assert type(optimizer) is torch.optim.AdamW
+    groups = [(group["lr_factor"], group["weight_decay"], group["betas"]) for group in optimizer.param_groups]
+    expected = [(factor, decay) for factor in (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 4.0) for decay in (0.5, 0.0)]
+    assert groups == [(*pair, (0.8, 0.9)) for pair in expected]
+    adam = build_optimizer_step(make_cfg(["SOLVER.OPTIMIZING_METHOD", "adam"]), session.model).optimizer
+    assert type(adam) is torch.optim.Adam
+
+
+def test_frozen_parts_are_left_out_of_the_optimizer(make_session):
+    weights = {"TRAIN__CHECKPOINT_FILE_PATH": "a.pyth"}
+    session = make_session(MODEL__FROZEN_STAGES=5, **weights)
+    freeze_parts(session.cfg, session.model)
+    optimizer = build_optimizer_step(session.cfg, session.model).optimizer
+    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    assert trained == set(session.model.blocks[-1].parameters())
+    assert [norm.frozen for _, norm in session.model.norms()][-1] is False  # the classifier's
+    session = make_session(MODEL__FROZEN_BN=True, **weights)
+    freeze_parts(session.cfg, session.model)
+    assert all(norm.frozen for _, norm in session.model.norms())
+    session = make_session(MODEL__FROZEN_STAGES=6, **weights)
+    with pytest.raises(ValueError, match=r"MODEL\.FROZEN_STAGES: 6 frozen stages; the network has 6"):
+        freeze_parts(session.cfg, session.model)
 
 
 def test_the_learning_rates_schedule(tiny_overrides):
@@ -103,7 +135,7 @@ def test_the_training_steps_settings(make_session):
     step = make_step(make_session())
     assert step.network.model.training
     assert (step.network.autocast, step.num_parts, step.teacher, step.mixture_at) == (None, 1, None, None)
-    assert step.single_subnet is None
+    assert (step.single_subnet, step.losses, step.label_sets_SK) == (None, ONE_LABEL, None)
     assert (step.label_weight, step.subnet_dropout) == (0.0, True)
     session = make_session(
         MUTUAL__LABEL_WEIGHT=0.25,
@@ -124,6 +156,15 @@ def test_the_training_steps_settings(make_session):
     assert make_step(make_session(SOLVER__EMA_DECAY=0.9), averaged).teacher is None
     single = make_session(MUTUAL__ENABLE=False, TRAIN__SUBNET=str(NARROW))
     assert make_step(single).single_subnet == NARROW
+
+
+def test_losses_by_the_config(make_session):
+    session = make_session(TRAIN__CLASS_BALANCE="loss")
+    loss = make_step(session).losses.label
+    assert loss.keywords["class_weight_K"].tolist() == [1.0, 1.0]  # as many videos of both
+    step = make_step(make_session(MODEL__LOSS_FUNC="bce"))
+    assert step.losses == SEVERAL_LABELS
+    assert step.label_sets_SK.tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
 def test_norms_of_one_process_are_its_own(make_session):

@@ -32,7 +32,7 @@ TABLE = QueryTable(
     ),
     {"views": "2 x 1"},
 )
-SPLIT = SimpleNamespace(videos=[SimpleNamespace(path=f"{name}.mp4") for name in "abcd"])
+SPLIT = SimpleNamespace(videos=[SimpleNamespace(path=f"{name}.mp4") for name in "abcd"], label_sets=None)
 
 
 def write(folder, **changes):

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -70,6 +71,71 @@ def test_static_training_runs_through_the_same_loop(tiny_overrides):
     run_train(cfg)
     assert all(list(record["losses"]) == ["w1.0-s32-t4"] for record in records_of(cfg.OUTPUT_DIR))
     assert len(run_test(cfg).rows) == 4  # the same grid as the mutual network's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["loss", "sampler"])
+def test_classes_of_few_videos_count_as_much_as_others(tiny_overrides, tiny_data, tmp_path, way):
+    """One dark video in nine: balanced by losses or by clips, with every kind of label loss."""
+    lines = (tiny_data / "train.csv").read_text().splitlines()
+    chosen = [line for line in lines if line.endswith(" 1") or line.startswith("train_0.")]
+    (tmp_path / "train.csv").write_text("\n".join(str(tiny_data / line) for line in chosen) + "\n")
+    settings = {"TRAIN__CLASS_BALANCE": way, "MUTUAL__LABEL_WEIGHT": 0.5, "SOLVER__MAX_EPOCH": 2}
+    cfg = make_cfg(tiny_overrides(DATA__PATH_TO_DATA_DIR=str(tmp_path), **settings))
+    run_train(cfg)
+    assert [record["step"] for record in records_of(cfg.OUTPUT_DIR)] == [1, 2, 3, 4]
+    log = Path(cfg.OUTPUT_DIR, "log.txt").read_text()
+    assert "2 classes have from 1 to 8 videos in the list; they count the same" in log
+    assert f"(TRAIN.CLASS_BALANCE {way})" in log
+
+
+@pytest.mark.slow
+def test_several_labels_a_video(tiny_overrides, tiny_data, tmp_path):
+    """Bright videos have two labels, dark ones one, one none: trained mutually, tested by mAP, and predicted."""
+    text = {"0": "0", "1": "1,2"}
+    for split in ("train", "val", "test"):
+        lines = [line.split() for line in (tiny_data / f"{split}.csv").read_text().splitlines()]
+        labels = [text[label] for _, label in lines]
+        labels[0] = "-" if split == "train" else labels[0]
+        entries = [f"{tiny_data / name} {label}" for (name, _), label in zip(lines, labels, strict=True)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(entries) + "\n")
+    cfg = make_cfg(
+        tiny_overrides(
+            DATA__PATH_TO_DATA_DIR=str(tmp_path),
+            DATA__ENSEMBLE_METHOD="max",
+            MODEL__NUM_CLASSES=3,
+            MODEL__LOSS_FUNC="bce",
+            MUTUAL__LABEL_WEIGHT=0.5,
+            TRAIN__EVAL_PERIOD=6,
+            SOLVER__MAX_EPOCH=6,
+        )
+    )
+    run_train(cfg)
+    table = run_test(cfg)
+    records, (validated,) = records_of(cfg.OUTPUT_DIR), records_of(cfg.OUTPUT_DIR, "validation")
+    assert set(records[0]["binary_cross_entropy"]) == {"narrowest", "random"}
+    full = "w1.0-s32-t4"
+    assert records[-1]["losses"][full] < 0.7 * records[0]["losses"][full]
+    assert set(validated["mean_ap"]) == {full, "w0.5-s32-t2"}
+    assert table.rows[0].mean_ap > 90
+    assert table.context["ensemble"] == "sigmoid_max"
+    assert m3.QueryTable.load(os.path.join(cfg.OUTPUT_DIR, "query_table.json")) == table
+    assert not [name for name in os.listdir(cfg.OUTPUT_DIR) if name.startswith("confusion")]
+    with open(os.path.join(cfg.OUTPUT_DIR, "class_accuracy.csv")) as file:
+        rows = list(csv.DictReader(file))
+    assert [row["videos"] for row in rows] == ["3", "3", "3"]
+    assert sum(float(row[full]) for row in rows) / 3 == pytest.approx(table.rows[0].mean_ap, abs=0.01)
+    scores = np.load(os.path.join(cfg.OUTPUT_DIR, "scores.npz"))
+    assert scores["labels"].astype(int).tolist()[:2] == [[1, 0, 0], [0, 1, 1]]
+
+    predictor = m3.Predictor.load(os.path.join(cfg.OUTPUT_DIR, "calibrated.pyth"), backend="pytorch")
+    prediction = predictor.predict(str(tiny_data / "val_1.mp4"), config=full)
+    assert {label.index for label in prediction.labels[:2]} == {1, 2}
+    both = [label.score for label in prediction.labels[:2]]
+    assert sum(label.score for label in prediction.labels) != pytest.approx(1.0)
+    assert prediction.above(min(both)) == prediction.labels[:2]
+    assert prediction.above(1.0) == ()
+    assert prediction.to_json()["mean_ap"] == table.rows[0].mean_ap
 
 
 def test_a_loss_that_is_not_finite_names_the_subnet(tiny_overrides):

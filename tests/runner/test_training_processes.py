@@ -68,6 +68,32 @@ def test_two_processes_train_as_one_and_another_number_goes_on(tiny_overrides, t
 
 
 @pytest.mark.slow
+def test_two_processes_fine_tune_as_one(tiny_overrides, tmp_path):
+    """AdamW with a rate for each stage, frozen batch norms and stem, clips of all classes equally often."""
+    start = tiny_overrides(OUTPUT_DIR=str(tmp_path / "weights"), **{**CALM, "SOLVER__MAX_EPOCH": 1})
+    settings = {
+        **CALM,
+        "TRAIN__CHECKPOINT_FILE_PATH": run_train(make_cfg(start)),
+        "TRAIN__CLASS_BALANCE": "sampler",
+        "BN__NORM_TYPE": "sync_batchnorm",
+        "MODEL__FROZEN_BN": True,
+        "MODEL__FROZEN_STAGES": 1,
+        "SOLVER__OPTIMIZING_METHOD": "adamw",
+        "SOLVER__BASE_LR": 0.0002,
+        "SOLVER__LAYER_DECAY": 0.8,
+        "SOLVER__MAX_EPOCH": 1,
+    }
+    whole = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "whole"), **settings))
+    run_train(whole)
+    halves = tmp_path / "halves"
+    run_script(words_of(tiny_overrides(OUTPUT_DIR=str(halves), **settings)), tmp_path, num_processes=2)
+    expected, records = records_of(whole.OUTPUT_DIR), records_of(halves)
+    assert [record["step"] for record in records] == [1, 2, 3, 4]
+    for single, record in zip(expected, records, strict=True):
+        assert record["losses"] == pytest.approx(single["losses"], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.slow
 def test_processes_with_bad_videos_and_dropout_go_on_as_if_not_interrupted(tiny_overrides, tiny_data, tmp_path):
     """Two processes, each with bad videos of its own, asked to leave by SIGTERM in the middle of an epoch."""
     data = tmp_path / "data"

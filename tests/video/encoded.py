@@ -120,6 +120,8 @@ def encode(
         stream = container.add_stream(codec, rate=Fraction(FPS), options=options or {})
         stream.height, stream.width, stream.pix_fmt = height, width, pixels
         stream.codec_context.time_base = clock
+        if codec == "libvpx":
+            stream.codec_context.thread_count = 1  # threads of VP8 wait for one another in busy loops
         for index, frame_HWC in enumerate(moving_noise(height, width)):
             frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
             frame.pts, frame.time_base = times_ms[index] if times_ms else index, clock

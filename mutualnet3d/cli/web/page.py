@@ -65,7 +65,7 @@ def show_page() -> None:
             figures = [
                 ("Sub-network", str(prediction.config)),
                 ("GFLOPs per video", f"{prediction.gflops_of_video:.3g}"),
-                (label_of_accuracy(row), f"{row.top1:.1f} %"),
+                (label_of_accuracy(row), f"{row.accuracy:.1f} %"),
                 ("Decode", f"{time.decode:.1f} ms"),
                 ("Prepare", f"{time.prepare:.1f} ms"),
                 ("Network", f"{time.network:.1f} ms"),

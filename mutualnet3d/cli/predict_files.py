@@ -1,0 +1,170 @@
+"""`mutualnet3d predict --output`: many files into one file of results, over all cores."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mutualnet3d.cli.command import tell
+from mutualnet3d.cli.listed_videos import distinct_videos
+from mutualnet3d.log import logger
+
+if TYPE_CHECKING:
+    from mutualnet3d.deploy import Predictor
+    from mutualnet3d.deploy.stages import Plan
+
+DEFAULT_TOP, DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT = 5, 8, 300.0
+BUDGETS = ("gflops", "milliseconds", "subnet", "views", "mean_gflops", "mean_milliseconds")
+
+
+def predict_to_file(args: argparse.Namespace, videos: Sequence[str], views: int | tuple[int, int] | None) -> int:
+    """Predict every file once, into `args.output`; return the exit status.
+
+    Args:
+        args: arguments of `mutualnet3d predict`.
+        videos: paths, of which some may come more than once.
+        views: `args.views`, parsed.
+
+    Raises:
+        FileNotFoundError, ValueError, ModuleNotFoundError: an argument is wrong, or differs from those of the run that
+            is to go on.
+        DataAway: the disk of the videos has gone away; the next start goes on.
+    """
+    from mutualnet3d.results.prediction_run import PredictionRun
+
+    files = distinct_videos(videos)
+    if not files:
+        raise ValueError("there is no video to predict")
+    if len(files) < len(videos):
+        logger.info(
+            "%d of %d paths repeat an earlier one; each file has one row", len(videos) - len(files), len(videos)
+        )
+    with PredictionRun(args.output, len(files), _asked(args, files), args.overwrite) as run:
+        done_before = run.journal.num_done
+        if not run.counts:
+            if done_before:
+                logger.info("%s: %d of %d files are done already", args.output, done_before, len(files))
+            if done_before < len(files) or not run.chosen:
+                _predict(args, files, views, run)
+            run.finish(run.chosen["top"])
+        else:
+            logger.info("%s is complete", args.output)
+    counts = [f"{run.counts[status]} {status}" for status in ("ok", "bad", "missing") if run.counts.get(status)]
+    tell(f"{args.output}: {len(files)} files: {', '.join(counts)}; {run.chosen['network']}")
+    return 0 if run.counts.get("ok") == len(files) else 1
+
+
+def _predict(args: argparse.Namespace, files: Sequence[str], views: int | tuple[int, int] | None, run: Any) -> None:
+    """Predict the files that are not done yet."""
+    from mutualnet3d import fork_server
+    from mutualnet3d.log import progress
+
+    fork_server.start("pool", "files")  # it loads torch while this process does
+    from mutualnet3d.deploy import Predictor
+    from mutualnet3d.deploy.file_predictor import record_of
+
+    backend = run.chosen.get("backend", args.backend)
+    predictor = Predictor.load(
+        args.checkpoint, table=args.table, backend=backend, device=args.device, threads=args.threads
+    )
+    plan = _plan(predictor, args, views, run.chosen.get("stages"))
+    todo = [number for number in range(len(files)) if not run.journal.has(number)]
+    top = DEFAULT_TOP if args.top is None else args.top
+    outcomes = predictor.predict_files(
+        [files[number] for number in todo],
+        plan,
+        top=top,
+        batch_size=DEFAULT_BATCH_SIZE if args.batch_size is None else args.batch_size,
+        workers=args.workers,
+        timeout=DEFAULT_TIMEOUT if args.timeout is None else args.timeout,
+    )
+    stages = _stages_of(plan)
+    if not run.chosen:
+        chosen = {"backend": predictor.backend, "stages": stages, "top": min(top, len(predictor.class_names))}
+        run.choose({**chosen, "network": plan_name(plan, predictor.backend)})
+    elif run.chosen["stages"] != stages:
+        raise ValueError(f"{args.output}: its files were predicted by {run.chosen['network']}, this table has another")
+    started = time.monotonic()
+    for place, outcome in progress(outcomes, len(todo), "files"):
+        run.journal.add(todo[place], record_of(files[todo[place]], outcome))
+    seconds = time.monotonic() - started
+    logger.info("%d files in %.1f s, %.2f a second", len(todo), seconds, len(todo) / max(seconds, 1e-9))
+
+
+def plan_name(plan: Plan, backend: str) -> str:
+    """Return text for what runs: a sub-network or a cascade, the back end, and several views."""
+    from mutualnet3d.results.table_text import views_text
+
+    if plan.cascade is not None:
+        return f"{plan.cascade} on {backend}"
+    (stage,) = plan.stages
+    views = f", {views_text(stage.views)}" if stage.views.count > 1 else ""
+    return f"{stage.config} on {backend}{views}"
+
+
+def _asked(args: argparse.Namespace, files: Sequence[str]) -> dict[str, str]:
+    """Return what the results depend on, as text by the option's name."""
+    from mutualnet3d.deploy.pickled_files import PickledFiles
+    from mutualnet3d.results.prediction_run import list_text
+
+    asked = {"the list": list_text(files)}
+    sums = PickledFiles.of(args.checkpoint, args.table).sums
+    for option, path, (_, digest) in zip(
+        ("--checkpoint", "--table"), (args.checkpoint, args.table), sums, strict=False
+    ):
+        asked[option] = f"{os.path.basename(os.path.normpath(path))} ({digest[:16]})"
+    for name in (*BUDGETS, "top", "backend", "device"):
+        value = getattr(args, name)
+        if value is not None:
+            asked[f"--{name.replace('_', '-')}"] = str(value)
+    return asked
+
+
+def _stages_of(plan: Plan) -> list[dict[str, Any]]:
+    """Return the stages of a plan as plain values."""
+    return [
+        {
+            "config": str(stage.config),
+            "views": [stage.views.spans, stage.views.crops],
+            "threshold": stage.threshold,
+        }
+        for stage in plan.stages
+    ]
+
+
+def _plan(
+    predictor: Predictor,
+    args: argparse.Namespace,
+    views: int | tuple[int, int] | None,
+    stages: list[dict[str, Any]] | None,
+) -> Plan:
+    """Return the plan of a run.
+
+    Times differ from start to start, and so may what fits a budget of milliseconds: a run that goes on has the stages
+    that its first start chose.
+
+    Args:
+        predictor: the predictor.
+        args: arguments of the command.
+        views: views that were asked for.
+        stages: stages of the first start; None: this is the first.
+    """
+    if stages is not None and args.milliseconds is not None:
+        (stage,) = stages
+        return predictor.plan(config=stage["config"], views=tuple(stage["views"]))
+    if stages is not None and args.mean_milliseconds is not None:
+        plans = map(predictor.plan_of, predictor.table.cascades or ())
+        chosen = next((plan for plan in plans if _stages_of(plan) == stages), None)
+        if chosen is not None:
+            return chosen
+    return predictor.plan(
+        gflops=args.gflops,
+        milliseconds=args.milliseconds,
+        config=args.subnet,
+        views=views,
+        mean_gflops=args.mean_gflops,
+        mean_milliseconds=args.mean_milliseconds,
+    )

@@ -1,0 +1,95 @@
+"""Clips of video files for a process pool: a request crosses the border to a process, pixels or a reason come back.
+
+What a broken file does to the process that reads it, such as a crash, is the pool's to tell (`process_pool.LostItem`).
+
+Legend: V views, T frames, S side of the square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from iopath.common.file_io import g_pathmgr
+
+from mutualnet3d.data.check_videos import BAD, MISSING
+from mutualnet3d.data.clip_reader import Reader
+from mutualnet3d.shapes import ClipShape
+from mutualnet3d.video.errors import VideoDecodeError, is_of_memory
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """Clips that are asked for of a file.
+
+    Args:
+        path: path of a video file or of a folder of pictures.
+        shapes: shapes of the clips.
+        num_spans, num_crops: views of the video; see `ClipReader.read`.
+    """
+
+    path: str
+    shapes: tuple[ClipShape, ...]
+    num_spans: int = 1
+    num_crops: int = 1
+
+
+@dataclass(frozen=True)
+class FileClips:
+    """Clips of a file.
+
+    Args:
+        views_of: clip shape -> views, uint8 (V, T, S, S, 3). Arrays, since tensors would travel by shared memory,
+            which a killed process leaves behind.
+        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+    """
+
+    views_of: dict[ClipShape, np.ndarray]
+    decode_seconds: float
+    prepare_seconds: float
+
+
+@dataclass(frozen=True)
+class UnreadFile:
+    """File without clips.
+
+    Args:
+        status: "missing" or "bad".
+        reason: text of the cause, one line.
+    """
+
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Function of a process pool: request to clips.
+
+    Args:
+        reader: reader of the clips; it must pickle.
+    """
+
+    reader: Reader
+
+    def __call__(self, request: FileRequest) -> FileClips | UnreadFile:
+        """Return the clips of a file, or the reason why there are none.
+
+        Raises:
+            MemoryError: it needs more memory than this process may take.
+        """
+        torch.set_num_threads(1)  # there are as many processes as cores
+        try:
+            read = self.reader.read(request.path, request.shapes, request.num_spans, request.num_crops)
+        except VideoDecodeError as error:
+            if is_of_memory(error):
+                raise MemoryError from error
+            reason = " ".join(str(error).split())
+            return UnreadFile(BAD if g_pathmgr.exists(request.path) else MISSING, reason)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, one file must not end the work on all others
+            return UnreadFile(BAD, f"{request.path}: cannot be read: {type(error).__name__}: {error}")
+        views_of = {shape: clips.numpy() for shape, clips in read.clips.items()}
+        return FileClips(views_of, read.decode_seconds, read.prepare_seconds)

@@ -1,0 +1,79 @@
+"""Predictions of many files: processes read them on all cores, and their order is that in which they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mutualnet3d import fork_server
+from mutualnet3d.data.file_reader import FileReader, UnreadFile
+from mutualnet3d.deploy.file_stages import FileWork, run_files
+from mutualnet3d.deploy.prediction import Prediction
+from mutualnet3d.deploy.stages import Plan
+from mutualnet3d.deploy.video_predictor import VideoPredictor, check_batch_size, check_top
+from mutualnet3d.process_pool import num_cores
+from mutualnet3d.results.prediction_rows import OK, unread_record
+
+
+class FilePredictor(VideoPredictor):
+    """Base of `Predictor`: all of it but loading, pickling and streams."""
+
+    def predict_files(
+        self,
+        paths: Sequence[str],
+        plan: Plan | None = None,
+        top: int = 5,
+        batch_size: int = 8,
+        workers: int | None = None,
+        timeout: float = 300.0,
+    ) -> Iterator[tuple[int, Prediction | UnreadFile]]:
+        """Return an iterator of (place in `paths`, prediction), in the order in which they are done; of a file that
+        cannot be read it gives the reason, and goes on.
+
+        Processes read the files, each in a process that loses nothing but that file if it crashes or hangs; this
+        process runs the networks, on clips of several files at a time. Memory does not grow with the number of files.
+        The processes end with the iterator. The caller's main module must be importable
+        (`if __name__ == "__main__":`).
+
+        Args:
+            paths: video files, or folders of pictures; each is read when its turn comes.
+            plan: result of `plan`, which takes a budget; None: the most expensive sub-network.
+            top: number of labels, at least 1.
+            batch_size: most clips of a forward pass, at least 1, unless a video has more.
+            workers: number of processes that read, at least 1; None: as many as there are cores.
+            timeout: seconds that reading a file may take, more than 0.
+
+        Raises:
+            ValueError: at once: a number that is out of range.
+            DataAway: the disk of the videos has gone away.
+        """
+        check_top(top)
+        check_batch_size(batch_size)
+        chosen = self.plan() if plan is None else plan
+        workers = num_cores() if workers is None else workers
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise ValueError(f"workers is {workers!r}; it must be an integer of at least 1")
+        if not timeout > 0:
+            raise ValueError(f"timeout is {timeout!r} seconds; it must be more than 0")
+        fork_server.start("pool", "files")  # if it does not run, it loads torch for all processes
+        work = FileWork(
+            chosen.stages,
+            self._networks.shapes,
+            FileReader(self._reader),
+            self._forward,
+            self.preprocessing.ensemble,
+            batch_size,
+            workers,
+            timeout,
+        )
+        return (
+            (number, result if isinstance(result, UnreadFile) else self._prediction(result, chosen, top))
+            for number, result in run_files(paths, work)
+        )
+
+
+def record_of(path: str, outcome: Prediction | UnreadFile) -> dict[str, Any]:
+    """Return the record of a file, plain values: see `results/prediction_rows.py`."""
+    if isinstance(outcome, UnreadFile):
+        return unread_record(path, outcome.status, outcome.reason)
+    return {**outcome.to_json(), "status": OK}

@@ -1,0 +1,104 @@
+"""Scores of all windows of a video: read in one thread, run in batches in another.
+
+Legend: N windows, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from mutualnet3d.data.window_reader import WindowClips, WindowReader
+from mutualnet3d.deploy.prediction import score_views
+from mutualnet3d.results.segments import WindowScores
+from mutualnet3d.video.errors import VideoDecodeError
+
+# Clips of windows, one tensor for each pathway -> logits, and the seconds they took.
+ForwardWindows: TypeAlias = Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, float]]
+# (items, their number) -> the items, while a progress bar goes on.
+Progress: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
+
+
+def run_windows(
+    reader: WindowReader,
+    forward: ForwardWindows,
+    ensemble: str,
+    batch_size: int,
+    class_names: tuple[str, ...],
+    progress: Progress | None = None,
+) -> tuple[WindowScores, float]:
+    """Return the scores of all windows of a video, and the seconds that the network took.
+
+    Args:
+        reader, forward, ensemble, batch_size: see `score_windows`.
+        class_names: names of the classes.
+        progress: progress bar over the windows; None: none.
+
+    Raises:
+        VideoDecodeError: see `WindowReader`; no window has half of its frames.
+    """
+    windows = reader.windows
+    score_NK = np.full((len(windows), len(class_names)), np.nan, np.float32)
+    network_seconds = 0.0
+    scored: Iterable[tuple[torch.Tensor | None, float]] = score_windows(reader, forward, ensemble, batch_size)
+    if progress is not None:
+        scored = progress(scored, len(windows))
+    for number, (score_K, seconds) in enumerate(scored):
+        network_seconds += seconds
+        if score_K is not None:
+            score_NK[number] = score_K.numpy()
+    if np.isnan(score_NK[:, 0]).all():
+        raise VideoDecodeError(
+            f"{reader.name}: no window has half of its frames; {reader.num_lost} of {reader.num_frames} frames cannot "
+            "be decoded"
+        )
+    span, duration = windows.span_seconds, windows.duration_seconds
+    return WindowScores(score_NK, windows.start_N, span, duration, class_names), network_seconds
+
+
+def score_windows(
+    reader: WindowReader, forward: ForwardWindows, ensemble: str, batch_size: int
+) -> Iterator[tuple[torch.Tensor | None, float]]:
+    """Yield the scores (K,) of each window in turn, and the seconds that the network took for it; None instead of the
+    scores of a window most of whose frames are lost.
+
+    The next batch is read while the network runs. In memory are the clips of two batches, and the frames of a window.
+
+    Args:
+        reader: reader of the windows.
+        forward: forward pass of some windows.
+        ensemble: way of putting a video's views together: a window is scored as a video of one view is.
+        batch_size: number of windows in a forward pass, at least 1.
+
+    Raises:
+        VideoDecodeError: see `WindowReader`.
+    """
+    batches = _batches(iter(reader), batch_size)
+    with ThreadPoolExecutor(1, "mutualnet3d windows") as thread:
+        reading = thread.submit(next, batches, None)
+        while (batch := reading.result()) is not None:
+            reading = thread.submit(next, batches, None)
+            yield from _scores_of(batch, forward, ensemble)
+
+
+def _scores_of(
+    batch: Sequence[WindowClips], forward: ForwardWindows, ensemble: str
+) -> Iterator[tuple[torch.Tensor | None, float]]:
+    seen = [window.clips for window in batch if window.clips]
+    if not seen:
+        yield from ((None, 0.0) for _ in batch)
+        return
+    logits_NK, seconds = forward([torch.stack(clips) for clips in zip(*seen, strict=True)])
+    logits = iter(logits_NK)
+    for window in batch:
+        yield (score_views(next(logits)[None], ensemble), seconds / len(seen)) if window.clips else (None, 0.0)
+
+
+def _batches(windows: Iterator[WindowClips], size: int) -> Iterator[list[WindowClips]]:
+    while batch := list(islice(windows, size)):
+        yield batch

@@ -1,0 +1,1 @@
+"""Prediction over HTTP: `mutualnet3d serve`."""
