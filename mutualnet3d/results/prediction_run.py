@@ -159,11 +159,15 @@ def difference_text(before: Mapping[str, str], now: Mapping[str, str]) -> str:
         before: what a run was begun with.
         now: what is asked for.
     """
-    return "; ".join(
-        f"{name} {before.get(name, 'not given')}, not {now.get(name, 'not given')}"
-        for name in dict.fromkeys([*before, *now])
-        if before.get(name) != now.get(name)
-    )
+    texts = []
+    for name in dict.fromkeys([*before, *now]):
+        if name not in now:
+            texts.append(f"{name} {before[name]}, which is not given now")
+        elif name not in before:
+            texts.append(f"no {name}, which is {now[name]} now")
+        elif before[name] != now[name]:
+            texts.append(f"{name} {before[name]}, not {now[name]}")
+    return "; ".join(texts)
 
 
 def check_output(path: str, option: str) -> None:
