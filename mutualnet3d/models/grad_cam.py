@@ -13,7 +13,6 @@ import difflib
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from mutualnet3d.models.last_map import has_pixels
@@ -85,10 +84,3 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
         similar = difflib.get_close_matches(str(name), modules, n=3) or list(modules)[:5]
         raise ValueError(f"the network has no layer {name!r}; similar names: {', '.join(similar)}")
     return modules[name]
-
-
-def resample_map(map_THW: torch.Tensor, frames: int, size: int) -> torch.Tensor:
-    """Return a map (frames, size, size) for each pixel of a clip, 0 to 1: its largest value is 1, if one is above 0."""
-    resized = F.interpolate(map_THW[None, None].float(), (frames, size, size), mode="trilinear", align_corners=False)
-    largest = resized.max()
-    return (resized[0, 0] / largest if largest > 0 else resized[0, 0]).clamp(0.0, 1.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mutualnet3d.models.grad_cam import find_layer, grad_cam, resample_map
-from mutualnet3d.models.last_map import last_map_layer
+from mutualnet3d.models.grad_cam import find_layer, grad_cam
+from mutualnet3d.models.last_map import map_layer
 from mutualnet3d.shapes import SubnetConfig
 from tests.deploy.networks import FULL, SMALL, short
 from tests.models.families import calibrated, clips, relative
@@ -15,19 +17,31 @@ from tests.models.families import calibrated, clips, relative
 NARROW = SubnetConfig(0.63, 64, 3)
 
 
-@pytest.fixture(scope="module")
-def models():
+@functools.cache
+def model_of(family):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return {family: calibrated(short(family), FULL, NARROW, SMALL) for family in ("x3d", "slow", "slowfast")}
+        return calibrated(short(family), NARROW, SMALL)
 
 
-@pytest.mark.parametrize("family", ["x3d", "slow", "slowfast"])
-@pytest.mark.parametrize("config", [FULL, NARROW, SMALL], ids=str)
-def test_maps_are_those_of_gradients_of_the_whole_network(family, config, models):
-    model = models[family]
+SLOW_CASES = [("x3d", FULL), ("slow", NARROW), ("slow", SMALL)]
+SLOW_CASES += [("slowfast", config) for config in (FULL, NARROW, SMALL)]
+
+
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [
+        ("x3d", NARROW),
+        ("x3d", SMALL),
+        ("slow", FULL),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CASES),
+    ],
+    ids=str,
+)
+def test_maps_are_those_of_gradients_of_the_whole_network(family, config):
+    model = model_of(family)
     batch = clips(model, config)
-    layer = last_map_layer(model, config)
+    layer = map_layer(model, config).name
     logits_BK, map_THW = grad_cam(model, config, batch, layer, lambda logits_BK: 4)
 
     network, features = model.extract(config), []
@@ -43,8 +57,8 @@ def test_maps_are_those_of_gradients_of_the_whole_network(family, config, models
 
 
 @pytest.mark.parametrize("config", [FULL, SMALL], ids=str)
-def test_with_pooling_and_one_layer_it_is_the_class_activation_map(config, models):
-    model, features = models["slow"], []
+def test_with_pooling_and_one_layer_it_is_the_class_activation_map(config):
+    model, features = model_of("slow"), []
     batch = clips(model, config)
     hook = model.blocks[4].register_forward_hook(lambda *words: features.append(words[2].detach()))
     _, map_THW = grad_cam(model, config, batch, "blocks.4", lambda logits_BK: int(logits_BK[0].argmax()))
@@ -56,9 +70,9 @@ def test_with_pooling_and_one_layer_it_is_the_class_activation_map(config, model
     torch.testing.assert_close(map_THW * map_THW.numel(), activation_map.relu(), rtol=1e-3, atol=1e-5)
 
 
-def test_weights_and_the_callers_modes_stay(models):
-    model = models["x3d"]
-    batch, layer = clips(model, SMALL), last_map_layer(model, SMALL)
+def test_weights_and_the_callers_modes_stay():
+    model = model_of("x3d")
+    batch, layer = clips(model, SMALL), map_layer(model, SMALL).name
     expected = grad_cam(model, SMALL, batch, layer, lambda _: 1)
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
@@ -87,24 +101,13 @@ def test_weights_and_the_callers_modes_stay(models):
         ("blocks", r"layer blocks does not run in w0\.5-s48-t2"),
     ],
 )
-def test_layers_without_maps_are_refused(layer, message, models):
-    model = models["x3d"]
+def test_layers_without_maps_are_refused(layer, message):
+    model = model_of("x3d")
     with pytest.raises(ValueError, match=message):
         grad_cam(model, SMALL, clips(model, SMALL), layer, lambda _: 0)
     assert torch.is_grad_enabled()
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_a_layer_is_found_by_its_name(models):
-    assert find_layer(models["slow"], "blocks.4") is models["slow"].blocks[4]
-
-
-def test_a_map_is_resampled_to_a_clip():
-    map_THW = torch.zeros(2, 3, 3)
-    map_THW[1, 0, 2] = 5.0
-    resampled = resample_map(map_THW, 8, 24)
-    assert resampled.shape == (8, 24, 24)
-    assert (resampled.min(), resampled.max()) == (0.0, 1.0)
-    assert resampled[:2].max() == 0.0  # before the middle of the first of the two
-    assert resampled[6:, :4, 20:].min() == 1.0  # the corner pixel's centre and beyond
-    assert resample_map(torch.zeros(1, 2, 2), 3, 4).abs().max() == 0.0
+def test_a_layer_is_found_by_its_name():
+    assert find_layer(model_of("slow"), "blocks.4") is model_of("slow").blocks[4]
