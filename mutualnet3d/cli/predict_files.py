@@ -72,7 +72,7 @@ def _predict(args: argparse.Namespace, files: Sequence[str], views: int | tuple[
     )
     plan = _plan(predictor, args, views, run.chosen.get("stages"))
     todo = [number for number in range(len(files)) if not run.journal.has(number)]
-    top = DEFAULT_TOP if args.top is None else args.top
+    top = _top(args)
     outcomes = predictor.predict_files(
         [files[number] for number in todo],
         plan,
@@ -116,11 +116,12 @@ def _asked(args: argparse.Namespace, files: Sequence[str]) -> dict[str, str]:
         ("--checkpoint", "--table"), (args.checkpoint, args.table), sums, strict=False
     ):
         asked[option] = f"{os.path.basename(os.path.normpath(path))} ({digest[:16]})"
-    for name in (*BUDGETS, "top", "backend", "device"):
-        value = getattr(args, name)
-        if value is not None:
-            asked[f"--{name.replace('_', '-')}"] = str(value)
-    return asked
+    values = {name: getattr(args, name) for name in (*BUDGETS, "backend", "device")} | {"top": _top(args)}
+    return asked | {f"--{name.replace('_', '-')}": str(value) for name, value in values.items() if value is not None}
+
+
+def _top(args: argparse.Namespace) -> int:
+    return DEFAULT_TOP if args.top is None else args.top
 
 
 def _stages_of(plan: Plan) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ def test_other_arguments_are_refused_and_overwrite_begins_anew(predict, one_by_o
     status, err = predict("--gflops", 0.6)
     assert status == 2
     assert re.search(
-        r"error: .*results\.csv was begun with --top 1, not 5; --gflops not given, not 0\.6; --overwrite begins anew",
+        r"error: .*results\.csv was begun with --top 1, not 5; no --gflops, which is 0\.6 now; --overwrite begins anew",
         err,
     )
     assert predict("--gflops", 0.6, "--overwrite")[0] == 1
