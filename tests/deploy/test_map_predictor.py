@@ -89,8 +89,7 @@ def test_it_is_drawn_where_it_is_in_the_whole_picture(colours, coloured_frames):
     assert (drawn[40:60, 52:76] == 60).all()
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL], ids=str)
-@pytest.mark.parametrize("views", [1, (2, 3)])
+@pytest.mark.parametrize(("config", "views"), [(FULL, 1), (SMALL, (2, 3))], ids=str)
 def test_labels_are_those_of_a_prediction(config, views, networks, video):
     predictor = Predictor(networks, backend="pytorch")
     predicted = predictor.predict(video, config=config, views=views, top=3)

@@ -24,7 +24,7 @@ def model_of(family):
         return calibrated(short(family), NARROW, SMALL)
 
 
-SLOW_CASES = [("x3d", FULL), ("slow", NARROW), ("slow", SMALL)]
+SLOW_CASES = [("x3d", FULL), ("slow", FULL), ("slow", NARROW), ("slow", SMALL)]
 SLOW_CASES += [("slowfast", config) for config in (FULL, NARROW, SMALL)]
 
 
@@ -33,7 +33,6 @@ SLOW_CASES += [("slowfast", config) for config in (FULL, NARROW, SMALL)]
     [
         ("x3d", NARROW),
         ("x3d", SMALL),
-        ("slow", FULL),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CASES),
     ],
     ids=str,

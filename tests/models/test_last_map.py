@@ -15,7 +15,11 @@ from tests.deploy.networks import SMALL, short
 
 @pytest.mark.parametrize(
     ("family", "expected"),
-    [("x3d", "blocks.5.pool.pre_act"), ("slow", "blocks.4"), ("slowfast", "blocks.4.multipathway_blocks.0")],
+    [
+        ("x3d", "blocks.5.pool.pre_act"),
+        ("slow", "blocks.4"),
+        pytest.param("slowfast", "blocks.4.multipathway_blocks.0", marks=pytest.mark.slow),
+    ],
 )
 def test_it_is_the_last_one_before_the_classifiers_pooling(family, expected):
     model = short(family)
@@ -25,6 +29,7 @@ def test_it_is_the_last_one_before_the_classifiers_pooling(family, expected):
     assert not model.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "expected"), [("r3d_18", "layer4"), ("s3d", "features")])
 def test_of_torchvisions_networks(kind, expected):
     with torch.device("meta"):
@@ -32,6 +37,7 @@ def test_of_torchvisions_networks(kind, expected):
     assert map_layer(model, SubnetConfig(0.63, 64, 16)).name == expected
 
 
+@pytest.mark.slow
 def test_layers_of_a_name_and_the_centres_of_their_maps():
     model = short("slowfast")
     slow, fast = (map_layer(model, SMALL, f"blocks.4.multipathway_blocks.{pathway}") for pathway in (0, 1))

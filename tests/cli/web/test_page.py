@@ -44,6 +44,7 @@ def test_a_front_of_one_point_has_no_slider_and_no_list_no_choice(monkeypatch):
     assert [info.value for info in page.info] == ["Choose a clip."]
 
 
+@pytest.mark.slow
 def test_where_it_looks_is_shown_when_asked_for(monkeypatch, numbered_video):
     testing = pytest.importorskip("streamlit.testing.v1", reason="the extra `web` is not installed")
     predictor, looked = NoNetwork(), map_of(np.ones((2, 4, 4), np.float32))
