@@ -36,6 +36,7 @@ DOCUMENTS = [
         "docs/SHARING.md",
         "docs/LONG_VIDEOS.md",
         "docs/MANY_FILES.md",
+        "docs/WHERE_IT_LOOKS.md",
         "docs/WEIGHTS.md",
     )
 ]

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from mutualnet3d.deploy.activation_map import ActivationMap
 from mutualnet3d.deploy.overlay import draw_overlay
 from mutualnet3d.deploy.stream import Window
 from mutualnet3d.log import logger, progress
@@ -23,7 +24,7 @@ _REPORT_SECONDS = 10.0
 
 
 class Artist:
-    """Writer of frames with the current window's prediction drawn into them.
+    """Writer of frames with the current window's prediction drawn into them, and its activation map where it has one.
 
     Args:
         writer: destination of the frames.
@@ -45,6 +46,8 @@ class Artist:
         window, factor = self.window, enlargement(*picture_HWC.shape[:2])
         picture_HWC = picture_HWC.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else picture_HWC
         if window is not None:
+            if isinstance(window.prediction, ActivationMap):
+                picture_HWC = window.prediction.draw_on(picture_HWC, seconds - window.start_seconds)
             picture_HWC = draw_overlay(
                 picture_HWC,
                 window.prediction,

@@ -7,6 +7,12 @@ A window slides over the input; every frame shows the prediction of the window t
 --milliseconds each window has so much time, and the sub-network is the best one that keeps it while it runs; otherwise
 one sub-network runs all the time: the best within --gflops, that of --subnet, or the most expensive one that there is.
 
+With --activation-map the frames also show where the network looks: the brighter a place, the more it raised the score
+of the window's best label, or of the label that is given (Grad-CAM, scaled to the brightest place of each window). An
+outline is around the part of the picture that the network sees. PyTorch runs then.
+
+    mutualnet3d stream --checkpoint output/demo/calibrated.pyth --input video.mp4 --output looked.mp4 --activation-map
+
 The input may be a camera's number: then frames show the latest prediction, frames that come too fast are left out, and
 --seconds or Ctrl-C ends it. The output is H.264 in .mp4 with the frames' own times, has its name only once it is whole,
 and has no sound. Pictures less than 160 pixels wide are enlarged, as far as they are not high.
@@ -30,6 +36,7 @@ from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
     from mutualnet3d.deploy import Predictor
+    from mutualnet3d.deploy.stream import Predict
     from mutualnet3d.results.query_table import Row
     from mutualnet3d.results.trace import TracePoint
 
@@ -51,6 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stride", type=float, help="seconds between windows; default: a quarter of one, of a camera as few as can be"
     )
     parser.add_argument("--trace-plot", metavar="FILE", help="picture of how the milliseconds were held, .png, .svg")
+    words = "draw where the network looks, for the best label of each window, or for LABEL; PyTorch runs"
+    parser.add_argument("--activation-map", nargs="?", const="", metavar="LABEL", help=words)
+    words = "layer whose maps these are; default: the last one of more than one pixel that everything passes"
+    parser.add_argument("--map-layer", metavar="NAME", help=words)
     options.add_backend(parser)
     options.add_device(parser)
 
@@ -69,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
     from mutualnet3d.cli.drawing import Artist, draw_camera, draw_file
     from mutualnet3d.data.clip_sampling import span_length
     from mutualnet3d.deploy import Predictor
-    from mutualnet3d.deploy.overlay import NUM_LABELS
     from mutualnet3d.deploy.stream import Stream
     from mutualnet3d.plots.stream_trace import save_trace_plot
     from mutualnet3d.video.frame_stream import open_frame_stream
@@ -78,9 +88,10 @@ def run(args: argparse.Namespace) -> int:
     camera = int(args.input) if args.input.isdecimal() and not os.path.exists(args.input) else None
     num_frames = count_frames(args.input, args.seconds) if camera is None else 0
     predictor = Predictor.load(
-        args.checkpoint, table=args.table, backend=args.backend, device=args.device, threads=args.threads
+        args.checkpoint, table=args.table, backend=backend_of(args), device=args.device, threads=args.threads
     )
     rows, front = choose_rows(predictor, args)
+    predict = choose_predict(predictor, rows, args)
     seconds = math.inf if args.seconds is None else args.seconds
     source = open_frame_stream(args.input if camera is None else camera)
     how = predictor.preprocessing
@@ -88,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     with open_video_writer(args.output, source.fps, options=_X264, time_base=_TIME_BASE, colours=BT709) as writer:
         artist = Artist(writer, front, args.milliseconds)
         stream = Stream(
-            lambda pictures, fps, config: predictor.predict(pictures, config=config, fps=fps, top=NUM_LABELS),
+            predict,
             rows,
             how,
             args.input if camera is None else artist.drawn(source, seconds),
@@ -130,12 +141,49 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--output {args.output} is the input; choose another name")
     if args.seconds is not None and not args.seconds > 0:
         raise ValueError(f"--seconds is {args.seconds:g}; it must be above 0")
+    backend_of(args)
+    if args.map_layer is not None and args.activation_map is None:
+        raise ValueError("--map-layer is the layer of --activation-map, which is not given")
     if args.trace_plot:
         if args.milliseconds is None:
             raise ValueError("--trace-plot shows how a time was held; it needs --milliseconds")
         if os.path.splitext(args.trace_plot)[1].lower() not in SUFFIXES:
             raise ValueError(f"--trace-plot {args.trace_plot}: expected a name that ends in {' or '.join(SUFFIXES)}")
         require("matplotlib", "plot")
+
+
+def backend_of(args: argparse.Namespace) -> str:
+    """Return the name of the back end: PyTorch for activation maps.
+
+    Raises:
+        ValueError: another one is named for them.
+    """
+    name: str = args.backend
+    if args.activation_map is None:
+        return name
+    if name not in ("auto", "pytorch"):
+        raise ValueError(
+            f"--activation-map takes its maps from PyTorch's network, an exported one has none; --backend is {name}, "
+            "allowed with it: pytorch"
+        )
+    return "pytorch"
+
+
+def choose_predict(predictor: Predictor, rows: Sequence[Row], args: argparse.Namespace) -> Predict:
+    """Return the function that predicts a window by one of the rows' sub-networks.
+
+    Raises:
+        ValueError: the network has no class or no layer of the name that is given.
+    """
+    from mutualnet3d.deploy.overlay import NUM_LABELS
+
+    if args.activation_map is None:
+        return lambda pictures, fps, config: predictor.predict(pictures, config=config, fps=fps, top=NUM_LABELS)
+    label, layer = args.activation_map or None, args.map_layer
+    predictor.prepare_maps([row.config for row in rows], label, layer)
+    return lambda pictures, fps, config: predictor.activation_map(
+        pictures, config=config, fps=fps, top=NUM_LABELS, label=label, layer=layer
+    )
 
 
 def count_frames(path: str, seconds: float | None) -> int:

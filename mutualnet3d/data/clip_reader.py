@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
+from mutualnet3d.data.clip_place import ClipPlace, place_of_clip
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.frames_in_memory import FramesInMemory
@@ -26,11 +27,18 @@ Frames: TypeAlias = np.ndarray | torch.Tensor | Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Views of a video in the shapes that were asked for, uint8 (V, T, S, S, C) each, and the seconds it took."""
+    """Views of a video.
+
+    Args:
+        clips: views in the shapes that were asked for, uint8 (V, T, S, S, C) each.
+        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        place: place of the first view in the video; None: the reader does not tell it.
+    """
 
     clips: dict[ClipShape, torch.Tensor]
     decode_seconds: float
     prepare_seconds: float
+    place: ClipPlace | None = None
 
 
 class Reader(Protocol):
@@ -100,10 +108,19 @@ class ClipReader:
             assembled = assembler.assemble(timed, shapes, view_sampler, rng)
             self._idle.append(assembler)
             clips = {shape: made[0][None] if len(made) == 1 else torch.stack(made) for shape, made in assembled.items()}
+            place = self._place_of_first(timed, shapes, view_sampler)
             closing = time.perf_counter()
         ended = time.perf_counter()
         decode_seconds = timed.seconds + ended - closing
-        return ReadClips(clips, decode_seconds, ended - started - decode_seconds)
+        return ReadClips(clips, decode_seconds, ended - started - decode_seconds, place)
+
+    def _place_of_first(self, video: _TimedVideo, shapes: Sequence[ClipShape], view_sampler: ViewSampler) -> ClipPlace:
+        """Return the place of the first view of a video that was read."""
+        rng = np.random.default_rng(0)  # uniform samplers draw nothing
+        choice = view_sampler.frame_sampler.sample(rng, view_sampler.spans[0], video.info)
+        crop = view_sampler.crop_sampler.box(rng, view_sampler.crops[0], *video.picture)
+        counts = {shape.frames for shape in shapes}
+        return place_of_clip(video.info, choice, counts, crop, video.picture, float(self.preprocessing.target_fps))
 
     def _assembler(self) -> ClipAssembler:
         try:
@@ -118,10 +135,15 @@ class _TimedVideo:
     Args:
         video: the video, which somebody else closes.
         seconds: time that opening it took.
+
+    Attributes:
+        seconds: time that opening and decoding took so far.
+        picture: height and width of the frames, once one was read.
     """
 
     def __init__(self, video: ReadableVideo, seconds: float):
         self._video, self.seconds = video, seconds
+        self.picture = (0, 0)
 
     @property
     def info(self) -> VideoInfo:
@@ -135,4 +157,5 @@ class _TimedVideo:
             self.seconds += time.perf_counter() - started
             if frame is None:
                 return
+            self.picture = frame.shape[0], frame.shape[1]
             yield frame

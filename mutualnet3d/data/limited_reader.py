@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mutualnet3d.data.clip_place import ClipPlace
 from mutualnet3d.data.clip_reader import ClipReader, Frames, ReadClips
 from mutualnet3d.data.limited_reader_server import LENGTH, Limits
 from mutualnet3d.data.preprocessing import Preprocessing
@@ -32,7 +33,7 @@ from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.errors import VideoDecodeError
 
 _START_SECONDS = 60.0  # until the server has loaded torch and given its first process
-_MAX_ANSWER = 1 << 16  # bytes of an answer without its pixels
+_MAX_ANSWER = 1 << 22  # bytes of an answer without its pixels; a clip of 65,536 frames is told in 2 MB
 _END_SECONDS = 5.0
 
 _SERVER = (
@@ -150,6 +151,7 @@ class LimitedClipReader:
                 if "error" in values:
                     raise (ValueError if values["error"] == "value" else VideoDecodeError)(str(values["text"]))
                 decode, prepare = float(values["decode"]), float(values["prepare"])
+                place = ClipPlace.from_json(values["place"])
                 clips = {}
                 for shape in unique:
                     size = (num_spans * num_crops, shape.frames, shape.size, shape.size, 3)
@@ -160,7 +162,7 @@ class LimitedClipReader:
                 raise VideoDecodeError(
                     f"{source}: the process that decoded it died; it may take {self.limits}"
                 ) from error
-        return ReadClips(clips, decode, prepare)
+        return ReadClips(clips, decode, prepare, place)
 
 
 class _Server:

@@ -1,5 +1,6 @@
 """One checkpoint, any budget: prediction, back ends, export."""
 
+from mutualnet3d.deploy.activation_map import ActivationMap
 from mutualnet3d.deploy.backends import BACKENDS
 from mutualnet3d.deploy.bundle import Bundle
 from mutualnet3d.deploy.prediction import Label, Prediction, Timing
@@ -12,6 +13,7 @@ from mutualnet3d.results.trace import TracePoint
 
 __all__ = [
     "BACKENDS",
+    "ActivationMap",
     "Bundle",
     "Label",
     "Prediction",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mutualnet3d.data.clip_place import ClipPlace
 from mutualnet3d.log import printable
 from mutualnet3d.results.cascade import Cascade
 from mutualnet3d.results.label import Label
@@ -50,6 +51,7 @@ class ReadVideo:
         row: row of the query table about `config` with as many views; None: there is none.
         clips: views, uint8 (V, T, S, S, 3), one tensor for each pathway.
         decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        place: place of the first view in the video; None: not known.
     """
 
     source: str
@@ -58,6 +60,7 @@ class ReadVideo:
     clips: tuple[torch.Tensor, ...]
     decode_seconds: float
     prepare_seconds: float
+    place: ClipPlace | None = None
 
     def __repr__(self) -> str:
         """Return one line: video, sub-network, shapes of the clips."""

@@ -15,6 +15,7 @@ from mutualnet3d.deploy.stages import Plan, PlannedStage
 from mutualnet3d.deploy.subnet_choice import SubnetChoice
 from mutualnet3d.log import printable
 from mutualnet3d.models.fork_safe_lock import ForkSafeLock
+from mutualnet3d.models.last_map import MapLayer
 from mutualnet3d.results.cascade import Cascade
 from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.shapes import SubnetConfig
@@ -62,6 +63,7 @@ class SubnetPredictor:
         self._given_reader, self._reader = reader, reader or ClipReader(networks.preprocessing)
         self._settings = device, threads
         self._files: PickledFiles | None = None
+        self._map_layers: dict[tuple[SubnetConfig, str | None], MapLayer] = {}  # of `MapPredictor`, each found once
         # One lock with the model's, so that no two threads can have one each and wait for the other's.
         self._lock = networks.network().lock if choice.backend.format == "pytorch" else ForkSafeLock()
 

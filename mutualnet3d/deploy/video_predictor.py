@@ -148,7 +148,10 @@ class VideoPredictor(SubnetPredictor):
             ValueError: a `top` that is not allowed.
         """
         check_top(top)
-        logits_VK, seconds = self._forward(video.config, video.clips)
+        return self._prediction_of(video, *self._forward(video.config, video.clips), top)
+
+    def _prediction_of(self, video: ReadVideo, logits_VK: torch.Tensor, seconds: float, top: int) -> Prediction:
+        """Return the prediction of one stage: its logits (V, K) and the seconds that they took."""
         stage = PlannedStage(video.config, Views(len(logits_VK)), 0.0, self._networks.gflops(video.config))
         result = StagedResult(video.source)
         result.add(stage, video, logits_VK, seconds, self.preprocessing.ensemble)
@@ -173,7 +176,7 @@ class VideoPredictor(SubnetPredictor):
         name = source if isinstance(source, str) else "frames"
         seconds = [(read.decode_seconds, read.prepare_seconds), *[(0.0, 0.0)] * (len(stages) - 1)]
         return [
-            ReadVideo(name, config, row, tuple(read.clips[shape] for shape in shapes), *times)
+            ReadVideo(name, config, row, tuple(read.clips[shape] for shape in shapes), *times, read.place)
             for (config, shapes), times in zip(shapes_of.items(), seconds, strict=True)
         ]
 

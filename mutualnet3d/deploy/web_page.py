@@ -30,6 +30,7 @@ from mutualnet3d.video.paths import is_folder, picture_paths
 if TYPE_CHECKING:
     import numpy as np
 
+    from mutualnet3d.deploy.activation_map import ActivationMap
     from mutualnet3d.deploy.prediction import Prediction, ReadVideo
     from mutualnet3d.deploy.predictor import Predictor
     from mutualnet3d.results.query_table import Row
@@ -148,6 +149,17 @@ class Demo:
             ValueError: error of the predictor.
         """
         return self._thread.submit(self.predictor.run, self._read(clip, row)).result()
+
+    def predict_with_map(self, clip: Clip, row: Row) -> tuple[Prediction, ActivationMap]:
+        """Predict a clip as `predict` does, and say where the network looked; the clip is read once.
+
+        Raises:
+            VideoDecodeError, BusyError, ValueError: see `predict`; a bundle without PyTorch's network.
+        """
+        read = self._read(clip, row)
+        prediction = self._thread.submit(self.predictor.run, read)
+        activation_map = self._thread.submit(self.predictor.map_clips, read)
+        return prediction.result(), activation_map.result()
 
     def _read(self, clip: Clip, row: Row) -> ReadVideo:
         if clip.upload is None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mutualnet3d.deploy import Predictor
+from mutualnet3d.deploy import ActivationMap, Predictor
 from mutualnet3d.video import frame_stream
 from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
@@ -139,6 +139,24 @@ def test_the_budget_and_the_front_are_drawn(demo, output, tmp_path, monkeypatch)
     assert [str(row.config) for row in settings["front"]] == ["w0.5-s32-t2", "w1.0-s32-t4"]
 
 
+def test_where_the_network_looks_is_drawn(demo, output, tmp_path, monkeypatch):
+    """Times and classes of the maps, and the frames that they are drawn into."""
+    drawn = []
+
+    def draw_on(self, picture_HWC, seconds):
+        drawn.append((seconds, (self.label.name, self.layer)))
+        return np.full_like(picture_HWC, 200)
+
+    monkeypatch.setattr(ActivationMap, "draw_on", draw_on)
+    video = grey_video(tmp_path / "video.mp4", 18, 120, 160)
+    status, out, _ = demo(video, "--subnet", "w0.5-s32-t2", "--activation-map", "bright", "--map-layer", "blocks.1")
+    assert status == 0
+    assert ": 18 frames; 1 window on pytorch, " in out
+    assert [seconds for seconds, _ in drawn] == pytest.approx([number / 24 for number in range(18)])
+    assert {words for _, words in drawn} == {("bright", "blocks.1")}
+    assert decoded(output)[1][:, 55:65, 150:].mean(axis=(1, 2, 3)) == pytest.approx([200] * 18, abs=3)
+
+
 # ---- cameras ---------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +275,13 @@ def test_a_video_that_is_none(demo, output, tmp_path):
         (["--gflops", 0.1], "no sub-network fits gflops=0.1; the cheapest in gflops is w0.5-s32-t2"),
         (["--milliseconds", 1e-6], "no sub-network fits milliseconds=1e-06; the cheapest in milliseconds is "),
         (["--stride", 0], "stride is 0.0; it must be a number above 0, seconds"),
+        (["--activation-map", "grey"], "label is 'grey'; allowed: the name of a class, or its number from 0 to 1; "),
+        (["--activation-map", "--map-layer", "none"], "the network has no layer 'none'; similar names: "),
+        (["--map-layer", "blocks.4"], "--map-layer is the layer of --activation-map, which is not given"),
+        (
+            ["--activation-map", "--backend", "onnxruntime"],
+            "--activation-map takes its maps from PyTorch's network, an exported one has none; --backend is",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_line(demo, output, numbered_video, words, message):

@@ -58,6 +58,18 @@ def test_clips_are_those_of_testing(how, num_spans, num_crops, noisy_video):
             assert torch.equal(read.clips[shape][view], expected[shape])
 
 
+def test_the_place_of_the_first_view_is_told(numbered_video):
+    """Frame i of the video is the grey level 2 * i."""
+    read = ClipReader(HOW).read(str(numbered_video), SHAPES, 3, 3)
+    for shape in SHAPES:
+        levels = read.clips[shape][0, :, 16, 16, 0].numpy()
+        assert read.place.indices_of[shape.frames].tolist() == (levels // 2).tolist()
+        assert read.place.seconds_of[shape.frames] == pytest.approx(levels / 48)
+    assert read.place.box == pytest.approx((0.0, 0.0, 1.0, 0.75))  # the left one of three squares
+    of_one = ClipReader(HOW).read(str(numbered_video), SHAPES[:1]).place.box
+    assert of_one == pytest.approx((5 / 48, 13 / 64, 43 / 48, 51 / 64))  # 32 of 40, in the middle
+
+
 def test_training_and_prediction_go_by_the_time_of_a_paused_video(tmp_path):
     """60 numbered frames at 24 a second, 1.25 s after the half of them."""
     places = [number + (30 if number >= 30 else 0) for number in range(60)]

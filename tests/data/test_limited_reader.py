@@ -64,6 +64,7 @@ def test_clips_are_those_of_a_clip_reader(reader, video, tmp_path):
     assert list(read.clips) == list(direct.clips)
     assert all(torch.equal(read.clips[shape], direct.clips[shape]) for shape in SHAPES)
     assert read.decode_seconds > 0 < read.prepare_seconds
+    assert read.place.to_json() == direct.place.to_json()
     frames = np.zeros((30, 72, 96, 3), np.uint8)
     assert torch.equal(reader.read(frames, SHAPES).clips[SHAPES[0]], torch.zeros(1, 4, 64, 64, 3, dtype=torch.uint8))
     with open(video, "rb") as file:  # a file of this process that may have no name

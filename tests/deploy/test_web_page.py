@@ -163,6 +163,15 @@ def test_networks_run_one_at_a_time_in_one_thread_and_reading_waits_for_none(num
     assert len(threads) == 1
 
 
+def test_a_clip_with_a_map_is_read_once(numbered_video):
+    seen = []
+    predictor = NoNetwork(lambda: seen.append("read"))
+    predictor.map_clips = lambda video: ("map", video)
+    prediction, activation_map = Demo(predictor).predict_with_map(Clip("a", str(numbered_video)), POINTS[0])
+    assert seen == ["read"]
+    assert activation_map == ("map", prediction)
+
+
 def test_what_the_page_says():
     assert (
         Demo(NoNetwork()).about()

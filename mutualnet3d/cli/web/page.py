@@ -29,6 +29,8 @@ _STYLE = """
 [data-testid="stImage"] img { border-radius: 0; image-rendering: pixelated; }
 """
 
+_MAP_KEY = "where it looks"  # of the checkbox, which stands below what its value decides
+
 
 def show_page() -> None:
     demo = demo_of(main.parse())
@@ -42,13 +44,16 @@ def show_page() -> None:
     with right:
         chosen = _choose_point(demo)
     row = demo.points[chosen]
-    prediction = None
+    prediction = activation_map = None
     with left:
         if clip is None:
             st.info("Choose a clip.")
         else:
             try:
-                prediction = demo.predict(clip, row)
+                if st.session_state.get(_MAP_KEY):
+                    prediction, activation_map = demo.predict_with_map(clip, row)
+                else:
+                    prediction = demo.predict(clip, row)
             except (VideoDecodeError, BusyError, ValueError) as error:
                 st.error(escape_markdown(str(error)))
             else:
@@ -82,6 +87,13 @@ def show_page() -> None:
         frames_THWC = prediction.frames
         num_frames, height, width = frames_THWC.shape[:3]
         st.subheader(f"What it sees: {num_frames} frames of {width} x {height} pixels")
+        has_maps = demo.predictor.has_maps(row.config)
+        reason = None if has_maps else "An exported network has no activation maps: they need PyTorch's network"
+        st.checkbox("Where it looks", key=_MAP_KEY, disabled=not has_maps, help=reason)
+        if activation_map is not None:
+            frames_THWC = activation_map.drawn_frames()
+            class_name, layer = escape_markdown(activation_map.label.name), escape_markdown(activation_map.layer)
+            st.caption(f"Brighter places raised the score of {class_name} more (Grad-CAM of {layer}).")
         st.image(pngs(frames_THWC), width=width, caption=[str(number) for number in range(1, num_frames + 1)])
 
 
