@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mutualnet3d.cli.command import tell
@@ -33,6 +33,7 @@ def predict_to_file(args: argparse.Namespace, videos: Sequence[str], views: int 
             is to go on.
         DataAway: the disk of the videos has gone away; the next start goes on.
     """
+    from mutualnet3d.results.listed_run import list_text
     from mutualnet3d.results.prediction_run import PredictionRun
 
     files = distinct_videos(videos)
@@ -42,7 +43,8 @@ def predict_to_file(args: argparse.Namespace, videos: Sequence[str], views: int 
         logger.info(
             "%d of %d paths repeat an earlier one; each file has one row", len(videos) - len(files), len(videos)
         )
-    with PredictionRun(args.output, len(files), _asked(args, files), args.overwrite) as run:
+    asked = asked_for(args, list_text(files), (*BUDGETS, "top", "backend", "device"))
+    with PredictionRun(args.output, len(files), asked, args.overwrite) as run:
         done_before = run.journal.num_done
         if not run.counts:
             if done_before:
@@ -52,8 +54,7 @@ def predict_to_file(args: argparse.Namespace, videos: Sequence[str], views: int 
             run.finish(run.chosen["top"])
         else:
             logger.info("%s is complete", args.output)
-    counts = [f"{run.counts[status]} {status}" for status in ("ok", "bad", "missing") if run.counts.get(status)]
-    tell(f"{args.output}: {len(files)} files: {', '.join(counts)}; {run.chosen['network']}")
+    tell(f"{args.output}: {counts_text(run.counts)}; {run.chosen['network']}")
     return 0 if run.counts.get("ok") == len(files) else 1
 
 
@@ -81,7 +82,7 @@ def _predict(args: argparse.Namespace, files: Sequence[str], views: int | tuple[
         workers=args.workers,
         timeout=DEFAULT_TIMEOUT if args.timeout is None else args.timeout,
     )
-    stages = _stages_of(plan)
+    stages = stages_of(plan)
     if not run.chosen:
         chosen = {"backend": predictor.backend, "stages": stages, "top": min(top, len(predictor.class_names))}
         run.choose({**chosen, "network": plan_name(plan, predictor.backend)})
@@ -105,25 +106,36 @@ def plan_name(plan: Plan, backend: str) -> str:
     return f"{stage.config} on {backend}{views}"
 
 
-def _asked(args: argparse.Namespace, files: Sequence[str]) -> dict[str, str]:
-    """Return what the results depend on, as text by the option's name."""
-    from mutualnet3d.deploy.pickled_files import PickledFiles
-    from mutualnet3d.results.prediction_run import list_text
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return `5 files: 3 ok, 1 bad, 1 missing`, of the number of files by status."""
+    parts = [f"{counts[status]} {status}" for status in ("ok", "bad", "missing") if counts.get(status)]
+    return f"{sum(counts.values())} files: {', '.join(parts)}"
 
-    asked = {"the list": list_text(files)}
+
+def asked_for(args: argparse.Namespace, list_: str, names: Sequence[str]) -> dict[str, str]:
+    """Return what the results depend on, as text by the option's name.
+
+    Args:
+        args: arguments of the command.
+        list_: text that stands for the list.
+        names: arguments that the results depend on, beside checkpoint and table.
+    """
+    from mutualnet3d.deploy.pickled_files import PickledFiles
+
+    asked = {"the list": list_}
     sums = PickledFiles.of(args.checkpoint, args.table).sums
     for option, path, (_, digest) in zip(
         ("--checkpoint", "--table"), (args.checkpoint, args.table), sums, strict=False
     ):
         asked[option] = f"{os.path.basename(os.path.normpath(path))} ({digest[:16]})"
-    for name in (*BUDGETS, "top", "backend", "device"):
+    for name in names:
         value = getattr(args, name)
-        if value is not None:
+        if value is not None and value is not False:
             asked[f"--{name.replace('_', '-')}"] = str(value)
     return asked
 
 
-def _stages_of(plan: Plan) -> list[dict[str, Any]]:
+def stages_of(plan: Plan) -> list[dict[str, Any]]:
     """Return the stages of a plan as plain values."""
     return [
         {
@@ -157,7 +169,7 @@ def _plan(
         return predictor.plan(config=stage["config"], views=tuple(stage["views"]))
     if stages is not None and args.mean_milliseconds is not None:
         plans = map(predictor.plan_of, predictor.table.cascades or ())
-        chosen = next((plan for plan in plans if _stages_of(plan) == stages), None)
+        chosen = next((plan for plan in plans if stages_of(plan) == stages), None)
         if chosen is not None:
             return chosen
     return predictor.plan(

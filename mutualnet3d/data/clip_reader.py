@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
+from mutualnet3d.data.clip_samplers import span_times
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.frames_in_memory import FramesInMemory
@@ -26,11 +27,18 @@ Frames: TypeAlias = np.ndarray | torch.Tensor | Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Views of a video in the shapes that were asked for, uint8 (V, T, S, S, C) each, and the seconds it took."""
+    """Views of a video in the shapes that were asked for.
+
+    Args:
+        clips: shape -> views, uint8 (V, T, S, S, C).
+        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        span_times: start and end of each span, seconds since the video's first frame.
+    """
 
     clips: dict[ClipShape, torch.Tensor]
     decode_seconds: float
     prepare_seconds: float
+    span_times: tuple[tuple[float, float], ...]
 
 
 class Reader(Protocol):
@@ -89,8 +97,9 @@ class ClipReader:
         )
         with opened as video:
             timed = _TimedVideo(video, time.perf_counter() - started)
+            frame_sampler = self.preprocessing.frame_sampler(num_spans)
             view_sampler = ViewSampler(
-                self.preprocessing.frame_sampler(num_spans),
+                frame_sampler,
                 self.preprocessing.crop_sampler(num_crops),
                 range(num_spans),
                 range(num_crops),
@@ -100,10 +109,12 @@ class ClipReader:
             assembled = assembler.assemble(timed, shapes, view_sampler, rng)
             self._idle.append(assembler)
             clips = {shape: made[0][None] if len(made) == 1 else torch.stack(made) for shape, made in assembled.items()}
+            choices = [frame_sampler.sample(rng, span, video.info) for span in range(num_spans)]
+            times = tuple(span_times(choice, video.info, self.preprocessing.target_fps) for choice in choices)
             closing = time.perf_counter()
         ended = time.perf_counter()
         decode_seconds = timed.seconds + ended - closing
-        return ReadClips(clips, decode_seconds, ended - started - decode_seconds)
+        return ReadClips(clips, decode_seconds, ended - started - decode_seconds, times)
 
     def _assembler(self) -> ClipAssembler:
         try:

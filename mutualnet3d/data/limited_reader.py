@@ -150,6 +150,7 @@ class LimitedClipReader:
                 if "error" in values:
                     raise (ValueError if values["error"] == "value" else VideoDecodeError)(str(values["text"]))
                 decode, prepare = float(values["decode"]), float(values["prepare"])
+                times = tuple((float(start), float(end)) for start, end in values["times"])
                 clips = {}
                 for shape in unique:
                     size = (num_spans * num_crops, shape.frames, shape.size, shape.size, 3)
@@ -160,7 +161,7 @@ class LimitedClipReader:
                 raise VideoDecodeError(
                     f"{source}: the process that decoded it died; it may take {self.limits}"
                 ) from error
-        return ReadClips(clips, decode, prepare)
+        return ReadClips(clips, decode, prepare, times)
 
 
 class _Server:

@@ -113,7 +113,8 @@ def _read(request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], list
         request["source"], shapes, request["num_spans"], request["num_crops"], request["fps"]
     )
     pixels = [read.clips[shape].contiguous().numpy().data.cast("B") for shape in shapes]
-    return {"decode": read.decode_seconds, "prepare": read.prepare_seconds}, pixels
+    answer = {"decode": read.decode_seconds, "prepare": read.prepare_seconds, "times": read.span_times}
+    return answer, pixels
 
 
 def _too_large(request: dict[str, Any], limits: Limits) -> str:

@@ -50,6 +50,7 @@ class ReadVideo:
         row: row of the query table about `config` with as many views; None: there is none.
         clips: views, uint8 (V, T, S, S, 3), one tensor for each pathway.
         decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        span_times: start and end of each span of the views, seconds since the first frame.
     """
 
     source: str
@@ -58,6 +59,7 @@ class ReadVideo:
     clips: tuple[torch.Tensor, ...]
     decode_seconds: float
     prepare_seconds: float
+    span_times: tuple[tuple[float, float], ...] = ()
 
     def __repr__(self) -> str:
         """Return one line: video, sub-network, shapes of the clips."""

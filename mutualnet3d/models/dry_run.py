@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -29,11 +30,6 @@ def dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
 
     On torch's meta device: no statistics are needed and none are written.
     """
-    with model.lock:  # its layers have hooks meanwhile, and it is in training mode
-        return _dry_run(model, config)
-
-
-def _dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
     names = {layer: name for name, layer in model.named_modules()}
     runs: list[LayerRun] = []
 
@@ -41,24 +37,40 @@ def _dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
         runs.append(LayerRun(names[layer], layer, tuple(args[0].shape), tuple(y.shape)))
 
     recorded = (nn.modules.conv._ConvNd, nn.Linear, SlimBatchNorm3d)  # the slimmable ones among them
-    hooks = [layer.register_forward_hook(record, with_kwargs=True) for layer in names if isinstance(layer, recorded)]
-    weights = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
-    dtype = next(model.parameters()).dtype
-    clips = [
-        torch.empty(BATCH, 3, shape.frames, shape.size, shape.size, dtype=dtype, device="meta")
-        for shape in model.input_shapes(config)
-    ]
-    was_training = model.training
     try:
-        # In training no statistics are read, and in `active` none are written.
-        model.train()
-        with torch.no_grad(), model.active(config):
-            functional_call(model, weights, (clips,))
+        run_with_hook(model, config, record, [layer for layer in names if isinstance(layer, recorded)])
     except (RuntimeError, ValueError) as error:
         error.add_note(f"after layer {runs[-1].name}" if runs else "in the first layer")
         raise
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
     return runs
+
+
+def run_with_hook(
+    model: SlimmableBase, config: SubnetConfig, hook: Callable[..., None], layers: Iterable[nn.Module]
+) -> None:
+    """Run `config` on a batch of `BATCH` clips without arithmetic.
+
+    Args:
+        model: the network.
+        config: sub-network.
+        hook: (layer, arguments, named arguments, output), called after a layer has run.
+        layers: layers that it is called for.
+    """
+    with model.lock:  # its layers have hooks meanwhile, and it is in training mode
+        hooks = [layer.register_forward_hook(hook, with_kwargs=True) for layer in layers]
+        weights = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
+        dtype = next(model.parameters()).dtype
+        was_training = model.training
+        try:
+            clips = [
+                torch.empty(BATCH, 3, shape.frames, shape.size, shape.size, dtype=dtype, device="meta")
+                for shape in model.input_shapes(config)
+            ]
+            # In training no statistics are read, and in `active` none are written.
+            model.train()
+            with torch.no_grad(), model.active(config):
+                functional_call(model, weights, (clips,))
+        finally:
+            model.train(was_training)
+            for handle in hooks:
+                handle.remove()
