@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mutualnet3d.cli.command import tell
@@ -15,6 +15,8 @@ from mutualnet3d.log import logger
 if TYPE_CHECKING:
     from mutualnet3d.deploy import Predictor
     from mutualnet3d.deploy.stages import Plan
+    from mutualnet3d.results.listed_run import ListedRun
+    from mutualnet3d.results.prediction_run import PredictionRun
 
 DEFAULT_TOP, DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT = 5, 8, 300.0
 BUDGETS = ("gflops", "milliseconds", "subnet", "views", "mean_gflops", "mean_milliseconds")
@@ -45,20 +47,33 @@ def predict_to_file(args: argparse.Namespace, videos: Sequence[str], views: int 
         )
     asked = asked_for(args, list_text(files), (*BUDGETS, "top", "backend", "device"))
     with PredictionRun(args.output, len(files), asked, args.overwrite) as run:
-        done_before = run.journal.num_done
-        if not run.counts:
-            if done_before:
-                logger.info("%s: %d of %d files are done already", args.output, done_before, len(files))
-            if done_before < len(files) or not run.chosen:
-                _predict(args, files, views, run)
-            run.finish(run.chosen["top"])
-        else:
-            logger.info("%s is complete", args.output)
+        complete_run(run, lambda: _predict(args, files, views, run), lambda: run.finish(run.chosen["top"]))
     tell(f"{args.output}: {counts_text(run.counts)}; {run.chosen['network']}")
     return 0 if run.counts.get("ok") == len(files) else 1
 
 
-def _predict(args: argparse.Namespace, files: Sequence[str], views: int | tuple[int, int] | None, run: Any) -> None:
+def complete_run(run: ListedRun, work: Callable[[], None], finish: Callable[[], None]) -> None:
+    """Complete a run, unless it is complete already.
+
+    Args:
+        run: the run.
+        work: function that does the files that are not done yet.
+        finish: function that writes the results.
+    """
+    if run.counts:
+        logger.info("%s is complete", run.output)
+        return
+    num_done, num_files = run.journal.num_done, run.journal.num_items
+    if num_done:
+        logger.info("%s: %d of %d files are done already", run.output, num_done, num_files)
+    if num_done < num_files or not run.chosen:
+        work()
+    finish()
+
+
+def _predict(
+    args: argparse.Namespace, files: Sequence[str], views: int | tuple[int, int] | None, run: PredictionRun
+) -> None:
     """Predict the files that are not done yet."""
     from mutualnet3d import fork_server
     from mutualnet3d.log import progress

@@ -100,7 +100,7 @@ def write_features(
 def _write_npz(
     path: str, records: Iterable[Record], layout: FeatureLayout, vectors: IO[bytes], about: Mapping[str, str]
 ) -> None:
-    """Write `features` (N, C), `video`, `start`, `end`, `label` (N,), texts of `about`, `unread` and `reason`."""
+    """Write `features` (N, C), `video`, `start`, `end`, `labels` (N,), texts of `about`, `unread` and `reason`."""
     videos: list[str] = []
     labels: list[Any] = []
     starts: list[float] = []
@@ -130,9 +130,9 @@ def _write_npz(
             **{name: np.array(text) for name, text in about.items()},
         }
         if layout.label_type is int:
-            arrays["label"] = np.array(labels, np.int64)
+            arrays["labels"] = np.array(labels, np.int64)
         elif layout.label_type is str:
-            arrays["label"] = _text_array(list(map(str, labels)))
+            arrays["labels"] = _text_array(list(map(str, labels)))
         for name, array in arrays.items():
             with _member(archive, name) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
@@ -145,10 +145,10 @@ def _write_parquet(
     shape in the column's metadata."""
     arrow, parquet = require("pyarrow", EXTRA), require("pyarrow.parquet", EXTRA)
     length = max(1, prod(layout.shape))
-    label = {None: [], int: [("label", arrow.int64())], str: [("label", arrow.string())]}[layout.label_type]
+    label_type = arrow.int64() if layout.label_type is int else arrow.string()
     columns = [
         *(("path", arrow.string()), ("status", arrow.string()), ("reason", arrow.string())),
-        *label,
+        *([] if layout.label_type is None else [("label", label_type)]),
         *((name, arrow.string()) for name in about),
         *(("start", arrow.float64()), ("end", arrow.float64())),
     ]

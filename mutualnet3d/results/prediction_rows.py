@@ -129,11 +129,9 @@ def write_parquet(file: Any, records: Iterable[Record], top: int) -> None:
     schema = arrow.schema([(name, kinds[kind]) for name, kind in columns(top).items()])
     with parquet.ParquetWriter(file, schema) as writer:
         for rows in _chunks(records, top):
-            whole = [
-                {name: utf8_text(value) if isinstance(value, str) else value for name, value in row.items()}
-                for row in rows
-            ]
-            writer.write_table(arrow.Table.from_pylist(whole, schema))
+            for row in rows:
+                row.update({name: utf8_text(value) for name, value in row.items() if isinstance(value, str)})
+            writer.write_table(arrow.Table.from_pylist(rows, schema))
 
 
 def _write_csv(path: str, records: Iterable[Record], top: int) -> None:
