@@ -90,7 +90,7 @@ def test_a_convolution_as_classifier(own):
 
 def test_a_network_without_one_classifier():
     model = m3.make_slimmable(Two().eval(), (4, 16))
-    with pytest.raises(ValueError, match="no pooled vector, .*: classifier, other give its logits together; ask for"):
+    with pytest.raises(ValueError, match=r"no pooled vector, .*: classifier, other give its logits together; ask for"):
         classifier_name(model)
 
 
@@ -110,6 +110,6 @@ def test_maps_are_not_written_into_by_the_next_layer(own):
     check_layer(own, OWN, "relu")
     with pytest.raises(
         ValueError,
-        match=r"no layer 'conv1' that gives .*; similar names: conv; layers of w0\.5-s16-t4: conv \(8 x 4 x 16 x 16\), norm",
+        match=r"no layer 'conv1' that gives .*; similar names: conv; layers of w0\.5-s16-t4: conv \(8 x 4 x 16 x 16\)",
     ):
         check_layer(own, OWN, "conv1")
