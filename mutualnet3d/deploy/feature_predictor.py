@@ -14,6 +14,7 @@ from mutualnet3d.data.clip_reader import Frames
 from mutualnet3d.data.file_reader import UnreadFile
 from mutualnet3d.data.outage import OutageCheck
 from mutualnet3d.data.window_reader import WindowReader
+from mutualnet3d.data.window_sampling import check_every
 from mutualnet3d.deploy.file_predictor import FilePredictor
 from mutualnet3d.deploy.file_stages import run_files
 from mutualnet3d.deploy.forked import run_in_fork
@@ -90,8 +91,10 @@ class FeaturePredictor(FilePredictor):
         every: float | None = None,
     ) -> Plan:
         """Return sub-network and views that `features` takes; see there."""
-        if every is not None and views is not None:
-            raise ValueError("give views of the video, or windows over it (every), not both")
+        if every is not None:
+            check_every(every)
+            if views is not None:
+                raise ValueError("give views of the video, or windows over it (every), not both")
         return self.plan(gflops, milliseconds, config, views if every is None else 1)
 
     def features_of_files(
@@ -128,6 +131,7 @@ class FeaturePredictor(FilePredictor):
             raise ValueError(f"windows have one view each, the plan has {stage.views.count}")
         forward = self._feature_forward(stage.config, layer)
         if every is not None:
+            check_every(every)
             check_batch_size(batch_size)
             return self._files_by_windows(paths, stage, forward, every, layer, batch_size)
         work = self._file_work(chosen, lambda config, clips: forward(clips), batch_size, workers, timeout)

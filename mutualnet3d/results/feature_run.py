@@ -63,7 +63,7 @@ class FeatureRun(ListedRun):
         """
         values = np.ascontiguousarray(feature_NC, VECTOR_TYPE)
         place = os.fstat(self._vectors.fileno()).st_size
-        rest = values.data.cast("B")
+        rest = values.reshape(-1).view(np.uint8).data
         while rest:
             rest = rest[self._vectors.write(rest) :]
         self.journal.add(number, {**record, "status": OK, "place": place, "shape": list(values.shape)})

@@ -12,7 +12,6 @@ from mutualnet3d.deploy.clip_network import normalize_of
 from mutualnet3d.deploy.export import export
 from mutualnet3d.files.json_file import read_json
 from mutualnet3d.video.errors import VideoDecodeError
-from tests.conftest import write_video
 from tests.deploy.networks import FULL, SMALL
 from tests.deploy.test_export import EXACT
 
@@ -88,24 +87,18 @@ def test_maps_of_a_layer(predictor, networks, video):
         predictor.features(video, config=SMALL, layer="blocks.9")
 
 
-def test_many_files_of_which_one_is_broken(predictor, video, tmp_path):
-    other = str(write_video(tmp_path / "other.mp4", np.full((20, 48, 64, 3), 99, np.uint8)))
+def test_windows_of_files_of_which_one_is_broken(predictor, video, tmp_path):
+    """tests/cli/test_features.py has clips, which processes read."""
     (tmp_path / "broken.mp4").write_text("no video")
-    paths = [video, str(tmp_path / "broken.mp4"), other, "gone.mp4"]
-    plan = predictor.feature_plan(config=SMALL, views=2)
-    results = dict(predictor.features_of_files(paths, plan, each=True, batch_size=4, workers=1))
-    by_windows = dict(predictor.features_of_files(paths, predictor.feature_plan(config=SMALL, every=0.5), every=0.5))
-    for outcomes, settings in ((results, {"views": 2, "each": True}), (by_windows, {"every": 0.5})):
-        assert sorted(outcomes) == [0, 1, 2, 3]
-        assert [outcomes[number].status for number in (1, 3)] == ["bad", "missing"]
-        assert isinstance(outcomes[1], UnreadFile)
-        assert outcomes[1].reason.startswith(paths[1])
-        for number in (0, 2):
-            alone, outcome = predictor.features(paths[number], config=SMALL, **settings), outcomes[number]
-            np.testing.assert_allclose(outcome.feature_NC, alone.feature_NC, rtol=1e-4, atol=1e-5)
-            assert outcome.start_N.tolist() == alone.start_N.tolist()
-            assert outcome.end_N.tolist() == alone.end_N.tolist()
-            assert outcome.source == paths[number]
+    paths = [video, str(tmp_path / "broken.mp4"), "gone.mp4"]
+    results = dict(predictor.features_of_files(paths, predictor.feature_plan(config=SMALL, every=0.5), every=0.5))
+    assert sorted(results) == [0, 1, 2]
+    assert [results[number].status for number in (1, 2)] == ["bad", "missing"]
+    assert isinstance(results[1], UnreadFile)
+    assert results[1].reason.startswith(paths[1])
+    alone = predictor.features(video, config=SMALL, every=0.5)
+    np.testing.assert_allclose(results[0].feature_NC, alone.feature_NC, rtol=1e-4, atol=1e-5)
+    assert (results[0].source, results[0].start_N.tolist()) == (video, [0.0, 0.5])
 
 
 @pytest.fixture(scope="module")

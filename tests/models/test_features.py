@@ -52,7 +52,12 @@ def own():
 
 
 @pytest.mark.parametrize(
-    ("family", "name", "lengths"), [("x3d", "blocks.5.proj", (64, 64)), ("slowfast", "blocks.6.proj", (576, 320))]
+    ("family", "name", "lengths"),
+    [
+        ("x3d", "blocks.5.proj", (64, 64)),
+        pytest.param("slow", "blocks.5.proj", (512, 256), marks=pytest.mark.slow),
+        pytest.param("slowfast", "blocks.6.proj", (576, 320), marks=pytest.mark.slow),
+    ],
 )
 def test_vectors_are_what_the_classifier_reads(family, name, lengths):
     model = calibrated(short(family), FULL, SMALL)
