@@ -10,7 +10,15 @@ TENSORBOARD = ["tensorboard>=2.16"]
 GPU = ["nvidia-ml-py>=12"]
 DEPLOY = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0", "nncf>=3"]
 WEB = ["streamlit>=1.67", *PLOT]
-SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "python-multipart>=0.0.18", "prometheus-client>=0.20"]
+# pydantic and starlette are what FastAPI is made of; we import them too.
+SERVE = [
+    "fastapi>=0.115",
+    "pydantic>=2",
+    "starlette",
+    "uvicorn>=0.30",
+    "python-multipart>=0.0.18",
+    "prometheus-client>=0.20",
+]
 HUB = ["huggingface_hub>=1.0", "safetensors>=0.4"]
 WANDB = ["wandb>=0.18"]
 MLFLOW = ["mlflow-skinny>=3"]

@@ -61,7 +61,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def of_kind(*starts: str) -> list[str]:
-    return [line for _, line in commands() if f"{line} ".startswith(starts)]
+    return list(dict.fromkeys(line for _, line in commands() if f"{line} ".startswith(starts)))
 
 
 def of_command(*names: str) -> list[str]:

@@ -86,15 +86,15 @@ def start(words, folder):
 
 def actors():
     """Return the processes that have a predictor."""
-    found = []
+    numbers = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = path.read_bytes()
         except OSError:
             continue
         if b"ray::" in text and b"ShardPredictor" in text:
-            found.append(int(path.parent.name))
-    return found
+            numbers.append(int(path.parent.name))
+    return numbers
 
 
 def paths_and_statuses(output):

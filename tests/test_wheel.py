@@ -144,7 +144,7 @@ def test_every_import_is_a_dependency(wheel):
     }
     assert missing == set()
     # Not installed here: an extra that the tests do without.
-    assert third_party - set(distributions) <= {"argcomplete", "pynvml"}
+    assert third_party - set(distributions) <= {"argcomplete", "pynvml", "wandb", "mlflow"}
 
 
 def test_the_command_alone_and_all_its_helps(installed, tmp_path):
@@ -172,3 +172,9 @@ def test_data_training_and_prediction(installed, tmp_path):
     printed = mutualnet3d("predict", "data/val.csv", *words)
     assert printed.count("w0.5-s32-t2") == 4
     assert "move_left" in printed
+    mutualnet3d("predict", "data/val.csv", *words, "--output", "results.parquet", "--workers", 1)
+    mutualnet3d("segments", "data/val/00000.mp4", *words, "--every", 0.5, "--output", "film.srt")
+    assert (tmp_path / "film.srt").read_text().startswith("1\n00:00:00,000 --> ")
+    assert (tmp_path / "results.parquet").read_bytes()[:4] == b"PAR1"
+    mutualnet3d("export", "--checkpoint", "output/calibrated.pyth", "--output", "bundle", "--formats", "pytorch")
+    assert "move_left" in mutualnet3d("predict", "data/val/00000.mp4", "--checkpoint", "bundle", "--top", 2)

@@ -101,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
     if 0 < without < len(videos):
         logger.warning("labels are left out: %d of %d videos have none", without, len(videos))
     list_ = list_text([f"{video.path} {video.label}" for video in videos])
-    with FeatureRun(args.output, len(videos), asked_for(args, list_, _ASKED), args.overwrite) as features:
+    asked = asked_for(args, list_, {name: getattr(args, name) for name in _ASKED})
+    with FeatureRun(args.output, len(videos), asked, args.overwrite) as features:
         complete_run(features, lambda: _take(args, videos, features), lambda: features.finish(features.chosen["about"]))
     tell(f"{args.output}: {counts_text(features.counts)}; {features.chosen['network']}")
     return 0 if features.counts.get("ok") == len(videos) else 1

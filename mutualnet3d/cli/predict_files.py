@@ -45,7 +45,8 @@ def predict_to_file(args: argparse.Namespace, videos: Sequence[str], views: int 
         logger.info(
             "%d of %d paths repeat an earlier one; each file has one row", len(videos) - len(files), len(videos)
         )
-    asked = asked_for(args, list_text(files), (*BUDGETS, "top", "backend", "device"))
+    values = {name: getattr(args, name) for name in (*BUDGETS, "backend", "device")} | {"top": _top(args)}
+    asked = asked_for(args, list_text(files), values)
     with PredictionRun(args.output, len(files), asked, args.overwrite) as run:
         complete_run(run, lambda: _predict(args, files, views, run), lambda: run.finish(run.chosen["top"]))
     tell(f"{args.output}: {counts_text(run.counts)}; {run.chosen['network']}")
@@ -88,7 +89,7 @@ def _predict(
     )
     plan = _plan(predictor, args, views, run.chosen.get("stages"))
     todo = [number for number in range(len(files)) if not run.journal.has(number)]
-    top = DEFAULT_TOP if args.top is None else args.top
+    top = _top(args)
     outcomes = predictor.predict_files(
         [files[number] for number in todo],
         plan,
@@ -127,13 +128,13 @@ def counts_text(counts: Mapping[str, int]) -> str:
     return f"{sum(counts.values())} files: {', '.join(parts)}"
 
 
-def asked_for(args: argparse.Namespace, list_: str, names: Sequence[str]) -> dict[str, str]:
+def asked_for(args: argparse.Namespace, list_: str, values: Mapping[str, Any]) -> dict[str, str]:
     """Return what the results depend on, as text by the option's name.
 
     Args:
         args: arguments of the command.
         list_: text that stands for the list.
-        names: arguments that the results depend on, beside checkpoint and table.
+        values: arguments that the results depend on, by name, beside checkpoint and table; None and False: not given.
     """
     from mutualnet3d.deploy.pickled_files import PickledFiles
 
@@ -143,11 +144,12 @@ def asked_for(args: argparse.Namespace, list_: str, names: Sequence[str]) -> dic
         ("--checkpoint", "--table"), (args.checkpoint, args.table), sums, strict=False
     ):
         asked[option] = f"{os.path.basename(os.path.normpath(path))} ({digest[:16]})"
-    for name in names:
-        value = getattr(args, name)
-        if value is not None and value is not False:
-            asked[f"--{name.replace('_', '-')}"] = str(value)
-    return asked
+    is_given = {name: value for name, value in values.items() if value not in (None, False)}
+    return asked | {f"--{name.replace('_', '-')}": str(value) for name, value in is_given.items()}
+
+
+def _top(args: argparse.Namespace) -> int:
+    return DEFAULT_TOP if args.top is None else args.top
 
 
 def stages_of(plan: Plan) -> list[dict[str, Any]]:

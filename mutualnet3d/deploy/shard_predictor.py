@@ -87,8 +87,8 @@ class ShardPredictor:
         return {"shard": number, **{status: counts[status] for status in ("ok", "bad", "missing")}}
 
     def _is_there(self, place: str) -> bool:
-        found = self._store.get_file_info(place).type
-        return bool(found != require("pyarrow.fs", EXTRA).FileType.NotFound)
+        kind = self._store.get_file_info(place).type
+        return bool(kind != require("pyarrow.fs", EXTRA).FileType.NotFound)
 
     def _write(self, place: str, paths: Sequence[str]) -> None:
         """Predict files and write their part under a name of its own first: only whole parts have their names."""

@@ -39,8 +39,8 @@ class MlflowRecords:
         self._client = mlflow.MlflowClient(tracking_uri)
 
         def make() -> str:
-            known = self._client.get_experiment_by_name(experiment)
-            place = known.experiment_id if known else self._client.create_experiment(experiment)
+            stored = self._client.get_experiment_by_name(experiment)
+            place = stored.experiment_id if stored else self._client.create_experiment(experiment)
             run_id: str = self._client.create_run(place).info.run_id
             return run_id
 

@@ -30,12 +30,12 @@ class ListedRun:
     Args:
         output: path of the results.
         num_files: number of files.
-        asked: what was asked for, texts by names for messages; a run goes on only if all of it is the same.
-        overwrite: True to begin anew, whatever is there.
+        asked: options of the run, texts by names for messages; a run goes on only if all of them are the same.
+        overwrite: True to begin anew, whatever exists.
 
     Attributes:
         journal: results so far.
-        chosen: what the first start of the run chose, plain values; {}: nothing yet.
+        chosen: choices of the run's first start, plain values; {}: none yet.
         counts: number of files by status; {}: the run is not complete.
         form: name of the results' kind, which the description has.
 
@@ -106,9 +106,10 @@ class ListedRun:
         elif os.path.lexists(self.description_path):
             self._load()
         elif os.path.lexists(self.output) or had_journal:
-            there = self.output if os.path.lexists(self.output) else self.journal.path
+            existing = self.output if os.path.lexists(self.output) else self.journal.path
             raise ValueError(
-                f"{there} is there already, without {self.description_path}, which says how it was made; {BEGIN_ANEW}"
+                f"{existing} is there already, without {self.description_path}, which says how it was made; "
+                f"{BEGIN_ANEW}"
             )
 
     def _leave(self, drops_journal: bool) -> None:
@@ -157,11 +158,15 @@ def difference_text(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return the values that differ, as text for people; "" if none does.
 
     Args:
-        before: what a run was begun with.
-        now: what is asked for.
+        before: options that a run was begun with, texts by names.
+        now: options of this start, texts by names.
     """
-    return "; ".join(
-        f"{name} {before.get(name, 'not given')}, not {now.get(name, 'not given')}"
-        for name in dict.fromkeys([*before, *now])
-        if before.get(name) != now.get(name)
-    )
+    texts = []
+    for name in dict.fromkeys([*before, *now]):
+        if name not in now:
+            texts.append(f"{name} {before[name]}, which is not given now")
+        elif name not in before:
+            texts.append(f"no {name}, which is {now[name]} now")
+        elif before[name] != now[name]:
+            texts.append(f"{name} {before[name]}, not {now[name]}")
+    return "; ".join(texts)

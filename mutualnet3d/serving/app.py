@@ -121,7 +121,7 @@ class Predictions:
         return answer
 
     async def model(self) -> Response:
-        """What the server predicts with: classes, sub-networks, costs and accuracy of those on the front."""
+        """Describe the model of the server: classes, sub-networks, costs and accuracy of those on the front."""
         predictor = self._service.predictor
         content = {
             "class_names": list(predictor.class_names),
@@ -212,7 +212,7 @@ async def _disconnected(request: Request) -> None:
 
 
 async def health() -> Response:
-    """Whether the server takes requests: it does where this answers."""
+    """Answer that the server takes requests."""
     return JsonAnswer({"status": "ok"})
 
 

@@ -61,6 +61,7 @@ def dies(sheet):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "reason"), [(fails, "ValueError: no such layer"), (dies, "its process ended with status -9")]
 )
@@ -105,6 +106,7 @@ def test_without_time_nothing_is_measured_and_the_file_says_so(run):
     assert "## part 0\n\nNot reached." in text
 
 
+@pytest.mark.slow
 def test_a_part_that_was_cut_short_gets_the_time_that_is_left(run):
     def slow(sheet):
         time.sleep(max(0.0, sheet.seconds_left) + 0.1)

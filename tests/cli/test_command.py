@@ -146,7 +146,7 @@ def test_usage_has_the_name_it_is_called_by(capsys):
 
 # Options that take a path and are read, not written.
 INPUTS = {"--cfg", "--checkpoint", "--table", "--input", "--list", "--lists", "--label-file", "--clips", "--tables"}
-INPUTS |= {"--separate", "--videos", "--path-prefix", "root", "csv", "videos", "video"}
+INPUTS |= {"--separate", "--videos", "--path-prefix", "--root", "root", "csv", "videos", "video"}
 INPUTS |= {"--train", "--val", "--test", "--classes"}  # lists and names of MMAction2
 PATHS = {"PATH", "FILE", "FOLDER", "ROOT", "CSV", "VIDEO", "NAME=PATH", "NAME=PATH[,PATH...]"}
 

@@ -141,7 +141,7 @@ def test_other_arguments_are_refused_and_overwrite_begins_anew(predict, one_by_o
     status, err = predict("--gflops", 0.6)
     assert status == 2
     assert re.search(
-        r"error: .*results\.csv was begun with --top 1, not 5; --gflops not given, not 0\.6; --overwrite begins anew",
+        r"error: .*results\.csv was begun with --top 1, not 5; no --gflops, which is 0\.6 now; --overwrite begins anew",
         err,
     )
     assert predict("--gflops", 0.6, "--overwrite")[0] == 1
@@ -165,11 +165,11 @@ def test_a_run_goes_on_with_the_stages_that_its_times_chose(folder):
 
     chosen = [{"config": "w0.5-s32-t2", "views": [2, 1], "threshold": 0.0}]
     plan = predict_files._plan(predictor, Args, None, chosen)
-    assert predict_files._stages_of(plan) == chosen
+    assert predict_files.stages_of(plan) == chosen
     Args.milliseconds, Args.mean_milliseconds = None, 7.0
-    stages = predict_files._stages_of(of_cascade.plan_of(of_cascade.table.cascades[0]))
+    stages = predict_files.stages_of(of_cascade.plan_of(of_cascade.table.cascades[0]))
     plan = predict_files._plan(of_cascade, Args, None, stages)
-    assert (predict_files._stages_of(plan), plan.cascade) == (stages, of_cascade.table.cascades[0])
+    assert (predict_files.stages_of(plan), plan.cascade) == (stages, of_cascade.table.cascades[0])
     assert predict_files.plan_name(plan, "pytorch") == f"{plan.cascade} on pytorch"
 
 

@@ -50,20 +50,20 @@ def test_segments_are_printed_and_written(segments, film, tmp_path):
     status, out, err = segments(film, "--every", 0.5, "--subnet", "w0.5-s32-t2", "--top", 2, *words)
     assert (status, err) == (0, "")
     values = json.loads(outputs[0].read_text())
-    found = values["segments"]
-    assert (found[0]["start"], found[-1]["end"], values["config"]) == (0, 4.0, "w0.5-s32-t2")
-    assert {segment["label"] for segment in found} <= {"dark", "bright"}
+    parts = values["segments"]
+    assert (parts[0]["start"], parts[-1]["end"], values["config"]) == (0, 4.0, "w0.5-s32-t2")
+    assert {segment["label"] for segment in parts} <= {"dark", "bright"}
     rows = list(csv.DictReader(outputs[1].open()))
-    assert [(float(row["start"]), row["label"]) for row in rows] == [(part["start"], part["label"]) for part in found]
+    assert [(float(row["start"]), row["label"]) for row in rows] == [(part["start"], part["label"]) for part in parts]
     assert outputs[2].read_text().startswith("1\n00:00:00,000 --> 00:0")
     with np.load(scores) as file:
         assert file["scores"].shape == (values["windows"]["number"], 2)
     assert plot.read_bytes().startswith(b"\x89PNG")
     lines = out.splitlines()
     assert lines[0].split() == ["start", "s", "end", "s", "score", "%", "label"]
-    assert len(lines) == len(found) + 2
+    assert len(lines) == len(parts) + 2
     pattern = (
-        rf"{len(found)} segments? in 4 s; \d+ windows of \d\.\d\d s, w0\.5-s32-t2 on pytorch; \S+ times real time: "
+        rf"{len(parts)} segments? in 4 s; \d+ windows of \d\.\d\d s, w0\.5-s32-t2 on pytorch; \S+ times real time: "
         r"decoding \d+\.\d s, network \d+\.\d s, all \d+\.\d s"
     )
     assert re.fullmatch(pattern, lines[-1])
@@ -80,8 +80,8 @@ def test_what_is_lost_is_said(segments, film, tmp_path, caplog):
     assert (status, lost > 0) == (0, True)
     (stretch,) = values["lost"]
     assert 1.4 < stretch["start"] < 2.0 < 2.5 < stretch["end"] < 3.1
-    said = f"damaged.mp4: {lost} of {number} frames cannot be decoded, {values['frames']['damaged']} are damaged; "
-    assert f"{said}without label: {stretch['start']:.1f} to {stretch['end']:.1f} s" in caplog.text
+    text = f"damaged.mp4: {lost} of {number} frames cannot be decoded, {values['frames']['damaged']} are damaged; "
+    assert f"{text}without label: {stretch['start']:.1f} to {stretch['end']:.1f} s" in caplog.text
     assert all(part["end"] <= stretch["start"] or part["start"] >= stretch["end"] for part in values["segments"])
     assert max(part["end"] for part in values["segments"]) == 4.0
     assert "4 s;" in out

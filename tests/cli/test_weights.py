@@ -38,7 +38,7 @@ def test_a_file_is_fetched_and_its_path_printed(run_tool, server):
 
 
 def test_a_model_file_is_made_of_weights(run_tool, server, tmp_path):
-    words = [str(word) for word in as_overrides(TINY)]
+    words = [str(word) for word in as_overrides({**TINY, "DATA.PATH_TO_DATA_DIR": tmp_path})]
     torch.save(build_model(m3.load_cfg("X3D_tiny_mutual.yaml", words)).state_dict(), tmp_path / "weights.pth")
     address, output = server.add("/weights.pth", (tmp_path / "weights.pth").read_bytes()), tmp_path / "model.pyth"
     line = ["weights", address, "--cfg", "X3D_tiny_mutual.yaml", "--output", output, *words]

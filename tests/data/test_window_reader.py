@@ -63,8 +63,8 @@ def test_frames_and_folders(tmp_path):
     of_frames = list(WindowReader(frames, HOW, SHAPES[:1], 0.5, fps=10.0))
     of_folder = list(WindowReader(str(tmp_path), HOW, SHAPES[:1], 0.5, fps=10.0))
     assert len(of_frames) == len(of_folder) == 3
-    for one, other in zip(of_frames, of_folder, strict=True):
-        assert torch.equal(one.clips[0], other.clips[0])
+    for window, other in zip(of_frames, of_folder, strict=True):
+        assert torch.equal(window.clips[0], other.clips[0])
     assert [int(picture[0, 0, 0]) // 2 for picture in of_frames[1].clips[0]] == [5, 8, 11, 14]
     with pytest.raises(ValueError, match="a file tells its own"):
         WindowReader(str(tmp_path / "0.ppm"), HOW, SHAPES, 0.5, fps=10.0)

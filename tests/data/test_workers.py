@@ -115,7 +115,7 @@ def _child(pipe):
     time.sleep(1000)
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_a_process_dies_with_its_parent(method):
     receiver, sender = SERVER.Pipe(duplex=False)
     parent = SERVER.Process(target=_parent, args=(method, sender))

@@ -55,7 +55,7 @@ def test_bf16_is_near(networks, monkeypatch):
     assert 1e-5 < difference < 0.05
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL])
+@pytest.mark.parametrize("config", [pytest.param(FULL, marks=pytest.mark.slow), SMALL])
 def test_openvinos_bf16_is_near_and_its_logits_are_float32(config, networks):
     pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
     problem = OpenVINOBf16.why_not(networks, config, CPU)

@@ -30,6 +30,7 @@ onnx, _, openvino = (
     for module in ("onnx", "onnxruntime", "openvino")
 )
 FULL = f"networks/{CONFIGS[0]}"
+DAMAGES = range(int(os.environ.get("MUTUALNET3D_TEST_DAMAGES", "100")))  # of each file
 
 
 @pytest.fixture(scope="module")
@@ -303,8 +304,8 @@ def test_a_damage_of_each_file_is_found(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_500_damages_of_each_file_are_found(whole, tmp_path):
-    damages_by_the_senders_sums(whole, tmp_path / "copied", range(500))
+def test_damages_of_each_file_are_found(whole, tmp_path):
+    damages_by_the_senders_sums(whole, tmp_path / "copied", DAMAGES)
 
 
 NATIVE = {
@@ -333,8 +334,8 @@ def test_damages_that_the_sums_do_not_show(end, whole, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [DESCRIPTION, TABLE, CHECKPOINT, *NATIVE])
-def test_500_damages_that_the_sums_do_not_show_are_refused_by_name_or_a_prediction_ends(end, quantized, tmp_path):
-    check_damages_under_right_sums(quantized, tmp_path, end, range(500))
+def test_damages_that_the_sums_do_not_show_are_refused_by_name_or_a_prediction_ends(end, quantized, tmp_path):
+    check_damages_under_right_sums(quantized, tmp_path, end, DAMAGES)
 
 
 def test_names_of_back_ends():

@@ -24,6 +24,7 @@ def test_bytes_in_logits_out(family, tmp_path):
     assert not torch.equal(not_reversed(clips[0].permute(0, 1, 4, 2, 3)), inputs[0])
 
 
+@pytest.mark.slow
 def test_a_program_says_nothing_of_this_machine(tmp_path):
     source = source_of("x3d", tmp_path)
     program = export_program(source.network(), SMALL, source.preprocessing)

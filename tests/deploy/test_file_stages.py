@@ -73,11 +73,11 @@ def test_results_are_those_of_one_process(pool, last, batch_size):
     expected = Made().run(videos, stages, batch_size)
     results = dict(run_files(list(map(str, videos)), work_of(Made(), stages, batch_size)))
     assert sorted(results) == list(range(9))
-    for number, one in enumerate(expected):
+    for number, result in enumerate(expected):
         other = results[number]
-        assert (other.source, other.runs) == (one.source, one.runs)
-        assert torch.equal(other.score_K, one.score_K)
-        assert np.array_equal(other.frames, one.frames)
+        assert (other.source, other.runs) == (result.source, result.runs)
+        assert torch.equal(other.score_K, result.score_K)
+        assert np.array_equal(other.frames, result.frames)
         num_reads = len(other.runs) if last.views.count > 1 else 1  # clips of one view each are read at once
         assert (other.timing.decode, other.timing.prepare) == pytest.approx((2.0 * num_reads, 1.0 * num_reads))
 

@@ -29,6 +29,7 @@ def test_sub_networks_are_ordered_by_their_costs(source):
     assert not source.network().training
 
 
+@pytest.mark.slow
 def test_an_onnx_model_says_nothing_of_this_machine(source):
     """The exporter notes the stack trace of every operation, with the paths of the source files."""
     onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")

@@ -87,6 +87,7 @@ def products_of(model):
     return [node for node in model.get_ops() if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")]
 
 
+@pytest.mark.slow
 def test_products_are_in_int8(float32_models, quantized):
     products = products_of(quantized.openvino(SMALL, int8=True))
     outside = [node for node in products if not is_int8(node)]

@@ -251,6 +251,7 @@ def environment() -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
+@pytest.mark.slow
 def test_two_processes_meet_exchange_and_lose_each_other(tmp_path):
     statuses, results = run_copies(tmp_path, TOGETHER)
     for rank in range(2):
@@ -282,6 +283,7 @@ def test_a_process_that_dies_during_backward(tmp_path):
     assert statuses == [0, -signal.SIGKILL]
 
 
+@pytest.mark.slow
 def test_an_error_leaves_without_waiting_for_the_others(tmp_path):
     """The end of the process too: no copies, whose ends are shorter. Rank 1 sleeps."""
     processes = [

@@ -128,7 +128,7 @@ def worst(values, expected):
     return max(((values[name] - expected[name]).abs().max() / expected[name].abs().max()).item() for name in expected)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param("x3d", marks=pytest.mark.slow), "slowfast"])
 def test_with_sync_batchnorm_two_processes_are_one_on_the_joined_batch(family):
     whole = gradients(family, slice(0, NUM_CLIPS))
     for of_process in two_processes():
@@ -197,6 +197,7 @@ def first_steps():
     return results
 
 
+@pytest.mark.slow
 def test_the_first_step_of_many_processes_is_any_other_one_to_the_last_bit():
     for of_process in in_processes("tests.engine.test_train_network", "first_steps", world_size=4):
         assert of_process["untouched"]

@@ -50,8 +50,7 @@ def pyslowfast_checkpoint(path: Path, shapes: list[tuple[str, tuple[int, ...]]])
     "name",
     [
         "x3d_xs",
-        "x3d_m",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("slow_8x8_r50", "slowfast_4x16_r50")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("x3d_m", "slow_8x8_r50", "slowfast_4x16_r50")),
     ],
 )
 def test_pyslowfasts_checkpoints_give_its_logits(name, tmp_path):

@@ -21,4 +21,7 @@ def test_texts_of_lists_and_of_differences():
     assert list_text(["a", "b"]) == list_text(["a", "b"]) != list_text(["b", "a"])
     assert list_text(["a", "b"]).startswith("2 files (")
     assert difference_text({"--top": "1"}, {"--top": "1"}) == ""
-    assert difference_text({"--top": "1"}, {"--gflops": "2"}) == "--top 1, not not given; --gflops not given, not 2"
+    assert (
+        difference_text({"--top": "1"}, {"--gflops": "2"})
+        == "--top 1, which is not given now; no --gflops, which is 2 now"
+    )

@@ -142,7 +142,7 @@ def test_outputs_are_looked_at_first(tmp_path):
 def test_texts_for_people():
     assert (
         difference_text({"a": "1", "b": "2"}, {"b": "3", "c": "4"})
-        == "a 1, not not given; b 2, not 3; c not given, not 4"
+        == "a 1, which is not given now; b 2, not 3; no c, which is 4 now"
     )
     assert difference_text(ASKED, dict(ASKED)) == ""
     assert list_text(["a", "b"]).startswith("2 files (")

@@ -246,8 +246,8 @@ def test_lists_and_videos_may_be_where_a_path_handler_knows(tiny_overrides, tiny
     "changes",
     [
         {"AUG__ENABLE": True},
-        {"AUG__ENABLE": True, "AUG__AA_TYPE": "", "AUG__RE_PROB": 0.0},
-        {"DATA__COLOR_RND_GRAYSCALE": 1.0},
+        pytest.param({"AUG__ENABLE": True, "AUG__AA_TYPE": "", "AUG__RE_PROB": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"DATA__COLOR_RND_GRAYSCALE": 1.0}, marks=pytest.mark.slow),
         {"MIXUP__ENABLE": True},
         {"DATA__TRAIN_JITTER_SCALES_RELATIVE": [0.2, 0.5], "DATA__TRAIN_JITTER_ASPECT_RELATIVE": [0.75, 1.3333]},
     ],
