@@ -1,4 +1,4 @@
-"""Write the features of videos to a file: what the classifier reads of each, by the sub-network within a budget.
+"""Write the features of videos to a file: what the classifier reads of each, within a budget.
 
     mutualnet3d features data/moving_shapes/val.csv --checkpoint output/demo/calibrated.pyth --gflops 0.006 \\
         --output features.npz

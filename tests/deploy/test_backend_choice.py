@@ -29,7 +29,7 @@ def test_the_fastest_back_end_is_chosen_by_running_them(networks, monkeypatch):
         name = "slow"
         seconds, factor = 0.02, 1.0
 
-        def _make(self, config):
+        def _make(self, config, features=False):
             run = super()._make(config)
             return lambda clips: (time.sleep(self.seconds), self.factor * run(clips))[1]
 
@@ -61,7 +61,7 @@ def test_candidates_run_the_most_expensive_sub_network_of_the_front(networks, mo
     ran = []
 
     class Told(PyTorch):
-        def _make(self, config):
+        def _make(self, config, features=False):
             return lambda clips: ran.append((self.name, config, tuple(clips[0].shape))) or torch.ones(1, 7)
 
     monkeypatch.setitem(BACKENDS, "one", type("One", (Told,), {"name": "one"}))
