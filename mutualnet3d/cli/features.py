@@ -5,9 +5,9 @@
     mutualnet3d features film.mp4 --checkpoint output/demo/calibrated.pyth --every 1 --output film.parquet
 
 VIDEO is a video, a folder with videos below it, or a list of videos (.csv, .txt), as `mutualnet3d predict` takes them.
-Each video has one vector, the mean over the clips that `predict` takes; with --each one for each clip; with --every one
-for each window over it, as `mutualnet3d segments` has them. With --layer the maps of that layer take the place of the
-vectors; they come from PyTorch.
+Each video has one vector, the mean over the clips that `predict` takes; with --per-clip one for each clip; with --every
+one for each window over it, as `mutualnet3d segments` has them. With --layer the maps of that layer take the place of
+the vectors; they come from PyTorch.
 
 .npz has `features` (float32, a row for each vector), `video`, `start` and `end` (seconds since the first frame),
 `labels` if a list gives every video one, `config`, `backend`, `layer`, and `unread` and `reason` of videos that cannot
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from mutualnet3d.results.feature_run import FeatureRun
 
 # Arguments that the features depend on, beside checkpoint and table.
-_ASKED = ("gflops", "milliseconds", "subnet", "views", "every", "each", "layer", "backend", "device")
+_ASKED = ("gflops", "milliseconds", "subnet", "views", "every", "per_clip", "layer", "backend", "device")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
     words = "clips of a video, or NxM: M crops of each (1, 3); default: by the budget, without one 1"
     parser.add_argument("--views", metavar="N", help=words)
-    parser.add_argument("--each", action="store_true", help="a vector for each clip; default: their mean")
+    parser.add_argument("--per-clip", action="store_true", help="a vector for each clip; default: their mean")
     words = "windows over the video instead of clips, one every so many seconds"
     parser.add_argument("--every", type=float, metavar="SECONDS", help=words)
     words = "maps of this layer instead of pooled vectors, by PyTorch; an unknown name lists the layers"
@@ -114,11 +114,11 @@ def _check_options(args: argparse.Namespace) -> None:
     Raises:
         ValueError: there is one.
     """
-    for name in ("views", "each", "workers", "timeout"):
+    for name in ("views", "per_clip", "workers", "timeout"):
         if args.every is not None and getattr(args, name):
             raise ValueError(
-                f"--{name} has no effect with --every: a window has one clip, and this process reads the files one "
-                "after the other"
+                f"--{name.replace('_', '-')} has no effect with --every: a window has one clip, and this process reads "
+                "the files one after the other"
             )
 
 
@@ -151,7 +151,7 @@ def _take(args: argparse.Namespace, videos: Sequence[ListedVideo], run: FeatureR
         [videos[number].path for number in todo],
         plan,
         every=args.every,
-        each=args.each,
+        per_clip=args.per_clip,
         layer=args.layer,
         batch_size=args.batch_size,
         workers=args.workers,

@@ -42,7 +42,7 @@ class FeaturePredictor(FilePredictor):
         config: SubnetConfig | str | None = None,
         views: ViewsWanted = None,
         every: float | None = None,
-        each: bool = False,
+        per_clip: bool = False,
         layer: str | None = None,
         fps: float | None = None,
         batch_size: int = 8,
@@ -59,7 +59,7 @@ class FeaturePredictor(FilePredictor):
             gflops, milliseconds, config: budget of the video, with `every` of a window, or sub-network: see `predict`.
             views: clips over the video: see `predict`; not with `every`.
             every: seconds from the start of a window to that of the next; None: clips instead of windows.
-            each: True for a vector of each clip; False for their mean.
+            per_clip: True for a vector of each clip; False for their mean.
             layer: name of the layer whose maps are the features, by PyTorch alone; None: pooled vectors.
             fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
             batch_size: number of windows in a forward pass, at least 1.
@@ -80,7 +80,7 @@ class FeaturePredictor(FilePredictor):
         values_VC, seconds = forward(video.clips)
         result = ClipFeatures(video.source)
         result.add(stage, video, values_VC, seconds, self.preprocessing.ensemble)
-        return self._clip_features(result, stage, each, layer)
+        return self._clip_features(result, stage, per_clip, layer)
 
     def feature_plan(
         self,
@@ -102,7 +102,7 @@ class FeaturePredictor(FilePredictor):
         paths: Sequence[str],
         plan: Plan | None = None,
         every: float | None = None,
-        each: bool = False,
+        per_clip: bool = False,
         layer: str | None = None,
         batch_size: int = 8,
         workers: int | None = None,
@@ -116,7 +116,7 @@ class FeaturePredictor(FilePredictor):
         Args:
             paths: video files, or folders of pictures; each is read when its turn comes.
             plan: result of `feature_plan`, which takes a budget; None: the most expensive sub-network.
-            every, each, layer: see `features`.
+            every, per_clip, layer: see `features`.
             batch_size, workers, timeout: see `predict_files`; the last two are not used with `every`.
 
         Raises:
@@ -136,7 +136,7 @@ class FeaturePredictor(FilePredictor):
             return self._files_by_windows(paths, stage, forward, every, layer, batch_size)
         work = self._file_work(chosen, lambda config, clips: forward(clips), batch_size, workers, timeout)
         return (
-            (number, result if isinstance(result, UnreadFile) else self._clip_features(result, stage, each, layer))
+            (number, result if isinstance(result, UnreadFile) else self._clip_features(result, stage, per_clip, layer))
             for number, result in run_files(paths, replace(work, new_result=ClipFeatures))
         )
 
@@ -151,11 +151,11 @@ class FeaturePredictor(FilePredictor):
                 forward = self._backend.map_forward(runnable, layer)
         return lambda clips: self._timed(lambda _: forward, config, clips)
 
-    def _clip_features(self, result: object, stage: PlannedStage, each: bool, layer: str | None) -> VideoFeatures:
+    def _clip_features(self, result: object, stage: PlannedStage, per_clip: bool, layer: str | None) -> VideoFeatures:
         assert isinstance(result, ClipFeatures)
         return VideoFeatures(
             source=result.source,
-            **result.arrays(each),
+            **result.arrays(per_clip),
             config=stage.config,
             gflops=stage.gflops,
             backend=self.backend,

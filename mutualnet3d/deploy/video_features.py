@@ -82,16 +82,16 @@ class ClipFeatures(StagedResult):
         """Return True: one stage runs."""
         return True
 
-    def arrays(self, each: bool) -> dict[str, Any]:
+    def arrays(self, per_clip: bool) -> dict[str, Any]:
         """Return features and times, as `VideoFeatures` has them.
 
         Args:
-            each: True for those of each view; False for their mean, over the time from the first to the last.
+            per_clip: True for those of each view; False for their mean, over the time from the first to the last.
         """
         values = self.value_VC.numpy()
         num_crops = len(values) // len(self.span_times)
         times_V2 = np.repeat(np.array(self.span_times, np.float64), num_crops, axis=0)
-        if each:
+        if per_clip:
             return {"feature_NC": values, "start_N": times_V2[:, 0], "end_N": times_V2[:, 1]}
         first, last = times_V2[:, 0].min(keepdims=True), times_V2[:, 1].max(keepdims=True)
         return {"feature_NC": values.mean(axis=0, keepdims=True), "start_N": first, "end_N": last}

@@ -44,7 +44,7 @@ class FeatureNet(nn.Module):
         classifier = self.network.get_submodule(self.classifier)
         with _captured(classifier, takes_input=True) as values:
             logits_BK = self.network(clips)
-        return logits_BK, _mean_over_positions(classifier, _the_one(values, self.classifier))
+        return logits_BK, _mean_over_positions(classifier, _single(values, self.classifier))
 
 
 def classifier_name(model: SlimmableBase) -> str:
@@ -55,9 +55,9 @@ def classifier_name(model: SlimmableBase) -> str:
     """
     names = model.channel_flow.classifiers()
     if len(names) != 1:
-        found = f"{', '.join(names)} give its logits together" if names else "no layer of it is known to give logits"
+        reason = f"{', '.join(names)} give its logits together" if names else "no layer of it is known to give logits"
         raise ValueError(
-            f"the network has no pooled vector, which is what one last layer reads: {found}; ask for the map of a layer"
+            f"the network has no pooled vector, the input of one last layer: {reason}; ask for the map of a layer"
         )
     return names[0]
 
@@ -95,7 +95,7 @@ def layer_maps(model: SlimmableBase, clips: Sequence[torch.Tensor], layer: str) 
     """
     with _captured(model.get_submodule(layer), takes_input=False) as values:
         model(clips)
-    return _the_one(values, layer)
+    return _single(values, layer)
 
 
 def map_shapes(model: SlimmableBase, config: SubnetConfig) -> dict[str, tuple[int, ...]]:
@@ -152,7 +152,7 @@ def _captured(layer: nn.Module, takes_input: bool) -> Iterator[list[torch.Tensor
         hook.remove()
 
 
-def _the_one(values: Sequence[torch.Tensor], layer: str) -> torch.Tensor:
+def _single(values: Sequence[torch.Tensor], layer: str) -> torch.Tensor:
     if len(values) != 1:
         raise ValueError(f"layer {layer} runs {len(values)} times in a forward pass; its features are not one vector")
     return values[0]

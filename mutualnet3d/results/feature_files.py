@@ -54,8 +54,8 @@ class FeatureLayout:
             if record["status"] == OK:
                 num_vectors += record["shape"][0]
                 shape = tuple(record["shape"][1:])
-        known = int if types == {int} else str
-        return cls(num_vectors, shape, None if type(None) in types else known)
+        label_type = int if types == {int} else str
+        return cls(num_vectors, shape, None if type(None) in types else label_type)
 
 
 def check_format(path: str, option: str) -> None:

@@ -44,13 +44,13 @@ def features(run_tool, folder, tmp_path):
 
 
 def test_a_list_with_a_broken_file(features, folder, tmp_path, caplog):
-    status, err = features("--subnet", "w0.5-s32-t2", "--views", 2, "--each", "--workers", 1)
+    status, err = features("--subnet", "w0.5-s32-t2", "--views", 2, "--per-clip", "--workers", 1)
     assert status == 1
     assert err.endswith("features.npz: 3 files: 2 ok, 1 bad; w0.5-s32-t2 on pytorch, 2 x 1 views\n")
     assert "1 of 4 paths repeat an earlier one" in caplog.text
     predictor = Predictor.load(folder / "calibrated.pyth", backend="pytorch", threads=1)
     expected = [
-        predictor.features(folder / name, config="w0.5-s32-t2", views=2, each=True) for name in ("a b.mp4", "c.mp4")
+        predictor.features(folder / name, config="w0.5-s32-t2", views=2, per_clip=True) for name in ("a b.mp4", "c.mp4")
     ]
     with np.load(tmp_path / "features.npz") as file:
         np.testing.assert_allclose(

@@ -40,16 +40,22 @@ def test_vectors_of_clips_are_the_eager_networks(predictor, networks, video):
     """30 frames, 24 a second; a clip is eight of them."""
     read = predictor.read(video, config=SMALL, views=3)
     expected_VC = vectors_by_hand(networks, read.clips)
-    each = predictor.features(video, config=SMALL, views=3, each=True)
-    np.testing.assert_allclose(each.feature_NC, expected_VC, rtol=1e-4, atol=1e-5)
+    per_view = predictor.features(video, config=SMALL, views=3, per_clip=True)
+    np.testing.assert_allclose(per_view.feature_NC, expected_VC, rtol=1e-4, atol=1e-5)
     # Three clips of a video begin at 0, 1/3 and 2/3 of the 22 frames that are more than one.
-    assert each.start_N.tolist() == pytest.approx([0, 7 / 24, 14 / 24])
-    assert each.end_N.tolist() == pytest.approx([8 / 24, 15 / 24, 22 / 24])
-    assert (each.config, each.backend, each.layer, each.num_clips, each.num_lost) == (SMALL, "pytorch", None, 3, 0)
+    assert per_view.start_N.tolist() == pytest.approx([0, 7 / 24, 14 / 24])
+    assert per_view.end_N.tolist() == pytest.approx([8 / 24, 15 / 24, 22 / 24])
+    assert (per_view.config, per_view.backend, per_view.layer, per_view.num_clips, per_view.num_lost) == (
+        SMALL,
+        "pytorch",
+        None,
+        3,
+        0,
+    )
     mean = predictor.features(video, config=SMALL, views=3)
     np.testing.assert_allclose(mean.feature_NC, expected_VC.mean(axis=0, keepdims=True), rtol=1e-4, atol=1e-5)
     assert (mean.start_N.tolist(), mean.end_N.tolist()) == ([0.0], [pytest.approx(22 / 24)])
-    assert each.feature_NC.dtype == mean.feature_NC.dtype == np.float32
+    assert per_view.feature_NC.dtype == mean.feature_NC.dtype == np.float32
 
 
 def test_windows_are_those_of_segments(predictor, video):
@@ -78,7 +84,7 @@ def test_budgets_and_values_that_are_not_allowed(predictor, video, networks):
 
 def test_maps_of_a_layer(predictor, networks, video):
     read = predictor.read(video, config=SMALL, views=2)
-    maps = predictor.features(video, config=SMALL, views=2, each=True, layer="blocks.4")
+    maps = predictor.features(video, config=SMALL, views=2, per_clip=True, layer="blocks.4")
     expected = vectors_by_hand(networks, read.clips, "blocks.4")
     assert maps.feature_NC.shape == (2, 48, 2, 2, 2)
     np.testing.assert_allclose(maps.feature_NC, expected, rtol=1e-4, atol=1e-5)
@@ -110,9 +116,9 @@ def bundle(networks, tmp_path_factory):
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "pt2"])
 def test_back_ends_agree(backend, bundle, predictor, video):
     """Of a bundle; the same graphs are made of a checkpoint."""
-    expected = predictor.features(video, config=SMALL, views=3, each=True)
+    expected = predictor.features(video, config=SMALL, views=3, per_clip=True)
     exported = Predictor.load(bundle.path, backend=backend, threads=1)
-    got = exported.features(video, config=SMALL, views=3, each=True)
+    got = exported.features(video, config=SMALL, views=3, per_clip=True)
     assert np.abs(got.feature_NC - expected.feature_NC).max() < 1e-3 * np.abs(expected.feature_NC).max()
     windows = exported.features(video, every=0.25)
     expected = predictor.features(video, config=SMALL, every=0.25)

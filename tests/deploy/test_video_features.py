@@ -18,16 +18,16 @@ def test_each_view_has_the_time_of_its_span_and_their_mean_the_time_of_all():
     result.add(PlannedStage(SMALL, Views(2, 3), 0.0, 1.0), video, torch.arange(12.0).view(6, 2), 0.5, "sum")
     assert result.is_sure(1.0, "sum")
     assert result.timing == Timing(2.0, 1.0, 500.0)
-    each = result.arrays(each=True)
-    assert each["feature_NC"].tolist() == np.arange(12.0).reshape(6, 2).tolist()
-    assert each["start_N"].tolist() == [0, 0, 0, 2, 2, 2]
-    assert each["end_N"].tolist() == [1, 1, 1, 3.5, 3.5, 3.5]
-    mean = result.arrays(each=False)
+    per_view = result.arrays(per_clip=True)
+    assert per_view["feature_NC"].tolist() == np.arange(12.0).reshape(6, 2).tolist()
+    assert per_view["start_N"].tolist() == [0, 0, 0, 2, 2, 2]
+    assert per_view["end_N"].tolist() == [1, 1, 1, 3.5, 3.5, 3.5]
+    mean = result.arrays(per_clip=False)
     assert mean["feature_NC"].tolist() == [[pytest.approx(5.0), pytest.approx(6.0)]]
     assert (mean["start_N"].tolist(), mean["end_N"].tolist()) == ([0.0], [3.5])
     features = VideoFeatures(
         "a.mp4",
-        **each,
+        **per_view,
         config=SMALL,
         gflops=1.0,
         backend="pytorch",
