@@ -149,7 +149,7 @@ def _write_network(
         files["openvino-int8"] = f"networks/{config}{SUFFIXES['openvino-int8']}"
         _save_openvino(int8, os.path.join(folder, files["openvino-int8"]))
     operations, params = costs(networks.network(), config)
-    length = networks.vector_length(config, "pytorch") if features else None
+    length = networks.vector_length(config, "pytorch") if features and files else None
     written = BundledNetwork(operations / 1e9, params, networks.shapes(config), files, features=length)
     return replace(written, differences=_differences(networks, config, folder, written, formats))
 
