@@ -54,7 +54,9 @@ def test_files_that_cannot_be_deployed(tested, tmp_path):
         load_model_file(path)
     content = read_torch_file(tested[1], "a file")
     write_torch_file(path, MODEL, {**content, "builder": "vit"})
-    with pytest.raises(ValueError, match=r"a\.pyth: unknown builder 'vit'; allowed: resnet, slowfast, torchvision, x3d"):
+    with pytest.raises(
+        ValueError, match=r"a\.pyth: unknown builder 'vit'; allowed: resnet, slowfast, torchvision, x3d"
+    ):
         load_checkpoint_networks(path)
     write_torch_file(path, MODEL, {**content, "preprocessing": {}})
     with pytest.raises(ValueError, match=r"a\.pyth: preprocessing has num_frames, .*; missing or unknown: .*crop_size"):
