@@ -31,7 +31,7 @@ from mutualnet3d.cli.listed_videos import distinct_videos, expand_lists
 from mutualnet3d.deploy import Predictor
 from mutualnet3d.deploy.shard_predictor import ShardPredictor, begin_run, shards_of
 from mutualnet3d.files.hashes import file_hash
-from mutualnet3d.results.prediction_run import list_text
+from mutualnet3d.results.listed_run import list_text
 
 
 def parser() -> argparse.ArgumentParser:

@@ -37,6 +37,7 @@ DOCUMENTS = [
         "docs/LONG_VIDEOS.md",
         "docs/MANY_FILES.md",
         "docs/WHERE_IT_LOOKS.md",
+        "docs/FEATURES.md",
         "docs/WEIGHTS.md",
     )
 ]
@@ -231,7 +232,7 @@ def test_lines_about_tables_run(line, demos_folder, capsys):
     # --int8 needs the demo's data: tests/runner/test_quantizing.py; x3d_xs.pyth: test_lines_about_weights_run
     [
         line
-        for line in of_command("predict", "export", "stream", "segments", "web", "serve")
+        for line in of_command("predict", "export", "stream", "segments", "features", "web", "serve")
         if not re.search(r"--int8|x3d_xs", line)
     ],
 )
@@ -249,7 +250,7 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         more = ["--port", "0"]
     words = run_here(line, *more)
     printed = capsys.readouterr().out
-    has_output = name in ("export", "stream", "segments") or "--output" in words
+    has_output = name in ("export", "stream", "segments", "features") or "--output" in words
     expected = {
         "predict": "" if has_output else "move_",
         "export": "wrote 2 sub-networks",
@@ -257,6 +258,7 @@ def test_lines_about_deployment_run(line, demos_folder, monkeypatch, capsys):
         "serve": "serving",
         "stream": "",
         "segments": "move_",
+        "features": "",
     }
     assert expected[name] in printed
     if has_output:

@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subnet", nargs="+", metavar="KEY", help="such as w0.63-s160-t10; default: the fronts")
     options.add_renamed(parser, "--subnets", "--subnet")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
+    words = "networks that give pooled vectors beside their logits, for `mutualnet3d features`"
+    parser.add_argument("--features", action="store_true", help=words)
     parser.add_argument(
         "--int8",
         nargs="*",
@@ -67,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         int8=quantized.models if quantized else None,
         table=quantized.table if quantized else None,
         progress=_with_progress,
+        features=args.features,
     )
     for config in bundle.configs:
         network = bundle.networks[config]

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 LIST_EXTENSIONS = (".csv", ".txt")
+
+
+class ListedVideo(NamedTuple):
+    """Video of a command line.
+
+    Args:
+        path: path of the video.
+        label: class that a list gives it; a text such as "3,17" of several, or of none ("-"); None: in no list, or in
+            one without labels.
+    """
+
+    path: str
+    label: int | str | None = None
 
 
 def expand_lists(words: Sequence[str], label_file: str = "") -> list[str]:
@@ -19,13 +33,18 @@ def expand_lists(words: Sequence[str], label_file: str = "") -> list[str]:
         FileNotFoundError: there is no such list.
         ValueError: a list cannot be read; the message names file and line.
     """
-    paths: list[str] = []
+    return [video.path for video in labelled_videos(words, label_file)]
+
+
+def labelled_videos(words: Sequence[str], label_file: str = "") -> list[ListedVideo]:
+    """Return a command line's videos with the labels that its lists give them; see `expand_lists`."""
+    videos: list[ListedVideo] = []
     for word in words:
         if word.lower().endswith(LIST_EXTENSIONS):
-            paths += _listed(word, label_file)
+            videos += _listed(word, label_file)
         else:
-            paths += _below(word) or [word]
-    return paths
+            videos += [ListedVideo(path) for path in _below(word) or [word]]
+    return videos
 
 
 def distinct_videos(paths: Sequence[str]) -> list[str]:
@@ -46,8 +65,8 @@ def _below(path: str) -> list[str]:
     return [] if picture_paths(path) else [os.path.join(path, name) for name in find_video_files(path)]
 
 
-def _listed(path: str, label_file: str) -> list[str]:
-    """Return the paths in a list of lines `path`, or of lines `path label`."""
+def _listed(path: str, label_file: str) -> list[ListedVideo]:
+    """Return the videos in a list of lines `path`, or of lines `path label`."""
     from iopath.common.file_io import g_pathmgr
 
     from mutualnet3d.data.any_list import read_any_list
@@ -60,5 +79,7 @@ def _listed(path: str, label_file: str) -> list[str]:
         lines = [line.strip().strip('"') for line in read_text(path).split("\n")]
         paths = [full_path(os.path.dirname(path), line) for line in lines if line]
         if paths and (paths[0].lower().endswith(VIDEO_EXTENSIONS) or video_exists(paths[0])):
-            return paths
-    return [video.path for video in read_any_list(path, ANY_LABEL, label_file=label_file)[0]]
+            return [ListedVideo(path) for path in paths]
+    videos, label_sets = read_any_list(path, ANY_LABEL, label_file=label_file)
+    texts = None if label_sets is None else label_sets.texts()
+    return [ListedVideo(video.path, video.label if texts is None else texts[video.label]) for video in videos]

@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "predict",
     "stream": "stream",
     "segments": "segments",
+    "features": "features",
     "web": "web.command",
     "serve": "serve",
     "export": "export",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mutualnet3d.cli.command import tell
@@ -15,6 +15,8 @@ from mutualnet3d.log import logger
 if TYPE_CHECKING:
     from mutualnet3d.deploy import Predictor
     from mutualnet3d.deploy.stages import Plan
+    from mutualnet3d.results.listed_run import ListedRun
+    from mutualnet3d.results.prediction_run import PredictionRun
 
 DEFAULT_TOP, DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT = 5, 8, 300.0
 BUDGETS = ("gflops", "milliseconds", "subnet", "views", "mean_gflops", "mean_milliseconds")
@@ -33,6 +35,7 @@ def predict_to_file(args: argparse.Namespace, videos: Sequence[str], views: int 
             is to go on.
         DataAway: the disk of the videos has gone away; the next start goes on.
     """
+    from mutualnet3d.results.listed_run import list_text
     from mutualnet3d.results.prediction_run import PredictionRun
 
     files = distinct_videos(videos)
@@ -42,22 +45,36 @@ def predict_to_file(args: argparse.Namespace, videos: Sequence[str], views: int 
         logger.info(
             "%d of %d paths repeat an earlier one; each file has one row", len(videos) - len(files), len(videos)
         )
-    with PredictionRun(args.output, len(files), _asked(args, files), args.overwrite) as run:
-        done_before = run.journal.num_done
-        if not run.counts:
-            if done_before:
-                logger.info("%s: %d of %d files are done already", args.output, done_before, len(files))
-            if done_before < len(files) or not run.chosen:
-                _predict(args, files, views, run)
-            run.finish(run.chosen["top"])
-        else:
-            logger.info("%s is complete", args.output)
-    counts = [f"{run.counts[status]} {status}" for status in ("ok", "bad", "missing") if run.counts.get(status)]
-    tell(f"{args.output}: {len(files)} files: {', '.join(counts)}; {run.chosen['network']}")
+    values = {name: getattr(args, name) for name in (*BUDGETS, "backend", "device")} | {"top": _top(args)}
+    asked = asked_for(args, list_text(files), values)
+    with PredictionRun(args.output, len(files), asked, args.overwrite) as run:
+        complete_run(run, lambda: _predict(args, files, views, run), lambda: run.finish(run.chosen["top"]))
+    tell(f"{args.output}: {counts_text(run.counts)}; {run.chosen['network']}")
     return 0 if run.counts.get("ok") == len(files) else 1
 
 
-def _predict(args: argparse.Namespace, files: Sequence[str], views: int | tuple[int, int] | None, run: Any) -> None:
+def complete_run(run: ListedRun, work: Callable[[], None], finish: Callable[[], None]) -> None:
+    """Complete a run, unless it is complete already.
+
+    Args:
+        run: the run.
+        work: function that does the files that are not done yet.
+        finish: function that writes the results.
+    """
+    if run.counts:
+        logger.info("%s is complete", run.output)
+        return
+    num_done, num_files = run.journal.num_done, run.journal.num_items
+    if num_done:
+        logger.info("%s: %d of %d files are done already", run.output, num_done, num_files)
+    if num_done < num_files or not run.chosen:
+        work()
+    finish()
+
+
+def _predict(
+    args: argparse.Namespace, files: Sequence[str], views: int | tuple[int, int] | None, run: PredictionRun
+) -> None:
     """Predict the files that are not done yet."""
     from mutualnet3d import fork_server
     from mutualnet3d.log import progress
@@ -81,7 +98,7 @@ def _predict(args: argparse.Namespace, files: Sequence[str], views: int | tuple[
         workers=args.workers,
         timeout=DEFAULT_TIMEOUT if args.timeout is None else args.timeout,
     )
-    stages = _stages_of(plan)
+    stages = stages_of(plan)
     if not run.chosen:
         chosen = {"backend": predictor.backend, "stages": stages, "top": min(top, len(predictor.class_names))}
         run.choose({**chosen, "network": plan_name(plan, predictor.backend)})
@@ -105,26 +122,37 @@ def plan_name(plan: Plan, backend: str) -> str:
     return f"{stage.config} on {backend}{views}"
 
 
-def _asked(args: argparse.Namespace, files: Sequence[str]) -> dict[str, str]:
-    """Return what the results depend on, as text by the option's name."""
-    from mutualnet3d.deploy.pickled_files import PickledFiles
-    from mutualnet3d.results.prediction_run import list_text
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return `5 files: 3 ok, 1 bad, 1 missing`, of the number of files by status."""
+    parts = [f"{counts[status]} {status}" for status in ("ok", "bad", "missing") if counts.get(status)]
+    return f"{sum(counts.values())} files: {', '.join(parts)}"
 
-    asked = {"the list": list_text(files)}
+
+def asked_for(args: argparse.Namespace, list_: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the results depend on, as text by the option's name.
+
+    Args:
+        args: arguments of the command.
+        list_: text that stands for the list.
+        values: arguments that the results depend on, by name, beside checkpoint and table; None and False: not given.
+    """
+    from mutualnet3d.deploy.pickled_files import PickledFiles
+
+    asked = {"the list": list_}
     sums = PickledFiles.of(args.checkpoint, args.table).sums
     for option, path, (_, digest) in zip(
         ("--checkpoint", "--table"), (args.checkpoint, args.table), sums, strict=False
     ):
         asked[option] = f"{os.path.basename(os.path.normpath(path))} ({digest[:16]})"
-    values = {name: getattr(args, name) for name in (*BUDGETS, "backend", "device")} | {"top": _top(args)}
-    return asked | {f"--{name.replace('_', '-')}": str(value) for name, value in values.items() if value is not None}
+    is_given = {name: value for name, value in values.items() if value not in (None, False)}
+    return asked | {f"--{name.replace('_', '-')}": str(value) for name, value in is_given.items()}
 
 
 def _top(args: argparse.Namespace) -> int:
     return DEFAULT_TOP if args.top is None else args.top
 
 
-def _stages_of(plan: Plan) -> list[dict[str, Any]]:
+def stages_of(plan: Plan) -> list[dict[str, Any]]:
     """Return the stages of a plan as plain values."""
     return [
         {
@@ -158,7 +186,7 @@ def _plan(
         return predictor.plan(config=stage["config"], views=tuple(stage["views"]))
     if stages is not None and args.mean_milliseconds is not None:
         plans = map(predictor.plan_of, predictor.table.cascades or ())
-        chosen = next((plan for plan in plans if _stages_of(plan) == stages), None)
+        chosen = next((plan for plan in plans if stages_of(plan) == stages), None)
         if chosen is not None:
             return chosen
     return predictor.plan(

@@ -16,6 +16,7 @@ import torch
 
 from mutualnet3d.data.clip_assembly import ClipAssembler, ViewSampler
 from mutualnet3d.data.clip_place import ClipPlace, place_of_clip
+from mutualnet3d.data.clip_samplers import span_times
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.shapes import ClipShape
 from mutualnet3d.video.frames_in_memory import FramesInMemory
@@ -27,17 +28,19 @@ Frames: TypeAlias = np.ndarray | torch.Tensor | Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Views of a video.
+    """Views of a video in the shapes that were asked for.
 
     Args:
-        clips: views in the shapes that were asked for, uint8 (V, T, S, S, C) each.
+        clips: shape -> views, uint8 (V, T, S, S, C).
         decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        span_times: start and end of each span, seconds since the video's first frame.
         place: place of the first view in the video; None: the reader does not tell it.
     """
 
     clips: dict[ClipShape, torch.Tensor]
     decode_seconds: float
     prepare_seconds: float
+    span_times: tuple[tuple[float, float], ...]
     place: ClipPlace | None = None
 
 
@@ -97,8 +100,9 @@ class ClipReader:
         )
         with opened as video:
             timed = _TimedVideo(video, time.perf_counter() - started)
+            frame_sampler = self.preprocessing.frame_sampler(num_spans)
             view_sampler = ViewSampler(
-                self.preprocessing.frame_sampler(num_spans),
+                frame_sampler,
                 self.preprocessing.crop_sampler(num_crops),
                 range(num_spans),
                 range(num_crops),
@@ -108,11 +112,13 @@ class ClipReader:
             assembled = assembler.assemble(timed, shapes, view_sampler, rng)
             self._idle.append(assembler)
             clips = {shape: made[0][None] if len(made) == 1 else torch.stack(made) for shape, made in assembled.items()}
+            choices = [frame_sampler.sample(rng, span, video.info) for span in range(num_spans)]
+            times = tuple(span_times(choice, video.info, self.preprocessing.target_fps) for choice in choices)
             place = self._place_of_first(timed, shapes, view_sampler)
             closing = time.perf_counter()
         ended = time.perf_counter()
         decode_seconds = timed.seconds + ended - closing
-        return ReadClips(clips, decode_seconds, ended - started - decode_seconds, place)
+        return ReadClips(clips, decode_seconds, ended - started - decode_seconds, times, place)
 
     def _place_of_first(self, video: _TimedVideo, shapes: Sequence[ClipShape], view_sampler: ViewSampler) -> ClipPlace:
         """Return the place of the first view of a video that was read."""

@@ -47,6 +47,22 @@ class CropSampler(Protocol):
     def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox: ...
 
 
+def span_times(choice: FrameChoice, info: VideoInfo, default_fps: float) -> tuple[float, float]:
+    """Return start and end of a clip, seconds since the video's first frame: from its first frame on until its last one
+    is over.
+
+    Args:
+        choice: frames of the clip.
+        info: number, rate and times of the video's frames.
+        default_fps: frame rate of a video that does not tell its own.
+    """
+    first, last = choice.frame_indices(2).tolist()
+    fps = default_fps if info.fps is None else info.fps
+    if info.times is None:
+        return first / fps, (last + 1) / fps
+    return float(info.times[first]), float(info.times[last]) + 1 / fps
+
+
 @dataclass(frozen=True)
 class ClipSpan:
     """Length of a clip: `num_frames` frames, every `sampling_rate`-th of a video of `target_fps` frames per second.

@@ -43,11 +43,13 @@ class FileClips:
         views_of: clip shape -> views, uint8 (V, T, S, S, 3). Arrays, since tensors would travel by shared memory,
             which a killed process leaves behind.
         decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        span_times: start and end of each span of the views, seconds since the first frame.
     """
 
     views_of: dict[ClipShape, np.ndarray]
     decode_seconds: float
     prepare_seconds: float
+    span_times: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,16 @@ class UnreadFile:
 
     status: str
     reason: str
+
+    @classmethod
+    def of(cls, path: str, error: VideoDecodeError) -> UnreadFile:
+        """Return the result for a file that cannot be read: it is not there, or bad.
+
+        Args:
+            path: path of the file.
+            error: cause.
+        """
+        return cls(BAD if g_pathmgr.exists(path) else MISSING, " ".join(str(error).split()))
 
 
 @dataclass(frozen=True)
@@ -85,11 +97,10 @@ class FileReader:
         except VideoDecodeError as error:
             if is_of_memory(error):
                 raise MemoryError from error
-            reason = " ".join(str(error).split())
-            return UnreadFile(BAD if g_pathmgr.exists(request.path) else MISSING, reason)
+            return UnreadFile.of(request.path, error)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, one file must not end the work on all others
             return UnreadFile(BAD, f"{request.path}: cannot be read: {type(error).__name__}: {error}")
         views_of = {shape: clips.numpy() for shape, clips in read.clips.items()}
-        return FileClips(views_of, read.decode_seconds, read.prepare_seconds)
+        return FileClips(views_of, read.decode_seconds, read.prepare_seconds, read.span_times)

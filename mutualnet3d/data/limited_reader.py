@@ -151,6 +151,7 @@ class LimitedClipReader:
                 if "error" in values:
                     raise (ValueError if values["error"] == "value" else VideoDecodeError)(str(values["text"]))
                 decode, prepare = float(values["decode"]), float(values["prepare"])
+                times = tuple((float(start), float(end)) for start, end in values["times"])
                 place = ClipPlace.from_json(values["place"])
                 clips = {}
                 for shape in unique:
@@ -162,7 +163,7 @@ class LimitedClipReader:
                 raise VideoDecodeError(
                     f"{source}: the process that decoded it died; it may take {self.limits}"
                 ) from error
-        return ReadClips(clips, decode, prepare, place)
+        return ReadClips(clips, decode, prepare, times, place)
 
 
 class _Server:

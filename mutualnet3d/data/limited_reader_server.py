@@ -117,6 +117,7 @@ def _read(request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], list
     return {
         "decode": read.decode_seconds,
         "prepare": read.prepare_seconds,
+        "times": read.span_times,
         "place": read.place.to_json(),
     }, pixels
 

@@ -22,6 +22,7 @@ from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.data.transforms import FrameBuffer, crop_frames, resize_frames
 from mutualnet3d.data.window_sampling import VideoWindows
 from mutualnet3d.shapes import ClipShape
+from mutualnet3d.video.errors import VideoDecodeError
 from mutualnet3d.video.frame_folder import FrameFolder, open_frame_folder
 from mutualnet3d.video.frame_sequence import FrameSequence
 from mutualnet3d.video.frames_in_memory import FramesInMemory
@@ -102,6 +103,21 @@ class WindowReader:
     def num_damaged(self) -> int:
         """Number of pictures so far in which errors are concealed."""
         return self._video.num_damaged if isinstance(self._video, FrameSequence) else 0
+
+    def check_any(self, num_windows: int) -> None:
+        """Refuse a video of which nothing is left.
+
+        Args:
+            num_windows: number of its windows, all of which were read, that have clips.
+
+        Raises:
+            VideoDecodeError: none has.
+        """
+        if not num_windows:
+            raise VideoDecodeError(
+                f"{self.name}: no window has half of its frames; {self.num_lost} of {self.num_frames} frames cannot be "
+                "decoded"
+            )
 
     def __iter__(self) -> Iterator[WindowClips]:
         """Yield the clips of each window, as soon as its last frame is there.

@@ -22,6 +22,16 @@ MAX_WINDOWS = 1_000_000
 _EPSILON = 1e-6
 
 
+def check_every(every: float) -> None:
+    """Refuse a distance of windows that is not allowed.
+
+    Raises:
+        ValueError: it is no number above 0.
+    """
+    if isinstance(every, bool) or not isinstance(every, int | float) or not 0 < every < math.inf:
+        raise ValueError(f"every is {every!r}; it must be a number above 0, seconds")
+
+
 class VideoWindows:
     """Windows of a video.
 
@@ -41,8 +51,7 @@ class VideoWindows:
     """
 
     def __init__(self, preprocessing: Preprocessing, info: VideoInfo, every: float):
-        if isinstance(every, bool) or not isinstance(every, int | float) or not 0 < every < math.inf:
-            raise ValueError(f"every is {every!r}; it must be a number above 0, seconds")
+        check_every(every)
         how = preprocessing
         self._fps = float(how.target_fps if info.fps is None else info.fps)
         self._info, self._sampler = info, how.frame_sampler(1)

@@ -7,6 +7,7 @@ from mutualnet3d.deploy.prediction import Label, Prediction, Timing
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.deploy.segmented_video import SegmentedVideo
 from mutualnet3d.deploy.stream import Stream, Window
+from mutualnet3d.deploy.video_features import VideoFeatures
 from mutualnet3d.plots.stream_trace import save_trace_plot
 from mutualnet3d.results.segments import Segment, SegmentRules
 from mutualnet3d.results.trace import TracePoint
@@ -24,6 +25,7 @@ __all__ = [
     "Stream",
     "Timing",
     "TracePoint",
+    "VideoFeatures",
     "Window",
     "save_trace_plot",
 ]

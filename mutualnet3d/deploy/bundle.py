@@ -29,12 +29,14 @@ from mutualnet3d.files.atomic import atomic_folder
 from mutualnet3d.files.json_file import read_json
 from mutualnet3d.log import printable
 from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.features import vector_length
 from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
 SCHEMA = "mutualnet3d.bundle"
-SCHEMA_VERSION = 1
+# Version 2: networks give pooled vectors as a second output, which the first releases do not expect.
+SCHEMA_VERSION, FEATURES_VERSION = 1, 2
 DESCRIPTION, TABLE, CHECKPOINT = "bundle.json", "query_table.json", "checkpoint.pyth"
 
 
@@ -91,8 +93,11 @@ class Bundle:
         content = read_json(description, "a bundle's description")
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise ValueError(f"{description}: not the description of a bundle of mutualnet3d")
-        if content.get("version") != SCHEMA_VERSION:
-            raise ValueError(f"{description}: version {content.get('version')}; this release reads {SCHEMA_VERSION}")
+        if content.get("version") not in (SCHEMA_VERSION, FEATURES_VERSION):
+            raise ValueError(
+                f"{description}: version {content.get('version')}; this release reads {SCHEMA_VERSION} and "
+                f"{FEATURES_VERSION}"
+            )
         for name, kind in (("networks", dict), ("class_names", list), ("about", dict)):
             if not isinstance(content.get(name), kind) or not content[name]:
                 text = "a list" if kind is list else "an object"
@@ -145,15 +150,20 @@ class Bundle:
                 self._model = model
             return self._model
 
-    def program(self, config: SubnetConfig) -> Any:
+    def vector_length(self, config: SubnetConfig, format: str) -> int | None:
+        if format == "pytorch":
+            return vector_length(self.network(), config)
+        return None if format == "openvino-int8" else self.networks[config].features
+
+    def program(self, config: SubnetConfig, features: bool = False) -> Any:
         return torch.export.load(self.file_of(config, "pt2"))
 
-    def onnx(self, config: SubnetConfig) -> str:
+    def onnx(self, config: SubnetConfig, features: bool = False) -> str:
         path = self.file_of(config, "onnx")
         check_onnx(path)
         return path
 
-    def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
+    def openvino(self, config: SubnetConfig, int8: bool = False, features: bool = False) -> Any:
         path = self.file_of(config, "openvino-int8" if int8 else "openvino")
         check_openvino(path)
         try:
@@ -185,9 +195,10 @@ def write_bundle(
     with atomic_folder(path) as folder:
         os.makedirs(os.path.join(folder, "networks"))
         networks = fill(folder)
+        has_features = any(network.features is not None for network in networks.values())
         whole = {
             "schema": SCHEMA,
-            "version": SCHEMA_VERSION,
+            "version": FEATURES_VERSION if has_features else SCHEMA_VERSION,
             **content,
             "networks": {str(config): network.to_json() for config, network in networks.items()},
         }

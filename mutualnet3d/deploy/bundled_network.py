@@ -21,6 +21,7 @@ class BundledNetwork:
         inputs: clip shape of each pathway.
         files: path in the bundle by format, "onnx", "openvino", "openvino-int8", "pt2".
         differences: largest difference of logits from the eager network's by format, relative to the largest logit.
+        features: length of the pooled vectors that its files but int8's give beside the logits; None: they give none.
     """
 
     gflops: float
@@ -28,15 +29,18 @@ class BundledNetwork:
     inputs: tuple[ClipShape, ...]
     files: Mapping[str, str]
     differences: Mapping[str, float] = field(default_factory=dict)
+    features: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, for bundle.json."""
+        """Return plain values, for bundle.json; `features` is there only where it is known."""
+        features = {} if self.features is None else {"features": self.features}
         return {
             "gflops": self.gflops,
             "params": self.params,
             "inputs": [[shape.frames, shape.size, shape.size, 3] for shape in self.inputs],
             "files": dict(self.files),
             "differences": dict(self.differences),
+            **features,
         }
 
     @classmethod
@@ -49,9 +53,12 @@ class BundledNetwork:
         Raises:
             ValueError: a value is missing, unknown or of another type.
         """
-        names = [field.name for field in fields(cls)]
-        if not isinstance(values, Mapping) or set(values) != set(names):
+        names = [field.name for field in fields(cls) if field.name != "features"]
+        if not isinstance(values, Mapping) or set(values) - {"features"} != set(names):
             raise ValueError(f"{where} is {values!r:.60}; it must have {', '.join(names)}")
+        features = values.get("features")
+        if features is not None and (isinstance(features, bool) or not isinstance(features, int) or features < 1):
+            raise ValueError(f"{where}: features is {features!r:.60}; it must be the length of a vector, at least 1")
         try:
             numbers = [finite_number(name, values[name]) for name in ("gflops", "params")]
         except ValueError as error:
@@ -65,7 +72,12 @@ class BundledNetwork:
                 allowed = ", ".join(f"{form} (*{suffix})" for form, suffix in SUFFIXES.items())
                 raise ValueError(f"{where}: files has {format_!r:.60}: {name!r:.60}; allowed: {allowed}")
         return cls(
-            numbers[0], int(numbers[1]), _shapes(values["inputs"], where), values["files"], values["differences"]
+            numbers[0],
+            int(numbers[1]),
+            _shapes(values["inputs"], where),
+            values["files"],
+            values["differences"],
+            features,
         )
 
 

@@ -1,4 +1,4 @@
-"""A sub-network as it is deployed: uint8 clips in, as a decoder gives them, logits out."""
+"""A sub-network as it is deployed: uint8 clips in, as a decoder gives them, logits out, and pooled vectors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from mutualnet3d.data.preprocessing import Preprocessing
 from mutualnet3d.models import SlimmableNet
+from mutualnet3d.models.features import FeatureNet, classifier_name
 from mutualnet3d.models.fork_safe_lock import ForkSafeLock
 from mutualnet3d.ops import Normalize
 from mutualnet3d.shapes import ClipShape, SubnetConfig
@@ -29,7 +30,7 @@ class ClipNetwork(nn.Module):
         network: takes a list of float clips (B, C, T, H, W); it is changed.
         preprocessing: its mean, standard deviation and order of channels.
 
-    Shape: uint8 (B, T, H, W, 3), RGB, one for each pathway -> logits (B, K).
+    Shape: uint8 (B, T, H, W, 3), RGB, one for each pathway -> logits (B, K), or whatever `network` returns.
     """
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing):
@@ -41,7 +42,7 @@ class ClipNetwork(nn.Module):
                 setattr(network.get_submodule(parent), leaf, _SqueezeExcitation(module.block))
         self.normalize = normalize_of(preprocessing, torch.preserve_format)
 
-    def forward(self, *clips_BTHWC: torch.Tensor) -> torch.Tensor:
+    def forward(self, *clips_BTHWC: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         return self.network([self.normalize(clip.permute(0, 1, 4, 2, 3)) for clip in clips_BTHWC])
 
 
@@ -78,15 +79,35 @@ def random_clips(shapes: tuple[ClipShape, ...], batch: int, seed: int = 0) -> li
     return [torch.randint(0, 256, size, dtype=torch.uint8, generator=generator) for size in sizes]
 
 
-def export_program(model: SlimmableNet, config: SubnetConfig, preprocessing: Preprocessing) -> Any:
+def output_names(features: bool) -> list[str]:
+    """Return the names of an exported network's outputs.
+
+    Args:
+        features: True if it gives pooled vectors beside its logits.
+    """
+    return ["logits", "features"] if features else ["logits"]
+
+
+def export_program(
+    model: SlimmableNet, config: SubnetConfig, preprocessing: Preprocessing, features: bool = False
+) -> Any:
     """Return the sub-network as `torch.export` has it: its batch norms folded, normalisation inside, any batch size.
 
     The program says nothing of the machine that it was made on: no paths of source files.
 
+    Args:
+        model: network that can evaluate `config`.
+        config: sub-network.
+        preprocessing: values that clips are made with.
+        features: True for a second output, the pooled vectors (B, C).
+
     Raises:
-        ValueError: `config` cannot be evaluated.
+        ValueError: `config` cannot be evaluated; it has no pooled vectors.
     """
-    network = ClipNetwork(model.extract(config, fold_norms=True), preprocessing).eval().cpu()
+    extracted: nn.Module = model.extract(config, fold_norms=True)
+    if features:
+        extracted = FeatureNet(extracted, classifier_name(model))
+    network = ClipNetwork(extracted, preprocessing).eval().cpu()
     clips = tuple(random_clips(model.input_shapes(config), _BATCH))
     batch = torch.export.Dim("batch", min=1, max=1024)
     with CONVERSION, torch.no_grad():

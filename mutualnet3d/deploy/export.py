@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ from mutualnet3d.deploy.networks import CheckpointNetworks, openvino_core, to_on
 from mutualnet3d.extras import require, versions_of
 from mutualnet3d.files.atomic import write_atomically
 from mutualnet3d.files.hashes import file_hash
-from mutualnet3d.models import costs
+from mutualnet3d.models import SlimmableNet, costs
+from mutualnet3d.models.features import pooled_vectors
 from mutualnet3d.results.query_table import QueryTable, Row
 from mutualnet3d.results.table_cascades import kept_cascades
 from mutualnet3d.shapes import SubnetConfig
@@ -28,14 +30,14 @@ from mutualnet3d.shapes import SubnetConfig
 # Formats that can be written, and the back end that reads each.
 FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "pt2", "pytorch": "pytorch"}
 
-# Largest difference of logits from the eager sub-network's, relative to the largest.
+# Largest difference of logits, or pooled vectors, from the eager sub-network's, relative to the largest.
 MAX_DIFFERENCE = 1e-4
 
 _PACKAGES = ("mutualnet3d", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 class ParityError(ValueError):
-    """An exported network that does not compute the logits of its sub-network."""
+    """An exported network that does not compute the logits, or pooled vectors, of its sub-network."""
 
 
 def export(
@@ -46,6 +48,7 @@ def export(
     int8: Mapping[SubnetConfig, Any] | None = None,
     table: QueryTable | None = None,
     progress: Callable[[Sequence[SubnetConfig]], Iterable[SubnetConfig]] = iter,
+    features: bool = False,
 ) -> Bundle:
     """Write a bundle.
 
@@ -60,13 +63,15 @@ def export(
         int8: quantised OpenVINO models, of some or all.
         table: the bundle's table, where it has more than those of the model file (accuracies of `int8`).
         progress: function that the sub-networks are iterated by.
+        features: True for networks that give pooled vectors beside their logits; int8's give logits alone.
 
     Raises:
         FileExistsError: something is at `path`.
         ModuleNotFoundError: a format's library is not installed.
-        ParityError: a network's logits are not the sub-network's, or int8's are no numbers; both are named, and nothing
-            is left.
-        ValueError: an unknown format; a sub-network that cannot be evaluated; no table, and no `configs` either.
+        ParityError: a network's logits or pooled vectors are not the sub-network's, or int8's are no numbers; both are
+            named, and nothing is left.
+        ValueError: an unknown format; a sub-network that cannot be evaluated; no table, and no `configs` either;
+            `features` of a network without pooled vectors.
     """
     formats = list(dict.fromkeys(formats))
     if not formats or set(formats) - set(FORMATS):
@@ -91,7 +96,7 @@ def export(
         if "pytorch" in formats:
             shutil.copyfile(networks.path, os.path.join(folder, CHECKPOINT))
         return {
-            config: _write_network(networks, config, folder, formats, (int8 or {}).get(config))
+            config: _write_network(networks, config, folder, formats, (int8 or {}).get(config), features)
             for config in progress(chosen)
         }
 
@@ -120,16 +125,21 @@ def front_of(networks: CheckpointNetworks) -> list[SubnetConfig]:
 
 
 def _write_network(
-    networks: CheckpointNetworks, config: SubnetConfig, folder: str, formats: Sequence[str], int8: Any
+    networks: CheckpointNetworks,
+    config: SubnetConfig,
+    folder: str,
+    formats: Sequence[str],
+    int8: Any,
+    features: bool,
 ) -> BundledNetwork:
     """Write a sub-network's files; return it with the difference of each from the eager one."""
     files = {name: f"networks/{config}{SUFFIXES[name]}" for name in formats if name in SUFFIXES}
     paths = {name: os.path.join(folder, file) for name, file in files.items()}
-    program: Any = networks.program(config) if files else None
+    program: Any = networks.program(config, features) if files else None
     if "pt2" in files:
         torch.export.save(program, paths["pt2"])
     if "onnx" in files or "openvino" in files:
-        onnx = to_onnx(program, networks.num_pathways)
+        onnx = to_onnx(program, networks.num_pathways, features)
         if "onnx" in files:
             require("onnx").checker.check_model(onnx, full_check=True)
             write_atomically(paths["onnx"], lambda file: file.write(onnx))
@@ -139,9 +149,9 @@ def _write_network(
         files["openvino-int8"] = f"networks/{config}{SUFFIXES['openvino-int8']}"
         _save_openvino(int8, os.path.join(folder, files["openvino-int8"]))
     operations, params = costs(networks.network(), config)
-    written = BundledNetwork(operations / 1e9, params, networks.shapes(config), files)
-    differences = _differences(networks, config, folder, written, formats)
-    return BundledNetwork(written.gflops, params, written.inputs, files, differences)
+    length = networks.vector_length(config, "pytorch") if features and files else None
+    written = BundledNetwork(operations / 1e9, params, networks.shapes(config), files, features=length)
+    return replace(written, differences=_differences(networks, config, folder, written, formats))
 
 
 def _save_openvino(model: Any, path: str) -> None:
@@ -164,30 +174,62 @@ def _differences(
     names = [*formats, "openvino-int8"]
     for name in (name for name in names if name in written.files):
         allowed = math.inf if name == "openvino-int8" else MAX_DIFFERENCE
-        run = BACKENDS[FORMATS.get(name, name)](as_bundle, torch.device("cpu"), None).forward(config)
+        backend = BACKENDS[FORMATS.get(name, name)](as_bundle, torch.device("cpu"), None)
+        run, has_vectors = backend.forward(config), as_bundle.vector_length(config, name) is not None
         largest[name] = 0.0
         for seed, batch in enumerate((2, 1)):
             clips = random_clips(written.inputs, batch, seed)
-            expected, logits = eager_logits(networks, config, clips), run(clips)
-            difference = None
-            if logits.shape == expected.shape:
-                difference = float((logits - expected).abs().max() / expected.abs().max())
-            if difference is None or not math.isfinite(difference) or difference > allowed:
-                problem = f"shape {tuple(logits.shape)}" if difference is None else f"a difference of {difference:.2g}"
-                raise ParityError(
-                    f"sub-network {config} as {name}, {batch} clips at once: {problem} from the eager one; allowed is "
-                    f"{allowed:g} of the largest logit"
-                )
+            text = f"sub-network {config} as {name}, {batch} clips at once"
+            difference = _difference(run(clips), eager_logits(networks, config, clips), allowed, text, "logit")
             largest[name] = max(largest[name], difference)
+            if has_vectors:
+                vectors = backend.forward(config, features=True)(clips)
+                _difference(vectors, eager_vectors(networks, config, clips), allowed, text, "feature")
     return largest
 
 
-@torch.no_grad()
+def _difference(values: torch.Tensor, expected: torch.Tensor, allowed: float, text: str, unit: str) -> float:
+    """Return the largest difference from the eager network's values, relative to the largest.
+
+    Args:
+        values: values of the exported network.
+        expected: values of the eager one.
+        allowed: most that it may be.
+        text: sub-network, format and batch, for the error.
+        unit: name of one of the values.
+
+    Raises:
+        ParityError: it is more, or the values have another shape.
+    """
+    difference = None
+    if values.shape == expected.shape:
+        difference = float((values - expected).abs().max() / expected.abs().max())
+    if difference is None or not math.isfinite(difference) or difference > allowed:
+        problem = f"shape {tuple(values.shape)}" if difference is None else f"a difference of {difference:.2g}"
+        raise ParityError(f"{text}: {problem} from the eager one; allowed is {allowed:g} of the largest {unit}")
+    return difference
+
+
 def eager_logits(networks: CheckpointNetworks, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return logits (B, K) of the slimmable network for uint8 clips (B, T, S, S, 3): the reference of all exports."""
+    return _eager(networks, config, clips, lambda model, inputs: model(inputs))
+
+
+def eager_vectors(networks: CheckpointNetworks, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the pooled vectors (B, C) of the slimmable network: see `eager_logits`."""
+    return _eager(networks, config, clips, pooled_vectors)
+
+
+@torch.no_grad()
+def _eager(
+    networks: CheckpointNetworks,
+    config: SubnetConfig,
+    clips: Sequence[torch.Tensor],
+    run: Callable[[SlimmableNet, list[torch.Tensor]], torch.Tensor],
+) -> torch.Tensor:
     model = networks.network()
     device = next(model.parameters()).device
     normalize = normalize_of(networks.preprocessing, torch.contiguous_format).to(device)
     with model.active(config):
         inputs = [normalize(clip.permute(0, 1, 4, 2, 3).to(device)) for clip in clips]
-        return model(inputs).float().cpu()
+        return run(model, inputs).float().cpu()

@@ -9,14 +9,14 @@ from mutualnet3d import fork_server
 from mutualnet3d.data.file_reader import FileReader, UnreadFile
 from mutualnet3d.deploy.file_stages import FileWork, run_files
 from mutualnet3d.deploy.prediction import Prediction
-from mutualnet3d.deploy.stages import Plan
+from mutualnet3d.deploy.stages import Forward, Plan
 from mutualnet3d.deploy.video_predictor import VideoPredictor, check_batch_size, check_top
 from mutualnet3d.process_pool import num_cores
 from mutualnet3d.results.prediction_rows import OK, unread_record
 
 
 class FilePredictor(VideoPredictor):
-    """Base of `Predictor`: all of it but loading, pickling and streams."""
+    """Base of `FeaturePredictor`: predictions of many files."""
 
     def predict_files(
         self,
@@ -48,27 +48,42 @@ class FilePredictor(VideoPredictor):
             DataAway: the disk of the videos has gone away.
         """
         check_top(top)
-        check_batch_size(batch_size)
         chosen = self.plan() if plan is None else plan
+        work = self._file_work(chosen, self._forward, batch_size, workers, timeout)
+        return (
+            (number, result if isinstance(result, UnreadFile) else self._prediction(result, chosen, top))
+            for number, result in run_files(paths, work)
+        )
+
+    def _file_work(
+        self, plan: Plan, forward: Forward, batch_size: int, workers: int | None, timeout: float
+    ) -> FileWork:
+        """Return the work on many files, and start the server of its processes.
+
+        Args:
+            plan: stages.
+            forward: forward pass of clips of one shape.
+            batch_size, workers, timeout: see `predict_files`.
+
+        Raises:
+            ValueError: a number that is out of range.
+        """
+        check_batch_size(batch_size)
         workers = num_cores() if workers is None else workers
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             raise ValueError(f"workers is {workers!r}; it must be an integer of at least 1")
         if not timeout > 0:
             raise ValueError(f"timeout is {timeout!r} seconds; it must be more than 0")
         fork_server.start("pool", "files")  # if it does not run, it loads torch for all processes
-        work = FileWork(
-            chosen.stages,
+        return FileWork(
+            plan.stages,
             self._networks.shapes,
             FileReader(self._reader),
-            self._forward,
+            forward,
             self.preprocessing.ensemble,
             batch_size,
             workers,
             timeout,
-        )
-        return (
-            (number, result if isinstance(result, UnreadFile) else self._prediction(result, chosen, top))
-            for number, result in run_files(paths, work)
         )
 
 

@@ -41,6 +41,7 @@ class FileWork:
         batch_size: most clips of a forward pass, or as many as a video has.
         workers: number of processes that read, at least 1.
         timeout: seconds that reading a file may take, more than 0.
+        new_result: function that makes the empty result of a file, by its path.
     """
 
     stages: Sequence[PlannedStage]
@@ -51,6 +52,7 @@ class FileWork:
     batch_size: int
     workers: int
     timeout: float
+    new_result: Callable[[str], StagedResult] = StagedResult
 
 
 def run_files(paths: Sequence[str], work: FileWork) -> Iterator[tuple[int, StagedResult | UnreadFile]]:
@@ -200,7 +202,7 @@ class _FileRun:
         seconds = clips.decode_seconds, clips.prepare_seconds
         for stage in self._together(read.stage):
             tensors = tuple(tensor_of[shape] for shape in self._work.shapes_of(stage.config))
-            videos.append(ReadVideo(path, stage.config, None, tensors, *seconds))
+            videos.append(ReadVideo(path, stage.config, None, tensors, *seconds, clips.span_times))
             seconds = 0.0, 0.0
         return videos
 
@@ -222,7 +224,7 @@ class _FileRun:
         logits_of, seconds = done.logits.result()
         stage, ensemble = self._work.stages[done.stage], self._work.ensemble
         for (number, clips), logits_VK in zip(done.videos.items(), logits_of, strict=True):
-            result = self._results.pop(number, None) or StagedResult(self._paths[number])
+            result = self._results.pop(number, None) or self._work.new_result(self._paths[number])
             result.add(stage, clips[0], logits_VK, seconds / len(done.videos), ensemble)
             if done.stage + 1 == len(self._work.stages) or result.is_sure(stage.threshold, ensemble):
                 yield number, result

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import torch
 
 from mutualnet3d.data.preprocessing import Preprocessing
-from mutualnet3d.deploy.clip_network import CONVERSION, export_program, input_names
+from mutualnet3d.deploy.clip_network import CONVERSION, export_program, input_names, output_names
 from mutualnet3d.extras import require
 from mutualnet3d.log import printable
 from mutualnet3d.models import SlimmableNet, costs
+from mutualnet3d.models.features import vector_length
 from mutualnet3d.results.query_table import QueryTable
 from mutualnet3d.shapes import ClipShape, SubnetConfig
 
@@ -66,16 +67,21 @@ class NetworkStore(Protocol):
         """Return the network of all widths; the same object every time."""
         ...
 
-    def program(self, config: SubnetConfig) -> Any:
-        """Return torch.export's program."""
+    def vector_length(self, config: SubnetConfig, format: str) -> int | None:
+        """Return the length of the pooled vectors that the network of that form can give; None: it gives logits
+        alone."""
         ...
 
-    def onnx(self, config: SubnetConfig) -> bytes | str:
-        """Return an ONNX model, or the path of its file."""
+    def program(self, config: SubnetConfig, features: bool = False) -> Any:
+        """Return torch.export's program; with `features` one whose second output are the pooled vectors."""
         ...
 
-    def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
-        """Return OpenVINO's model, of any batch size."""
+    def onnx(self, config: SubnetConfig, features: bool = False) -> bytes | str:
+        """Return an ONNX model, or the path of its file; `features`: see `program`."""
+        ...
+
+    def openvino(self, config: SubnetConfig, int8: bool = False, features: bool = False) -> Any:
+        """Return OpenVINO's model, of any batch size; `features`: see `program`."""
         ...
 
     def file_of(self, config: SubnetConfig, format: str) -> str | None:
@@ -106,7 +112,8 @@ class CheckpointNetworks:
         self.num_pathways = model.num_pathways
         self._model = model.eval()
         self._gflops: dict[SubnetConfig, float] = {}
-        self._last_onnx: tuple[SubnetConfig, bytes] | None = None  # two back ends ask for the same one after the other
+        # Two back ends ask for the same one after the other.
+        self._last_onnx: tuple[tuple[SubnetConfig, bool], bytes] | None = None
 
     def __repr__(self) -> str:
         """Return one line: path, numbers of sub-networks and classes."""
@@ -137,27 +144,36 @@ class CheckpointNetworks:
     def network(self) -> SlimmableNet:
         return self._model
 
-    def program(self, config: SubnetConfig) -> Any:
-        return export_program(self._model, config, self.preprocessing)
+    def vector_length(self, config: SubnetConfig, format: str) -> int | None:
+        return vector_length(self._model, config)
 
-    def onnx(self, config: SubnetConfig) -> bytes:
+    def program(self, config: SubnetConfig, features: bool = False) -> Any:
+        return export_program(self._model, config, self.preprocessing, features)
+
+    def onnx(self, config: SubnetConfig, features: bool = False) -> bytes:
         last = self._last_onnx  # another thread may replace it meanwhile
-        if last is None or last[0] != config:
-            last = self._last_onnx = config, to_onnx(self.program(config), self.num_pathways)
+        if last is None or last[0] != (config, features):
+            content = to_onnx(self.program(config, features), self.num_pathways, features)
+            last = self._last_onnx = (config, features), content
         return last[1]
 
-    def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
+    def openvino(self, config: SubnetConfig, int8: bool = False, features: bool = False) -> Any:
         assert not int8, "a model file has none"
-        return openvino_core().read_model(self.onnx(config), b"")
+        return openvino_core().read_model(self.onnx(config, features), b"")
 
     def file_of(self, config: SubnetConfig, format: str) -> str | None:
         return None
 
 
-def to_onnx(program: Any, num_pathways: int) -> bytes:
+def to_onnx(program: Any, num_pathways: int, features: bool = False) -> bytes:
     """Return a program of `export_program` as an ONNX model.
 
     The model says nothing of the machine that it was made on: no paths of source files.
+
+    Args:
+        program: the program.
+        num_pathways: number of its inputs.
+        features: True if it has the pooled vectors as second output.
 
     Raises:
         ModuleNotFoundError: onnx or onnxscript is not installed.
@@ -166,9 +182,13 @@ def to_onnx(program: Any, num_pathways: int) -> bytes:
         require(module)
     quiet = quiet_loggers("torch.onnx", "onnxscript", "onnx_ir")  # nothing in what the exporter logs is for its users
     with CONVERSION, quiet, warnings.catch_warnings(action="ignore"):
-        names = input_names(num_pathways)
         exported = torch.onnx.export(
-            program, dynamo=True, input_names=names, output_names=["logits"], verbose=False, optimize=True
+            program,
+            dynamo=True,
+            input_names=input_names(num_pathways),
+            output_names=output_names(features),
+            verbose=False,
+            optimize=True,
         )
     assert exported is not None
     model = exported.model_proto

@@ -51,6 +51,7 @@ class ReadVideo:
         row: row of the query table about `config` with as many views; None: there is none.
         clips: views, uint8 (V, T, S, S, 3), one tensor for each pathway.
         decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        span_times: start and end of each span of the views, seconds since the first frame.
         place: place of the first view in the video; None: not known.
     """
 
@@ -60,6 +61,7 @@ class ReadVideo:
     clips: tuple[torch.Tensor, ...]
     decode_seconds: float
     prepare_seconds: float
+    span_times: tuple[tuple[float, float], ...] = ()
     place: ClipPlace | None = None
 
     def __repr__(self) -> str:

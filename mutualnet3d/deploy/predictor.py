@@ -14,7 +14,7 @@ from typing import Any
 from mutualnet3d.data.clip_reader import Frames, Reader
 from mutualnet3d.data.window_reader import WindowReader
 from mutualnet3d.deploy.bundle import Bundle
-from mutualnet3d.deploy.file_predictor import FilePredictor
+from mutualnet3d.deploy.feature_predictor import FeaturePredictor
 from mutualnet3d.deploy.load import load_checkpoint_networks
 from mutualnet3d.deploy.map_predictor import MapPredictor
 from mutualnet3d.deploy.networks import NetworkStore
@@ -28,7 +28,7 @@ from mutualnet3d.shapes import SubnetConfig
 from mutualnet3d.video.frame_stream import StreamInput
 
 
-class Predictor(FilePredictor, MapPredictor):
+class Predictor(FeaturePredictor, MapPredictor):
     """Labels of videos, at a cost that each call chooses.
 
     Several threads may call it. They read videos at the same time; then one network runs at a time, of all predictors

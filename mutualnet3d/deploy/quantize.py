@@ -62,8 +62,12 @@ class QuantizedNetworks(CheckpointNetworks):
         formats = super().formats(config)
         return formats | {"openvino-int8"} if config in self._models else formats
 
-    def openvino(self, config: SubnetConfig, int8: bool = False) -> Any:
-        return self._models[config].clone() if int8 else super().openvino(config)
+    def vector_length(self, config: SubnetConfig, format: str) -> int | None:
+        return None if format == "openvino-int8" else super().vector_length(config, format)
+
+    def openvino(self, config: SubnetConfig, int8: bool = False, features: bool = False) -> Any:
+        assert not (int8 and features), "int8 networks give logits alone"
+        return self._models[config].clone() if int8 else super().openvino(config, features=features)
 
 
 def quantize(model: Any, batches: Iterable[Sequence[torch.Tensor]]) -> Any:

@@ -19,8 +19,8 @@ from mutualnet3d.deploy.file_predictor import record_of
 from mutualnet3d.deploy.predictor import Predictor
 from mutualnet3d.deploy.subnet_predictor import ViewsWanted
 from mutualnet3d.extras import require
+from mutualnet3d.results.listed_run import difference_text
 from mutualnet3d.results.prediction_rows import EXTRA, write_parquet
-from mutualnet3d.results.prediction_run import difference_text
 
 _RUN = "_run.json"  # what the parts of a folder were asked for with
 

@@ -190,7 +190,7 @@ class _Batch(Generic[Source]):
 
 
 def run_pass(stage: PlannedStage, videos: Sequence[ReadVideo], forward: Forward) -> tuple[torch.Tensor, float]:
-    """Return the logits of the views of some videos, one after the other, and the seconds of the forward pass.
+    """Return what the views of some videos give, one after the other, and the seconds of the forward pass.
 
     Args:
         stage: stage that runs.
@@ -198,12 +198,12 @@ def run_pass(stage: PlannedStage, videos: Sequence[ReadVideo], forward: Forward)
         forward: forward pass of clips of one shape.
 
     Returns:
-        (logits of each video, (V, K) each, as (N, V, K)), seconds.
+        (logits of each video, (V, K) each, as (N, V, K), or other values of so many views), seconds.
     """
     pathways = zip(*(video.clips for video in videos), strict=True)
     joined = [views[0] if len(views) == 1 else torch.cat(views) for views in pathways]
-    logits, seconds = forward(stage.config, joined)
-    return logits.view(len(videos), stage.views.count, -1), seconds
+    values, seconds = forward(stage.config, joined)
+    return values.view(len(videos), stage.views.count, *values.shape[1:]), seconds
 
 
 def read_together(stage: PlannedStage, following: PlannedStage | None) -> list[PlannedStage]:

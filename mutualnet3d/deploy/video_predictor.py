@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
 from mutualnet3d.data.clip_reader import Frames
+from mutualnet3d.deploy.backend import Forward
 from mutualnet3d.deploy.forked import run_in_fork
 from mutualnet3d.deploy.prediction import Prediction, ReadVideo, best_labels
 from mutualnet3d.deploy.stages import Plan, PlannedStage, StagedResult, run_in_stages
@@ -176,18 +177,32 @@ class VideoPredictor(SubnetPredictor):
         name = source if isinstance(source, str) else "frames"
         seconds = [(read.decode_seconds, read.prepare_seconds), *[(0.0, 0.0)] * (len(stages) - 1)]
         return [
-            ReadVideo(name, config, row, tuple(read.clips[shape] for shape in shapes), *times, read.place)
+            ReadVideo(
+                name, config, row, tuple(read.clips[shape] for shape in shapes), *times, read.span_times, read.place
+            )
             for (config, shapes), times in zip(shapes_of.items(), seconds, strict=True)
         ]
 
     def _forward(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, float]:
         """Return the logits of clips, and the seconds that they took."""
+        return self._timed(self._backend.forward, config, clips)
+
+    def _timed(
+        self, forward_of: Callable[[SubnetConfig], Forward], config: SubnetConfig, clips: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, float]:
+        """Return what a forward pass gives of clips, and the seconds that it took.
+
+        Args:
+            forward_of: function that returns the forward pass of a sub-network.
+            config: sub-network.
+            clips: uint8 clips (V, T, S, S, 3), one tensor for each pathway.
+        """
         run_in_fork()
         with self._lock:
-            forward = self._backend.forward(self._subnets.runnable(config))
+            forward = forward_of(self._subnets.runnable(config))
             started = time.perf_counter()
-            logits_VK = forward(clips)
-            return logits_VK, time.perf_counter() - started
+            values = forward(clips)
+            return values, time.perf_counter() - started
 
     def _prediction(self, result: StagedResult, plan: Plan, top: int) -> Prediction:
         last = result.runs[-1]

@@ -1,4 +1,4 @@
-"""Scores of all windows of a video: read in one thread, run in batches in another.
+"""Scores, or other values, of all windows of a video: read in one thread, run in batches in another.
 
 Legend: N windows, K classes.
 """
@@ -16,9 +16,8 @@ import torch
 from mutualnet3d.data.window_reader import WindowClips, WindowReader
 from mutualnet3d.deploy.prediction import score_views
 from mutualnet3d.results.segments import WindowScores
-from mutualnet3d.video.errors import VideoDecodeError
 
-# Clips of windows, one tensor for each pathway -> logits, and the seconds they took.
+# Clips of windows, one tensor for each pathway -> logits or other values of each, and the seconds they took.
 ForwardWindows: TypeAlias = Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, float]]
 # (items, their number) -> the items, while a progress bar goes on.
 Progress: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -52,11 +51,7 @@ def run_windows(
         network_seconds += seconds
         if score_K is not None:
             score_NK[number] = score_K.numpy()
-    if np.isnan(score_NK[:, 0]).all():
-        raise VideoDecodeError(
-            f"{reader.name}: no window has half of its frames; {reader.num_lost} of {reader.num_frames} frames cannot "
-            "be decoded"
-        )
+    reader.check_any(int((~np.isnan(score_NK[:, 0])).sum()))
     span, duration = windows.span_seconds, windows.duration_seconds
     return WindowScores(score_NK, windows.start_N, span, duration, class_names), network_seconds
 
@@ -67,12 +62,28 @@ def score_windows(
     """Yield the scores (K,) of each window in turn, and the seconds that the network took for it; None instead of the
     scores of a window most of whose frames are lost.
 
+    Args:
+        reader, forward, batch_size: see `window_values`; `forward` gives logits.
+        ensemble: way of putting a video's views together: a window is scored as a video of one view is.
+
+    Raises:
+        VideoDecodeError: see `WindowReader`.
+    """
+    for logits_K, seconds in window_values(reader, forward, batch_size):
+        yield None if logits_K is None else score_views(logits_K[None], ensemble), seconds
+
+
+def window_values(
+    reader: WindowReader, forward: ForwardWindows, batch_size: int
+) -> Iterator[tuple[torch.Tensor | None, float]]:
+    """Yield what the network gives of each window in turn, and the seconds that it took for it; None instead of the
+    values of a window most of whose frames are lost.
+
     The next batch is read while the network runs. In memory are the clips of two batches, and the frames of a window.
 
     Args:
         reader: reader of the windows.
         forward: forward pass of some windows.
-        ensemble: way of putting a video's views together: a window is scored as a video of one view is.
         batch_size: number of windows in a forward pass, at least 1.
 
     Raises:
@@ -83,20 +94,18 @@ def score_windows(
         reading = thread.submit(next, batches, None)
         while (batch := reading.result()) is not None:
             reading = thread.submit(next, batches, None)
-            yield from _scores_of(batch, forward, ensemble)
+            yield from _values_of(batch, forward)
 
 
-def _scores_of(
-    batch: Sequence[WindowClips], forward: ForwardWindows, ensemble: str
-) -> Iterator[tuple[torch.Tensor | None, float]]:
+def _values_of(batch: Sequence[WindowClips], forward: ForwardWindows) -> Iterator[tuple[torch.Tensor | None, float]]:
     seen = [window.clips for window in batch if window.clips]
     if not seen:
         yield from ((None, 0.0) for _ in batch)
         return
-    logits_NK, seconds = forward([torch.stack(clips) for clips in zip(*seen, strict=True)])
-    logits = iter(logits_NK)
+    values_N, seconds = forward([torch.stack(clips) for clips in zip(*seen, strict=True)])
+    values = iter(values_N)
     for window in batch:
-        yield (score_views(next(logits)[None], ensemble), seconds / len(seen)) if window.clips else (None, 0.0)
+        yield (next(values), seconds / len(seen)) if window.clips else (None, 0.0)
 
 
 def _batches(windows: Iterator[WindowClips], size: int) -> Iterator[list[WindowClips]]:

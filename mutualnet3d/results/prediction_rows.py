@@ -129,8 +129,9 @@ def write_parquet(file: Any, records: Iterable[Record], top: int) -> None:
     schema = arrow.schema([(name, kinds[kind]) for name, kind in columns(top).items()])
     with parquet.ParquetWriter(file, schema) as writer:
         for rows in _chunks(records, top):
-            whole = [{name: _utf8(value) for name, value in row.items()} for row in rows]
-            writer.write_table(arrow.Table.from_pylist(whole, schema))
+            for row in rows:
+                row.update({name: utf8_text(value) for name, value in row.items() if isinstance(value, str)})
+            writer.write_table(arrow.Table.from_pylist(rows, schema))
 
 
 def _write_csv(path: str, records: Iterable[Record], top: int) -> None:
@@ -153,9 +154,9 @@ def _chunks(records: Iterable[Record], top: int) -> Iterator[list[Row]]:
         yield rows
 
 
-def _utf8(value: str | int | float | None) -> str | int | float | None:
-    """Return a value whose text is UTF-8: what is not has escapes."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+def utf8_text(text: str) -> str:
+    """Return a text as UTF-8: what is not has escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _extension(path: str) -> str:

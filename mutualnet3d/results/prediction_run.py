@@ -1,80 +1,16 @@
-"""Run that predicts many files into one file of results, and that goes on after any kill.
-
-Beside the results lie, while they are made, the journal (`OUTPUT.journal`), and for good a description of the run
-(`OUTPUT.run.json`): what was asked for, what was chosen, and, at the end, how many files were read. The results
-themselves are whole or absent.
-"""
+"""Run that predicts many files into one file of results; see `listed_run`."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any
-
-from mutualnet3d.files.atomic import write_text
-from mutualnet3d.files.journal import Journal
-from mutualnet3d.files.json_file import read_json
 from mutualnet3d.files.output import check_output_file
+from mutualnet3d.results.listed_run import ListedRun
 from mutualnet3d.results.prediction_rows import check_format, write_predictions
 
-FORMAT, VERSION = "mutualnet3d.predictions", 1
-BEGIN_ANEW = "--overwrite begins anew, another --output leaves it alone"
 
+class PredictionRun(ListedRun):
+    """Context of a run whose results are predictions; `output` is of one of `prediction_rows.FORMATS`."""
 
-class PredictionRun:
-    """Context of a run; see the module.
-
-    Args:
-        output: path of the results; see `prediction_rows.FORMATS`.
-        num_files: number of files.
-        asked: options of the run, texts by names for messages; a run goes on only if all of them are the same.
-        overwrite: True to begin anew, whatever exists.
-
-    Attributes:
-        journal: results so far.
-        chosen: choices of the run's first start, plain values; {}: none yet.
-        counts: number of files by status; {}: the run is not complete.
-
-    Raises:
-        ValueError: the results of another run are there, or its journal; another run writes it now; the description is
-            none, or of a newer release.
-    """
-
-    def __init__(self, output: str, num_files: int, asked: Mapping[str, str], overwrite: bool = False):
-        self.output, self.asked, self._overwrite = output, dict(asked), overwrite
-        self.journal, self.description_path = Journal(f"{output}.journal", num_files), f"{output}.run.json"
-        self.chosen: dict[str, Any] = {}
-        self.counts: dict[str, int] = {}
-
-    def __enter__(self) -> PredictionRun:
-        os.makedirs(os.path.dirname(self.output) or ".", exist_ok=True)
-        had_journal = os.path.lexists(self.journal.path)
-        self.journal.__enter__()
-        try:
-            self._begin(had_journal)
-        except BaseException:
-            self._leave(drops_journal=not had_journal)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave(drops_journal=bool(self.counts) or not self.chosen)
-
-    def choose(self, chosen: Mapping[str, Any]) -> None:
-        """Write down what is the same for all files from now on: the run has begun.
-
-        Args:
-            chosen: plain values.
-        """
-        self.chosen = dict(chosen)
-        self._save({})
+    form = "mutualnet3d.predictions"
 
     def finish(self, top: int) -> None:
         """Write the results, and that the run is complete.
@@ -86,89 +22,7 @@ class PredictionRun:
             ValueError: a file has no result yet.
             WriteError: the disk is full; the journal stays.
         """
-        counts = Counter[str]()
-
-        def counted() -> Iterator[dict[str, Any]]:
-            for record in self.journal.records():
-                counts[record["status"]] += 1
-                yield record
-
-        write_predictions(self.output, counted(), top)
-        self._save(counts)
-        self.counts = dict(counts)
-        self.journal.remove()
-
-    def _begin(self, had_journal: bool) -> None:
-        """Look whether the run can begin, or go on; nothing is written before `choose`."""
-        if self._overwrite:
-            self.journal.clear()
-        elif os.path.lexists(self.description_path):
-            self._load()
-        elif os.path.lexists(self.output) or had_journal:
-            existing = self.output if os.path.lexists(self.output) else self.journal.path
-            raise ValueError(
-                f"{existing} is there already, without {self.description_path}, which says how it was made; "
-                f"{BEGIN_ANEW}"
-            )
-
-    def _leave(self, drops_journal: bool) -> None:
-        if drops_journal:
-            with contextlib.suppress(FileNotFoundError):  # it has gone at the end of the run
-                self.journal.remove()
-        self.journal.__exit__(None, None, None)
-
-    def _load(self) -> None:
-        content = read_json(self.description_path, "the description of a run")
-        form, version = (content.get(key) for key in ("format", "version")) if isinstance(content, dict) else ("", 0)
-        if form != FORMAT or not isinstance(version, int):
-            raise ValueError(f"{self.description_path}: no description of a run, whose format is {FORMAT!r}")
-        if version > VERSION:
-            raise ValueError(
-                f"{self.description_path} is of version {version}, which a newer release wrote; this one reads "
-                f"version {VERSION}"
-            )
-        asked, chosen, counts = (content.get(key) for key in ("asked", "chosen", "counts"))
-        if not all(isinstance(part, dict) for part in (asked, chosen, counts)):
-            raise ValueError(f"{self.description_path}: asked, chosen and counts must be objects")
-        difference = difference_text(asked, self.asked)
-        if difference:
-            raise ValueError(f"{self.output} was begun with {difference}; {BEGIN_ANEW}")
-        self.chosen = chosen
-        self.counts = counts if os.path.lexists(self.output) else {}
-
-    def _save(self, counts: Mapping[str, int]) -> None:
-        content = {
-            "format": FORMAT,
-            "version": VERSION,
-            "asked": self.asked,
-            "chosen": self.chosen,
-            "counts": counts,
-        }
-        write_text(self.description_path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def list_text(paths: Sequence[str]) -> str:
-    """Return text that stands for a list of paths: their number, and a digest."""
-    digest = hashlib.sha256("\n".join(paths).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return f"{len(paths)} files ({digest})"
-
-
-def difference_text(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return the values that differ, as text for people; "" if none does.
-
-    Args:
-        before: options that a run was begun with, texts by names.
-        now: options of this start, texts by names.
-    """
-    texts = []
-    for name in dict.fromkeys([*before, *now]):
-        if name not in now:
-            texts.append(f"{name} {before[name]}, which is not given now")
-        elif name not in before:
-            texts.append(f"no {name}, which is {now[name]} now")
-        elif before[name] != now[name]:
-            texts.append(f"{name} {before[name]}, not {now[name]}")
-    return "; ".join(texts)
+        self._finish(lambda records: write_predictions(self.output, records, top))
 
 
 def check_output(path: str, option: str) -> None:

@@ -55,9 +55,9 @@ def test_a_folder_without_configs(tmp_path):
 
 
 def test_a_library_that_is_missing(monkeypatch):
-    monkeypatch.setattr("mutualnet3d.deploy.backends.installed", lambda module: False)
+    monkeypatch.setattr("mutualnet3d.deploy.backend.installed", lambda module: False)
     assert info.find_backends()["onnxruntime"] == "onnxruntime is not installed: pip install 'mutualnet3d[deploy]'"
-    monkeypatch.setattr("mutualnet3d.deploy.backends.installed", lambda module: True)
+    monkeypatch.setattr("mutualnet3d.deploy.backend.installed", lambda module: True)
     monkeypatch.setattr(info, "installed", lambda module: module != "onnxscript")
     states = info.find_backends()
     hint = "onnxscript is not installed: pip install 'mutualnet3d[deploy]'"

@@ -15,12 +15,13 @@ def destinations(name: str) -> set[str]:
 def test_an_option_has_one_name_in_all_commands():
     """The options of the groups; nowhere is one of them there by another name."""
     have = {name: destinations(name) for name in COMMANDS}
-    assert {name for name in have if "subnet" in have[name]} == {"predict", "stream", "segments", "export"}
+    of_deployment = {"predict", "stream", "segments", "features"}
+    assert {name for name in have if "subnet" in have[name]} == {*of_deployment, "export"}
     assert {name for name in have if "cfg" in have[name]} == {"train", "test", "complexity", "weights"}
-    assert {name for name in have if "backend" in have[name]} == {"predict", "stream", "segments", "web", "serve"}
-    of_checkpoints = {"predict", "stream", "segments", "web", "serve", "export", "latency"}
+    assert {name for name in have if "backend" in have[name]} == {*of_deployment, "web", "serve"}
+    of_checkpoints = {*of_deployment, "web", "serve", "export", "latency"}
     assert {name for name in have if "checkpoint" in have[name]} == of_checkpoints
-    of_workers = {"check-videos", "prepare-videos", "demo-data", "predict", "serve"}
+    of_workers = {"check-videos", "prepare-videos", "demo-data", "predict", "features", "serve"}
     assert {name for name in have if "workers" in have[name]} == of_workers
 
 

@@ -165,11 +165,11 @@ def test_a_run_goes_on_with_the_stages_that_its_times_chose(folder):
 
     chosen = [{"config": "w0.5-s32-t2", "views": [2, 1], "threshold": 0.0}]
     plan = predict_files._plan(predictor, Args, None, chosen)
-    assert predict_files._stages_of(plan) == chosen
+    assert predict_files.stages_of(plan) == chosen
     Args.milliseconds, Args.mean_milliseconds = None, 7.0
-    stages = predict_files._stages_of(of_cascade.plan_of(of_cascade.table.cascades[0]))
+    stages = predict_files.stages_of(of_cascade.plan_of(of_cascade.table.cascades[0]))
     plan = predict_files._plan(of_cascade, Args, None, stages)
-    assert (predict_files._stages_of(plan), plan.cascade) == (stages, of_cascade.table.cascades[0])
+    assert (predict_files.stages_of(plan), plan.cascade) == (stages, of_cascade.table.cascades[0])
     assert predict_files.plan_name(plan, "pytorch") == f"{plan.cascade} on pytorch"
 
 

@@ -12,6 +12,7 @@ from mutualnet3d.data.clip_samplers import (
     UniformCrops,
     UniformSegments,
     UniformSpans,
+    span_times,
 )
 from mutualnet3d.data.clip_sampling import CropBox, Span
 from mutualnet3d.video.errors import VideoDecodeError
@@ -137,6 +138,19 @@ def test_clips_of_all_files_span_their_time(path):
     except VideoDecodeError:
         pytest.skip("it is refused")
     assert_clips_span_their_time(path)
+
+
+def test_times_of_spans():
+    """Four frames at every second one of a video of 10 frames a second: 0.8 seconds."""
+    sampler = UniformSpans(ClipSpan(4, 2, 10.0), num_spans=2)
+    rng = np.random.default_rng(0)
+    even = VideoInfo(28, 10.0)
+    times = [span_times(sampler.sample(rng, span, even), even, 10.0) for span in range(2)]
+    assert times == [pytest.approx((0.0, 0.8)), pytest.approx((1.0, 1.8))]
+    slow = VideoInfo(28, None)
+    assert span_times(sampler.sample(rng, 1, slow), slow, 10.0) == pytest.approx((1.0, 1.8))
+    paused = VideoInfo(10, 10.0, np.array([*np.arange(5) / 10, *(2 + np.arange(5) / 10)]))
+    assert span_times(sampler.sample(rng, 0, paused), paused, 10.0) == pytest.approx((0.0, 0.5))
 
 
 def test_uniform_spans_ignore_the_generator():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mutualnet3d.deploy import backends as backends_module
+from mutualnet3d.deploy import backend as backend_module
 from mutualnet3d.deploy.backend_choice import _inexact, _why_not_quantised, choose_backend, runnable_front
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES, OnnxRuntime, OpenVINOInt8, PyTorch
 from mutualnet3d.deploy.networks import CheckpointNetworks
@@ -29,7 +29,7 @@ def test_the_fastest_back_end_is_chosen_by_running_them(networks, monkeypatch):
         name = "slow"
         seconds, factor = 0.02, 1.0
 
-        def _make(self, config):
+        def _make(self, config, features=False):
             run = super()._make(config)
             return lambda clips: (time.sleep(self.seconds), self.factor * run(clips))[1]
 
@@ -61,7 +61,7 @@ def test_candidates_run_the_most_expensive_sub_network_of_the_front(networks, mo
     ran = []
 
     class Told(PyTorch):
-        def _make(self, config):
+        def _make(self, config, features=False):
             return lambda clips: ran.append((self.name, config, tuple(clips[0].shape))) or torch.ones(1, 7)
 
     monkeypatch.setitem(BACKENDS, "one", type("One", (Told,), {"name": "one"}))
@@ -125,7 +125,7 @@ def test_beside_a_gpu_the_other_libraries_run_on_the_cpu(networks, monkeypatch):
 
 
 def test_without_a_converter_pytorch_runs(networks, monkeypatch, video):
-    monkeypatch.setattr(backends_module, "installed", lambda module: module != "onnxscript")
+    monkeypatch.setattr(backend_module, "installed", lambda module: module != "onnxscript")
     predictor = Predictor(networks)
     assert predictor.predict(video, config=SMALL).backend == "pytorch"
     assert predictor.rejected["openvino"] == "onnxscript is not installed: pip install 'mutualnet3d[deploy]'"
@@ -133,7 +133,7 @@ def test_without_a_converter_pytorch_runs(networks, monkeypatch, video):
 
 def test_missing_extras_are_one_line(networks, monkeypatch, video, caplog):
     hidden = {"openvino", "onnxruntime"}
-    monkeypatch.setattr(backends_module, "installed", lambda module: module not in hidden)
+    monkeypatch.setattr(backend_module, "installed", lambda module: module not in hidden)
     with pytest.raises(ModuleNotFoundError, match=r"^openvino is not installed: pip install 'mutualnet3d\[deploy\]'$"):
         Predictor(networks, backend="openvino")
     predictor = Predictor(networks)

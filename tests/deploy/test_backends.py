@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from mutualnet3d.deploy import backend as backend_module
 from mutualnet3d.deploy import backends as backends_module
 from mutualnet3d.deploy.backends import BACKENDS, CHOICES, OpenVINO, OpenVINOBf16, PyTorch, PyTorchBf16
 from mutualnet3d.deploy.clip_network import random_clips
@@ -32,7 +33,7 @@ def test_reasons_why_a_back_end_cannot_run(networks, monkeypatch):
     why_not = BACKENDS["pt2"].why_not
     assert why_not(networks, SMALL, CPU) == f"{networks.path} has no pt2 network of w0.5-s48-t2"
     assert why_not(networks, SMALL, torch.device("cuda")) == "pt2 does not run on cuda, but on cpu"
-    monkeypatch.setattr(backends_module, "installed", lambda module: False)
+    monkeypatch.setattr(backend_module, "installed", lambda module: False)
     assert OpenVINO.why_not(networks, SMALL, CPU) == "openvino is not installed: pip install 'mutualnet3d[deploy]'"
     monkeypatch.setattr(backends_module, "_cpu_has_bf16", lambda: False)
     assert PyTorchBf16.why_not(networks, SMALL, CPU) == "this cpu does not compute with bfloat16"

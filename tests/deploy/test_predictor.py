@@ -216,7 +216,7 @@ def test_networks_that_do_not_pickle_are_told(networks, tmp_path):
 def test_sub_networks_are_prepared_by_their_keys(networks):
     predictor = Predictor(networks, backend="pytorch")
     predictor.prepare(["w0.5-s48-t2"])
-    assert set(predictor._backend._forwards) == {SMALL}
+    assert set(predictor._backend._forwards) == {(SMALL, False)}
     with pytest.raises(ValueError, match=r"has no sub-network w0\.7-s48-t2 that can be run; it has w1\.0-s64-t4, "):
         predictor.prepare(["w0.7-s48-t2"])
     with pytest.raises(ValueError, match=r"configs is 'w0\.5-s48-t2'; it must be a list"):

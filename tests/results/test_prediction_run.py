@@ -6,9 +6,10 @@ import os
 import pytest
 
 from mutualnet3d.files.journal import JournalInUse
-from mutualnet3d.results import prediction_run
+from mutualnet3d.results import listed_run
+from mutualnet3d.results.listed_run import difference_text, list_text
 from mutualnet3d.results.prediction_rows import unread_record
-from mutualnet3d.results.prediction_run import PredictionRun, check_output, difference_text, list_text
+from mutualnet3d.results.prediction_run import PredictionRun, check_output
 
 ASKED = {"the list": "2 files (12ab)", "--gflops": "0.5"}
 
@@ -62,7 +63,7 @@ def test_a_full_disk_at_the_end_keeps_the_journal(output, monkeypatch):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(prediction_run, "write_text", full)
+        patch.setattr(listed_run, "write_text", full)
         with pytest.raises(OSError, match="the disk is full"), PredictionRun(output, 2, ASKED) as run:
             run.finish(1)
     assert begin(output, finishes=True)[0] == 2
