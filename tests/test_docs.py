@@ -181,7 +181,10 @@ def test_demo_data_lines_run(line, tmp_path, run_tool):
     assert len((tmp_path / "data" / "train.csv").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("line", of_command("complexity"))
+@pytest.mark.parametrize(
+    "line",
+    [line if "SLOW_8x8" in line else pytest.param(line, marks=pytest.mark.slow) for line in of_command("complexity")],
+)
 def test_complexity_lines_run(line, run_tool):
     status, printed, errors = run_tool(*words_of(line))
     assert (status, errors) == (0, "")
@@ -231,7 +234,7 @@ def test_lines_about_tables_run(line, demos_folder, capsys):
     "line",
     # --int8 needs the demo's data: tests/runner/test_quantizing.py; x3d_xs.pyth: test_lines_about_weights_run
     [
-        line
+        pytest.param(line, marks=pytest.mark.slow) if re.search(r" (serve|export) ", line) else line
         for line in of_command("predict", "export", "stream", "segments", "features", "web", "serve")
         if not re.search(r"--int8|x3d_xs", line)
     ],

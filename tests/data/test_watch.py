@@ -36,9 +36,10 @@ def sockets_of(pid):
     return [link for link in links if link.startswith("socket:")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
-    ["stopped", pytest.param("sleeps", marks=pytest.mark.slow), pytest.param("computes", marks=pytest.mark.slow)],
+    ["stopped", "sleeps", "computes"],
 )
 def test_a_worker_that_finishes_no_clip_is_given_up(monkeypatch, caplog, case):
     monkeypatch.setattr(workers_module, "collate", list)

@@ -17,6 +17,7 @@ from mutualnet3d.demo.style import DEFAULT_STYLE, STRIPED_STYLE
 FPS = 24
 
 
+@pytest.mark.slow
 def test_single_frames_have_the_same_distribution_in_all_classes() -> None:
     clips, picks = 1500, np.random.default_rng(0)
     motions = [label for label, shape_class in enumerate(CLASSES) if not shape_class.stripes]

@@ -23,7 +23,10 @@ from tests.deploy.networks import FULL, SMALL, source_of
 pytest.importorskip("onnx", reason="onnx is not installed (extra [deploy])")
 pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
 # Not by importing it here: that would make files for its statistics.
-pytestmark = pytest.mark.skipif(not installed("nncf"), reason="nncf is not installed (extra [deploy])")
+pytestmark = [
+    pytest.mark.skipif(not installed("nncf"), reason="nncf is not installed (extra [deploy])"),
+    pytest.mark.slow,  # to quantise takes seconds
+]
 
 CPU = torch.device("cpu")
 FRAMES = np.zeros((8, 64, 64, 3), np.uint8)
@@ -87,7 +90,6 @@ def products_of(model):
     return [node for node in model.get_ops() if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")]
 
 
-@pytest.mark.slow
 def test_products_are_in_int8(float32_models, quantized):
     products = products_of(quantized.openvino(SMALL, int8=True))
     outside = [node for node in products if not is_int8(node)]

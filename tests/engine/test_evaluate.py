@@ -199,7 +199,7 @@ def shard_of_a_test() -> tuple[dict, dict]:
     return result.row_accuracies, model.statistics
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_number_of_processes_calibrates_and_evaluates_alike(world_size):
     """Seven videos divide by neither; of three processes one has no calibration batch."""
     accuracies, statistics = shard_of_a_test()

@@ -128,7 +128,8 @@ def worst(values, expected):
     return max(((values[name] - expected[name]).abs().max() / expected[name].abs().max()).item() for name in expected)
 
 
-@pytest.mark.parametrize("family", [pytest.param("x3d", marks=pytest.mark.slow), "slowfast"])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
 def test_with_sync_batchnorm_two_processes_are_one_on_the_joined_batch(family):
     whole = gradients(family, slice(0, NUM_CLIPS))
     for of_process in two_processes():

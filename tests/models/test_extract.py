@@ -23,7 +23,7 @@ def model(request: pytest.FixtureRequest) -> SlimmableNet:
     [
         (SUBNET, torch.contiguous_format, False),
         (SUBNET, torch.channels_last_3d, True),
-        (SubnetConfig(1.0, 64, 4), torch.channels_last_3d, False),
+        pytest.param(SubnetConfig(1.0, 64, 4), torch.channels_last_3d, False, marks=pytest.mark.slow),
         (SubnetConfig(0.83, 64, 4), torch.contiguous_format, True),
     ],
     ids=str,

@@ -18,6 +18,11 @@ def model(request: pytest.FixtureRequest) -> SlimmableNet:
     return tiny(request.param)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ("c2d", "i3d") else name for name in FAMILIES],
+    indirect=True,
+)
 def test_trains_mutually_then_calibrates_evaluates_and_extracts(model):
     torch.manual_seed(3)
     space = SubnetSpace((0.6, 1.0), (64, 48), (4, 2))

@@ -24,7 +24,7 @@ def by_rule(model, config, value):
     return statistics
 
 
-@pytest.fixture(params=["x3d", "slowfast"])
+@pytest.fixture(params=["x3d", pytest.param("slowfast", marks=pytest.mark.slow)])
 def model(request):
     if request.param == "x3d":
         model = build_x3d(full_clip=FULL_CLIP, num_classes=5, width_factor=2.0, depth_factor=0.3, dim_c5=32)

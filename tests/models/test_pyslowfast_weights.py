@@ -75,6 +75,7 @@ def test_pyslowfasts_checkpoints_give_its_logits(name, tmp_path):
             assert (extracted - logits).abs().max() <= 1e-5 * logits.abs().max()
 
 
+@pytest.mark.slow
 @needs_fixtures
 @pytest.mark.parametrize("kind", ["c2d", "i3d"])
 def test_pyslowfasts_other_resnets_have_the_same_names(kind, tmp_path):

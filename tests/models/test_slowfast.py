@@ -35,7 +35,9 @@ def pytorchvideos():
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(
+    "memory_format", [pytest.param(torch.contiguous_format, marks=pytest.mark.slow), torch.channels_last_3d]
+)
 def test_full_network_has_pytorchvideos_bits(model, memory_format, training):
     original = pytorchvideos()
     randomise(original)

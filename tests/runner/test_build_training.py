@@ -203,7 +203,8 @@ def test_without_validation_its_list_is_not_read(make_session, tiny_data, tmp_pa
         build_validation(session, session.model, split)
 
 
-@pytest.mark.parametrize("kind", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bf16", "fp16"])
 def test_mixed_precision_trains_near_full_precision(tiny_overrides, tmp_path, kind):
     common = {**CALM, "SOLVER__MAX_EPOCH": 2}
     full_precision = make_cfg(tiny_overrides(OUTPUT_DIR=str(tmp_path / "full_precision"), **common))

@@ -66,7 +66,7 @@ OF_THE_WRITER = {
     "reader",
     "folder",
 }  # of the process that writes
-QUICK = {("step", 2), ("SIGINT", 0), ("killed", 0), ("disk", 0), ("reader of errors", 0), ("folder", 0)}
+QUICK = {("step", 0), ("SIGINT", 0), ("killed", 0), ("disk", 0), ("reader of errors", 0), ("folder", 0)}
 
 
 def end_of(way, phase):

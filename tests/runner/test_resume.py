@@ -87,7 +87,8 @@ def same_training(expected, content):
     )
 
 
-@pytest.mark.parametrize("way", ["step", pytest.param("waiting", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["step", "waiting"])
 def test_a_staged_training_resumes_at_every_step_around_the_switch(tiny_overrides, tmp_path, monkeypatch, way):
     """Sub-networks join, with sorted channels, at step 6 of 12: stopped in the steps around it, or while one
     waits for its clips, the run ends with the bits of an uninterrupted one."""

@@ -48,6 +48,7 @@ def trained(tiny_data, tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 def test_a_front_of_a_subset_is_tested_on_all(trained):
     some = trained("pareto", TEST__NUM_VIDEOS=4)
     first = run_test(some)

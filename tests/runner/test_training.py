@@ -174,6 +174,7 @@ def test_resnets_train_and_test_as_x3d_does(tiny_overrides, arch):
     assert len(run_test(cfg).rows) == 4
 
 
+@pytest.mark.slow
 def test_starting_from_weights_with_sorted_channels(tiny_overrides, tmp_path):
     """A static run's checkpoint as PySlowFast's users have one: loaded, sorted, trained mutually."""
     static = make_cfg(tiny_overrides(MUTUAL__ENABLE=False, OUTPUT_DIR=str(tmp_path / "static")))

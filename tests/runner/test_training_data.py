@@ -249,7 +249,10 @@ def test_lists_and_videos_may_be_where_a_path_handler_knows(tiny_overrides, tiny
         pytest.param({"AUG__ENABLE": True, "AUG__AA_TYPE": "", "AUG__RE_PROB": 0.0}, marks=pytest.mark.slow),
         pytest.param({"DATA__COLOR_RND_GRAYSCALE": 1.0}, marks=pytest.mark.slow),
         {"MIXUP__ENABLE": True},
-        {"DATA__TRAIN_JITTER_SCALES_RELATIVE": [0.2, 0.5], "DATA__TRAIN_JITTER_ASPECT_RELATIVE": [0.75, 1.3333]},
+        pytest.param(
+            {"DATA__TRAIN_JITTER_SCALES_RELATIVE": [0.2, 0.5], "DATA__TRAIN_JITTER_ASPECT_RELATIVE": [0.75, 1.3333]},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_augmentations_change_the_training_and_it_stays_reproducible(tiny_overrides, tmp_path, changes):

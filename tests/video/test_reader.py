@@ -228,6 +228,7 @@ def test_a_video_of_broken_frames_alone_is_named(video_named, tmp_path):
     refused(path, "cannot be decoded: InvalidDataError: .*")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell a process its memory")
 def test_nothing_is_left_behind(video_named, tmp_path):
     """Neither memory nor open files, by videos that are read in part, whole, or broken."""
