@@ -43,8 +43,9 @@ lint: $(INSTALLED)
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slow and not slurm and not browser"
 
+# Twice as many processes as cores: most of these tests wait for other processes most of the time.
 test-slow: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "slow and not slurm and not browser"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $$((2 * $$(nproc))) -m "slow and not slurm and not browser"
 
 test-page: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/cli/web/test_page.py
