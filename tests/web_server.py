@@ -16,7 +16,7 @@ class WebFile:
 
     Args:
         content: its bytes.
-        cuts: of each request in turn, number of bytes after which the connection is closed; None: all are sent.
+        cuts: number of bytes of each request in turn, after which the connection is closed; None: all are sent.
         etag: its ETag; "" for none.
         knows_ranges: True to answer a range by a part.
         headers: headers that replace the usual ones; None takes one away.

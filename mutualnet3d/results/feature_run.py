@@ -72,7 +72,7 @@ class FeatureRun(ListedRun):
         """Write the results, and that the run is complete.
 
         Args:
-            about: what is the same for all vectors, texts by names; see `feature_files.write_features`.
+            about: facts of all vectors, texts by names; see `feature_files.write_features`.
 
         Raises:
             ValueError: a file has no result yet, or its features are gone.

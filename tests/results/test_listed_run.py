@@ -1,4 +1,4 @@
-"""What all runs over lists share: tests/results/test_prediction_run.py has their stops, their ends and the errors."""
+"""Rules of all runs over lists; tests/results/test_prediction_run.py has their stops, their ends and the errors."""
 
 from __future__ import annotations
 
