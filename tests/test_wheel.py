@@ -15,6 +15,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mutualnet3d as m3
@@ -174,6 +175,9 @@ def test_data_training_and_prediction(installed, tmp_path):
     assert "move_left" in printed
     mutualnet3d("predict", "data/val.csv", *words, "--output", "results.parquet", "--workers", 1)
     mutualnet3d("segments", "data/val/00000.mp4", *words, "--every", 0.5, "--output", "film.srt")
+    mutualnet3d("features", "data/val.csv", *words, "--workers", 1, "--output", "features.npz")
+    with np.load(tmp_path / "features.npz") as features:
+        assert len(features["features"]) == 4
     assert (tmp_path / "film.srt").read_text().startswith("1\n00:00:00,000 --> ")
     assert (tmp_path / "results.parquet").read_bytes()[:4] == b"PAR1"
     mutualnet3d("export", "--checkpoint", "output/calibrated.pyth", "--output", "bundle", "--formats", "pytorch")
