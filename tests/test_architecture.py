@@ -100,6 +100,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "runner/test_training_processes.py": "whole runs in several processes",
     "runner/test_training_without_clips.py": "whole runs whose clips do not come",
     "test_architecture.py": "of docs/architecture.md",
+    "test_doc_pages.py": "of the links and texts of README and docs/, and of CITATION.cff",
     "test_docs.py": "of the commands in README, INSTALL and docs/",
     "test_examples.py": "of examples/",
     "test_ray_batch.py": "of examples/ray_batch.py, which needs a package that the other tests do without",
@@ -202,11 +203,11 @@ def folders_left_out(page: str, tree: PackageTree) -> set[str]:
     return folders - set(re.findall(r"`(\w+)`", section(page, "What is where")))
 
 
-def test_the_readme_names_every_part():
-    assert folders_left_out((ROOT / "README.md").read_text(encoding="utf-8"), TREE) == set()
+def test_contributing_names_every_part():
+    assert folders_left_out((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), TREE) == set()
 
 
-def test_a_part_that_the_readme_leaves_out_is_seen(make_tree):
+def test_a_part_that_is_left_out_is_seen(make_tree):
     tree = make_tree({"ops/__init__.py": "", "data/__init__.py": "", "log.py": ""})
     assert folders_left_out("## What is where\n\n`ops` layers\n\n## Next\n\n`data`\n", tree) == {"data"}
 

@@ -1,4 +1,4 @@
-"""The commands that README and INSTALL print are run, on data of seconds."""
+"""The commands and Python blocks of README, INSTALL and docs/ are run, on data of seconds."""
 
 from __future__ import annotations
 
@@ -24,22 +24,14 @@ from tests.cli.test_latency import write_tested
 from tests.conftest import numbered_frames, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
+OF_OTHER_TESTS = {
+    "TUTORIAL.md": "tests/test_tutorial.py, in one go",
+    "OWN_NETWORK.md": "tests/models/test_own_network.py",
+}
 DOCUMENTS = [
-    ROOT / name
-    for name in (
-        "README.md",
-        "INSTALL.md",
-        "docs/RESULTS.md",
-        "docs/SCALE.md",
-        "docs/FINETUNING.md",
-        "docs/SERVING.md",
-        "docs/SHARING.md",
-        "docs/LONG_VIDEOS.md",
-        "docs/MANY_FILES.md",
-        "docs/WHERE_IT_LOOKS.md",
-        "docs/FEATURES.md",
-        "docs/WEIGHTS.md",
-    )
+    ROOT / "README.md",
+    ROOT / "INSTALL.md",
+    *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in OF_OTHER_TESTS),
 ]
 
 # After a printed line of X3D-M, with tiny_overrides.
