@@ -10,8 +10,8 @@ from mutualnet3d.mutual import calibrate, mutual_step
 model = build_x3d(full_clip=m3.ClipShape(frames=4, size=32), num_classes=2, width_factor=1.0, depth_factor=0.3).train()
 space = m3.SubnetSpace(width_range=(0.5, 1.0), sizes=(32, 24), frames=(4, 2))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-label_B = torch.arange(16) % 2  # dark clips and bright ones
-clip_BCTHW = torch.randn(16, 3, 4, 32, 32) + label_B.view(-1, 1, 1, 1, 1) - 0.5
+label_B = torch.arange(8) % 2  # dark clips and bright ones
+clip_BCTHW = torch.randn(8, 3, 4, 32, 32) + label_B.view(-1, 1, 1, 1, 1) - 0.5
 
 
 def resized(clip_BCTHW, config):

@@ -367,7 +367,10 @@ def test_pip_lines_name_files_and_extras_that_are_there():
     assert install.endswith(" -c constraints.txt dist/mutualnet3d-*.whl")
 
 
-@pytest.mark.parametrize(("name", "text"), blocks("python"))
+EXAMPLES = {path.read_text() for path in (ROOT / "examples").glob("*.py")}  # tests/test_examples.py runs them
+
+
+@pytest.mark.parametrize(("name", "text"), [block for block in blocks("python") if block[1] not in EXAMPLES])
 def test_python_blocks_run(name, text, published_file, demos_folder):
     if "mutualnet3d.sharing" in text:
         pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra [hub])")

@@ -15,7 +15,7 @@ def test_the_loop_trains_a_small_sub_network(capsys):
     name, multiply_adds, _, top1 = capsys.readouterr().out.replace(",", "").split()
     assert name == str(values["small"]) == "w0.5-s24-t2"
     assert int(multiply_adds) == 603_680
-    assert float(top1) > 0.75  # of dark clips and bright ones
+    assert float(top1) > 0.7  # of dark clips and bright ones
 
 
 def test_the_loop_is_about_25_lines():
