@@ -43,7 +43,7 @@ lint: $(INSTALLED)
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slow and not slurm and not browser"
 
-# Twice as many processes as cores: most of these tests wait for other processes most of the time.
+# Twice as many processes as cores: many of these tests wait for other processes.
 test-slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $$((2 * $$(nproc))) -m "slow and not slurm and not browser"
 

@@ -26,12 +26,12 @@ def prose(page: str) -> str:
 
 def anchors(page: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
-    found, anchors_of_page = Counter[str](), set()
+    counts, anchors_of_page = Counter[str](), set()
     for heading in re.findall(r"^#+ (.*?)\s*$", prose(page), flags=re.MULTILINE):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
-        anchors_of_page.add(f"{slug}-{found[slug]}" if found[slug] else slug)
-        found[slug] += 1
+        anchors_of_page.add(f"{slug}-{counts[slug]}" if counts[slug] else slug)
+        counts[slug] += 1
     return anchors_of_page
 
 
