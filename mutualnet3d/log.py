@@ -59,7 +59,8 @@ class _TerminalHandler(logging.Handler):
 
 class _FileHandler(logging.FileHandler):
     """Writes lines to a file. A line that cannot be written is an error: logging would print a traceback for each and
-    go on."""
+    go on.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]

@@ -112,7 +112,8 @@ def report(error: Exception) -> int:
 
 def tell(text: str) -> None:
     """Print a text to standard error, its control characters escaped. Where nobody reads that any more, it is lost, and
-    the exit status stays."""
+    the exit status stays.
+    """
     try:
         print(printable(text, keep="\n"), file=sys.stderr, flush=True)
     except OSError:

@@ -85,7 +85,8 @@ def find_launch(environ: Mapping[str, str]) -> Launch:
 
 def forgotten_srun(environ: Mapping[str, str]) -> int:
     """Return the number of tasks of the SLURM job if this process was started in its batch script without srun, so that
-    it is alone although the job asked for more; else 0."""
+    it is alone although the job asked for more; else 0.
+    """
     if environ.get("SLURM_STEP_ID") or any(environ.get(name) for name in _TORCHRUN) or not environ.get("SLURM_NTASKS"):
         return 0
     tasks = _number(environ, "SLURM_NTASKS", 1)

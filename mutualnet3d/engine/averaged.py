@@ -55,7 +55,8 @@ class AveragedWeights:
     @torch.no_grad()
     def logits(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the logits (B, K) of the full network with these weights on training clips: normalised by the batch's
-        statistics as in training, but without dropout. Nothing is tracked."""
+        statistics as in training, but without dropout. Nothing is tracked.
+        """
         self.model.train()
         network: SlimmableForward = self.model  # type: ignore[assignment]
         with network.dropout.off(), network.active(self.model.full):  # type: ignore[arg-type]

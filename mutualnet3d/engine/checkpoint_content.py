@@ -1,5 +1,6 @@
 """Content of a training's checkpoint, checked before any of it is used: a damaged one must not stop a resumption
-halfway, where the one before can no longer be taken."""
+halfway, where the one before can no longer be taken.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ def _is_number(value: Any) -> bool:
 
 def _optimizer_problem(state: Any, optimizer: torch.optim.Optimizer) -> str | None:
     """Return the first difference between the form of `state` and that of the optimizer's own state; None if there is
-    none."""
+    none.
+    """
     if not isinstance(state, Mapping) or not {"state", "param_groups"} <= state.keys():
         return "has no state and param_groups"
     groups, own_groups = state["param_groups"], optimizer.state_dict()["param_groups"]

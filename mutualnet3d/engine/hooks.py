@@ -131,7 +131,8 @@ class Checkpointing(Hook):
 
     def finish(self) -> None:
         """Wait until the newest file is on disk, on all processes: a launcher ends them all when the first one has
-        left."""
+        left.
+        """
         if self.writer is not None:
             self.writer.wait()
         distributed.barrier()

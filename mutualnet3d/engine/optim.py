@@ -73,20 +73,23 @@ def build_adam(
 
 def linear_scaling(batch_size: int, reference_batch_size: int) -> float:
     """Return the factor of a learning rate for batches of `batch_size` when it was chosen for batches of
-    `reference_batch_size` (Goyal et al. 2017, section 2.1); 1 without a reference."""
+    `reference_batch_size` (Goyal et al. 2017, section 2.1); 1 without a reference.
+    """
     return batch_size / reference_batch_size if reference_batch_size else 1.0
 
 
 def cosine(*, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float = 0.0) -> Callable[[float], float]:
     """Return the learning rate by the fractional epoch: a half cosine from `base_lr` at `start_epoch` to `end_lr`
-    at `max_epoch`."""
+    at `max_epoch`.
+    """
     schedule = CosineParamScheduler(base_lr, end_lr)
     return lambda epoch: schedule((epoch - start_epoch) / (max_epoch - start_epoch))
 
 
 def relative_steps(*, base_lr: float, steps: Sequence[float], lrs: Sequence[float]) -> Callable[[float], float]:
     """Return the learning rate by the epoch: `base_lr` times the value of `lrs` at the place of the last of `steps`
-    (epochs, ascending, from 0) that was reached. PySlowFast's `steps_with_relative_lrs`."""
+    (epochs, ascending, from 0) that was reached. PySlowFast's `steps_with_relative_lrs`.
+    """
     return lambda epoch: base_lr * lrs[bisect.bisect_right(steps, epoch) - 1]
 
 
@@ -94,7 +97,8 @@ def with_warmup(
     schedule: Callable[[float], float], *, warmup_epochs: float, warmup_start_lr: float
 ) -> Callable[[float], float]:
     """Return `schedule`, but before `warmup_epochs` a line from `warmup_start_lr` to the schedule's value there.
-    PySlowFast's rule."""
+    PySlowFast's rule.
+    """
 
     def at_epoch(epoch: float) -> float:
         if epoch >= warmup_epochs:

@@ -58,7 +58,8 @@ class PeriodMeans:
     def by_place(self) -> dict[str, dict[str, float]]:
         """Means by the place of the networks (full, narrowest, random): cross_entropy of those that learn the labels,
         kl of those that learn another network's outputs (kl_and_label: and the labels; of several labels a clip
-        binary_cross_entropy), accuracy in percent of all."""
+        binary_cross_entropy), accuracy in percent of all.
+        """
         self._settle()
         subnet_loss = self._subnet_loss[0]
         means: dict[str, dict[str, float]] = {"cross_entropy": {}, subnet_loss: {}, "accuracy": {}}

@@ -110,7 +110,8 @@ def atomic_folder(path: str) -> Iterator[str]:
 @contextmanager
 def disk_errors_named(path: str) -> Iterator[None]:
     """Context in which an error becomes a `WriteError` for `path` if a full disk is its cause, also where a library has
-    made another error of it."""
+    made another error of it.
+    """
     try:
         yield
     except WriteError:  # of a file in a folder
@@ -162,7 +163,8 @@ def write_text(path: str, text: str) -> None:
 
 def link_atomically(path: str, link: str) -> None:
     """Give the file `path` the second name `link`, in the place of whatever had it; a copy where the disk knows no
-    links."""
+    links.
+    """
     with atomic_file(link) as temporary:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)

@@ -1,4 +1,4 @@
-"""The one fork server of a process: a small process, started early, of which all further processes are copies.
+"""Fork server, one of a process: a small process, started early, of which all further processes are copies.
 
 A copy of the process itself would have its connections to the other processes of a job (a killed process would look
 alive while its copy lives), and locks that a thread held. multiprocessing has one fork server for each process, and

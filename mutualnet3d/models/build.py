@@ -251,7 +251,8 @@ def full_clip_of(cfg: CfgNode) -> ClipShape:
 
 def space_of(cfg: CfgNode) -> dict[str, tuple[Any, ...]]:
     """Return the space of sub-networks that `cfg` trains and tests: the arguments of `SubnetSpace`, and `tested_sizes`,
-    the sizes that they are tested at (`TEST.SIZES`). Empty lists of the config mean the full network's own value."""
+    the sizes that they are tested at (`TEST.SIZES`). Empty lists of the config mean the full network's own value.
+    """
     full_clip = full_clip_of(cfg)
     sizes = tuple(cfg.MUTUAL.SIZES) or (full_clip.size,)
     scale = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
@@ -270,7 +271,8 @@ def _of_pathway(per_stage: list[list[int]], pathway: int) -> list[int]:
 
 def _published() -> dict[str, Recipe]:
     """Return published networks by name: builder and the arguments that set them apart (X3D paper, table 4;
-    PySlowFast's and pytorchvideo's model zoos; torchvision)."""
+    PySlowFast's and pytorchvideo's model zoos; torchvision).
+    """
     networks: dict[str, Recipe] = {
         "x3d_xs": ("x3d", {"full_clip": ClipShape(frames=4, size=160)}),
         "x3d_s": ("x3d", {"full_clip": ClipShape(frames=13, size=160)}),

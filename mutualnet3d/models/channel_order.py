@@ -52,7 +52,8 @@ class ChannelOrder:
     @torch.no_grad()
     def apply(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Reorder tensors in place, those of a state dict or others of the same names and shapes, such as momenta;
-        those that are missing are left out."""
+        those that are missing are left out.
+        """
         for name in self.rows:
             if name in tensors:
                 tensors[name].copy_(tensors[name][self.order.to(tensors[name].device)])

@@ -246,7 +246,8 @@ class _Trace(TorchFunctionMode):
 
 def is_followed(module: nn.Module) -> bool:
     """Return whether a layer has a slimmable form: a convolution, batch norm or linear layer that computes as torch's
-    own does."""
+    own does.
+    """
     if isinstance(module, nn.Conv3d):
         kind: type[nn.Module] = nn.Conv3d
         if module.padding_mode != "zeros" or type(module)._conv_forward is not nn.Conv3d._conv_forward:

@@ -1,5 +1,6 @@
 """A network made slimmable: by the types of its layers and by the flow of channels between them, because names may lie
-(pytorchvideo's X3D has two swapped in its stem)."""
+(pytorchvideo's X3D has two swapped in its stem).
+"""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def convert_blocks(network: Net, *clips: ClipShape) -> tuple[nn.ModuleList, Chan
 
 def for_any_clip(network: Net) -> VideoNet:
     """Return `network`, changed in place, as one that takes clips of any shape and returns logits: global pooling,
-    adaptive fusion, no caller's list written to."""
+    adaptive fusion, no caller's list written to.
+    """
     for module in network.modules():
         if isinstance(module, ResNetBasicHead):
             module.activation = None  # a network returns logits

@@ -90,7 +90,8 @@ def _extracted_layer(layer: nn.Module, input_shape: tuple[int, ...], output_shap
 
 def _dense_copy(weight: torch.Tensor) -> torch.Tensor:
     """Return a copy of a slice without the gaps between its values; a 5D one whose input channels lie closest together
-    stays `channels_last_3d`."""
+    stays `channels_last_3d`.
+    """
     last = weight.ndim == 5 and weight.stride(1) == 1 and weight.shape[1] > 1
     return weight.detach().clone(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 

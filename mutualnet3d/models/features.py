@@ -100,7 +100,8 @@ def layer_maps(model: SlimmableBase, clips: Sequence[torch.Tensor], layer: str) 
 
 def map_shapes(model: SlimmableBase, config: SubnetConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of the map that each layer of `config` gives of a clip, by the layer's name, in the order in
-    which they end. Layers that give several tensors, or run several times, are left out."""
+    which they end. Layers that give several tensors, or run several times, are left out.
+    """
     names = {layer: name for name, layer in model.named_modules() if name}
     shapes: dict[str, tuple[int, ...]] = {}
     counts: Counter[str] = Counter()

@@ -14,14 +14,16 @@ from mutualnet3d.ops import SlimBatchNorm3d
 
 def stages_of(model: VideoNet) -> list[nn.Module]:
     """Return the stages of a network from the stem on, the classifier last: its blocks that have parameters; of a
-    network of any structure its parts, in their order."""
+    network of any structure its parts, in their order.
+    """
     parts = [part for part in model.content.children() if any(True for _ in part.parameters())]
     return parts or [model]
 
 
 def freeze_norms(part: nn.Module) -> None:
     """Let the batch norms of a network, or of a part of it, train the full network with their tracked statistics, which
-    stay as they are. Scales and shifts are trained as before (PySlowFast's MODEL.FROZEN_BN)."""
+    stay as they are. Scales and shifts are trained as before (PySlowFast's MODEL.FROZEN_BN).
+    """
     for module in part.modules():
         if isinstance(module, SlimBatchNorm3d):
             module.frozen = True

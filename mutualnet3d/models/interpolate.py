@@ -39,7 +39,8 @@ def interpolate(model: SlimmableBase, configs: Sequence[SubnetConfig], max_loss:
 
 def neighbours(config: SubnetConfig, calibrated: Iterable[SubnetConfig]) -> tuple[SubnetConfig, SubnetConfig] | None:
     """Return those of `calibrated` next to `config` in width, of its size and frames, the narrower first; without
-    `config` itself. None without any on one of its sides."""
+    `config` itself. None without any on one of its sides.
+    """
     same_clip = [other for other in calibrated if other.clip_shape == config.clip_shape]
     narrower = max((other for other in same_clip if other.width < config.width), default=None)
     wider = min((other for other in same_clip if other.width > config.width), default=None)
@@ -106,7 +107,8 @@ def _between_parts(
 
 def _between(low_C: torch.Tensor, high_C: torch.Tensor, weight: float, channels: int) -> torch.Tensor:
     """Return `channels` values: `weight` of the way from `low_C` to `high_C` where both have them; of the others the
-    wider one's, changed as much as those have changed on average."""
+    wider one's, changed as much as those have changed on average.
+    """
     values_C = high_C[:channels].clone()
     common = min(len(low_C), channels)
     values_C[:common] = torch.lerp(low_C[:common], high_C[:common], weight)

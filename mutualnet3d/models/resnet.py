@@ -1,5 +1,6 @@
 """ResNets over one clip, slimmable: Slow (Feichtenhofer et al., arXiv 1812.03982), C2D (Wang et al., arXiv 1711.07971)
-and I3D (Carreira and Zisserman, arXiv 1705.07750), as PySlowFast and pytorchvideo have them."""
+and I3D (Carreira and Zisserman, arXiv 1705.07750), as PySlowFast and pytorchvideo have them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ STAGE_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 @dataclass(frozen=True)
 class _Kind:
     """Lengths of the temporal kernels, in frames: of the stem, and of each stage's blocks in turn; True where time is
-    halved after the first stage."""
+    halved after the first stage.
+    """
 
     stem: int
     stages: tuple[tuple[int, ...], ...]
@@ -121,7 +123,8 @@ def temporal_kernels(
 
 def start_blocks(network: nn.Module, as_shortcuts: bool) -> None:
     """Set the scale of every block's last batch norm: 0 where blocks start as their shortcut alone (pytorchvideo's
-    start), else 1."""
+    start), else 1.
+    """
     if as_shortcuts:
         return
     for block in network.modules():

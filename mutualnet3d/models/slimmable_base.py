@@ -155,13 +155,15 @@ class SlimmableBase(VideoNet):
     @contextmanager
     def shared_fast_features(self) -> Iterator[None]:
         """All forwards inside the block are of one batch; a network that has something in common to all its
-        sub-networks computes that once (SlowFast's Fast pathway). Backward passes are complete at the block's end."""
+        sub-networks computes that once (SlowFast's Fast pathway). Backward passes are complete at the block's end.
+        """
         yield
 
     @contextmanager
     def collecting(self, batch_statistics: dict[str, BatchStatistics]) -> Iterator[None]:
         """Add the statistics that every batch norm takes of its batch to `batch_statistics`, by its name, and normalise
-        with the batch's own."""
+        with the batch's own.
+        """
         with self._exclusive():
             for name, norm in self._norms:
                 norm.batch_statistics = batch_statistics.setdefault(name, BatchStatistics())

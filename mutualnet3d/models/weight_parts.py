@@ -1,5 +1,6 @@
 """Parts of a file that may be a network's weights: the containers that people save state dicts in, and the prefixes
-that wrappers put before names."""
+that wrappers put before names.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +129,8 @@ def _containers(
 
 def _without_wrappers(tensors: State) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     """Return tensors by their names without `WRAPPERS`, and those of them that were there; names that would fall
-    together stay as they are."""
+    together stay as they are.
+    """
     present = tuple(word for word in WRAPPERS if any(word in name.split(".") for name in tensors))
     if not present:
         return dict(tensors), ()

@@ -1,5 +1,6 @@
 """Weights of this project's files, of pytorchvideo's model zoo, of PySlowFast's checkpoints and of files as other
-trainings save them, told apart by their content."""
+trainings save them, told apart by their content.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +112,8 @@ def load_weights(
 
 def _class_names(content: Mapping[str, Any], model: SlimmableNet, published: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of the classifier's outputs: those of a model file, or published ones; none if they are not as
-    many as the outputs."""
+    many as the outputs.
+    """
     names = content.get("class_names") or published
     is_right = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     num_classes = [len(model.state_dict()[name]) for name in classifier_of(model)[:1]]

@@ -42,7 +42,8 @@ def binary_label_loss(logits_BK: torch.Tensor, label_BK: torch.Tensor) -> torch.
 
 def binary_distillation_loss(logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor) -> torch.Tensor:
     """Return the binary cross-entropy with the teacher's sigmoid outputs, which carry no gradient, as the mean over
-    clips and classes."""
+    clips and classes.
+    """
     return F.binary_cross_entropy_with_logits(logits_BK, teacher_logits_BK.detach().sigmoid())
 
 
@@ -78,7 +79,8 @@ class Losses:
         label_weight: float = 0.0,
     ) -> torch.Tensor:
         """Return a sub-network's loss: (1 - label_weight) times the one with the full network, label_weight times the
-        one with the labels. The paper's is the first alone."""
+        one with the labels. The paper's is the first alone.
+        """
         if label_weight == 0.0:
             return self.distillation(logits_BK, teacher_logits_BK)
         loss = label_weight * self.label(logits_BK, labels)

@@ -22,8 +22,9 @@ from mutualnet3d.slimmable_model import SlimmableForward
 
 @dataclass(frozen=True)
 class StepResult:
-    """Losses and hits of a step's networks, by their keys, the full network's first; a sub-network that was drawn again
-    has its number behind its key.
+    """Losses and hits of a step's networks, by their keys, the full network's first.
+
+    The key of a sub-network that was drawn again ends with its number.
 
     Args:
         losses: detached scalars.
@@ -102,7 +103,8 @@ def _full_logits(
     model: SlimmableForward, clips: Sequence[torch.Tensor], has_own_dropout: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits (B, K) of the full network, and those that sub-networks learn: the same, or made without
-    dropout."""
+    dropout.
+    """
     if has_own_dropout:
         logits_BK = model(clips)
         return logits_BK, logits_BK.detach()
@@ -115,6 +117,7 @@ def _full_logits(
 
 def _new_key(key: str, keys: Container[str]) -> str:
     """Return a key, with the lowest number after it that is not among `keys`: spaces of one width draw networks twice,
-    and the full one, whose loss is another."""
+    and the full one, whose loss is another.
+    """
     numbers = (f"{key} ({number})" for number in itertools.count(2))
     return key if key not in keys else next(new for new in numbers if new not in keys)

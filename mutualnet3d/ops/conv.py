@@ -75,7 +75,8 @@ class SlimConv3d(nn.Conv3d):
     def sliced(self, in_width: int, out_width: int) -> tuple[torch.Tensor, torch.Tensor | None, int]:
         """Return weight, bias and groups of the convolution that maps `in_width` channels to `out_width` (or, when
         grouped, to as many whole groups as came in). Views of the parameters, or the parameters themselves at full
-        width."""
+        width.
+        """
         weight, groups = self.weight, self.groups
         if self._is_depthwise and len(self.in_parts) > 1:
             weight = select_columns(weight, self.in_parts, in_width, self.in_widths, dim=0)

@@ -59,7 +59,8 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
 
     def sliced(self, channels: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Return scale and shift for an input of `channels` channels, both None without any; views of the
-        parameters."""
+        parameters.
+        """
         if not self.affine:
             return None, None
         if self.in_widths is None:

@@ -38,7 +38,8 @@ def place_of(cost: float, last: float) -> float:
 
 def within_axis(curves: Sequence[Curve], cost: str) -> list[Curve]:
     """Return the curves, points with times far beyond the others at the end of the axis; GFLOPs stay as they are: they
-    are counted, and no mistake makes them large."""
+    are counted, and no mistake makes them large.
+    """
     points = [point for curve in curves for point in curve.points]
     if cost != "milliseconds" or not points:
         return list(curves)

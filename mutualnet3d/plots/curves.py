@@ -84,7 +84,8 @@ class Curve:
     @property
     def front(self) -> tuple[Point, ...]:
         """Points on the Pareto front of those whose costs are settled, the cheapest first; a curve of kind "points" has
-        none."""
+        none.
+        """
         if self.kind == "points":
             return ()
         settled = [point for point in self.points if point.settled]

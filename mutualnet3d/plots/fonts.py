@@ -100,7 +100,8 @@ def escape_unshown(text: str) -> str:
 
 def split_by_font(text: str) -> list[tuple[str, str]]:
     """Return the pieces of a text without characters that no font shows, each with the path of a font that shows it:
-    one piece where a font of the libraries shows all of it."""
+    one piece where a font of the libraries shows all of it.
+    """
     for path in own_fonts():
         if all(shows(path, character) for character in text):
             return [(text, path)]

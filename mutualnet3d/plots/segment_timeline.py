@@ -73,7 +73,8 @@ def draw_timeline(
 
 def shown_classes(segments: Sequence[Segment]) -> tuple[list[int], int]:
     """Return the numbers of the classes that have a row, in the order of their first segment, and how many others there
-    are: those that have less time."""
+    are: those that have less time.
+    """
     seconds_of: dict[int, float] = defaultdict(float)
     for segment in segments:
         seconds_of[segment.labels[0].index] += segment.end - segment.start

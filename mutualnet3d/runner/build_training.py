@@ -198,7 +198,8 @@ def build_train_step(
 
 def cost_of_mutual_steps(space: SubnetSpace, seed: int) -> float:
     """Return about how many times longer a step with sub-networks takes than the full network's alone: the mean of 100
-    steps, a network's time taken as its width times the pixels of its clip."""
+    steps, a network's time taken as its width times the pixels of its clip.
+    """
     full = space.full
     steps = [space.at_step(seed, step) for step in range(100)]
     costs = [config.width * config.size**2 * config.frames for configs in steps for config in configs]
@@ -238,7 +239,8 @@ def build_log_hooks(
 
 def build_validation(session: Session, model: SlimmableNet, train_split: Split) -> Validation:
     """Return the hook that tests the full network and, in mutual training, the smallest one on val.csv; its score is
-    the mean of their top-1, or of their mean average precision."""
+    the mean of their top-1, or of their mean average precision.
+    """
     cfg, space = session.cfg, session.space
     epoch_steps = steps_per_epoch(cfg, train_split)
     if not cfg.TRAIN.EVAL_PERIOD:

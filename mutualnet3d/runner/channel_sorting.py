@@ -37,7 +37,8 @@ def sort_training(
 
 def _momenta(model: SlimmableNet, optimizer: torch.optim.Optimizer) -> list[dict[str, torch.Tensor]]:
     """Return the optimizer's tensors that have a value for each of a weight's, by the weights' names: SGD's momentum;
-    Adam's mean and mean square of the gradients."""
+    Adam's mean and mean square of the gradients.
+    """
     momenta: dict[str, dict[str, torch.Tensor]] = {}
     for name, parameter in model.named_parameters():
         for kind, value in optimizer.state.get(parameter, {}).items():

@@ -1,5 +1,6 @@
 """Sub-networks of a test run in int8: calibrated on training clips, and tested as the run tested them, so that their
-accuracy can stand beside its own."""
+accuracy can stand beside its own.
+"""
 
 from __future__ import annotations
 

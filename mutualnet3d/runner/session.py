@@ -83,7 +83,8 @@ class Session:
     @contextmanager
     def sharing_the_cores(self) -> Iterator[None]:
         """Context that, on a CPU, leaves a core to each loader worker, but at most half of them: threads that wait for
-        a worker's core spin, and took twice as long for a training step as half the threads do."""
+        a worker's core spin, and took twice as long for a training step as half the threads do.
+        """
         before = torch.get_num_threads()
         if self.device.type == "cpu":
             cores = threads_of(self.launch, os.environ)
@@ -242,7 +243,8 @@ def holding_outputs(cfg: CfgNode) -> Iterator[FolderLock | None]:
 
 def job_of(environ: Mapping[str, str]) -> tuple[str, int]:
     """Return the name of the job that this process is of, and the number of its starts before this one; "" and 0 for a
-    process that neither SLURM nor torchrun has named."""
+    process that neither SLURM nor torchrun has named.
+    """
     if environ.get("SLURM_JOB_ID"):
         return f"SLURM job {environ['SLURM_JOB_ID']}", _count(environ.get("SLURM_RESTART_COUNT"))
     if environ.get("TORCHELASTIC_RUN_ID", "none") != "none":

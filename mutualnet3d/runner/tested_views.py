@@ -16,7 +16,8 @@ def views_of(cfg: CfgNode) -> Views:
 
 def subsets_of(cfg: CfgNode) -> dict[Views, tuple[int, ...]]:
     """Return the views that rows of a test have, all of them first, with the numbers of the test's views that are put
-    together for them."""
+    together for them.
+    """
     return {Views(subset.spans, subset.crops): subset.numbers for subset in _subsets(cfg)}
 
 

@@ -146,7 +146,8 @@ def _identity(session: Session, configs: Sequence[SubnetConfig], split: Split, l
 
 def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: LoadedWeights) -> bool:
     """Give all of `configs` batch-norm statistics: calibrated, interpolated, or the full network's tracked ones; return
-    True if that took a calibration."""
+    True if that took a calibration.
+    """
     cfg, model = session.cfg, session.model
     full = build_test_space(cfg).full
     # Foreign weights bring the full network's final statistics; testing them alone needs no training clips. They are of

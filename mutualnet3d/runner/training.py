@@ -175,7 +175,8 @@ def _complete(session: Session, folder: CheckpointFolder, step: int, num_steps: 
 
 def _start_from_weights(session: Session, optimizer_step: OptimizerStep, averaged: AveragedWeights | None) -> None:
     """Load `TRAIN.CHECKPOINT_FILE_PATH` into a new run, and sort its channels if `MUTUAL.SORT_CHANNELS`, unless they
-    are sorted later."""
+    are sorted later.
+    """
     cfg = session.cfg
     if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
         return

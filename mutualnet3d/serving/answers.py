@@ -23,7 +23,8 @@ class JsonAnswer(Response):
 
 class LingeringAnswer(JsonAnswer):
     """Answer to a request whose body may still be coming. The rest of that is read and dropped, for some seconds: a
-    client whose connection is closed while it sends would get an error of its own in place of the answer."""
+    client whose connection is closed while it sends would get an error of its own in place of the answer.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

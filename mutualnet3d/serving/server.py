@@ -25,7 +25,8 @@ _KEEP_ALIVE_SECONDS = 5
 
 class LimitedProtocol(H11Protocol):
     """Connection of a client. It is closed if the head of a request does not come in time, from the connection or the
-    last answer on, or if the client does not read its answer in time."""
+    last answer on, or if the client does not read its answer in time.
+    """
 
     limits: ServingLimits
     _head_timer: asyncio.TimerHandle | None = None
@@ -73,7 +74,8 @@ class LimitedProtocol(H11Protocol):
 
     def _wait_for_head(self) -> None:
         """Close the connection unless the head of a request comes. What else comes, such as the body of a request that
-        was answered before, is no reason to wait longer."""
+        was answered before, is no reason to wait longer.
+        """
         self._cancel(self._head_timer)
         self._head_timer = self.loop.call_later(self.limits.header_seconds, self.transport.abort)
 
