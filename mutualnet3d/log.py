@@ -111,7 +111,10 @@ def setup_logging(output_dir: str, rank: int = 0) -> None:
 
 
 class JsonLines:
-    """Appends records to a file, one JSON object per line, each flushed; on rank 0 of a job alone.
+    """Writer that appends records to a file, one JSON object per line, each flushed; on rank 0 of a job alone.
+
+    Args:
+        path: path of the file.
 
     Attributes:
         sinks: further targets of every record.

@@ -80,7 +80,9 @@ class Command:
         return args
 
     def __call__(self, words: Sequence[str] | None = None, prog: str | None = None) -> int:
-        """Parse the words, run the command, and return its exit status; print an error that its user can mend in one line.
+        """Run the command with its words, and return its exit status.
+
+        An error that its user can mend is printed in one line.
 
         Args:
             words: words of the command line; None: those of this process.

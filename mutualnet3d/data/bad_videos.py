@@ -143,6 +143,7 @@ class BadVideos:
 
     @property
     def num_listed(self) -> int:
+        """Number of the list's lines, with those whose videos are not there."""
         return len(self.videos) + self.num_missing + self._num_left
 
     @property
@@ -179,6 +180,9 @@ class BadVideos:
 
     def merge(self, entries: Iterable[BadVideo]) -> None:
         """Count, and write down, the new entries of all processes of the job.
+
+        Args:
+            entries: bad videos that any process has met.
 
         Raises:
             TooManyBadVideos: together they are too many.

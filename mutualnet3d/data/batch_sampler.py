@@ -102,8 +102,9 @@ class TrainBatchSampler:
                 yield []
 
     def bad_before(self, position: int) -> dict[int, int]:
-        """Return the videos met as bad before `position` of this process's part, with their positions: the state that
-        a resumed run needs.
+        """Return the videos met as bad before `position` of this process's part, with their positions.
+
+        They are the state that a resumed run needs.
         """
         return {index: since for index, since in self.bad_since.items() if since < position}
 
@@ -112,7 +113,10 @@ class TrainBatchSampler:
         return self.bad_since.get(index, position + 1) <= position
 
     def report_bad(self, request: ClipRequest) -> bool:
-        """Take a clip, and later ones of its video, out of the stream; return whether the video is newly bad.
+        """Take a clip, and later ones of its video, out of the stream; return True if the video is newly bad.
+
+        Args:
+            request: request whose clip could not be read.
 
         Raises:
             AllVideosBad: no video is left.
@@ -129,8 +133,9 @@ class TrainBatchSampler:
         return is_new
 
     def current_step(self) -> tuple[int, list[int]] | None:
-        """Return the first unfinished step that has been handed out, and the positions of its clips as far as bad
-        videos are known; None if there is none.
+        """Return the first unfinished step that has been handed out, and the positions of its clips.
+
+        It is None if there is none. The positions are right as far as bad videos are known.
         """
         return (self._steps[0].number, self._steps[0].positions) if self._steps else None
 

@@ -52,8 +52,9 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits that stand for these videos in this order, wherever their folders are: data may be
-        copied to a faster disk in the middle of a training.
+        """16 hexadecimal digits that stand for these videos in this order, wherever their folders are.
+
+        Data may be copied to a faster disk in the middle of a training.
         """
         videos = VideoList.of(self.videos)
         labels: list[Any] = videos.label_N.tolist()
@@ -173,6 +174,10 @@ def warn_of_shared_videos(train: Split, tested: Split) -> None:
 
 def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
     """Return the steps that the schedule counts as an epoch: the whole batches of the list.
+
+    Args:
+        cfg: config of the training.
+        split: videos of the training list.
 
     Raises:
         ValueError: it does not fill one.

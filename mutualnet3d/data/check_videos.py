@@ -73,6 +73,7 @@ class CheckSummary:
 
     @property
     def all_ok(self) -> bool:
+        """True if every video can be used, with a note or without."""
         return self.missing == self.bad == self.short == 0
 
     def __str__(self) -> str:
@@ -93,17 +94,22 @@ def check_lists(
     workers: int = 1,
     timeout: float = 300.0,
 ) -> CheckSummary:
-    """Check every video of some lists; write a report and, if asked, the lists of the good ones. All are whole or
-    absent. The log says which lists share videos, by path or content; see `shared_videos`.
+    """Check every video of some lists; write a report and, if asked, the lists of the good ones.
+
+    All files are whole or absent. The log says which lists share videos, by path or content; see `shared_videos`.
 
     Args:
-        list_paths: the lists.
-        path_prefix, separator, label_file: see `read_kinetics_list`.
+        list_paths: paths of the lists.
         output: path of the report, CSV: `path,status,reason,note,listed_at` for each line of a list whose video is not
             ok or has a note, in the lists' order.
         clean_lists: a path for each list: lists of the good videos, lines `path label` in the list's order; empty:
             none. Paths stay relative if they were: to `path_prefix` if there is one, else to the new list's folder.
-        min_frames, workers, timeout: see `check_videos`.
+        path_prefix: folder of relative paths; "": that of the list.
+        separator: character between path and label.
+        label_file: path of the names of the classes; "": labels are numbers.
+        min_frames: number of frames, 1 or more; a video of fewer is short.
+        workers: number of processes, 1 or more.
+        timeout: seconds that one video may take, above 0.
 
     Raises:
         DataAway: the disk of the videos has gone away; nothing is written.
@@ -222,6 +228,10 @@ def check_video(path: str, min_frames: int = 1) -> Result:
 
     Every frame is decoded from the start on; some are then asked for alone and must be the same pictures. A file that
     gives fewer frames than it promises is ok with a note, as training chooses among those that come.
+
+    Args:
+        path: path of the video.
+        min_frames: number of frames, 1 or more; a video of fewer is short.
 
     Raises:
         MemoryError: it needs more memory than this process may take.

@@ -50,6 +50,9 @@ class ClipAssembler:
         If the video has fewer frames than it said, the clips are chosen anew, by the same draws.
 
         Args:
+            video: video to read.
+            shapes: frame counts and sizes of the clips.
+            view_sampler: choice of the frames and crops of each view.
             rng: generator that the samplers draw from, the frames' first.
 
         Raises:

@@ -1,5 +1,6 @@
-"""Clips of one video, from a file, a folder of pictures or frames in memory, as a test's data set gives them: for
-deployment.
+"""Clips of one video, as a test's data set gives them, for deployment.
+
+The video is a file, a folder of pictures or frames in memory.
 
 Legend: V views, T frames, H height, W width, S side of the square, C channels.
 """
@@ -54,7 +55,8 @@ class Reader(Protocol):
         num_spans: int = 1,
         num_crops: int = 1,
         fps: float | None = None,
-    ) -> ReadClips: ...
+    ) -> ReadClips:
+        """Return the views of a video; see `ClipReader.read`."""
 
 
 class ClipReader:
@@ -79,14 +81,17 @@ class ClipReader:
         num_crops: int = 1,
         fps: float | None = None,
     ) -> ReadClips:
-        """Return the views of a video: `num_spans` over it, each with `num_crops` crops; view v is crop v % num_crops
-        of span v // num_crops. The video is decoded once.
+        """Return the views of a video, which is decoded once.
+
+        View v is crop v % `num_crops` of span v // `num_crops`.
 
         Args:
             source: path of a file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
             shapes: frame counts and sizes that are needed.
-            fps: frames per second of frames or of a folder; None: not known, they are taken for a video of the rate
-                that the network is meant for.
+            num_spans: number of clips spread over the video, 1 or more.
+            num_crops: number of crops of each span, 1 or 3.
+            fps: frames per second of frames or of a folder; None: unknown, they are taken for a video of the rate that
+                the network is meant for.
 
         Raises:
             VideoDecodeError: the video cannot be read.

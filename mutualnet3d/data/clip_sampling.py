@@ -82,8 +82,9 @@ def _shown_at(positions: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: float) -> float:
-    """Return how many frames of a video a clip spans: `num_frames` at every `sampling_rate`-th frame of a video of
-    `target_fps`, in a video of `fps`.
+    """Return the number of frames of a video that a clip spans, a fraction included.
+
+    The clip has `num_frames` at every `sampling_rate`-th frame of a video of `target_fps`; the video has `fps`.
     """
     return num_frames * sampling_rate * fps / target_fps
 
@@ -94,8 +95,10 @@ def random_span(rng: np.random.Generator, length: float, num_frames: int, places
 
 
 def uniform_span(view: int, num_views: int, length: float, num_frames: int, places: np.ndarray | None = None) -> Span:
-    """Return the `view`-th of `num_views` spans spread over the video: at PySlowFast's places, so that 10-view
-    accuracies compare; but a single one lies in the middle of the video and not at its start. See `Span`.
+    """Return the `view`-th of `num_views` spans spread over the video.
+
+    They lie at PySlowFast's places, so that 10-view accuracies compare; but a single one lies in the middle of the
+    video and not at its start. See `Span`.
     """
     place = place_of_span(view, num_views)
     slack = _slack(length, num_frames, places)
@@ -103,15 +106,17 @@ def uniform_span(view: int, num_views: int, length: float, num_frames: int, plac
 
 
 def place_of_span(view: int, num_views: int) -> Fraction:
-    """Return the start of the `view`-th of `num_views` spans of `uniform_span`: 0 is the first start that fits into the
-    video, 1 the last.
+    """Return the start of the `view`-th of `num_views` spans of `uniform_span`.
+
+    0 is the first start that fits into the video, 1 the last.
     """
     return Fraction(1, 2) if num_views == 1 else Fraction(view, num_views)
 
 
 def place_in_segment(view: int, num_views: int) -> Fraction:
-    """Return the place in each segment, 0 to 1, of the frame that the `view`-th of `num_views` clips has: the middle of
-    the `view`-th of equal parts.
+    """Return the place in each segment, 0 to 1, of the frame that the `view`-th of `num_views` clips has.
+
+    It is the middle of the `view`-th of equal parts.
     """
     return Fraction(2 * view + 1, 2 * num_views)
 
@@ -191,8 +196,9 @@ def random_resized_crop(
 
 
 def uniform_crop(height: int, width: int, scale: int, crop_size: int, crop: int, num_crops: int) -> CropBox:
-    """Return the `crop`-th of `num_crops` (1 or 3) crops along the longer side, as large as `crop_size` is in a picture
-    whose short side is `scale`; a single one lies in the centre.
+    """Return the `crop`-th of `num_crops` (1 or 3) crops along the longer side; a single one lies in the centre.
+
+    It is as large as `crop_size` is in a picture whose short side is `scale`.
     """
     side = _side(height, width, crop_size / scale)
     position = 0.5 if num_crops == 1 else crop / (num_crops - 1)

@@ -88,6 +88,9 @@ class FileReader:
     def __call__(self, request: FileRequest) -> FileClips | UnreadFile:
         """Return the clips of a file, or the reason why there are none.
 
+        Args:
+            request: file, and the clips to make of it.
+
         Raises:
             MemoryError: it needs more memory than this process may take.
         """

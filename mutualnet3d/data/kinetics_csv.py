@@ -36,6 +36,9 @@ class KineticsClip:
 def read_kinetics_csv(path: str) -> list[KineticsClip]:
     """Read one of Kinetics' CSV files: a header with `KINETICS_COLUMNS` in any order, other columns ignored.
 
+    Args:
+        path: path of the file.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a column is missing or a row is malformed; the message names file, line, what was read and what is

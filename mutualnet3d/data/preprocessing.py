@@ -1,5 +1,6 @@
-"""Settings by which videos become a network's clips when it is tested or deployed: apart from any config, so that they
-travel with an exported network.
+"""Settings by which videos become a network's clips when it is tested or deployed.
+
+They are apart from any config, so that they travel with an exported network.
 """
 
 from __future__ import annotations
@@ -103,9 +104,10 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, values: Any, where: str) -> Preprocessing:
-        """Make it of the values that `to_json` gave.
+        """Return the settings whose values `to_json` gave.
 
         Args:
+            values: values of a JSON object, by their names.
             where: name of the file, for errors.
 
         Raises:

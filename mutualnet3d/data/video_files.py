@@ -47,6 +47,9 @@ def find_files(folder: str) -> FolderContent:
 
     Hidden files and folders are left out; links to folders are followed, but not to a folder that they lie in.
 
+    Args:
+        folder: path of the folder.
+
     Raises:
         OSError: a folder cannot be read.
     """
@@ -70,6 +73,9 @@ def find_picture_folders(folder: str) -> list[str]:
     """Return the folders with pictures below a local folder, itself (".") among them: paths relative to it, sorted.
 
     Hidden ones and links: see `find_files`.
+
+    Args:
+        folder: path of the folder.
 
     Raises:
         OSError: a folder cannot be read.

@@ -45,7 +45,8 @@ def view_subsets(num_spans: int, num_crops: int, segments: bool) -> tuple[ViewSu
     """Return the subsets of a test's views: all of them first, then those of fewer spans or of the centre crop alone.
 
     Args:
-        num_spans, num_crops: spans of a video in the test, and crops of each.
+        num_spans: number of spans of a video in the test.
+        num_crops: number of crops of each span.
         segments: True if the spans differ by the frame of each segment (Something-Something).
     """
     all_views = ViewSubset(num_spans, num_crops, tuple(range(num_spans * num_crops)), is_same=True)

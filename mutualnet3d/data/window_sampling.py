@@ -25,6 +25,9 @@ _EPSILON = 1e-6
 def check_every(every: float) -> None:
     """Refuse a distance of windows that is not allowed.
 
+    Args:
+        every: seconds from the start of a window to that of the next.
+
     Raises:
         ValueError: it is no number above 0.
     """

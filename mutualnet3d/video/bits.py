@@ -17,6 +17,9 @@ class Bits:
     def take(self, count: int) -> int:
         """Return the number in the next `count` bits.
 
+        Args:
+            count: number of bits.
+
         Raises:
             NotUnderstood: there are fewer.
         """

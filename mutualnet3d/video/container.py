@@ -248,7 +248,8 @@ def open_file(path: str, probe: bool = True, deadline: Deadline | None = None) -
 
     Args:
         path: path of the file; any that iopath can open.
-        probe, deadline: see `VideoContainer`.
+        probe: True to let libav decode the first frames, see `VideoContainer`.
+        deadline: time that opening and each wait for data may take; None: any time.
 
     Raises:
         VideoDecodeError, av.FFmpegError, OSError: see `VideoContainer`; `path` is no regular file; the file's index

@@ -68,8 +68,9 @@ class Decoder:
     def frames_and_damage(
         self, packets: Iterable[av.Packet], chosen: Collection[int] | None = None
     ) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Yield the frames as `all_frames` does, each with True if errors are concealed in it, or in those that it may
-        refer to.
+        """Yield the frames as `all_frames` does, each with True if errors are concealed in it.
+
+        Errors in frames that it may refer to count too.
 
         Args:
             packets: see `all_frames`.

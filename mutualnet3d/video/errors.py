@@ -20,8 +20,9 @@ class VideoDecodeError(RuntimeError):
 
 
 class FrameCountCorrected(VideoDecodeError):
-    """The video has fewer frames than its packets promised; the reader's `info` now has their true number. Choose
-    frames among those and ask again.
+    """Error for a video that has fewer frames than its packets promised.
+
+    The reader's `info` now has their true number. Choose frames among those and ask again.
     """
 
 
@@ -52,6 +53,9 @@ def decoder_errors(name: str, timeout: float | None = None, problem: str = "not 
         name: name of the file or device, for the message.
         timeout: seconds that libav was given to wait for data; None: any time.
         problem: words for what did not happen in that time.
+
+    Raises:
+        VideoDecodeError: the decoder has raised an error.
     """
     try:
         yield

@@ -35,8 +35,10 @@ class _Sequence:
 
 @dataclass(frozen=True)
 class _Picture:
-    """Picture parameter set: number of its sequence's; True if a slice may say that its picture is not shown; bits of
-    a slice's header before its type.
+    """Picture parameter set.
+
+    It has the number of its sequence's; True if a slice may say that its picture is not shown; and the bits of a
+    slice's header before its type.
     """
 
     sequence: int
@@ -65,6 +67,9 @@ class HevcOrder:
 
     def add(self, packet: av.Packet) -> int:
         """Read the next packet; return the number of its picture.
+
+        Args:
+            packet: packet of the file, in the order of the file.
 
         Raises:
             NotUnderstood: it has no picture, or one that is not shown, or whose parameter sets are not there.

@@ -16,8 +16,9 @@ _AV1_FRAME_HEADER, _AV1_FRAME = 3, 6
 
 
 def shown_frames_counter(codec_name: str) -> Callable[[av.Packet], int] | None:
-    """Return the function that tells how many frames of a packet are shown; None: all codecs whose packets always show
-    one.
+    """Return the function that gives the number of a packet's frames that are shown.
+
+    It is None for all codecs whose packets always show one.
     """
     return {"vp8": _vp8, "vp9": _vp9, "av1": _av1, "libdav1d": _av1}.get(codec_name)
 

@@ -26,7 +26,8 @@ def decode_run(
     Args:
         decoder: decoder of the file.
         packets: packets of the file.
-        start, stop: positions of the run's first packet and of the end.
+        start: position of the run's first packet.
+        stop: position after the run's last packet.
         chosen: keys of the frames that are needed.
         is_probed: False if the decoder may not know how far frames are reordered; then the run ends where they are not
             in order.

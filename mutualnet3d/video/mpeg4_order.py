@@ -91,6 +91,9 @@ class Mpeg4Order:
     def add(self, packet: bytes) -> bytes:
         """Read the next packet.
 
+        Args:
+            packet: bytes of the next packet, in the order of the file.
+
         Returns:
             The packet as a decoder needs it that may begin at any keyframe: with one picture that it can see. Empty:
             there is none.
@@ -243,8 +246,9 @@ class Mpeg4Order:
 
 
 def _without_second(packet: bytes, second: int) -> bytes:
-    """Return a packet in whose picture at `second`, if there is one, the decoder sees none to be kept for later. All
-    else stays: how many bits follow the first picture has its effects.
+    """Return a packet in whose picture at `second`, if there is one, the decoder sees none to be kept for later.
+
+    All else stays, since the number of bits after the first picture has its effects.
     """
     if not 0 <= second < len(packet) - 4:
         return packet

@@ -36,6 +36,9 @@ def open_video(
 def refuse_fps_of_file(fps: float | None) -> None:
     """Refuse a frame rate that was given for a video file.
 
+    Args:
+        fps: frames per second that the user gave; None, which alone is allowed: none.
+
     Raises:
         ValueError: there is one.
     """

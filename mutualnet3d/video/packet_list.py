@@ -66,6 +66,7 @@ class PacketList:
 
     @property
     def num_packets(self) -> int:
+        """Number of packets."""
         return len(self.index.keys)
 
     @property
@@ -104,6 +105,10 @@ class PacketList:
 
 def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
     """Read all packets of a file that was just opened.
+
+    Args:
+        container: file that was just opened.
+        deadline: time that reading may take.
 
     Raises:
         VideoDecodeError: there is no frame; there are too many; the time is over.

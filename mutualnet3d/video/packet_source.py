@@ -46,8 +46,9 @@ class PacketSource:
 
     @property
     def frame_keys(self) -> Sequence[int] | None:
-        """Timestamps that tell the frames apart when all packets are decoded in turn, ascending, one for each frame in
-        the order of being shown; None: such frames have to be counted.
+        """Timestamps that tell the frames apart when all packets are decoded in turn; None: frames have to be counted.
+
+        They are ascending, one for each frame in the order of being shown.
         """
         if self.mp4_index is not None:
             return self.mp4_index.timestamps
@@ -55,6 +56,9 @@ class PacketSource:
 
     def attempts(self, indices: Sequence[int]) -> Iterator[PacketList]:
         """Yield packets to take the frames at `indices` from by their keys, as long as those before gave too few.
+
+        Args:
+            indices: numbers of the frames, from 0.
 
         Raises:
             FrameCountCorrected: see `_read_instead_of_index`.
@@ -72,6 +76,9 @@ class PacketSource:
 
     def load(self, indices: Sequence[int]) -> PacketList:
         """Return packets that have the frames at `indices`.
+
+        Args:
+            indices: numbers of the frames, from 0.
 
         Raises:
             FrameCountCorrected: see `_read_instead_of_index`.

@@ -21,8 +21,9 @@ def is_folder(path: str) -> bool:
 
 
 def picture_paths(folder: str) -> list[str]:
-    """Return the pictures of a folder in the natural order of their names: 2.jpg comes before 10.jpg. Hidden ones are
-    left out.
+    """Return the pictures of a folder in the natural order of their names: 2.jpg comes before 10.jpg.
+
+    Hidden ones are left out.
     """
     names = [name for name in g_pathmgr.ls(folder) if is_picture_file(name)]
     return [os.path.join(folder, name) for name in sorted(names, key=_natural)]

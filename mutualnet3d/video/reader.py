@@ -82,9 +82,12 @@ class VideoReader:
         self._source.close()
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield the frames at `indices` (ascending, no repeats), upright, RGB, uint8 (H, W, 3).
+        """Yield the frames at `indices`, upright, RGB, uint8 (H, W, 3).
 
         All have the size of the first; in a video that changes its size the others are scaled to it.
+
+        Args:
+            indices: numbers of the frames, from 0, ascending, no repeats.
 
         Raises:
             FrameCountCorrected: the video has fewer frames than `info` said; `info` has changed.
@@ -104,8 +107,9 @@ class VideoReader:
                 )
 
     def decode(self, indices: Sequence[int]) -> Iterator[av.VideoFrame]:
-        """Yield the decoder's frames at `indices`, in order; fewer where the video has fewer than `info` said, which
-        then has their true number.
+        """Yield the decoder's frames at `indices`, in order.
+
+        There are fewer where the video has fewer than `info` said, which then has their true number.
         """
         facts, delivered = facts_of(self._state), 0
         if facts.num_frames is not None and indices and indices[-1] >= facts.num_frames:
