@@ -53,7 +53,7 @@ class Records(Protocol):
 
 
 class _TerminalHandler(logging.Handler):
-    """Writes lines to standard output, above a progress bar."""
+    """Handler that writes lines to standard output, above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stdout)

@@ -57,7 +57,7 @@ class ClipShape:
 
 @dataclass(frozen=True, order=True)
 class SubnetConfig:
-    """One sub-network: how wide the layers are, how large and how long its clips.
+    """Sub-network: the width of its layers, the size and the length of its clips.
 
     Args:
         width: fraction of every layer's channels, in (0, 1].
@@ -81,7 +81,7 @@ class SubnetConfig:
         _check_clip(self.frames, self.size)
 
     def __str__(self) -> str:
-        """The key: `w0.63-s160-t10`. Widths print with all their digits, so that two configs never share one."""
+        """Return the key, `w0.63-s160-t10`. Widths have all their digits, so that two configs never share a key."""
         return f"w{self.width!r}-s{self.size}-t{self.frames}"
 
     @classmethod
@@ -141,7 +141,7 @@ class ClipBatch:
     next_position: int = 0
 
     def to(self, device: torch.device) -> ClipBatch:
-        """The batch on `device`; the copies do not wait when they come from pinned memory."""
+        """Return the batch on `device`; copies from pinned memory do not wait."""
         return ClipBatch(
             {shape: clip.to(device, non_blocking=True) for shape, clip in self.clips.items()},
             self.label_B.to(device, non_blocking=True),
@@ -150,7 +150,7 @@ class ClipBatch:
         )
 
     def pin_memory(self) -> ClipBatch:
-        """Called by torch's DataLoader when it pins."""
+        """Return the batch in pinned memory; torch's DataLoader calls this."""
         return ClipBatch(
             {shape: clip.pin_memory() for shape, clip in self.clips.items()},
             self.label_B.pin_memory(),
@@ -186,5 +186,5 @@ class ClipBatch:
 
 
 def union_of_shapes(shapes: Iterable[Iterable[ClipShape]]) -> tuple[ClipShape, ...]:
-    """All shapes that occur, each once, the largest first."""
+    """Return all shapes that occur, once, the largest first."""
     return tuple(sorted({shape for group in shapes for shape in group}, reverse=True))

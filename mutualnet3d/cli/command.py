@@ -144,7 +144,7 @@ def log_to_terminal(with_time: bool = True) -> None:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """Error that a SIGTERM raises."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

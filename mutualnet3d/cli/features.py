@@ -198,7 +198,7 @@ def _plan(predictor: Predictor, args: argparse.Namespace, stages: list[dict[str,
 
 
 def _chosen(plan: Plan, backend: str, layer: str | None) -> dict[str, Any]:
-    """Return what is the same for all files of a run."""
+    """Return the values that all files of a run share."""
     (stage,) = plan.stages
     return {
         "backend": backend,

@@ -129,7 +129,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def asked_for(args: argparse.Namespace, list_: str, values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the results depend on, as text by the option's name.
+    """Return the settings that the results depend on, as text by the option's name.
 
     Args:
         args: arguments of the command.

@@ -172,7 +172,7 @@ def table_text(result: SegmentedVideo) -> str:
 
 
 def losses(result: SegmentedVideo) -> str:
-    """Return what was lost of a video, in words."""
+    """Return the losses of a video, in words."""
     text = f"{result.num_lost} of {result.num_frames} frames cannot be decoded, {result.num_damaged} are damaged"
     if result.lost:
         stretches = [f"{start:.1f} to {end:.1f} s" for start, end in result.lost]

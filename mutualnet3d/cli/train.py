@@ -144,15 +144,15 @@ def _become_torchrun(args: argparse.Namespace, program: Sequence[str]) -> None:
 
 def _without(words: Sequence[str], options: Sequence[str]) -> list[str]:
     """Return `words` without `options` and their values."""
-    kept, skip = [], False
+    others, skip = [], False
     for word in words:
         if skip:
             skip = False
         elif word in options:
             skip = True
         elif word.partition("=")[0] not in options:
-            kept.append(word)
-    return kept
+            others.append(word)
+    return others
 
 
 def _warn_of_idle_devices(launch: Launch, program: Sequence[str]) -> None:

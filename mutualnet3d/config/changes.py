@@ -13,7 +13,7 @@ NOT_THERE = "not there"
 
 
 def hash_of(dump: str) -> str:
-    """Return 8 hexadecimal digits that stand for a config, given as YAML."""
+    """Return 8 hexadecimal digits that stand for the values of a config, which `dump` has as YAML."""
     return hashlib.sha256(dump.encode("utf-8")).hexdigest()[:8]
 
 

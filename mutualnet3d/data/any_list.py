@@ -1,4 +1,4 @@
-"""Lists of either kind, with one label a line or with several, for what does not look into the labels."""
+"""Lists of either kind, with one label a line or with several, for code that does not look into the labels."""
 
 from __future__ import annotations
 

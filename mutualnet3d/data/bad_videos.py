@@ -1,4 +1,4 @@
-"""Bad videos of a run: counted, written down once each with their reason; too many of them end the run."""
+"""Bad videos of a run: each is counted, and written down once with its reason; too many end the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = ("split", "path", "reason", "listed_at", "position")
 
 
 class TooManyBadVideos(RuntimeError):
-    """More videos of a list are missing or bad than the run allows."""
+    """Error for more missing or bad videos of a list than the run allows."""
 
 
 @dataclass(frozen=True)

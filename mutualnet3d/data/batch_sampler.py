@@ -40,7 +40,7 @@ class ClipRequest:
 
 
 class AllVideosBad(RuntimeError):
-    """No video of the list can be decoded."""
+    """Error for a list without a video that can be decoded."""
 
 
 @dataclass
@@ -109,7 +109,7 @@ class TrainBatchSampler:
         return {index: since for index, since in self.bad_since.items() if since < position}
 
     def is_bad(self, index: int, position: int) -> bool:
-        """Return whether a video was known to be bad when the stream had come to `position`."""
+        """Return True if a video had been met as bad when the stream came to `position`."""
         return self.bad_since.get(index, position + 1) <= position
 
     def report_bad(self, request: ClipRequest) -> bool:
@@ -140,7 +140,7 @@ class TrainBatchSampler:
         return (self._steps[0].number, self._steps[0].positions) if self._steps else None
 
     def finish_step(self) -> int:
-        """Go on to the next step, since the current one has all its clips; return the position where it begins."""
+        """Go on to the next step, since the current one has all its clips; return its first position."""
         self._start = self._steps.popleft().positions[-1] + 1
         return self._start
 

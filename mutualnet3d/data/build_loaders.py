@@ -217,7 +217,7 @@ def _clip_span(cfg: CfgNode) -> ClipSpan:
 
 
 def _among_full(cfg: CfgNode) -> bool:
-    """Return whether Slow's frames are some of Fast's, as in PySlowFast."""
+    """Return True if Slow's frames are some of Fast's, as in PySlowFast."""
     return bool(cfg.MODEL.ARCH == "slowfast")
 
 

@@ -156,7 +156,7 @@ def _keys_named(cfg: CfgNode) -> Iterator[None]:
 
 
 def warn_of_shared_videos(train: Split, tested: Split) -> None:
-    """Say how many videos of a tested split are in the training list too, by their paths, if any are."""
+    """Log the number of a tested split's videos that are in the training list too, by their paths, if any are."""
     shared = shared_paths(tested.videos, train.videos)
     if shared.first is not None:
         video, trained = shared.first
@@ -264,7 +264,7 @@ def is_multi_label(cfg: CfgNode) -> bool:
 
 
 def is_ssv2(cfg: CfgNode, split: str) -> bool:
-    """Return whether a split is of Something-Something V2; Kinetics-style lists otherwise."""
+    """Return True for a split of Something-Something V2, False for Kinetics-style lists."""
     return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET).lower() == "ssv2")
 
 

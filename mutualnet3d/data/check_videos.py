@@ -1,4 +1,4 @@
-"""Check of the videos of lists: what training would do with each, decoded from the start and frame by frame."""
+"""Check of the videos of lists by the work that training has with them: decoding from the start, and of frames alone."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def check_lists(
 
 
 def _notes_of_shared(list_paths: Sequence[str], lists: Sequence[VideoList]) -> dict[str, list[Note]]:
-    """Return the notes about videos that two lists share, by the place of their lines; say for each pair how many."""
+    """Return the notes about videos that two lists share, by the place of their lines; log their number for each pair."""
     notes: dict[str, list[Note]] = defaultdict(list)
     for (first, second), pairs in shared_videos(lists).items():
         num_copies = sum(pair.is_copy for pair in pairs)
@@ -194,7 +194,7 @@ def _path_to_write(video: Video, list_path: str, clean_list: str, path_prefix: s
 def check_videos(
     paths: Sequence[str], min_frames: int = 1, workers: int = 1, timeout: float = 300.0
 ) -> Iterator[Result]:
-    """Yield the results of `paths`, in their order, as soon as they are there; show how far it is.
+    """Yield the results of `paths`, in their order, as soon as they are there, with a progress bar.
 
     Args:
         paths: paths of files, or of folders of pictures; any that iopath can open.
@@ -224,7 +224,7 @@ def check_videos(
 
 
 def check_video(path: str, min_frames: int = 1) -> Result:
-    """Do with a video what training may do, in this process: a crash of the decoder is a crash of the caller's.
+    """Decode a video as training may, in this process: a crash of the decoder is a crash of the caller's.
 
     Every frame is decoded from the start on; some are then asked for alone and must be the same pictures. A file that
     gives fewer frames than it promises is ok with a note, as training chooses among those that come.

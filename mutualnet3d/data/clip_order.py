@@ -22,7 +22,7 @@ class VideoOrder(Protocol):
         """Number of videos in the order."""
 
     def at(self, position: int) -> tuple[int, int]:
-        """Return a number that a video never comes twice with, for its random choices, and the video."""
+        """Return a number and the video, which never come together twice: the number is for random choices."""
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,12 @@ Frames: TypeAlias = np.ndarray | torch.Tensor | Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Views of a video in the shapes that were asked for.
+    """Views of a video in the requested shapes.
 
     Args:
         clips: shape -> views, uint8 (V, T, S, S, C).
-        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        decode_seconds: time of decoding.
+        prepare_seconds: time of cropping and resizing.
         span_times: start and end of each span, seconds since the video's first frame.
         place: place of the first view in the video; None: the reader does not tell it.
     """
@@ -46,7 +47,7 @@ class ReadClips:
 
 
 class Reader(Protocol):
-    """Reads the clips of a video; see `ClipReader.read`."""
+    """Reader of the clips of a video: a `ClipReader`, or another with its method."""
 
     def read(
         self,
@@ -60,7 +61,7 @@ class Reader(Protocol):
 
 
 class ClipReader:
-    """Reads the clips of videos, decoding no frame that is not in them. Several threads may read at once.
+    """Reader of the clips of videos that decodes no other frame. Several threads may read at once.
 
     Args:
         preprocessing: choice of the clips.

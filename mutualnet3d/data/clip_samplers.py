@@ -36,14 +36,14 @@ class FrameChoice(Protocol):
 
 
 class FrameSampler(Protocol):
-    """Chooses the frames of a clip."""
+    """Choice of a clip's frames."""
 
     def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
         """Return the frames of the clip of a span, drawn from `rng` in training."""
 
 
 class CropSampler(Protocol):
-    """Chooses the part of the picture."""
+    """Choice of the part of the picture."""
 
     def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox:
         """Return the crop of that number of a picture of `height` x `width` pixels, drawn from `rng` in training."""
@@ -85,7 +85,7 @@ class ClipSpan:
         return FullClip(span.frame_indices(self.num_frames)) if self.among_full else span
 
     def length(self, info: VideoInfo) -> float:
-        """Return how many frames of the video the clip spans."""
+        """Return the number of frames of the video that the clip spans."""
         fps = self.target_fps if info.fps is None else info.fps
         return span_length(self.num_frames, self.sampling_rate, self.target_fps, fps)
 

@@ -53,7 +53,7 @@ class FullClip:
 
 
 def some_of(among: int, count: int) -> np.ndarray:
-    """Return which `count` of a clip's `among` frames a smaller shape takes, int64: evenly spread, both ends included.
+    """Return the `count` of a clip's `among` frames that a smaller shape takes, int64: evenly spread, with both ends.
 
     PySlowFast's rule for the Slow pathway, whose frames are some of the Fast one's (4 of 32: the 0th, 10th, 20th,
     31st). Not for others, where it saves decoding but costs accuracy: 6 of 8 frames are unevenly spaced
@@ -90,7 +90,7 @@ def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: flo
 
 
 def random_span(rng: np.random.Generator, length: float, num_frames: int, places: np.ndarray | None = None) -> Span:
-    """Return a span that starts anywhere where it still fits; see `Span`."""
+    """Return a span with a random start at which it still fits; see `Span`."""
     return Span(float(rng.uniform(0.0, _slack(length, num_frames, places))), length, num_frames, places)
 
 
@@ -122,7 +122,7 @@ def place_in_segment(view: int, num_views: int) -> Fraction:
 
 
 def _slack(length: float, num_frames: int, places: np.ndarray | None) -> float:
-    """Return how many frames of an even video that lasts as long are more than a span's."""
+    """Return the number of frames that an even video of the same duration has beyond a span's."""
     whole = num_frames if places is None else float(places[-1]) + 1.0
     return max(whole - length, 0.0)
 

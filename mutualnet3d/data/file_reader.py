@@ -21,12 +21,13 @@ from mutualnet3d.video.errors import VideoDecodeError, is_of_memory
 
 @dataclass(frozen=True)
 class FileRequest:
-    """Clips that are asked for of a file.
+    """Request for clips of a file.
 
     Args:
         path: path of a video file or of a folder of pictures.
         shapes: shapes of the clips.
-        num_spans, num_crops: views of the video; see `ClipReader.read`.
+        num_spans: number of clips spread over the video, 1 or more.
+        num_crops: number of crops of each span, 1 or 3.
     """
 
     path: str
@@ -42,7 +43,8 @@ class FileClips:
     Args:
         views_of: clip shape -> views, uint8 (V, T, S, S, 3). Arrays, since tensors would travel by shared memory,
             which a killed process does not free.
-        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        decode_seconds: time of decoding.
+        prepare_seconds: time of cropping and resizing.
         span_times: start and end of each span of the views, seconds since the first frame.
     """
 

@@ -266,7 +266,7 @@ class _Answer:
         return bytes(buffer)
 
     def pixels(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return an array of so many bytes."""
+        """Return an array of `length` bytes."""
         array = np.empty(shape, np.uint8)
         self._fill(array.data.cast("B"))
         return array

@@ -40,7 +40,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SplitCount:
-    """Numbers of a split: videos found, videos listed, classes of the found ones."""
+    """Numbers of a split: its videos that exist, its listed videos, and the classes of the existing ones."""
 
     split: str
     num_found: int
@@ -176,7 +176,7 @@ def lists_of_kinetics(csv_paths: Sequence[str], videos: str, output: str) -> lis
 
 
 def _folders_that_match(path: str, clip: KineticsClip) -> tuple[bool, bool]:
-    """Return whether a folder of the path is the clip's split, and whether one is its class."""
+    """Return two truth values: a folder of the path is the clip's split, and a folder is its class."""
     folders = os.path.dirname(path).split(os.sep)
     return (
         any(SPLIT_OF.get(folder) == clip.split for folder in folders),
@@ -230,7 +230,7 @@ def _offer_pattern(classes: Mapping[str, Sequence[str]]) -> None:
 
 
 def _log_other_files(root: str, folders: Sequence[str]) -> None:
-    """Say which files below the class folders make no list, and what lies beside them."""
+    """Log the files below the class folders that are in no list, and those beside the folders."""
     others = []
     for name in folders:
         files = find_files(os.path.join(root, name))

@@ -138,7 +138,7 @@ def lists_of_mmaction2(lists: Mapping[str, str], videos: str, output: str, class
 
 
 def _warn_of_other_pictures(num_frames: Mapping[Entry, int], folder: str) -> None:
-    """Say which folders have other pictures than the list counts: those of the optical flow would be frames too."""
+    """Log the folders that have other pictures than the list counts: those of the optical flow would be frames too."""
     other = []
     for entry, count in num_frames.items():
         place = full_path(folder, entry.path)

@@ -161,9 +161,9 @@ def prepare_videos(
     csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *failed])
     write_text(os.path.join(output, "failed.csv"), text.getvalue())
     for path, entries in new_lists.items():
-        kept = [(target, label) for target, label in entries if os.path.isfile(target)]
-        write_list(path, [(path_in_list(target, output), label) for target, label in kept])
-        logger.info("%s: %d of %d videos", path, len(kept), len(entries))
+        whole = [(target, label) for target, label in entries if os.path.isfile(target)]
+        write_list(path, [(path_in_list(target, output), label) for target, label in whole])
+        logger.info("%s: %d of %d videos", path, len(whole), len(entries))
     if class_names:
         write_text(os.path.join(output, LABELS), json.dumps(class_names, indent=1, ensure_ascii=False) + "\n")
     _copy_missing(lists, output)

@@ -38,7 +38,8 @@ class Preprocessing:
         target_fps: frame rate that the network is meant for.
         scale: short side of the picture, in pixels, to which `crop_size` refers where there is one crop.
         crop_size: side of the square that is cut out; of three crops each is as large as the short side.
-        mean, std: values of each channel, in units of the full brightness.
+        mean: mean of each channel, in units of the full brightness.
+        std: standard deviation of each channel, in the same units.
         among_full: True if clips of fewer frames have some of the full clip's.
         segments: True if a clip has one frame of each of `num_frames` segments of the whole video instead
             (Something-Something).

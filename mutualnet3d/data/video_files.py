@@ -25,7 +25,7 @@ _MOST_EXTENSIONS = 6  # of a message
 
 
 def is_video_file(name: str) -> bool:
-    """Return whether a file is a video by its name; hidden files are none."""
+    """Return True if a file is a video by its name; hidden files are none."""
     return name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith(".")
 
 

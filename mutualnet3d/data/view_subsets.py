@@ -30,7 +30,8 @@ class ViewSubset:
     """Views of a test that stand for a smaller test.
 
     Args:
-        spans, crops: spans and crops of the smaller test.
+        spans: number of spans of the smaller test.
+        crops: number of crops of each span.
         numbers: numbers of the views, ascending; view v is crop `v % num_crops` of span `v // num_crops`.
         is_same: True if the smaller test has these very views; False if its views lie near to them.
     """

@@ -204,7 +204,7 @@ def _write_clip_of_set(plan: _SetPlan, folder: Path, job: _Job) -> str:
 
 
 def _check_folder(folder: Path, manifest: dict[str, object], overwrite: bool) -> bool:
-    """Return whether the folder holds the set of `manifest`; clear it if it holds another one and overwrite is set."""
+    """Return True if the folder holds the set of `manifest`; clear it if it has another set and `overwrite` is True."""
     path = folder / MANIFEST_NAME
     if not path.exists():
         if (folder / "train.csv").exists() and not overwrite:

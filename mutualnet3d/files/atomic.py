@@ -28,7 +28,7 @@ _FULL_BYTES = 64 << 10
 
 
 class WriteError(OSError):
-    """A disk that takes no more: the message names the file, the reason, the free bytes and what is left.
+    """Error for a disk that takes no more: the message names the file, the reason, the free bytes and the rest.
 
     Args:
         path: file or folder that was to be written.

@@ -36,11 +36,11 @@ _AGAIN = {408, 425, 429, 500, 502, 503, 504}  # states of a server that pass
 
 
 class DownloadError(OSError):
-    """File that could not be downloaded; the message says why, and where to put it by hand."""
+    """Error for a file that cannot be downloaded; the message has the cause and the place to put it by hand."""
 
 
 class _Interrupted(Exception):
-    """Transfer that broke off; another attempt may go on from there."""
+    """Error for a transfer that broke off; another attempt may go on from there."""
 
 
 @dataclass(frozen=True)

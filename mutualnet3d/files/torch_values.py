@@ -35,7 +35,7 @@ def check_values(content: Any, num_bytes: int) -> None:
 
 
 def _measure(value: Any, num_bytes: int, measured: dict[int, int | None], depth: int) -> int:
-    """Return the number of values in a value; see `check_values`.
+    """Return the number of values that a value unfolds into; see `check_values`.
 
     Args:
         value: the value.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NotUnderstood(ValueError):
-    """Headers of which the order of pictures cannot be told."""
+    """Error for headers of which the order of pictures cannot be told."""
 
 
 class Bits:

@@ -67,9 +67,11 @@ class VideoContainer:
         options: libav's options for a device.
 
     Attributes:
-        name, location: see above.
-        stream, codec: the video stream and its decoder.
-        is_probed: libav has decoded the first frames.
+        name: name of the file or device.
+        location: path of the file or device.
+        stream: video stream.
+        codec: decoder of the stream.
+        is_probed: True if libav has decoded the first frames.
         refuses_errors: True after `refuse_errors`, until the file is opened anew.
 
     Raises:

@@ -109,7 +109,7 @@ class Decoder:
 
 
 class _StrictDecoder:
-    """Decoder that says of a picture of MJPEG whether it is damaged, which a usual one does not."""
+    """Decoder that reports damaged pictures of MJPEG, which a usual one does not."""
 
     def __init__(self) -> None:
         self._codec = av.CodecContext.create("mjpeg", "r")

@@ -13,7 +13,7 @@ DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryEr
 
 
 class VideoDecodeError(RuntimeError):
-    """A video that cannot give the frames that were asked for. The message names the file and the cause.
+    """Error for a video that cannot give the chosen frames. The message names the file and the cause.
 
     Takes the message alone, so that it crosses a loader worker's border unchanged.
     """
@@ -27,7 +27,7 @@ class FrameCountCorrected(VideoDecodeError):
 
 
 class VideoEncodeError(RuntimeError):
-    """Pictures that the encoder does not take. The message names the file and the cause."""
+    """Error for pictures that the encoder does not take. The message names the file and the cause."""
 
 
 def is_of_memory(error: BaseException | None) -> bool:

@@ -126,8 +126,8 @@ class _ContainerStream:
     Args:
         container: the file or device.
         deadline: time that opening it took part of; it begins anew with every frame.
-        is_live: True for a device, see `FrameStream`.
-        is_paced: True to give frames at the times at which they are shown, see `FrameStream`.
+        is_live: True if frames come at their own times, taken or not: a device.
+        is_paced: True if the reader has to keep to the times: a file that is played live.
         max_short_side: see `open_frame_stream`.
     """
 
@@ -246,8 +246,8 @@ class PictureStream:
     Args:
         pictures: uint8 (H, W, 3), RGB, arrays or tensors, all of one size.
         fps: frames per second; None: each picture has the time at which it came.
-        is_live: True for pictures that do not wait for their reader, see `FrameStream`.
-        is_paced: True to give pictures at the times at which they are shown, see `FrameStream`.
+        is_live: True if pictures come at their own times, taken or not.
+        is_paced: True if the reader has to keep to the times.
         max_short_side: see `open_frame_stream`.
         copies: True to give each picture in memory of its own.
         name: name of the pictures, for messages.

@@ -27,7 +27,7 @@ _SEQUENCE_STEP = 1 << 33
 
 @dataclass(frozen=True)
 class _Sequence:
-    """Sequence parameter set: bits of a picture's number in a slice; True if a slice says which plane it is of."""
+    """Sequence parameter set: bits of a picture's number in a slice; True if a slice names its plane."""
 
     number_bits: int
     has_planes: bool

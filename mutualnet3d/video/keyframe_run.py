@@ -11,7 +11,7 @@ from mutualnet3d.video.packet_list import PacketList
 
 
 class NotBelieved(Exception):
-    """Claims of a file about its packets that its frames contradict."""
+    """Error for claims of a file about its packets that its frames contradict."""
 
 
 def decode_run(

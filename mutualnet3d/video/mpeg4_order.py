@@ -66,7 +66,7 @@ class _Picture:
 
 
 class Mpeg4Order:
-    """Reads the packets of a video in the order of the file.
+    """Reader of a video's packets, which come in the order of the file.
 
     Args:
         extradata: headers that the container has; empty if there are none.

@@ -48,7 +48,7 @@ def video_exists(path: str) -> bool:
 
 
 def is_picture_file(name: str) -> bool:
-    """Return whether a file is a picture by its name; hidden files are none."""
+    """Return True if a file is a picture by its name; hidden files are none."""
     return name.lower().endswith(PICTURE_EXTENSIONS) and not name.startswith(".")
 
 

@@ -1,4 +1,4 @@
-"""H.264 files in mp4: the one encoder of the package. A file has its name only once it is whole.
+"""H.264 files in mp4, the package's only encoder. A file has its name only once it is whole.
 
 with open_video_writer("out.mp4", fps=24) as writer:
     for picture_HWC in pictures:

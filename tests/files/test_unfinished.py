@@ -63,7 +63,7 @@ def test_what_is_being_written_stays(tmp_path, kind, monkeypatch):
 
 def test_only_an_output_s_own_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(unfinished, "is_running", lambda pid: pid == 7)
-    kept = [".a.b.9.tmp", ".a.7.tmp", ".a.x.tmp", ".a.9.tmp2", "a.9.tmp", ".b.9.tmp", ".a.12345678.9a.b.tmp"]
+    others = [".a.b.9.tmp", ".a.7.tmp", ".a.x.tmp", ".a.9.tmp2", "a.9.tmp", ".b.9.tmp", ".a.12345678.9a.b.tmp"]
     for name in (*kept, ".a.9.tmp", ".a.8.abc_1.tmp"):
         (tmp_path / name).touch()
     (tmp_path / ".a.8.folder.tmp").mkdir()  # without a lock: of something else
