@@ -50,7 +50,8 @@ class ActivationMap(Prediction):
 
     def at(self, seconds: float) -> np.ndarray:
         """Return the map (S, S) of a time of the video: between two frames the mean of theirs, weighted by their
-        distance; before the first frame and after the last one that frame's."""
+        distance; before the first frame and after the last one that frame's.
+        """
         place = float(np.interp(seconds, self.seconds, np.arange(len(self.seconds))))
         before = int(place)
         after = min(before + 1, len(self.map_TSS) - 1)
@@ -61,7 +62,8 @@ class ActivationMap(Prediction):
 
     def draw_on(self, picture_HWC: np.ndarray, seconds: float) -> np.ndarray:
         """Return a copy of a whole picture of the video, uint8 (H, W, 3), with the map of its time and an outline of
-        the part that the network saw."""
+        the part that the network saw.
+        """
         return draw_heat(picture_HWC, self.at(seconds), self.box)
 
     def drawn_frames(self) -> np.ndarray:

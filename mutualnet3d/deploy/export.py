@@ -1,5 +1,6 @@
 """Sub-networks of a trained model to a bundle: ONNX, OpenVINO and torch.export files that are checked against the eager
-sub-networks before the bundle gets its name."""
+sub-networks before the bundle gets its name.
+"""
 
 from __future__ import annotations
 

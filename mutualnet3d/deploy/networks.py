@@ -1,5 +1,6 @@
 """The networks of a Predictor: those of a model file, out of which each is cut when it is needed, or those that lie
-ready in a bundle."""
+ready in a bundle.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ class NetworkStore(Protocol):
 
     def vector_length(self, config: SubnetConfig, format: str) -> int | None:
         """Return the length of the pooled vectors that the network of that form can give; None: it gives logits
-        alone."""
+        alone.
+        """
         ...
 
     def program(self, config: SubnetConfig, features: bool = False) -> Any:

@@ -140,7 +140,8 @@ class Prediction:
 
     def above(self, threshold: float) -> tuple[Label, ...]:
         """Return the labels whose score is at least `threshold`, 0 to 1: those of a video that may have several. Only
-        as many are looked at as the prediction has (`top` of `predict`)."""
+        as many are looked at as the prediction has (`top` of `predict`).
+        """
         return tuple(label for label in self.labels if label.score >= threshold)
 
     def to_json(self) -> dict[str, Any]:

@@ -97,7 +97,6 @@ class Predictor(FeaturePredictor, MapPredictor):
         Raises:
             ValueError, VideoDecodeError: see `Stream`.
         """
-
         return Stream(
             lambda pictures, rate, config: self.predict(pictures, config=config, fps=rate),
             self.points(views=1),

@@ -186,7 +186,8 @@ class SubnetChoice:
 
     def _row(self, config: SubnetConfig, views: Views) -> Row | None:
         """Return the row of a sub-network with so many views, or else of one, or else of the test's; None: there is
-        none. One that is on no front was not measured: its milliseconds are the test's."""
+        none. One that is on no front was not measured: its milliseconds are the test's.
+        """
         try:
             tables = (self.table, self._tested)
         except ValueError:  # there is no table, or none of this back end

@@ -166,7 +166,8 @@ class VideoPredictor(SubnetPredictor):
         fps: float | None,
     ) -> list[ReadVideo]:
         """Return the clips of a video for each of some stages of the same views; the first has the time that it
-        took."""
+        took.
+        """
         source = os.fspath(source) if isinstance(source, os.PathLike) else source
         if isinstance(source, str) and fps is not None and not is_folder(source):
             refuse_fps_of_file(fps)

@@ -223,7 +223,8 @@ def open_demo(
 
 def label_of_point(row: Row) -> str:
     """Return the slider's text of a row, costs of a video: `12.3 ms, 0.0195 GFLOPs`, `61.5 ms, 0.0975 GFLOPs, 5 x 1
-    views`; of a time that did not settle `12.3? ms`."""
+    views`; of a time that did not settle `12.3? ms`.
+    """
     text = f"{row.milliseconds_of_video:.3g}{'' if row.settled else '?'} ms, {row.gflops_of_video:.3g} GFLOPs"
     return text if row.views.count == 1 else f"{text}, {views_text(row.views)}"
 

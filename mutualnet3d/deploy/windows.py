@@ -122,7 +122,8 @@ class Cutter:
 
 def _are_even(frames: Sequence[NumberedFrame]) -> bool:
     """Tell whether each frame comes within half a frame of its time in an even video: cameras' frames come a little
-    early or late."""
+    early or late.
+    """
     seconds = np.array([frame.seconds for frame in frames])
     if len(seconds) < 3:
         return True

@@ -142,7 +142,8 @@ def _write_parquet(
     path: str, records: Iterable[Record], layout: FeatureLayout, vectors: IO[bytes], about: Mapping[str, str]
 ) -> None:
     """Write a row for each vector, and one for each video that was not read; `features` is a list of fixed length, its
-    shape in the column's metadata."""
+    shape in the column's metadata.
+    """
     arrow, parquet = require("pyarrow", EXTRA), require("pyarrow.parquet", EXTRA)
     length = max(1, prod(layout.shape))
     label_type = arrow.int64() if layout.label_type is int else arrow.string()

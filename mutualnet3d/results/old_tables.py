@@ -89,6 +89,7 @@ def _context(context: Mapping[str, Any], backend: str, views: Views) -> dict[str
 
 def with_single_views(rows: Sequence[Row], context: Mapping[str, Any]) -> dict[str, Any]:
     """Return the context of an old table, which says that accuracies of single views are the mean over all, unless it
-    says otherwise or there are none."""
+    says otherwise or there are none.
+    """
     views = {row.views for row in rows}
     return {"single_views": "mean", **context} if Views() in views and len(views) > 1 else dict(context)

@@ -65,7 +65,8 @@ class QueryTable(WrittenTable):
 
     def __repr__(self) -> str:
         """Return one line: number of rows, and the range of costs and accuracy of those that queries are answered
-        from."""
+        from.
+        """
         return table_text.summary(self.rows, self.query_rows, self.context)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
@@ -171,7 +172,8 @@ class QueryTable(WrittenTable):
 
     def best(self, gflops: float | None = None, milliseconds: float | None = None) -> Row:
         """Return the most accurate of the `query_rows` within all given bounds of a video, all views of `row.views`
-        included. Order and errors are those of `budget_query.best_row`."""
+        included. Order and errors are those of `budget_query.best_row`.
+        """
         return best_row(self.query_rows, gflops, milliseconds)
 
     def pareto(self, cost: str = "gflops") -> tuple[Row, ...]:
@@ -201,7 +203,8 @@ class QueryTable(WrittenTable):
 
     def front_configs(self) -> tuple[SubnetConfig, ...]:
         """Return the sub-networks on the Pareto front over any cost, whatever the views, or with one view, or with as
-        many as in the test, and those of the cascades; the most expensive first."""
+        many as in the test, and those of the cascades; the most expensive first.
+        """
         single_views = rows_nearest(self.rows, self.default_rows, Views())
         groups = (self.query_rows, single_views, self.default_rows)
         on_front = {row.config for rows in groups for cost in COSTS for row in front_of_rows(rows, cost)}

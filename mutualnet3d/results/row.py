@@ -134,7 +134,8 @@ class Row:
     @property
     def milliseconds_of_video(self) -> float:
         """Time of all views of a video: measured, or else that of one clip for each view, as if each had a forward pass
-        of its own; together they often take less."""
+        of its own; together they often take less.
+        """
         return self.cost_of_video("milliseconds")
 
     def cost_of_video(self, cost: str, views: Views | None = None) -> float:

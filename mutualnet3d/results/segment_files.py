@@ -18,7 +18,8 @@ from mutualnet3d.results.segments import Segment, WindowScores
 
 def csv_text(segments: Sequence[Segment]) -> str:
     """Return a table with a header, a line for each segment: `start,end,label,score`, then `label_2,score_2` and so on
-    where segments have more labels."""
+    where segments have more labels.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     top = max((len(segment.labels) for segment in segments), default=1)
