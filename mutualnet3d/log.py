@@ -24,8 +24,9 @@ Item = TypeVar("Item")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return text with escapes, as `repr` has them, in place of the characters that are not printed: a terminal obeys
-    those in names of files and classes, and hides or turns others.
+    """Return text with escapes, as `repr` has them, in place of the characters that are not printed.
+
+    A terminal obeys those in names of files and classes, and hides or turns others.
 
     Args:
         text: text with names.
@@ -40,13 +41,15 @@ class PrintableFormatter(logging.Formatter):
     """Formatter whose lines a terminal can show: see `printable`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line or lines of a record, with escapes for what is not printed."""
         return printable(super().format(record), keep="\n\t")
 
 
 class Records(Protocol):
     """Target of records."""
 
-    def write(self, record: dict[str, Any]) -> None: ...
+    def write(self, record: dict[str, Any]) -> None:
+        """Write a record, a JSON object."""
 
 
 class _TerminalHandler(logging.Handler):
@@ -58,8 +61,10 @@ class _TerminalHandler(logging.Handler):
 
 
 class _FileHandler(logging.FileHandler):
-    """Writes lines to a file. A line that cannot be written is an error: logging would print a traceback for each and
-    go on."""
+    """Handler that writes lines to a file, for which a line that cannot be written is an error.
+
+    Logging would print a traceback for each line, and go on.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -73,8 +78,9 @@ class _FileHandler(logging.FileHandler):
 
 
 def setup_logging(output_dir: str, rank: int = 0) -> None:
-    """Send the log to standard output and to `output_dir`/log.txt, appending; debug lines to the file alone. A second
-    call moves the file. Other ranks than 0 print their warnings to standard error and write no file.
+    """Send the log to standard output and to `output_dir`/log.txt, appending; debug lines to the file alone.
+
+    A second call moves the file. Other ranks than 0 print their warnings to standard error and write no file.
 
     Args:
         output_dir: folder of the run.
@@ -118,6 +124,9 @@ class JsonLines:
     def write(self, record: dict[str, Any]) -> None:
         """Append a record; numbers that are not finite become null.
 
+        Args:
+            record: values by their names, which JSON can hold.
+
         Raises:
             OSError: it cannot be written; the file is named.
         """
@@ -135,8 +144,9 @@ class JsonLines:
 
 
 def _end_last_line(path: str, is_whole: Callable[[bytes], bool]) -> None:
-    """End the last line of a file that is about to be appended to, if a kill or a full disk has cut it off: the next
-    line would be glued to it.
+    """End the last line of a file that is about to be appended to, if a kill or a full disk has cut it off.
+
+    The next line would be glued to it.
 
     Args:
         path: the file; nothing happens if there is none, or if it is a pipe or a device.
@@ -169,8 +179,13 @@ _BLOCK = 2**16  # bytes read at once
 
 
 def read_records(path: str) -> list[dict[str, Any]]:
-    """Return the records of a file of `JsonLines`. Lines that a kill or a full disk has damaged are left out, with a
-    warning; an unfinished last line may be one that is being written, and is left out without.
+    """Return the records of a file of `JsonLines`.
+
+    Lines that a kill or a full disk has damaged are left out, with a warning; an unfinished last line may be one that
+    is being written, and is left out without.
+
+    Args:
+        path: path of the file.
 
     Raises:
         FileNotFoundError: there is none.
@@ -208,8 +223,10 @@ def progress(items: Iterable[Item], total: int, what: str, period_seconds: float
     """Yield `items` with a progress bar on a terminal, otherwise with a line every `period_seconds`.
 
     Args:
+        items: items of the work, in order.
         total: number of items.
         what: name of the work, for the bar and the lines.
+        period_seconds: seconds between two lines where there is no terminal.
     """
     if not _is_main:
         yield from items

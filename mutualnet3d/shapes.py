@@ -1,5 +1,7 @@
-"""The values that cross borders: what is run (SubnetConfig), what it eats (ClipShape), what a loader gives (ClipBatch),
-which part of a job a process does (Shard).
+"""Values that cross borders between the parts of the package.
+
+SubnetConfig is the sub-network that runs, ClipShape the shape of a clip that it takes, ClipBatch a loader's batch, and
+Shard the part of a job that a process does.
 
 A leaf: it imports nothing of ours, so that `data`, `models`, `mutual` and `engine` can speak of the same things without
 knowing each other.
@@ -84,7 +86,10 @@ class SubnetConfig:
 
     @classmethod
     def parse(cls, key: str) -> SubnetConfig:
-        """The config that a key names; `SubnetConfig.parse(str(config)) == config`.
+        """Return the config that a key names; `SubnetConfig.parse(str(config)) == config`.
+
+        Args:
+            key: key such as `w0.63-s160-t10`.
 
         Raises:
             ValueError: it is no such key.
@@ -99,6 +104,7 @@ class SubnetConfig:
 
     @property
     def clip_shape(self) -> ClipShape:
+        """Shape of the clip that the sub-network takes."""
         return ClipShape(frames=self.frames, size=self.size)
 
 
@@ -153,7 +159,10 @@ class ClipBatch:
         )
 
     def parts(self, number: int) -> list[ClipBatch]:
-        """The batch in so many parts of equal size.
+        """Return the batch in parts of equal size.
+
+        Args:
+            number: number of parts, a divisor of the batch size.
 
         Raises:
             ValueError: it does not divide.

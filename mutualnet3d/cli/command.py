@@ -80,6 +80,12 @@ class Command:
         return args
 
     def __call__(self, words: Sequence[str] | None = None, prog: str | None = None) -> int:
+        """Parse the words, run the command, and return its exit status; print an error that its user can mend in one line.
+
+        Args:
+            words: words of the command line; None: those of this process.
+            prog: name of the command in its help; None: that of this process.
+        """
         args = self.parse(words, prog)
         try:
             for name, check in self.outputs.items():
@@ -111,8 +117,10 @@ def report(error: Exception) -> int:
 
 
 def tell(text: str) -> None:
-    """Print a text to standard error, its control characters escaped. Where nobody reads that any more, it is lost, and
-    the exit status stays."""
+    """Print a text to standard error, its control characters escaped.
+
+    Where nobody reads that any more, it is lost, and the exit status stays.
+    """
     try:
         print(printable(text, keep="\n"), file=sys.stderr, flush=True)
     except OSError:

@@ -95,8 +95,11 @@ def _between(window: Window, following: Window) -> float:
 
 
 def draw_camera(artist: Artist, windows: Iterator[Window]) -> None:
-    """Log the latest prediction now and then, until the camera or Ctrl-C ends; frames are drawn where the stream reads
-    them.
+    """Draw frames until the camera or Ctrl-C ends, and log the latest prediction now and then.
+
+    Args:
+        artist: writer of the frames, which draws them where the stream reads them.
+        windows: predicted windows of the camera.
 
     Raises:
         ValueError: there was nothing to see.

@@ -49,6 +49,12 @@ WEIGHTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add the options of the commands that train and test.
+
+    Args:
+        parser: parser of the command.
+        command: name of the command, a key of `OVERRIDES`.
+    """
     add_cfg(parser)
     add_weights(parser, f"{'to test' if command == 'test' else 'to start from'} ({WEIGHTS[command]})")
     parser.add_argument(
@@ -65,9 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def run(args: argparse.Namespace, command: str) -> int:
-    """Train, test or both; the exit status.
+    """Train, test or both; return the exit status.
 
     Args:
+        args: arguments of the command.
         command: name of the command, a key of `OVERRIDES`.
 
     Raises:

@@ -103,7 +103,8 @@ class TrainBatchSampler:
 
     def bad_before(self, position: int) -> dict[int, int]:
         """Return the videos met as bad before `position` of this process's part, with their positions: the state that
-        a resumed run needs."""
+        a resumed run needs.
+        """
         return {index: since for index, since in self.bad_since.items() if since < position}
 
     def is_bad(self, index: int, position: int) -> bool:
@@ -129,7 +130,8 @@ class TrainBatchSampler:
 
     def current_step(self) -> tuple[int, list[int]] | None:
         """Return the first unfinished step that has been handed out, and the positions of its clips as far as bad
-        videos are known; None if there is none."""
+        videos are known; None if there is none.
+        """
         return (self._steps[0].number, self._steps[0].positions) if self._steps else None
 
     def finish_step(self) -> int:

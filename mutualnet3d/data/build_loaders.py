@@ -171,7 +171,8 @@ def ensemble_of(cfg: CfgNode) -> str:
 
 def label_sets_of(split: Split) -> torch.Tensor | None:
     """Return the sets of labels that the labels of a split's videos are the numbers of, bool (S, K); None where these
-    are classes."""
+    are classes.
+    """
     return None if split.label_sets is None else torch.from_numpy(split.label_sets.matrix())
 
 
@@ -191,7 +192,8 @@ def build_mixup(cfg: CfgNode) -> MixUpCutMix | None:
 
 def build_class_weights(cfg: CfgNode, split: Split) -> torch.Tensor | None:
     """Build the weights of the classes in the losses with labels, float32 (K,), by the training list's videos; None
-    without `TRAIN.CLASS_BALANCE` loss."""
+    without `TRAIN.CLASS_BALANCE` loss.
+    """
     if cfg.TRAIN.CLASS_BALANCE != "loss":
         return None
     return torch.from_numpy(class_weights(VideoList.of(split.videos).label_N, cfg.MODEL.NUM_CLASSES))

@@ -53,7 +53,8 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that stand for these videos in this order, wherever their folders are: data may be
-        copied to a faster disk in the middle of a training."""
+        copied to a faster disk in the middle of a training.
+        """
         videos = VideoList.of(self.videos)
         labels: list[Any] = videos.label_N.tolist()
         if self.label_sets is not None:

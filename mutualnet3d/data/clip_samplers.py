@@ -129,7 +129,8 @@ class RandomSegments:
 @dataclass(frozen=True)
 class UniformSegments:
     """Validation and testing on Something-Something: one frame of each segment, the middle one; of several spans each
-    has another, evenly spread (PySlowFast repeats the middle one)."""
+    has another, evenly spread (PySlowFast repeats the middle one).
+    """
 
     num_frames: int
     num_spans: int = 1
@@ -143,7 +144,8 @@ class UniformSegments:
 @dataclass(frozen=True)
 class RandomCrops:
     """Training: short-side jitter, any square, mirrored half the time where `flip` says so. Sizes in pixels;
-    `inverse_uniform`: the short side is drawn so that its inverse is uniform."""
+    `inverse_uniform`: the short side is drawn so that its inverse is uniform.
+    """
 
     jitter_scales: tuple[int, int]
     crop_size: int
@@ -157,7 +159,8 @@ class RandomCrops:
 @dataclass(frozen=True)
 class RandomResizedCrops:
     """Training: a rectangle whose area is a fraction in `scale` of the picture's and whose width over height is in
-    `aspect`; mirrored half the time where `flip` says so."""
+    `aspect`; mirrored half the time where `flip` says so.
+    """
 
     scale: tuple[float, float]
     aspect: tuple[float, float]

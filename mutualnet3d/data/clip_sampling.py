@@ -83,7 +83,8 @@ def _shown_at(positions: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: float) -> float:
     """Return how many frames of a video a clip spans: `num_frames` at every `sampling_rate`-th frame of a video of
-    `target_fps`, in a video of `fps`."""
+    `target_fps`, in a video of `fps`.
+    """
     return num_frames * sampling_rate * fps / target_fps
 
 
@@ -94,7 +95,8 @@ def random_span(rng: np.random.Generator, length: float, num_frames: int, places
 
 def uniform_span(view: int, num_views: int, length: float, num_frames: int, places: np.ndarray | None = None) -> Span:
     """Return the `view`-th of `num_views` spans spread over the video: at PySlowFast's places, so that 10-view
-    accuracies compare; but a single one lies in the middle of the video and not at its start. See `Span`."""
+    accuracies compare; but a single one lies in the middle of the video and not at its start. See `Span`.
+    """
     place = place_of_span(view, num_views)
     slack = _slack(length, num_frames, places)
     return Span(slack * place.numerator / place.denominator, length, num_frames, places)
@@ -102,13 +104,15 @@ def uniform_span(view: int, num_views: int, length: float, num_frames: int, plac
 
 def place_of_span(view: int, num_views: int) -> Fraction:
     """Return the start of the `view`-th of `num_views` spans of `uniform_span`: 0 is the first start that fits into the
-    video, 1 the last."""
+    video, 1 the last.
+    """
     return Fraction(1, 2) if num_views == 1 else Fraction(view, num_views)
 
 
 def place_in_segment(view: int, num_views: int) -> Fraction:
     """Return the place in each segment, 0 to 1, of the frame that the `view`-th of `num_views` clips has: the middle of
-    the `view`-th of equal parts."""
+    the `view`-th of equal parts.
+    """
     return Fraction(2 * view + 1, 2 * num_views)
 
 
@@ -188,7 +192,8 @@ def random_resized_crop(
 
 def uniform_crop(height: int, width: int, scale: int, crop_size: int, crop: int, num_crops: int) -> CropBox:
     """Return the `crop`-th of `num_crops` (1 or 3) crops along the longer side, as large as `crop_size` is in a picture
-    whose short side is `scale`; a single one lies in the centre."""
+    whose short side is `scale`; a single one lies in the centre.
+    """
     side = _side(height, width, crop_size / scale)
     position = 0.5 if num_crops == 1 else crop / (num_crops - 1)
     along_height = position if height > width else 0.5

@@ -41,7 +41,7 @@ class FileClips:
 
     Args:
         views_of: clip shape -> views, uint8 (V, T, S, S, 3). Arrays, since tensors would travel by shared memory,
-            which a killed process leaves behind.
+            which a killed process does not free.
         decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
         span_times: start and end of each span of the views, seconds since the first frame.
     """

@@ -64,7 +64,6 @@ def find_videos(
         max_missing: number of missing videos at which the search goes on; with more it ends.
         patience: seconds for which a search that ended so is begun again, after pauses.
     """
-
     listed = VideoList.of(videos)
 
     def search() -> bytes:

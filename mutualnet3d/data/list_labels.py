@@ -71,7 +71,8 @@ class ListLabels:
 
     def id_of(self, text: str) -> int | None:
         """Return the class that `text` names, or the number of the set of those that it names; None if it names none,
-        or one beyond the classes of the sets."""
+        or one beyond the classes of the sets.
+        """
         number = self._class_of(text)
         if self.sets is None:
             return number

@@ -44,7 +44,8 @@ _ANSWERS = {REDO: "made anew", KEEP: "left as they are"}
 @dataclass(frozen=True)
 class PreparationSummary:
     """Number of a data set's videos that were encoded, were there already, or failed; of the encoded ones, that of
-    those whose sources are damaged."""
+    those whose sources are damaged.
+    """
 
     encoded: int
     present: int

@@ -1,5 +1,6 @@
 """Settings by which videos become a network's clips when it is tested or deployed: apart from any config, so that they
-travel with an exported network."""
+travel with an exported network.
+"""
 
 from __future__ import annotations
 

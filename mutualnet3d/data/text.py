@@ -70,7 +70,8 @@ def _line_at(raw: bytes, place: int) -> int:
 
 def _parts(raw: bytes) -> Iterator[tuple[int, int]]:
     """Yield start and end of parts of whole lines, without the line feeds between them: all decoded at once, a text
-    would take up to 4 bytes for each of its own."""
+    would take up to 4 bytes for each of its own.
+    """
     start = 0
     while (stop := raw.find(b"\n", start + _PART)) >= 0:
         yield start, stop

@@ -98,6 +98,11 @@ def make_data_set(
 def write_clip(path: str | os.PathLike[str], frames_THWC: np.ndarray, fps: int) -> None:
     """Encode uint8 frames (T, H, W, 3) to an H.264 mp4 file, whole or absent.
 
+    Args:
+        path: path of the mp4 file.
+        frames_THWC: frames, uint8 (T, H, W, 3), RGB, of even height and width.
+        fps: frames per second.
+
     Raises:
         ValueError: the array is not such, or a side is odd.
     """

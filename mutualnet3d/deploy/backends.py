@@ -1,4 +1,4 @@
-"""Back ends, which run sub-networks: PyTorch, OpenVINO or ONNX Runtime, behind one call.
+"""Back ends, which run sub-networks: PyTorch, OpenVINO or ONNX Runtime, by one call.
 
 PyTorch has one set of weights and switches between sub-networks. The others compile each sub-network by itself, with
 weights of its own, when it is first needed; after that, a change to another one is a look into a dictionary.

@@ -81,6 +81,9 @@ def atomic_folder(path: str) -> Iterator[str]:
 
     What killed writers of `path` left is removed.
 
+    Args:
+        path: path of the folder to make.
+
     Raises:
         FileExistsError: something is at `path`.
         WriteError: the disk is full.
@@ -109,8 +112,10 @@ def atomic_folder(path: str) -> Iterator[str]:
 
 @contextmanager
 def disk_errors_named(path: str) -> Iterator[None]:
-    """Context in which an error becomes a `WriteError` for `path` if a full disk is its cause, also where a library has
-    made another error of it."""
+    """Context in which an error becomes a `WriteError` for `path` if a full disk is its cause.
+
+    Libraries make other errors of it, which are recognized too.
+    """
     try:
         yield
     except WriteError:  # of a file in a folder
@@ -161,8 +166,10 @@ def write_text(path: str, text: str) -> None:
 
 
 def link_atomically(path: str, link: str) -> None:
-    """Give the file `path` the second name `link`, in the place of whatever had it; a copy where the disk knows no
-    links."""
+    """Give the file `path` the second name `link`, in the place of whatever had it.
+
+    Where the disk knows no links it is a copy.
+    """
     with atomic_file(link) as temporary:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
@@ -182,8 +189,7 @@ def sync_to_disk(path: str) -> None:
 
 
 def remove_unfinished(folder: str, is_running: Callable[[int], bool]) -> list[str]:
-    """Remove the temporary files that processes of this machine left in `folder` when they were killed; return their
-    names.
+    """Remove the temporary files that killed processes of this machine left in `folder`; return their names.
 
     Args:
         folder: folder that no process of another machine writes into.

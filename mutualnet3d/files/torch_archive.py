@@ -26,6 +26,9 @@ def check_archive(path: str) -> None:
 
     A file that torch.save was told to write without check sums (`set_crc32_options(False)`) is read without them.
 
+    Args:
+        path: path of the file.
+
     Raises:
         ValueError: the structure or a check sum is wrong; it names the part.
         zipfile.BadZipFile, OSError, NotImplementedError: it is no zip file that can be read.

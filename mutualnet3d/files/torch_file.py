@@ -55,6 +55,10 @@ def write_torch_file(path: str, file_format: str, content: Mapping[str, Any]) ->
 def format_of(content: Any, path: str) -> str | None:
     """Return the format that `content`, read from `path`, has; None for a file of another project.
 
+    Args:
+        content: value that the file holds.
+        path: path of the file, for the error.
+
     Raises:
         ValueError: it is of a newer release, or its version is no number.
     """

@@ -1,4 +1,4 @@
-"""The one way to open a video file or device: its video stream, its header's frame rates and its packets."""
+"""Access to a video file or device: its video stream, its header's frame rates and its packets."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class VideoContainer:
 
     @property
     def format(self) -> str:
-        """libav's name of the container format."""
+        """Libav's name of the container format."""
         return self._opened.format.name
 
     @property

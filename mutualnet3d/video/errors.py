@@ -21,7 +21,8 @@ class VideoDecodeError(RuntimeError):
 
 class FrameCountCorrected(VideoDecodeError):
     """The video has fewer frames than its packets promised; the reader's `info` now has their true number. Choose
-    frames among those and ask again."""
+    frames among those and ask again.
+    """
 
 
 class VideoEncodeError(RuntimeError):

@@ -1,5 +1,6 @@
 """Frames of a stream one after the other, each with its time: of a file, a folder of pictures, a camera, or whatever
-gives pictures. Nothing is read that was not asked for, and nothing is kept."""
+gives pictures. Nothing is read that was not asked for, and nothing is kept.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class FrameStream(Protocol):
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yield seconds since the first frame, ascending, and the picture: RGB, uint8 (H, W, 3), all of the first's
-        size."""
+        size.
+        """
         ...
 
     def close(self) -> None:

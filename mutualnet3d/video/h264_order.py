@@ -99,7 +99,8 @@ class H264Order:
 
     def _place_of_number(self, unit: bytes, kind: int) -> tuple[int, int]:
         """Return by how many bits the number's last one is from the end of `HEAD_BYTES`, and the number's mask; 0:
-        pictures are shown as they are decoded."""
+        pictures are shown as they are decoded.
+        """
         bits = Bits(unit[1:])
         bits.take_code()  # first macroblock
         bits.take_code()  # type

@@ -36,7 +36,8 @@ class _Sequence:
 @dataclass(frozen=True)
 class _Picture:
     """Picture parameter set: number of its sequence's; True if a slice may say that its picture is not shown; bits of
-    a slice's header before its type."""
+    a slice's header before its type.
+    """
 
     sequence: int
     may_hide: bool

@@ -1,5 +1,6 @@
 """Pictures of MJPEG (ITU-T T.81, annex B), of which those with broken headers give no frame: all later ones then have
-another number than their packet."""
+another number than their packet.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class JpegCheck:
 
     def is_whole(self, packet: av.Packet) -> bool:
         """Tell whether a picture has its start, its end, headers that a decoder takes, and the first one's size. Broken
-        ones give no frame, or, as it depends on the decoder's memory, parts of an earlier one."""
+        ones give no frame, or, as it depends on the decoder's memory, parts of an earlier one.
+        """
         data = bytes(packet)
         if not data.startswith(_START) or not (data.endswith(_END) or data.rstrip(b"\0").endswith(_END)):
             return False

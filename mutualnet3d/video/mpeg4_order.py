@@ -244,7 +244,8 @@ class Mpeg4Order:
 
 def _without_second(packet: bytes, second: int) -> bytes:
     """Return a packet in whose picture at `second`, if there is one, the decoder sees none to be kept for later. All
-    else stays: how many bits follow the first picture has its effects."""
+    else stays: how many bits follow the first picture has its effects.
+    """
     if not 0 <= second < len(packet) - 4:
         return packet
     return packet[: second + 4] + bytes([packet[second + 4] | _PREDICTED]) + packet[second + 5 :]

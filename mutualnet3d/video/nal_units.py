@@ -67,7 +67,8 @@ class NalUnits:
 
     def usual_head(self, packet: av.Packet, kind: int) -> bytes:
         """Return the first bytes of a packet that begins with a unit of a kind of H.264, or has nothing but a delimiter
-        before it; empty: any other packet, or one with start codes. Most packets are of that form."""
+        before it; empty: any other packet, or one with start codes. Most packets are of that form.
+        """
         length_bytes = self._length_bytes
         if not length_bytes:
             return b""
@@ -80,7 +81,8 @@ class NalUnits:
 
     def before_picture(self, packet: av.Packet) -> tuple[bytes, list[bytes]]:
         """Return the first bytes of the first unit of a packet's picture, empty if it has none, and the parameter sets
-        before it."""
+        before it.
+        """
         if not self._length_bytes:
             return self._by_start_codes(bytes(packet))
         data, length_bytes, place = memoryview(packet), self._length_bytes, 0

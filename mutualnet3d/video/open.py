@@ -1,4 +1,4 @@
-"""The one way to open a video, whatever its path stands for: a file or a folder of pictures."""
+"""Opening of a video, whatever its path stands for: a file or a folder of pictures."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ class PacketIndex:
     @cached_property
     def shown(self) -> list[int] | None:
         """Keys of the shown frames, ascending; None if packets lack one or share one, or if timestamps jump back where
-        two recordings were joined. Then only decoding from the start says which frame comes when."""
+        two recordings were joined. Then only decoding from the start says which frame comes when.
+        """
         hidden = self.hidden
         times = [time for time in self.keys if time is not None]
         if len(times) < len(self.keys):

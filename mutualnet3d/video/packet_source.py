@@ -47,7 +47,8 @@ class PacketSource:
     @property
     def frame_keys(self) -> Sequence[int] | None:
         """Timestamps that tell the frames apart when all packets are decoded in turn, ascending, one for each frame in
-        the order of being shown; None: such frames have to be counted."""
+        the order of being shown; None: such frames have to be counted.
+        """
         if self.mp4_index is not None:
             return self.mp4_index.timestamps
         return None if self.packets is None or self.packets.is_renumbered else self.packets.keys

@@ -57,7 +57,8 @@ class TimesCheck:
 
     def take(self) -> bool:
         """Return True if the packets since the last call have timestamps in the order in which they are shown; False if
-        theirs is another, or if that order cannot be told. They are forgotten."""
+        theirs is another, or if that order cannot be told. They are forgotten.
+        """
         times, numbers = self._times, self._numbers
         self._times, self._numbers = [], []
         if not self._is_understood or None in times:

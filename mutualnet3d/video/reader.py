@@ -105,7 +105,8 @@ class VideoReader:
 
     def decode(self, indices: Sequence[int]) -> Iterator[av.VideoFrame]:
         """Yield the decoder's frames at `indices`, in order; fewer where the video has fewer than `info` said, which
-        then has their true number."""
+        then has their true number.
+        """
         facts, delivered = facts_of(self._state), 0
         if facts.num_frames is not None and indices and indices[-1] >= facts.num_frames:
             # What was promised is said first in any case: a clip must not depend on what was found out before.

@@ -54,7 +54,8 @@ class Encoding:
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return (width, height) of the pictures of a video of that size: even, none larger, the aspect kept to a
-        pixel."""
+        pixel.
+        """
         short = min(width, height)
         if short <= self.short_side:
             return max(width // 2 * 2, 2), max(height // 2 * 2, 2)
@@ -65,7 +66,8 @@ class Encoding:
 
     def options(self) -> dict[str, str]:
         """Return libx264's. Keyframes stand every `keyframe_every` frames, nowhere else, and nothing refers across
-        them."""
+        them.
+        """
         every = self.keyframe_every
         params = f"keyint={every}:min-keyint={every}:scenecut=0:open-gop=0:threads=1:lookahead-threads=1"
         return {"crf": str(self.crf), "preset": self.preset, "x264-params": params}

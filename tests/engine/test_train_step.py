@@ -113,7 +113,7 @@ def test_averages_are_updated_after_the_step_and_may_be_the_teacher(batch):
     first, second = zip(losses[False], losses[True], strict=True)
     assert first[0] == pytest.approx(first[1], rel=1e-5)  # from the same weights
     assert second[0][0] == second[1][0]
-    assert second[0][1] != pytest.approx(second[1][1], rel=1e-3)  # the average stays behind
+    assert second[0][1] != pytest.approx(second[1][1], rel=1e-3)  # the average changes more slowly
 
 
 def test_a_single_subnet_is_trained_with_the_labels(batch):
