@@ -21,12 +21,12 @@ _PLACES = ("full", "narrowest", "random")
 class PeriodMeans:
     """Means over the steps that were added.
 
-    The numbers of a step are looked at when the next one is added, or when means are asked for: on a GPU the last step
-    may not have ended.
+    The numbers of a step are read when the next one is added, or when means are asked for: on a GPU the last step may
+    not have ended.
 
     Args:
-        learns_labels: True if sub-networks learn the labels too, so that their loss is a mixture.
-        has_several_labels: True if clips have several labels, so that losses are binary cross-entropies.
+        learns_labels: True for sub-networks that learn the labels too, so that their loss is a mixture.
+        has_several_labels: True for clips of several labels, so that losses are binary cross-entropies.
 
     Attributes:
         num_steps: number of steps.
@@ -51,14 +51,16 @@ class PeriodMeans:
 
     @property
     def top1(self) -> dict[str, float]:
-        """Mean top-1 of each sub-network in percent, likewise."""
+        """Mean top-1 of each sub-network over the same steps, percent."""
         return self._by_key("top1")
 
     @property
     def by_place(self) -> dict[str, dict[str, float]]:
-        """Means by the place of the networks (full, narrowest, random): cross_entropy of those that learn the labels,
-        kl of those that learn another network's outputs (kl_and_label: and the labels; of several labels a clip
-        binary_cross_entropy), accuracy in percent of all.
+        """Means by the place of the networks in a step: full, narrowest, random.
+
+        They are cross_entropy of the networks that learn the labels, kl of those that learn another network's outputs,
+        and accuracy of all, in percent. A loss with both is kl_and_label; with several labels a clip it is
+        binary_cross_entropy.
         """
         self._settle()
         subnet_loss = self._subnet_loss[0]
@@ -70,7 +72,7 @@ class PeriodMeans:
         return {name: places for name, places in means.items() if places}
 
     def text(self) -> str:
-        """Return the means for people. The narrowest network is named by its width, since it has all sizes."""
+        """Return the means for people, with the narrowest network named by its width, since it has all sizes."""
         means = self.by_place
         keys: dict[str, str] = {}
         for kind, place, key in self._numbers:

@@ -50,15 +50,16 @@ from mutualnet3d.shapes import ClipBatch
 
 
 def train(cfg: CfgNode, launch: Launch | None = None) -> str:
-    """Train by a config, from the newest checkpoint of `OUTPUT_DIR` on if there is one; return the path of the last
-    checkpoint.
+    """Train by a config, from the newest checkpoint of `OUTPUT_DIR` on if there is one.
+
+    Return the path of the last checkpoint.
 
     Args:
         cfg: config of the run.
-        launch: place of this process in its job, which it has joined; None if it is alone.
+        launch: place of this process in its job, which it has joined; None for a process alone.
 
     Raises:
-        DataAway: the disk of the videos is away, or does not answer; the state is saved.
+        DataAway: the disk of the videos is missing or does not answer; the state is saved.
         Interrupted: SIGTERM or SIGUSR1 asked a process of the job to leave; the state is saved.
     """
     check_cfg(cfg)  # again: Python may have changed it since it was loaded
@@ -150,7 +151,7 @@ def _build_run_step(
     averaged: AveragedWeights | None,
     num_steps: int,
 ) -> Callable[[int, ClipBatch], StepMetrics]:
-    """Return the training step; channels are sorted before the first mutual one if it is late and the config asks."""
+    """Return the training step, which sorts channels before a late first mutual step if the config asks."""
     cfg = session.cfg
     configs_at = build_configs_at(cfg, session.space, num_steps)
     train_step = build_train_step(session, optimizer_step, averaged, configs_at, split)
@@ -174,8 +175,9 @@ def _complete(session: Session, folder: CheckpointFolder, step: int, num_steps: 
 
 
 def _start_from_weights(session: Session, optimizer_step: OptimizerStep, averaged: AveragedWeights | None) -> None:
-    """Load `TRAIN.CHECKPOINT_FILE_PATH` into a new run, and sort its channels if `MUTUAL.SORT_CHANNELS`, unless they
-    are sorted later.
+    """Load `TRAIN.CHECKPOINT_FILE_PATH` into a new run.
+
+    If `MUTUAL.SORT_CHANNELS` is set, sort its channels too, unless they are sorted later.
     """
     cfg = session.cfg
     if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
