@@ -20,7 +20,9 @@ MAX_OPENINGS, MAX_ENTRIES, MAX_BEHIND = 0.02, 0.05, 0
 
 # A docstring opens with an imperative or with a noun.
 OPENING = re.compile(
-    r"(What|Which|Those|From|How|Whether|Where|That|Who|Whose|Why|When|If|As|The (one|ones|same))\b", re.IGNORECASE
+    r"(What|Which|Those|From|How|Whether|Where|That|Who|Whose|Why|When|If|As|The (one|ones|same)|Is|Has|Reads|Writes|"
+    r"Makes|Raises|Chooses|Returns|Yields|Gets|Gives|Keeps|Holds|Tells|Sends|Called)\b",
+    re.IGNORECASE,
 )
 # An argument is described by a noun, its unit or shape, and its allowed values.
 NO_NOUN = re.compile(r"$|(whether|how|what|which|if|as|from|where|when|that)\b", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Check of the videos of lists by the work that training has with them: decoding from the start, and of frames alone."""
+"""Check of the videos of lists by what training does with them: decoding from the start, and of frames alone."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def check_lists(
 
 
 def _notes_of_shared(list_paths: Sequence[str], lists: Sequence[VideoList]) -> dict[str, list[Note]]:
-    """Return the notes about videos that two lists share, by the place of their lines; log their number for each pair."""
+    """Return the notes about videos that two lists share, by the place of their lines; log their numbers."""
     notes: dict[str, list[Note]] = defaultdict(list)
     for (first, second), pairs in shared_videos(lists).items():
         num_copies = sum(pair.is_copy for pair in pairs)

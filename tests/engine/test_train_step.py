@@ -83,7 +83,7 @@ def test_parts_have_the_mean_gradients_of_their_own_steps(batch):
 
 def test_a_mixture_mixes_clips_and_labels_of_every_network(batch):
     class Swap:
-        """Turns the batch around."""
+        """Mixture that turns the batch around."""
 
         def clips(self, clip_BCTHW):
             return clip_BCTHW.flip(0)
