@@ -73,7 +73,7 @@ def _settings(table: QueryTable) -> str:
 def _compared(before: QueryTable, after: QueryTable) -> str:
     """Return the ratio of the new times to the old ones, for people.
 
-    Only times of passes of as many clips compare.
+    Times compare only between passes of the same number of clips.
     """
     batches = [table.facts.get("batch_size", 1) for table in (before, after)]
     if batches[0] != batches[1]:

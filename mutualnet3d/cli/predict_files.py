@@ -172,8 +172,8 @@ def _plan(
 ) -> Plan:
     """Return the plan of a run.
 
-    Times differ from start to start, and so may what fits a budget of milliseconds: a run that goes on has the stages
-    that its first start chose.
+    Times differ from start to start, and with them the stages that fit a budget of milliseconds: a run that goes on has
+    those that its first start chose.
 
     Args:
         predictor: the predictor.

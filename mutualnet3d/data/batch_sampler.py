@@ -56,7 +56,7 @@ class TrainBatchSampler:
     """Batch sampler of training steps that replaces bad videos and can resume.
 
     Iteration gives lists of requests without end; an empty list means that there is nothing to do until results arrive.
-    Lives in the main process: `shapes_at_step` need not be pickled.
+    The sampler lives in the main process: `shapes_at_step` need not be pickled.
 
     Args:
         order: the stream.

@@ -1,6 +1,6 @@
 """Clips of video files for a process pool: a request crosses the border to a process, pixels or a reason come back.
 
-What a broken file does to the process that reads it, such as a crash, is the pool's to tell (`process_pool.LostItem`).
+The pool tells of a process that a broken file has ended, by a crash for example (`process_pool.LostItem`).
 
 Legend: V views, T frames, S side of the square.
 """

@@ -2,8 +2,8 @@
 
 A hostile file can keep a decoder busy for minutes, take all memory, or crash it. Here each video is read in a new
 process that has no more than its limits, and that ends with it; others are read meanwhile. The processes are copies of
-a server (`limited_reader_server`) that has loaded what they need, so that each is there within milliseconds. What they
-send is numbers, and pixels of a length that is known: nothing is unpickled. Linux.
+a server (`limited_reader_server`) that has loaded what they need, so that each is there within milliseconds. They
+send numbers, and pixels of a stated length: nothing is unpickled. Linux.
 
 Legend: V views, T frames, S side of the square.
 """

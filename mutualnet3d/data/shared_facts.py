@@ -1,6 +1,6 @@
 """Facts about the files of a list that only decoding tells, in memory that all loader workers share.
 
-A worker meets another part of the list in each epoch: what one has found out, all need.
+A worker meets another part of the list in each epoch, so that all workers need the facts that one has met.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fewer views of a video among those of a test: which of them stand for a test of that many, arithmetic only.
 
 A test of several spans and crops holds the scores of smaller tests, so that one pass tells the accuracy of each. A test
-of k spans has its spans at places of its own; each is stood for by the span of the larger test that starts nearest to
-it, of two equally near ones by the earlier. Of ten spans, numbers 0 to 9:
+of k spans has its spans at places of its own; for each stands the span of the larger test that starts nearest to it, of
+two equally near ones the earlier. Of ten spans, numbers 0 to 9:
 
     1 span    5                the middle of the video, where a single span lies
     2 spans   0, 5

@@ -49,7 +49,7 @@ def atomic_file(path: str, sync: bool = True) -> Iterator[str]:
     """Yield a temporary path beside `path`; sync that file and rename it to `path` if the block ends well.
 
     The folder is made if it is not there. If the block raises, the temporary file is removed and `path` stays as it
-    was. With `sync`, what killed writers of `path` left is removed.
+    was. With `sync`, files that killed writers of `path` left are removed.
 
     Args:
         path: final place of the file.
@@ -79,7 +79,7 @@ def atomic_file(path: str, sync: bool = True) -> Iterator[str]:
 def atomic_folder(path: str) -> Iterator[str]:
     """Yield a temporary folder beside `path`; sync its files and rename it to `path` if the block ends well.
 
-    What killed writers of `path` left is removed.
+    Folders that killed writers of `path` left are removed.
 
     Args:
         path: path of the folder to make.

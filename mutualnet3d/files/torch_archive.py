@@ -1,6 +1,6 @@
 """Structure and check sums of the zip files that torch.save writes, looked at before anything of them is used.
 
-torch.load compares no check sums, and a zip file may say of itself what is not so.
+torch.load compares no check sums, and a zip file may make false claims about itself.
 """
 
 from __future__ import annotations

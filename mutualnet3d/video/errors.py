@@ -15,7 +15,7 @@ DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryEr
 class VideoDecodeError(RuntimeError):
     """Error for a video that cannot give the chosen frames. The message names the file and the cause.
 
-    Takes the message alone, so that it crosses a loader worker's border unchanged.
+    It takes the message alone, so that it crosses a loader worker's border unchanged.
     """
 
 

@@ -27,7 +27,12 @@ _SEQUENCE_STEP = 1 << 33
 
 @dataclass(frozen=True)
 class _Sequence:
-    """Sequence parameter set: bits of a picture's number in a slice; True if a slice names its plane."""
+    """Sequence parameter set.
+
+    Args:
+        number_bits: bits of a picture's number in a slice.
+        has_planes: True if a slice names its plane.
+    """
 
     number_bits: int
     has_planes: bool
@@ -37,8 +42,10 @@ class _Sequence:
 class _Picture:
     """Picture parameter set.
 
-    It has the number of its sequence's; True if a slice may say that its picture is not shown; and the bits of a
-    slice's header before its type.
+    Args:
+        sequence: number of its sequence's parameter set.
+        may_hide: True if a slice may say that its picture is not shown.
+        extra_bits: bits of a slice's header before its type.
     """
 
     sequence: int

@@ -34,7 +34,7 @@ class VideoInfo:
     def with_count(self, num_frames: int) -> VideoInfo:
         """Return the properties of the same video with another number of frames.
 
-        Nobody knows which of the frames with times there are not: each gets the time of about its place.
+        It is unknown which frames are missing, so that each gets the time of about its place.
         """
         if self.times is None:
             return replace(self, num_frames=num_frames)

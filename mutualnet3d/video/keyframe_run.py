@@ -19,7 +19,7 @@ def decode_run(
 ) -> Iterator[av.VideoFrame]:
     """Yield the frames that are needed of a run of packets that begins where a keyframe is claimed.
 
-    The frames say whether it is one, and whether keys are in the order of being shown. Errors are concealed by what was
+    The frames show if it is a keyframe, and if keys are in the order of being shown. Errors are concealed by what was
     decoded before: that has to be all of the video. A frame is given once those that stand before it in the file have
     come undamaged too, since it may refer to them.
 

@@ -18,7 +18,14 @@ _AVCC_SETS, _HVCC_SETS = 5, 22  # bytes before the sets in MP4's headers
 
 
 class _Kinds(NamedTuple):
-    """Kinds of units: bits before the kind's in the first byte, its mask, parameter sets, parts of pictures."""
+    """Kinds of a codec's units.
+
+    Args:
+        shift: bits before the kind's in the first byte.
+        mask: mask of the kind's bits.
+        sets: kinds of parameter sets.
+        pictures: kinds of parts of pictures.
+    """
 
     shift: int
     mask: int

@@ -66,8 +66,8 @@ class PacketIndex:
     def runs(self, keys: Collection[int]) -> list[tuple[int, int]]:
         """Return the stretches [start, stop) of packets to decode for the frames of `keys`.
 
-        Each begins at a keyframe and ends with a packet of one of these frames; they do not overlap. For indices whose
-        `shown` is not None.
+        Each begins at a keyframe and ends with a packet of one of these frames; they do not overlap. Only for
+        indices whose `shown` is not None.
 
         A frame that is shown before the keyframe which precedes it in the file may need the packets before that
         keyframe (an open group of pictures), so it is decoded from an earlier one.

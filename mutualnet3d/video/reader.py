@@ -5,7 +5,7 @@ All packets of the video stream are read first (`packet_list`); they say which f
 `mp4_index`.) Decoding then begins at the keyframe before a chosen frame and ends with the last packet that is needed,
 and H.264 frames between them to which no other refers are skipped (`decoder`).
 
-What all of that must equal is the decoding of the whole file, from its start to its end, each frame counted. Keyframes,
+The result must equal that of decoding the whole file, from its start to its end, each frame counted. Keyframes,
 timestamps and the order of frames are claims, of the container or of the packets. Where the frames that come out
 contradict them, or are damaged, or where there are no such claims, the video is decoded from its start and its frames
 are counted as they come; the process remembers it of the file (`file_facts`).
