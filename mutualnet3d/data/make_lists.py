@@ -1,6 +1,6 @@
 """Making of lists from a data set: a folder for each class, or the official CSV files of Kinetics.
 
-The files are train.csv, val.csv, test.csv (lines `path label`) and labels.json ({name: id}); ids follow the names' order.
+The files are train.csv, val.csv, test.csv (lines `path label`) and labels.json ({name: id}); ids follow the names.
 `official_splits` does the same for the official files of other data sets.
 """
 

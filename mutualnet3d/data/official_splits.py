@@ -1,7 +1,8 @@
 """Lists made from the official splits of UCF-101 and HMDB-51, and from MMAction2's lists.
 
-The files are those that `make_lists` writes. Videos are looked for by their names without extension, so that those that were
-encoded anew are found too; the missing ones are counted, and missing.csv has a line `listed_at,path` for each.
+The files are those that `make_lists` writes. Videos are looked for by their names without extension, so that those
+that were encoded anew are found too. The missing ones are counted, and missing.csv has a line `listed_at,path` for
+each.
 """
 
 from __future__ import annotations

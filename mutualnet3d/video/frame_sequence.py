@@ -34,7 +34,7 @@ class FrameSequence:
         path: path of the file; any that iopath can open.
 
     Attributes:
-        path: see above.
+        path: path of the file.
         info: number, rate and times of the frames, as the packets tell them.
         num_damaged: number of pictures so far that were given although errors are concealed in them, or in frames that
             they may refer to.

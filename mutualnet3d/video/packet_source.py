@@ -22,7 +22,7 @@ class PacketSource:
 
     Attributes:
         info: number and rate of the frames, as far as the packets tell.
-        container: see above.
+        container: the file; closed by `close`.
         decoder: decoder of the packets.
         mp4_index: index that stands for the packets; None: they were read.
         packets: all packets; None: the index stands for them, or this source is closed.
