@@ -45,6 +45,7 @@ class Call(NamedTuple):
     Args:
         function: the operation.
         args: positional arguments.
+        kwargs: named arguments.
         tensors: tensors among the arguments, in order.
         layouts: layout of each tensor; None where no channels slim.
         output: first tensor of the result.

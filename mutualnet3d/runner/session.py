@@ -284,9 +284,6 @@ def _count(text: str | None) -> int:
 def _check_outputs(cfg: CfgNode) -> None:
     """Refuse an output folder that the run cannot write its files into.
 
-    Args:
-        cfg: config of the run.
-
     Raises:
         ValueError: OUTPUT_DIR, or one of its files, cannot be written.
     """
