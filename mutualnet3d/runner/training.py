@@ -48,6 +48,7 @@ from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.resume import TrainState
 from mutualnet3d.runner.session import Session, holding_outputs
 from mutualnet3d.runner.start_log import log_network, log_start
+from mutualnet3d.runner.summary import log_summary
 from mutualnet3d.shapes import ClipBatch
 
 
@@ -144,6 +145,8 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     _log_end(session, split, num_steps, time.monotonic() - started)
     newest = distributed.broadcast(folder.newest())
     assert newest is not None, "the last step wrote one, in this run or in the one that it resumed"
+    if distributed.is_main() and not cfg.TEST.ENABLE:
+        log_summary(cfg)
     return newest
 
 
