@@ -17,6 +17,8 @@ from tqdm import tqdm
 logger = logging.getLogger("mutualnet3d")
 _is_main = True  # True in the one process of a job that writes the log
 
+_RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+
 # Bytes of a line of a log; a longer one is damaged, each such part of it.
 _LONGEST_RECORD = 1 << 22
 
@@ -53,10 +55,17 @@ class Records(Protocol):
 
 
 class _TerminalHandler(logging.Handler):
-    """Handler that writes lines to standard output, above a progress bar."""
+    """Handler that writes lines to standard output, above a progress bar.
+
+    Warnings are yellow and errors red on a terminal. The environment's NO_COLOR (any value but "") leaves colours out.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        line = self.format(record)
+        colour = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else ""
+        if colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+            line = f"{colour}{line}{_PLAIN}"
+        tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
 

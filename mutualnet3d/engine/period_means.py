@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 from mutualnet3d.engine.step_metrics import StepMetrics
 
-# Number of a record, its name for people, its form.
-_CROSS_ENTROPY = ("cross_entropy", "cross-entropy", "%.3f")
-_KL = ("kl", "KL", "%.4f")
-_MIXED = ("kl_and_label", "KL and label", "%.4f")
-_BINARY = ("binary_cross_entropy", "binary cross-entropy", "%.4f")
-_TOP1 = ("accuracy", "top-1", "%.1f %%")
+# Number of a record, its name for people, its form,
+# of one width, so that lines below each other compare.
+_CROSS_ENTROPY = ("cross_entropy", "cross-entropy", "%6.3f")
+_KL = ("kl", "KL", "%7.4f")
+_MIXED = ("kl_and_label", "KL and label", "%7.4f")
+_BINARY = ("binary_cross_entropy", "binary cross-entropy", "%7.4f")
+_TOP1 = ("accuracy", "top-1", "%5.1f %%")
 # Networks of a step by their place: the first learns the labels, the others the outputs of the first (or of its
 # average). The third and all after it have random widths.
 _PLACES = ("full", "narrowest", "random")

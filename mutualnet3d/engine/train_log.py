@@ -114,7 +114,8 @@ class TrainLog(Hook):
             self.bar.set_postfix_str(self.means.text())
         else:
             logger.info(
-                "step %d/%d, epoch %.2f: %s | lr %s, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
+                "step %*d/%d, epoch %.2f: %s | lr %s, %6.1f clips/s (data %4.0f ms, compute %4.0f ms), %s left",
+                len(str(loop.num_steps)),
                 done,
                 loop.num_steps,
                 record["epoch"],

@@ -34,6 +34,7 @@ from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.reports import write_reports
 from mutualnet3d.runner.session import Session, holding_outputs
 from mutualnet3d.runner.start_log import log_start
+from mutualnet3d.runner.summary import log_summary
 from mutualnet3d.runner.tested_folder import folder_of_test
 from mutualnet3d.runner.tested_table import table_of_test
 from mutualnet3d.runner.tested_views import subsets_of, views_of
@@ -112,6 +113,8 @@ def _test(session: Session, signals: Signals) -> QueryTable | None:
     table = _write(session, folder, result, split, loaded, class_names) if distributed.is_main() else None
     distributed.barrier()  # the others wait while the first one measures
     unfinished.remove()
+    if table is not None:
+        log_summary(cfg, folder, table)
     return table
 
 
@@ -274,14 +277,13 @@ def _write(
         class_names=tuple(class_names),
         preprocessing=build_preprocessing(cfg).to_json(),
         space=space_of(cfg),
-        channels_last=cfg.MODEL.CHANNELS_LAST,
+        channels_last=session.memory_format == torch.channels_last_3d,
         step=loaded.step,
         config=cfg.dump(),
     )
     write_model_file(calibrated, model_file)
     table = table_of_test(session, result, split, loaded, file_hash(calibrated))
     write_reports(cfg, folder, table, result, split, class_names)
-    logger.info("wrote the query table to %s", folder)
     shown = rows_to_show(table.rows, table.context)
     lines = [table_to_text(shown), legend(shown, table.context)]
     if len(shown) < len(table.rows):
