@@ -74,11 +74,17 @@ class Session:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         self.space = build_space(cfg)
         self.device = device_of(launch)
+        self.memory_format = configured_memory_format(cfg)
         self.normalize = build_normalize(cfg).to(self.device)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
-        self.model = build_model(cfg).to(self.device, memory_format=configured_memory_format(cfg))  # type: ignore[call-overload]
+        self.model = build_model(cfg).to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         if self.shard.rank:  # each process drops other features
             torch.manual_seed(int(np.random.SeedSequence((cfg.RNG_SEED, self.shard.rank)).generate_state(1)[0]))
+
+    def use_memory_format(self, memory_format: torch.memory_format) -> None:
+        """Put the network's weights into a memory format, and clips that are prepared from now on."""
+        self.memory_format = self.normalize.memory_format = memory_format
+        self.model.to(memory_format=memory_format)
 
     @contextmanager
     def sharing_the_cores(self) -> Iterator[None]:
@@ -143,11 +149,7 @@ class Session:
     ) -> None:
         """Recompute the statistics of `configs` over training clips; all processes call it with the same configs.
 
-        Args:
-            model: network that gets the statistics.
-            configs: sub-networks.
-            train_split: training list.
-            crop_scale: scale of the crops, see `build_calibration_loader`.
+        `crop_scale` is the argument of `build_calibration_loader`.
         """
         loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.shard, crop_scale)
         batches = progress(loader, len(loader), "calibrating")
@@ -158,10 +160,7 @@ class Session:
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
         """Return the sub-networks among `configs` that have no statistics from data.
 
-        Args:
-            model: network of the sub-networks.
-            configs: sub-networks.
-            precise: True to leave the full network's tracked statistics out of account.
+        With `precise` the full network's tracked statistics do not count either.
         """
         without = [config for config in configs if config not in model.statistics.calibrated]
         # A sub-network that is trained alone tracks nothing.
@@ -336,7 +335,7 @@ def on_main(make: Callable[[], bytes]) -> bytes:
 
 
 def configured_memory_format(cfg: CfgNode) -> torch.memory_format:
-    """Return the memory format of clips and weights."""
+    """Return the memory format of clips and weights: channels last where a training is to find out the faster one."""
     return torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
 
 
