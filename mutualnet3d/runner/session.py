@@ -180,18 +180,7 @@ class Session:
     ) -> Evaluation:
         """Return the accuracy of `configs` over the videos of `split` that the processes could decode.
 
-        A warning is logged if these are not all.
-
-        Args:
-            model: network that can evaluate `configs`.
-            configs: sub-networks.
-            loader: loader of this process's test clips.
-            split: tested list.
-            num_views: number of views of each video.
-            keep_scores: True for scores in the result.
-            subsets: numbers of the views that are put together, see `engine.evaluate`.
-            state: results of earlier batches, see `engine.evaluate`.
-            after_batch: function that is called after each batch, see `engine.evaluate`.
+        A warning is logged if these are not all. `num_views` and the later arguments are those of `engine.evaluate`.
         """
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:
