@@ -50,8 +50,7 @@ class QueryTable(WrittenTable):
         cascades: cascades of rows of the test run's back end, the cheapest first; None: no cascades were fitted.
 
     Raises:
-        ValueError: there is no row, two rows have the same key, there are no default rows, or a cascade's stage has no
-            row.
+        ValueError: no rows, two rows of the same key, no default rows, or a cascade's stage without a row.
     """
 
     rows: tuple[Row, ...]
@@ -184,10 +183,8 @@ class QueryTable(WrittenTable):
     def pareto(self, cost: str = "gflops") -> tuple[Row, ...]:
         """Return the `query_rows` that no other row beats over a cost of a video, the cheapest first.
 
-        No other row is at least as accurate at less cost.
-
-        `front_of_rows` describes the choice among equals: `best` under a bound of `cost` alone always gives a row of
-        this front, and every row of the front under some bound.
+        No other row is at least as accurate at less cost. `front_of_rows` describes the choice among equals: `best`
+        under a bound of `cost` alone always gives a row of this front, and every row of the front under some bound.
 
         Args:
             cost: "gflops" or "milliseconds".
@@ -210,8 +207,7 @@ class QueryTable(WrittenTable):
     def front_configs(self) -> tuple[SubnetConfig, ...]:
         """Return the sub-networks on a Pareto front, and those of the cascades, the most expensive first.
 
-        The fronts are over either cost, of all rows, of the rows of one view, and of the rows of as many views as in
-        the test.
+        The fronts are over either cost, of all rows, of those of one view, and of those of the test's views.
         """
         single_views = rows_nearest(self.rows, self.default_rows, Views())
         groups = (self.query_rows, single_views, self.default_rows)
@@ -234,8 +230,7 @@ class QueryTable(WrittenTable):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no query table, is a later release's, or has an invalid row; the message names file,
-                row (the first is 1) and field.
+            ValueError: no query table, a later release's, or an invalid row; file, row (from 1) and field are named.
         """
         rows, context, cascades = read_table(path)
         try:

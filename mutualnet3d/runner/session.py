@@ -149,11 +149,7 @@ class Session:
     ) -> None:
         """Recompute the statistics of `configs` over training clips; all processes call it with the same configs.
 
-        Args:
-            model: network that gets the statistics.
-            configs: sub-networks.
-            train_split: training list.
-            crop_scale: scale of the crops, see `build_calibration_loader`.
+        `crop_scale` is the argument of `build_calibration_loader`.
         """
         loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.shard, crop_scale)
         batches = progress(loader, len(loader), "calibrating")
@@ -164,10 +160,7 @@ class Session:
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
         """Return the sub-networks among `configs` that have no statistics from data.
 
-        Args:
-            model: network of the sub-networks.
-            configs: sub-networks.
-            precise: True to leave the full network's tracked statistics out of account.
+        With `precise` the full network's tracked statistics do not count either.
         """
         without = [config for config in configs if config not in model.statistics.calibrated]
         # A sub-network that is trained alone tracks nothing.
@@ -187,18 +180,7 @@ class Session:
     ) -> Evaluation:
         """Return the accuracy of `configs` over the videos of `split` that the processes could decode.
 
-        A warning is logged if these are not all.
-
-        Args:
-            model: network that can evaluate `configs`.
-            configs: sub-networks.
-            loader: loader of this process's test clips.
-            split: tested list.
-            num_views: number of views of each video.
-            keep_scores: True for scores in the result.
-            subsets: numbers of the views that are put together, see `engine.evaluate`.
-            state: results of earlier batches, see `engine.evaluate`.
-            after_batch: function that is called after each batch, see `engine.evaluate`.
+        A warning is logged if these are not all. `num_views` and the later arguments are those of `engine.evaluate`.
         """
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:
