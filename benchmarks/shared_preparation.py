@@ -27,12 +27,29 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from many_files import write_videos
+import numpy as np
+from many_files import encode
 
 from mutualnet3d.files.claims import holders, list_claims
 
 ROOT = Path(__file__).resolve().parents[1]
+NUM_DIFFERENT = 20  # videos that are encoded; the others are copies
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
+
+
+def write_videos(folder: Path, count: int) -> list[str]:
+    """Write so many videos of a few frames, every 33rd of them broken; return their names."""
+    rng = np.random.default_rng(0)
+    contents = []
+    for number in range(NUM_DIFFERENT):
+        encode(folder / "made.mp4", rng, num_frames=8 + number, height=48, width=64)
+        contents.append((folder / "made.mp4").read_bytes())
+    (folder / "made.mp4").unlink()
+    names = [f"{number:05d}.mp4" for number in range(count)]
+    for number, name in enumerate(names):
+        content = contents[number % NUM_DIFFERENT]
+        (folder / name).write_bytes(content[: len(content) // 3] if number % 33 == 0 else content)
+    return names
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -102,9 +119,9 @@ def main() -> int:
         folder = Path(name)
         videos, alone, shared, log = (folder / part for part in ("videos", "alone", "shared", "log.txt"))
         videos.mkdir()
-        expected = write_videos(videos, args.videos, share_broken=0.03)
-        (videos / "train.csv").write_text("".join(f"{Path(path).name} {n % 4}\n" for n, path in enumerate(expected)))
-        words = ["prepare-videos", "--input", str(videos), "--lists", str(videos / "train.csv"), "--short-side", "64"]
+        names = write_videos(videos, args.videos)
+        (videos / "train.csv").write_text("".join(f"{name} {number % 4}\n" for number, name in enumerate(names)))
+        words = ["prepare-videos", "--input", str(videos), "--lists", str(videos / "train.csv"), "--short-side", "32"]
         started = time.monotonic()
         command = [sys.executable, "-m", "mutualnet3d", *words, "--output", str(alone), "--workers", "1"]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)

@@ -25,7 +25,7 @@ from mutualnet3d.log import logger
 PLAN, FINISH = "plan", "finish"
 BLOCK = 32  # items of a claim
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks at what the others do
-_LOG_SECONDS = 30.0
+_LOG_SECONDS = 60.0
 
 Record = dict[str, Any]  # result of an item, plain values
 
@@ -83,6 +83,7 @@ class SharedWork:
         self.result: Any = None
         self.num_items = 0
         self._open: dict[int, dict[int, Record]] = {}  # blocks that this process holds, with their results so far
+        self._parts: dict[int, list[str]] = {}  # paths of the files that have these
         self._say, self._next_word = say, time.monotonic() + _LOG_SECONDS
 
     def join(self, make_plan: Callable[[], tuple[Any, int, int]]) -> Any:
@@ -109,7 +110,7 @@ class SharedWork:
                     self.claims.commit(PLAN, _dump(content))
                 self.claims.release(PLAN)
                 continue
-            self._free_dead([PLAN])
+            _free_dead(self.claims, [PLAN])
             time.sleep(pause)
         try:
             content = json.loads(self.claims.result(PLAN))
@@ -156,10 +157,10 @@ class SharedWork:
                     result = write([record for records in blocks for record in records])
                     content = {"settings": self.settings, "names": _digest(self.names), "result": result}
                     self.claims.commit(FINISH, _dump(content))
-                    self._clear()
+                    _clear(self.claims)
                 self.claims.release(FINISH)
                 continue
-            self._free_dead([FINISH])
+            _free_dead(self.claims, [FINISH])
             time.sleep(pause)
         raise AssertionError("pauses never end")
 
@@ -167,8 +168,8 @@ class SharedWork:
         """Yield the items of blocks that are free, each block claimed when the one before is given out."""
         while (block := self._claim_block()) is not None:
             records = self._open[block] = {}
-            for file_name in sorted(list_claims(self.claims.folder).parts.get(_name(block), ())):
-                for item, record in read_part(self.claims.path(file_name)):
+            for path in self._parts[block]:  # of dead processes
+                for item, record in read_part(path):
                     if item in self._items(block) and item not in records and is_there(item, record):
                         records[item] = record
             to_do = [item for item in self._items(block) if item not in records]
@@ -176,7 +177,7 @@ class SharedWork:
             yield from to_do
 
     def _claim_block(self) -> int | None:
-        """Claim a block that is free; None if there is none."""
+        """Claim a block that is free, and note its parts; None if there is none."""
         listing = list_claims(self.claims.folder)
         if FINISH in listing.done:
             return None
@@ -187,6 +188,7 @@ class SharedWork:
             name = _name(block)
             if self.claims.claim(name):
                 if not self.claims.is_done(name) and not self.claims.is_done(FINISH):
+                    self._parts[block] = [self.claims.path(part) for part in sorted(listing.parts.get(name, ()))]
                     return block
                 self.claims.release(name)  # another process was faster with all of it
         return None
@@ -194,6 +196,8 @@ class SharedWork:
     def _add(self, item: int, record: Record) -> None:
         block = item // self.block
         path = self.claims.path(f"{_name(block)}.{self.claims.own.token}{PART}")
+        if path not in self._parts[block]:
+            self._parts[block].append(path)
         with open(path, "ab", buffering=0) as file:
             file.write(_dump([item, record]))
         self._open[block][item] = record
@@ -205,8 +209,8 @@ class SharedWork:
         records = self._open.pop(block)
         lines = [_dump(records[item]) for item in self._items(block)]
         self.claims.commit(_name(block), b"".join(lines))
-        for file_name in list_claims(self.claims.folder).parts.get(_name(block), ()):
-            _remove(self.claims.path(file_name))
+        for path in self._parts.pop(block):
+            _remove(path)
 
     def _wait(self) -> None:
         """Wait until all is done or a block is free again, as the blocks of dead processes become."""
@@ -214,7 +218,7 @@ class SharedWork:
             listing = list_claims(self.claims.folder)
             if FINISH in listing.done or self._free(listing) or self._is_all_done(listing):
                 return
-            if not self._free_dead(listing.claimed - listing.done):
+            if not _free_dead(self.claims, listing.claimed - listing.done):
                 self._speak()
                 time.sleep(pause)
 
@@ -226,25 +230,12 @@ class SharedWork:
         taken = listing.claimed | listing.done
         return [block for block, name in enumerate(self._block_names()) if name not in taken]
 
-    def _free_dead(self, names: Iterable[str]) -> bool:
-        notices = self.claims.free_dead(sorted(names))
-        for notice in notices:
-            logger.warning("%s: %s", self.claims.folder, notice)
-        return bool(notices)
-
     def _take_result(self) -> None:
         content = json.loads(self.claims.result(FINISH))
         _refuse_other(self.claims.folder, self.settings, content["settings"])
         if content["names"] != _digest(self.names):
             raise OtherWork(_of_another(self.claims.folder, "it has other videos now; this work is finished"))
         self.result = content["result"]
-
-    def _clear(self) -> None:
-        """Remove all but the result: a process that comes late needs nothing else."""
-        own = (f"{FINISH}.done", f"{FINISH}.claim", f"{self.claims.own.token}.beat")
-        for file_name in os.listdir(self.claims.folder):
-            if file_name not in own:
-                _remove(self.claims.path(file_name))
 
     def _speak(self) -> None:
         if time.monotonic() >= self._next_word:
@@ -290,6 +281,22 @@ def refuse_unfinished(folder: str) -> None:
     for file_name in os.listdir(folder):
         _remove(os.path.join(folder, file_name))
     os.rmdir(folder)
+
+
+def _free_dead(claims: Claims, names: Iterable[str]) -> bool:
+    """Remove the claims of dead processes; return True if there were some."""
+    notices = claims.free_dead(sorted(names))
+    for notice in notices:
+        logger.warning("%s: %s", claims.folder, notice)
+    return bool(notices)
+
+
+def _clear(claims: Claims) -> None:
+    """Remove all but the result: a process that comes late needs nothing else."""
+    own = (f"{FINISH}.done", f"{FINISH}.claim", f"{claims.own.token}.beat")
+    for file_name in os.listdir(claims.folder):
+        if file_name not in own:
+            _remove(claims.path(file_name))
 
 
 def records_of(content: bytes) -> list[Record]:

@@ -267,7 +267,7 @@ def many(tmp_path):
     for number in range(18):
         path = root / f"class {number % 3}" / f"{number}.avi"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_video(path, numbered_frames(4, 16 + number, 24), codec="libx264")
+        write_video(path, numbered_frames(4, 16 + 2 * number, 24), codec="libx264")
         if number % 7 == 3:
             path.write_text("no video, but a text")
         lines.append(f"{path.relative_to(root)},{number % 3}\n")

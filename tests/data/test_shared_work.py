@@ -13,7 +13,7 @@ from mutualnet3d.data.shared_work import OtherWork, SharedWork, Sharing, refuse_
 from mutualnet3d.files.claims import Claims
 from tests.copies import SERVER
 
-NAMES = [f"{number}.mp4" for number in range(11)]
+NAMES = [f"{number}.mp4" for number in range(12)]
 SETTINGS = {"crf": 23, "block": 3}
 
 
@@ -49,16 +49,16 @@ def test_a_process_alone_does_all(tmp_path):
     with taking_part(tmp_path) as work:
         assert work.join(plan) == {"greeting": "hello"}
         work.run(lambda items: work_on(items, done))
-        assert sorted(done) == list(range(11))
+        assert sorted(done) == list(range(12))
         assert [name for name in files_in(tmp_path) if name.endswith(".done")] == [
             *(f"00000{block}.done" for block in range(4)),
             "plan.done",
         ]
-        assert work.finish(squares) == [number**2 for number in range(11)]
+        assert work.finish(squares) == [number**2 for number in range(12)]
     assert files_in(tmp_path) == ["finish.done"]
     with taking_part(tmp_path) as late:
         late.run(lambda items: pytest.fail("nothing is left"))
-        assert late.finish(lambda records: pytest.fail("it is written")) == [number**2 for number in range(11)]
+        assert late.finish(lambda records: pytest.fail("it is written")) == [number**2 for number in range(12)]
     assert files_in(tmp_path) == ["finish.done"]
 
 
@@ -79,8 +79,8 @@ def test_two_take_turns(tmp_path):
         first.run(until_all_others_are_done)
         assert len({item // 3 for item in first_done}) == 1
         assert len({item // 3 for item in second_done}) == 3
-        assert sorted(first_done + second_done) == list(range(11))
-        assert first.finish(squares) == second.finish(squares) == [number**2 for number in range(11)]
+        assert sorted(first_done + second_done) == list(range(12))
+        assert first.finish(squares) == second.finish(squares) == [number**2 for number in range(12)]
 
 
 def test_a_block_is_gone_on_with_after_the_death_of_its_process(tmp_path, caplog):
@@ -100,8 +100,8 @@ def test_a_block_is_gone_on_with_after_the_death_of_its_process(tmp_path, caplog
     done = []
     with caplog.at_level(logging.WARNING), taking_part(tmp_path) as work:
         work.run(lambda items: work_on(items, done), is_there=lambda item, record: record["square"] != -2)
-        assert sorted(done) == [number for number in range(11) if number != first]
-        assert work.finish(squares) == [-1 if number == first else number**2 for number in range(11)]
+        assert sorted(done) == [number for number in range(12) if number != first]
+        assert work.finish(squares) == [-1 if number == first else number**2 for number in range(12)]
     assert f"{claim[:6]}: taken over from process {2**22 + 1} on " in caplog.text
     assert files_in(tmp_path) == ["finish.done"]
 
@@ -133,9 +133,9 @@ def test_one_of_three_is_killed(tmp_path):
         process.join(60)
     assert sorted(process.exitcode for process in processes) == [-9, 0, 0]
     done = sorted(map(int, log.read_text().split()))
-    assert done == sorted([*range(11), 4])  # nothing else was done twice
+    assert done == sorted([*range(12), 4])  # nothing else was done twice
     with taking_part(tmp_path / "work") as work:
-        assert work.finish(squares) == [number**2 for number in range(11)]
+        assert work.finish(squares) == [number**2 for number in range(12)]
     assert [name for name in files_in(tmp_path / "work") if not name.endswith(".beat")] == ["finish.done"]
 
 
@@ -150,7 +150,7 @@ def test_a_process_that_fails_gives_its_blocks_back(tmp_path):
     done = []
     with taking_part(tmp_path) as work:
         work.run(lambda items: work_on(items, done))
-        assert len(done) == 10
+        assert len(done) == 11
         work.finish(squares)
 
 
@@ -161,7 +161,7 @@ def test_a_plan_that_fails_is_made_by_another(tmp_path):
     with Claims(str(tmp_path)) as claims, pytest.raises(ValueError, match="cannot be read"):
         SharedWork(claims, SETTINGS, NAMES).join(fail)
     with taking_part(tmp_path) as work:
-        assert work.num_items == 11
+        assert work.num_items == 12
 
 
 def test_another_list_and_other_settings_are_refused(tmp_path):
