@@ -96,7 +96,7 @@ def with_sbatch(words: list[str], work: Path, log: Path, nodes: int, tasks: int)
             time.sleep(0.5)
     finally:
         subprocess.run(["scancel", job], check=False)
-    return " ".join(re.findall(r"(?:JobState|ExitCode|NodeList)=\S+", output_of(["scontrol", "show", "job", job])))
+    return " ".join(re.findall(r"\b(?:JobState|ExitCode|NodeList)=\S+", output_of(["scontrol", "show", "job", job])))
 
 
 def is_queued(job: str) -> bool:
