@@ -22,6 +22,7 @@ from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d check-videos`."""
     parser.add_argument("--list", required=True, nargs="+", metavar="FILE", help="lists, lines `path label`")
     parser.add_argument("--output", required=True, metavar="FILE", help="the report, CSV")
     parser.add_argument(
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Decode the listed videos and write the report; return 0 if all can be used, else 1."""
     from mutualnet3d.data.check_lists import check_lists, status_of
     from mutualnet3d.data.lists import without_reports
 

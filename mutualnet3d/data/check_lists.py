@@ -50,6 +50,7 @@ class CheckSummary:
 
     @property
     def all_ok(self) -> bool:
+        """True if every video can be used, with a note or without."""
         return self.missing == self.bad == self.short == 0
 
     def __str__(self) -> str:
@@ -71,17 +72,22 @@ def check_lists(
     timeout: float = 300.0,
     sharing: Sharing | None = None,
 ) -> CheckSummary:
-    """Check every video of some lists; write a report and, if asked, the lists of the good ones. All are whole or
-    absent. The log says which lists share videos, by path or content; see `shared_videos`.
+    """Check every video of some lists; write a report and, if asked, the lists of the good ones.
+
+    All files are whole or absent. The log says which lists share videos, by path or content; see `shared_videos`.
 
     Args:
-        list_paths: the lists.
-        path_prefix, separator, label_file: see `read_kinetics_list`.
+        list_paths: paths of the lists.
         output: path of the report, CSV: `path,status,reason,note,listed_at` for each line of a list whose video is not
             ok or has a note, in the lists' order.
         clean_lists: a path for each list: lists of the good videos, lines `path label` in the list's order; empty:
             none. Paths stay relative if they were: to `path_prefix` if there is one, else to the new list's folder.
-        min_frames, workers, timeout: see `check_videos`.
+        path_prefix: folder of relative paths; "": that of the list.
+        separator: character between path and label.
+        label_file: path of the names of the classes; "": labels are numbers.
+        min_frames: number of frames, 1 or more; a video of fewer is short.
+        workers: number of processes, 1 or more.
+        timeout: seconds that one video may take, above 0.
         sharing: circumstances of a check that processes of several machines share, all of which call this function
             with the same arguments (`workers` may differ); None to work alone. All return the summary of the whole
             check, when it is done; so does a later call.
@@ -196,7 +202,7 @@ def _write_results(
 
 
 def _notes_of_shared(list_paths: Sequence[str], lists: Sequence[VideoList]) -> dict[str, list[Note]]:
-    """Return the notes about videos that two lists share, by the place of their lines; say for each pair how many."""
+    """Return the notes about videos that two lists share, by the place of their lines; log their numbers."""
     notes: dict[str, list[Note]] = defaultdict(list)
     for (first, second), pairs in shared_videos(lists).items():
         num_copies = sum(pair.is_copy for pair in pairs)

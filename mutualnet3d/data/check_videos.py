@@ -1,4 +1,4 @@
-"""Check of videos: what training would do with each, decoded from the start and frame by frame."""
+"""Check of videos by what training does with them: decoding from the start, and of frames alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Result:
 def check_videos(
     paths: Sequence[str], min_frames: int = 1, workers: int = 1, timeout: float = 300.0
 ) -> Iterator[Result]:
-    """Yield the results of `paths`, in their order, as soon as they are there; show how far it is.
+    """Yield the results of `paths`, in their order, as soon as they are there, with a progress bar.
 
     Args:
         paths: paths of files, or of folders of pictures; any that iopath can open.
@@ -82,8 +82,15 @@ def check_videos(
 def checked_videos(
     paths: Iterable[str], min_frames: int, workers: int, timeout: float, sample: Sequence[str]
 ) -> Generator[tuple[int, Result]]:
-    """Yield positions and results of `paths`, each taken when a process is free for it, as they are done; of the videos
-    in `sample` some tell an outage of the disk."""
+    """Yield positions and results of videos as they are done.
+
+    Args:
+        paths: paths of the videos; each is taken when a process is free for it.
+        min_frames: number of frames, 1 or more; a video of fewer is short.
+        workers: number of processes, 1 or more.
+        timeout: seconds that one video may take, above 0.
+        sample: paths of videos, by some of which an outage of the disk is told.
+    """
     if min_frames < 1:
         raise ValueError(f"min_frames is {min_frames}; allowed: 1 or more")
     check, outage, taken = partial(check_video, min_frames=min_frames), OutageCheck(sample), list[str]()
@@ -103,10 +110,14 @@ def checked_videos(
 
 
 def check_video(path: str, min_frames: int = 1) -> Result:
-    """Do with a video what training may do, in this process: a crash of the decoder is a crash of the caller's.
+    """Decode a video as training may, in this process: a crash of the decoder is a crash of the caller's.
 
     Every frame is decoded from the start on; some are then asked for alone and must be the same pictures. A file that
     gives fewer frames than it promises is ok with a note, as training chooses among those that come.
+
+    Args:
+        path: path of the video.
+        min_frames: number of frames, 1 or more; a video of fewer is short.
 
     Raises:
         MemoryError: it needs more memory than this process may take.

@@ -27,8 +27,11 @@ class PreparedLists:
 
     Args:
         lists: paths of the lists; reports of this project among them are passed over.
-        root, output: folders of the videos and of the new ones.
-        path_prefix, separator, label_file: form of the lists, see `read_kinetics_list`.
+        root: folder of the videos.
+        output: folder of the new videos.
+        path_prefix: folder of relative paths; "": that of the list.
+        separator: character between path and label.
+        label_file: path of the names of the classes; "": labels are numbers.
 
     Raises:
         FileNotFoundError: there is no such list.
@@ -58,9 +61,9 @@ class PreparedLists:
         """
         output = self._output
         for path, entries in self._entries.items():
-            kept = [(target, label) for target, label in entries if is_there(target)]
-            write_list(path, [(path_in_list(target, output), label) for target, label in kept])
-            logger.info("%s: %d of %d videos", path, len(kept), len(entries))
+            whole = [(target, label) for target, label in entries if is_there(target)]
+            write_list(path, [(path_in_list(target, output), label) for target, label in whole])
+            logger.info("%s: %d of %d videos", path, len(whole), len(entries))
         if self._class_names:
             text = json.dumps(self._class_names, indent=1, ensure_ascii=False) + "\n"
             write_text(os.path.join(output, LABELS), text)

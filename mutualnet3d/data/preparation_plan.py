@@ -32,10 +32,12 @@ class PreparationPlan:
     valid: dict[str, Preparation]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
         return {"to_do": _to_json(self.to_do), "valid": _to_json(self.valid)}
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> PreparationPlan:
+        """Return the plan of the values that `to_json` returned."""
         return PreparationPlan(_from_json(values["to_do"]), _from_json(values["valid"]))
 
 
@@ -43,7 +45,8 @@ def make_plan(root: str, output: str, names: Sequence[str], encoding: Encoding, 
     """Look at the videos and at what is there of them; remove what is made anew, and write the record of the rest.
 
     Args:
-        root, output: folders of the videos and of the new ones.
+        root: folder of the videos.
+        output: folder of the new videos.
         names: paths of the videos below `root`.
         encoding: size and quality of the new videos.
         existing: `REFUSE`, `REDO` or `KEEP`, see `prepare_videos`.

@@ -41,8 +41,10 @@ Outcome = int | str  # of a video: number of damages, or the reason why it faile
 
 @dataclass(frozen=True)
 class PreparationSummary:
-    """Number of a data set's videos that were encoded, were there already, or failed; of the encoded ones, that of
-    those whose sources are damaged."""
+    """Number of a data set's videos that were encoded, were there already, or failed.
+
+    Of the encoded ones it has also the number of those whose sources are damaged.
+    """
 
     encoded: int
     present: int
@@ -77,13 +79,16 @@ def prepare_videos(
     packets the other frames are encoded, those that training sees; the record has the number of damages.
 
     Args:
-        root, output: folders; `output` is not below `root`.
+        root: folder of the videos.
+        output: folder of the new videos, not below `root`.
         encoding: size and quality of the new videos.
         lists: Kinetics-style lists of videos below `root`; each is written to `output` under its own name, with the
             new paths, without the videos that failed, and labels.json with the classes' names: `label_file`'s, or those
             of classes.json or labels.json beside the list. missing.csv beside a list is copied. Reports of this project
             among them are passed over.
-        path_prefix, separator, label_file: form of the lists, see `read_kinetics_list`.
+        path_prefix: folder of the lists' relative paths; "": that of the list.
+        separator: character between path and label in the lists.
+        label_file: path of the names of the classes; "": labels are numbers.
         workers: number of processes; each encodes with one thread.
         timeout: seconds that one video may take. One that takes more memory than `VIDEO_MEMORY` fails.
         existing: `REFUSE` to raise if files in `output` were encoded with other settings, or if there are files and no

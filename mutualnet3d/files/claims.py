@@ -65,7 +65,8 @@ class Listing:
     """Names of the parts that are claimed, and of those that are done, and the paths of files with parts of results.
 
     Args:
-        claimed, done: names of parts.
+        claimed: names of parts that somebody holds.
+        done: names of parts with a result.
         parts: names of files `NAME.TOKEN.part`, by the names of parts.
         beats: tokens of processes that have a beat.
     """
@@ -180,8 +181,13 @@ class Claims:
             return file.read()
 
     def free_dead(self, names: Iterable[str]) -> list[str]:
-        """Remove the claims of dead processes on some parts, which others can claim then; return a line for people
-        for each."""
+        """Remove the claims of dead processes on some parts; return a line for people for each.
+
+        Other processes can claim these parts then.
+
+        Args:
+            names: names of the parts.
+        """
         notices = []
         for name in names:
             path = self.path(name + CLAIM)
@@ -274,14 +280,19 @@ class Claims:
 
 
 def holders(folder: str, names: Iterable[str]) -> dict[str, Claimant | None]:
-    """Return who holds some parts, by their names; None for a claim that is not whole. Parts that are free by now are
-    left out."""
+    """Return the holders of some parts, by their names; None for a claim that is not whole.
+
+    Parts that are free by now are left out.
+    """
     contents = {name: _read(os.path.join(folder, name + CLAIM)) for name in names}
     return {name: _claimant(content) for name, content in contents.items() if content is not None}
 
 
 def beat_ages(folder: str, tokens: Iterable[str]) -> dict[str, float]:
-    """Return the seconds since the last sign of life of processes, by their tokens and the time of the shared disk."""
+    """Return the seconds since the last sign of life of processes, by their tokens.
+
+    The time is that of the shared disk.
+    """
     probe = os.path.join(folder, f".{uuid.uuid4().hex}.new")
     try:
         open(probe, "x").close()

@@ -19,7 +19,7 @@ BEAT_SECONDS, STALE_SECONDS = 15.0, 180.0
 
 
 class FolderInUse(ValueError):
-    """Another run holds the folder."""
+    """Error for a folder that another run holds."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,7 @@ def is_running(pid: int) -> bool:
 
 
 def boot_id() -> str:
+    """Return the number of the machine's start; "" where the kernel tells none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

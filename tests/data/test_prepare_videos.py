@@ -262,9 +262,9 @@ def test_lists_that_cannot_be_rewritten(tmp_path, data):
 
 @pytest.fixture
 def many(tmp_path):
-    """Return a folder of 18 videos in three classes, every seventh of them broken, and a list of them."""
+    """Return a folder of 20 videos in three classes, every seventh of them broken, and a list of them."""
     root, lines = tmp_path / "many", []
-    for number in range(18):
+    for number in range(20):
         path = root / f"class {number % 3}" / f"{number}.avi"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, numbered_frames(4, 16 + 2 * number, 24), codec="libx264")
@@ -299,7 +299,7 @@ def test_processes_that_share_the_work_have_the_result_of_one(tmp_path, many):
     alone, out = tmp_path / "alone", tmp_path / "out"
     lists = [str(many / "train.csv")]
     summary = prepare_videos(str(many), str(alone), SMALL, lists=lists, separator=",", workers=2)
-    assert str(summary) == "18 videos: 15 encoded, 0 there already, 3 failed"
+    assert str(summary) == "20 videos: 17 encoded, 0 there already, 3 failed"
 
     arguments = str(many), str(out), SMALL
     processes = [SERVER.Process(target=prepare_in_a_copy, args=(arguments, kill_after)) for kill_after in (2, 0, 0)]
@@ -318,7 +318,7 @@ def test_processes_that_share_the_work_have_the_result_of_one(tmp_path, many):
     assert content == content_of(alone)
     assert status_of(str(out)) == str(summary)
     # Alone again: the work is finished, and its folder goes.
-    assert str(prepare_videos(*arguments)) == "18 videos: 0 encoded, 15 there already, 3 failed"
+    assert str(prepare_videos(*arguments)) == "20 videos: 0 encoded, 17 there already, 3 failed"
     assert not (out / "prepared.csv.work").exists()
 
 
@@ -329,7 +329,7 @@ def test_a_shared_work_goes_on_after_all_are_killed(tmp_path, many):
     killed.start()
     killed.join(120)
     assert killed.exitcode == -signal.SIGKILL
-    assert status_of(str(out)).startswith("18 videos: ")
+    assert status_of(str(out)).startswith("20 videos: ")
     reported = [pair for path in out.glob("prepared.csv.work/*.part") for pair in read_part(str(path))]
     assert len(reported) == 6 - 4 * len(list(out.glob("prepared.csv.work/0*.done")))
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
@@ -339,7 +339,7 @@ def test_a_shared_work_goes_on_after_all_are_killed(tmp_path, many):
     with pytest.raises(OtherWork, match=r"it has crf 0, not 1, separator ,, not  , .*\.csv with SHA-256 \w+, not none"):
         prepare_videos(str(many), str(out), replace(SMALL, crf=1), sharing=Sharing(block=4))
     summary = prepare_videos(*arguments, lists=[f"{many}/train.csv"], separator=",", sharing=Sharing(block=4))
-    assert summary == PreparationSummary(encoded=15, present=0, failed=3)
+    assert summary == PreparationSummary(encoded=17, present=0, failed=3)
     changed = [path for path, time_ns in before.items() if path.stat().st_mtime_ns != time_ns]
     assert len(changed) <= 1  # that of the video that was encoded when the process was killed, and not reported
     assert content_of(out)["failed.csv"].count(b"\n") == 4
