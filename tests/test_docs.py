@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.cli.main import COMMANDS, main
+from mutualnet3d.cli.main import COMMANDS, load_command, main
 from mutualnet3d.deploy.backends import CHOICES
 from mutualnet3d.models import build_model
 from mutualnet3d.models.published import published_weights
@@ -150,11 +150,14 @@ def test_torchrun_lines_run(line, tiny_overrides, tmp_path):
 
 
 @pytest.mark.parametrize("line", of_kind("sbatch"))
-def test_sbatch_lines_name_a_script_and_a_config(line):
-    """tests/test_slurm.py submits the script to a real SLURM."""
+def test_sbatch_lines_name_a_script_and_what_it_takes(line):
+    """tests/test_slurm.py submits the scripts to a real SLURM."""
     words = shlex.split(line)
-    place = words.index("tools/slurm/train.sbatch")
+    (place,) = (number for number, word in enumerate(words) if word.startswith("tools/slurm/"))
     subprocess.run(["bash", "-n", words[place]], cwd=ROOT, check=True)
+    if words[place].endswith("prepare.sbatch"):
+        assert load_command(words[place + 1]).parse([*words[place + 2 :], "--shared"]).shared
+        return
     assert words[place + 1] == "--cfg"
     m3.load_cfg(words[place + 2], words[place + 3 :])
 
@@ -340,8 +343,11 @@ def test_lines_about_data_run(line, users_folder, monkeypatch):
         monkeypatch.chdir(users_folder)
         run_here(line)
     else:  # they start processes of their own
-        command = [sys.executable, "-m", "mutualnet3d", *words]
-        done = subprocess.run(command, cwd=users_folder, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "mutualnet3d"]
+        if "--status" in words:  # of a work that there is
+            begin = ["--shared" if word == "--status" else word for word in words]
+            subprocess.run([*command, *begin], cwd=users_folder, capture_output=True, check=True)
+        done = subprocess.run([*command, *words], cwd=users_folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     output = users_folder / words[words.index("--output") + 1]
     assert output.exists()
