@@ -218,7 +218,7 @@ def _empty(x: torch.Tensor, sizes: Triple) -> torch.Tensor:
 # ---- autograd --------------------------------------------------------------------------------------------------------
 
 
-class _Depthwise(torch.autograd.Function):
+class _TritonDepthwise(torch.autograd.Function):
     """Convolution in the type of `x`; the gradient of the weight is in the weight's type."""
 
     @staticmethod
@@ -261,4 +261,4 @@ def depthwise_conv3d(
         stride, padding: settings of `F.conv3d`.
     """
     geometry = Geometry(tuple(weight.shape[2:]), tuple(stride), tuple(padding))  # type: ignore[arg-type]
-    return _Depthwise.apply(x.to(_computed_type(x)), weight.contiguous(), geometry)
+    return _TritonDepthwise.apply(x.to(_computed_type(x)), weight.contiguous(), geometry)

@@ -66,7 +66,7 @@ def _load_weights(
     rows = ()
     for tap in tl.static_range(NUM_TAPS):
         row = tl.load(weight + c * NUM_TAPS + tap, mask=c < num_channels, other=0.0)
-        rows = rows + (row.to(FEATURE).to(SUM)[None, :],)
+        rows = rows + (row.to(FEATURE).to(SUM)[None, :],)  # type: ignore[assignment]
     return rows
 
 
@@ -99,7 +99,7 @@ def forward(
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
     BLOCK_C: tl.constexpr,
-):
+) -> None:
     """Write the convolution of `x` to `y`. A program: a tile and a segment of frames of the output."""
     SUM: tl.constexpr = tl.float64 if x.dtype.element_ty == tl.float64 else tl.float32
     D_MIN: tl.constexpr = -((K_T - 1 - P_T) // S_T)
@@ -212,7 +212,7 @@ def input_gradient(
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
     BLOCK_C: tl.constexpr,
-):
+) -> None:
     """Write the input's gradient to `dx`, from the output's, `grad`.
 
     A program: a tile and a segment of groups, where a group is S_T frames, and a position of a tile S_H rows and S_W

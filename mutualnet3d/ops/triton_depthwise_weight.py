@@ -41,7 +41,7 @@ def weight_gradient(
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
     BLOCK_C: tl.constexpr,
-):
+) -> None:
     """Write parts (num_chunks, C, taps) of the weight's gradient to `partial`; their sum over the chunks is all of it.
 
     A program: every `num_chunks`-th of the items, where an item is a tile of the output of a clip, with all its frames.
@@ -70,7 +70,8 @@ def weight_gradient(
         before = ()
         for d in tl.static_range(D_MIN, D_MAX):
             mask = is_output & is_below(-1, d) & is_below(d, out_frames)
-            before = before + (tl.load(grads + d * out_frame, mask=mask, other=0.0).to(SUM),)
+            value = tl.load(grads + d * out_frame, mask=mask, other=0.0).to(SUM)
+            before = before + (value,)  # type: ignore[assignment]
         for group in range(0, tl.cdiv(in_frames, S_T)):
             out = group + D_MAX
             latest = tl.load(grads + out * out_frame, mask=is_output & is_below(out, out_frames), other=0.0).to(SUM)
