@@ -1,9 +1,14 @@
-"""Kernels of the output and of the input's gradient, in Triton's interpreter, against torch."""
+"""Kernels of output and input's gradient, in Triton's interpreter, against torch; what all of the kernels compile."""
 
 from __future__ import annotations
 
-import pytest
+import random
 
+import pytest
+import torch
+
+from mutualnet3d.ops import triton_depthwise
+from mutualnet3d.ops.triton_depthwise_plan import Geometry
 from tests.ops.interpreted_depthwise import CASES, WIDE_CASES, needs_triton, results
 
 
@@ -20,3 +25,46 @@ def test_output_and_input_gradient(name):
 def test_wide_output_and_input_gradient(name):
     assert max(results(is_slow=True)[name]["errors"][:2]) < 1e-5
     assert results(is_slow=True)[name]["channels last"]
+
+
+class Hopper:
+    """An H100, as far as Triton asks before it compiles."""
+
+    def get_current_target(self):
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+
+@needs_triton
+def test_new_sizes_compile_nothing(monkeypatch):
+    """X3D's three kinds of layers need three kernels each, whatever the width, the clips and their number."""
+    import triton
+    from triton.runtime import driver
+
+    kernels = set()
+
+    def note(**facts):
+        kernels.add((facts["fn"].name, facts["key"]))
+        return True  # "compiled already": Triton goes no further
+
+    monkeypatch.setattr(driver, "_active", Hopper())
+    monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
+    draw = random.Random(0)
+    layers = [Geometry((3, 3, 3), stride, (1, 1, 1)) for stride in ((1, 1, 1), (1, 2, 2))]
+    for geometry in (*layers, Geometry((5, 1, 1), (1, 1, 1), (2, 0, 0))):
+        num_before = len(kernels)
+        for channels in (16, 24, 48, 56, 64, 80, 432):
+            shape = (draw.randint(1, 8), channels, draw.randint(1, 16), draw.randint(1, 40), draw.randint(1, 40))
+            x = torch.empty(shape, dtype=torch.bfloat16).to(memory_format=torch.channels_last_3d)
+            weight = torch.empty(channels, 1, *geometry.kernel)
+            grad = triton_depthwise.output(x, weight, geometry)
+            triton_depthwise.input_gradient(grad, x, weight, geometry)
+            triton_depthwise.weight_gradient(grad, x, weight, geometry)
+        assert len(kernels) - num_before == 3
