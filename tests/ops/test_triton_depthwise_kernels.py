@@ -9,6 +9,7 @@ import torch
 
 from mutualnet3d.ops import triton_depthwise
 from mutualnet3d.ops.triton_depthwise_plan import Geometry
+from tests.ops.hopper import Compiled, Hopper, stack_bytes
 from tests.ops.interpreted_depthwise import CASES, WIDE_CASES, needs_triton, results
 
 
@@ -25,21 +26,6 @@ def test_output_and_input_gradient(name):
 def test_wide_output_and_input_gradient(name):
     assert max(results(is_slow=True)[name]["errors"][:2]) < 1e-5
     assert results(is_slow=True)[name]["channels last"]
-
-
-class Hopper:
-    """An H100, as far as Triton asks before it compiles."""
-
-    def get_current_target(self):
-        from triton.backends.compiler import GPUTarget
-
-        return GPUTarget("cuda", 90, 32)
-
-    def get_current_device(self):
-        return 0
-
-    def get_current_stream(self, device):
-        return 0
 
 
 @needs_triton
@@ -68,3 +54,29 @@ def test_new_sizes_compile_nothing(monkeypatch):
             triton_depthwise.input_gradient(grad, x, weight, geometry)
             triton_depthwise.weight_gradient(grad, x, weight, geometry)
         assert len(kernels) - num_before == 3
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (1, 2, 2)), ((5, 1, 1), (1, 1, 1))])
+def test_kernels_compile_for_a_gpu_and_keep_to_its_registers(monkeypatch, tmp_path, kernel, stride):
+    from triton.runtime import driver
+
+    from mutualnet3d.ops import triton_depthwise_kernels, triton_depthwise_weight
+
+    monkeypatch.setattr(driver, "_active", Hopper())
+    compiled = []
+    for module, name in (
+        (triton_depthwise_kernels, "forward"),
+        (triton_depthwise_kernels, "input_gradient"),
+        (triton_depthwise_weight, "weight_gradient"),
+    ):
+        compiled.append(Compiled(getattr(module, name)))
+        monkeypatch.setattr(module, name, compiled[-1])
+    geometry = Geometry(kernel, stride, tuple(length // 2 for length in kernel))
+    x = torch.empty(1, 54, 4, 8, 8, dtype=torch.bfloat16).to(memory_format=torch.channels_last_3d)
+    weight = torch.empty(54, 1, *kernel)
+    grad = triton_depthwise.output(x, weight, geometry)
+    triton_depthwise.input_gradient(grad, x, weight, geometry)
+    triton_depthwise.weight_gradient(grad, x, weight, geometry)
+    assert [[stack_bytes(binary, tmp_path) for binary in stand_in.kernels] for stand_in in compiled] == [[0], [0], [0]]
