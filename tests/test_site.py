@@ -177,25 +177,21 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(site):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("link", ["(NO_PAGE.md)", "(DATA.md#no-heading)", "(../no_file.py)"])
-def test_a_broken_link_fails_the_build(tmp_path, link):
-    """On a site of two pages: the whole one takes many seconds."""
+def test_a_broken_link_fails_the_build(tmp_path):
+    """On a site of two pages, with the settings of the whole one, which takes many seconds."""
     pytest.importorskip("mkdocs", reason="mkdocs is not installed (extra [docs])")
     text = (ROOT / "mkdocs.yml").read_text()
     text = re.sub(r"^  - mkdocstrings:\n(    .*\n)*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(hooks|extra_css|watch): .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^nav:\n.*", "nav: [PYTHON.md, DATA.md]\n", text, flags=re.MULTILINE | re.DOTALL)
-    text = text.replace("hooks: [website/hooks.py]\n", "").replace("extra_css: [site.css]\n", "")
-    text = re.sub(r"^watch: .*\n", "", text, flags=re.MULTILINE)
     (tmp_path / "mkdocs.yml").write_text(text)
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "DATA.md").write_text("# Data\n\n## Lists\n")
-    page = tmp_path / "docs" / "PYTHON.md"
-    page.write_text("# Python\n\n[lists](DATA.md#lists)\n")
-    assert build(tmp_path, tmp_path / "site").returncode == 0
-    page.write_text(f"# Python\n\n[broken]{link}\n")
-    done = build(tmp_path, tmp_path / "site")
-    assert done.returncode == 1
-    assert link.strip("()").split("#")[0] in done.stderr
+    for link, status in (("DATA.md#lists", 0), ("NO_PAGE.md", 1), ("DATA.md#no-heading", 1), ("../no_file.py", 1)):
+        (tmp_path / "docs" / "PYTHON.md").write_text(f"# Python\n\n[link]({link})\n")
+        done = build(tmp_path, tmp_path / "site")
+        assert done.returncode == status, done.stderr
+        assert (link in done.stderr) == bool(status)
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -222,8 +218,9 @@ def test_pages_fit_the_window_and_the_search_finds_a_key(site):
                 assert [address for address in requests if not address.startswith("file:")] == []
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.goto(f"file://{site}/index.html")
-            page.get_by_placeholder("Search").fill("CHECKPOINT_SECONDS")
-            page.locator(".md-search-result__link", has_text="CHECKPOINT_SECONDS").first.click(timeout=60_000)
+            page.get_by_placeholder("Search").click()
+            page.keyboard.type("CHECKPOINT_SECONDS")
+            page.locator(".md-search-result__link", has_text="TRAIN.CHECKPOINT_SECONDS").first.click(timeout=60_000)
             assert "CONFIG_REFERENCE.html" in page.url
         finally:
             browser.close()

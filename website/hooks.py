@@ -11,7 +11,6 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 from api_pages import api_pages
@@ -114,14 +113,3 @@ def with_site_links(uri: str, markdown: str, uris: set[str]) -> str:
         return f"]({posixpath.relpath(target, posixpath.dirname(uri) or '.')}{hash_mark}{place})"
 
     return _CODE_OR_LINK.sub(replace, markdown)
-
-
-def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, nav: Any) -> dict[str, Any]:
-    """Give wide tables a box that scrolls and that the keyboard reaches."""
-    page.content = re.sub(
-        r"<table>.*?</table>",
-        lambda match: f'<div class="wide" tabindex="0">{match[0]}</div>',
-        page.content or "",
-        flags=re.DOTALL,
-    )
-    return context
