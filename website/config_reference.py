@@ -136,6 +136,7 @@ def value_of(key: str) -> Any:
 def type_text(rule: Rule) -> str:
     """Return a rule's type and its allowed values."""
     text = _TYPES[rule.kind] if rule.lengths is None else f"list of {_TYPES[rule.kind]}s"
+    text += "".join(f" or `{word}`" for word in rule.words)
     if rule.choices and not rule.text:
         return f"{text}: " + " or ".join(f"`{choice}`" for choice in rule.choices)
     number = "any number of " if rule.lengths == () and not rule.text else ""
@@ -145,14 +146,13 @@ def type_text(rule: Rule) -> str:
 def linked(text: str, key: str) -> str:
     """Return a comment as Markdown, with links from other keys in it to their entries."""
     others = "|".join(re.escape(name) for name in RULES if name != key and "." in name)
-    pieces = re.split(r"(`[^`]*`)", text.replace("<", "&lt;"))
-    return "".join(
-        piece if piece.startswith("`") else re.sub(rf"(?<![\w.])({others})\b", _link_to_key, piece) for piece in pieces
-    )
+    is_other = re.compile(rf"(?<![\w.])({others})\b")
 
+    def with_links(piece: str) -> str:
+        return is_other.sub(lambda match: f"[{match[1]}](#{anchor(match[1])})", piece.replace("<", "&lt;"))
 
-def _link_to_key(match: re.Match[str]) -> str:
-    return f"[{match[1]}](#{anchor(match[1])})"
+    pieces = re.split(r"(`[^`]*`)", text)
+    return "".join(piece if piece.startswith("`") else with_links(piece) for piece in pieces)
 
 
 def anchor(heading: str) -> str:
