@@ -53,14 +53,14 @@ def names(path: str, video: str) -> list[str]:
     result = m3.Predictor.load(path).predict(video, gflops=1.0)
     return [label.name for label in result.labels if label.score > 0.1]
 '''
-MISTAKES = '''\
+MISTAKES = """\
 import mutualnet3d as m3
 
 m3.SubnetConfig(width="wide", size=160, frames=4)
 m3.QueryTable.load("table.json").best(gflop=1.0)
 number: int = m3.list_models()
 m3.Predictor.load("model.pyth").predict("video.mp4").label
-'''
+"""
 
 
 @pytest.mark.slow
