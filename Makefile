@@ -57,9 +57,9 @@ test-page: $(INSTALLED)
 test-slurm: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m slurm tests/test_slurm.py
 
-# The variable silences a notice of the theme's authors about their next project.
+# The variable silences a notice of the theme's authors about their next project. With --quiet no warning would count.
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 	@echo "open output/site/index.html"
 
 clean:

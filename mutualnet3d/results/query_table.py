@@ -52,6 +52,14 @@ class QueryTable(WrittenTable):
     Raises:
         ValueError: there is no row, two rows have the same key, there are no default rows, or a cascade's stage has no
             row.
+
+    Examples:
+        After `make demo`:
+
+        >>> table = m3.QueryTable.load("output/demo/query_table.json")
+        >>> row = table.best(gflops=0.006)
+        >>> print(row.config, row.gflops_of_video <= 0.006)
+        w...-s...-t... True
     """
 
     rows: tuple[Row, ...]
