@@ -40,8 +40,10 @@ def public_names(source: str) -> list[str]:
 
 
 def full_name(package: Path, module: str, name: str) -> str:
-    """Return the name under which the tool for API pages finds a name of a part: that of its home, where a module of
-    the part has the same name."""
+    """Return the name under which mkdocstrings finds a name of a part.
+
+    It is that of the name's home where a module of the part has the same name: `mutual.calibrate.calibrate`.
+    """
     place = package.parent / module.replace(".", "/")
     return f"{module}.{name}.{name}" if (place / f"{name}.py").exists() else f"{module}.{name}"
 

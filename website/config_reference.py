@@ -127,6 +127,7 @@ def keys_of(node: ast.AST) -> Iterator[str]:
 
 
 def value_of(key: str) -> Any:
+    """Return a key's default."""
     value: Any = default_cfg()
     for name in key.split("."):
         value = value[name]

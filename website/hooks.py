@@ -69,6 +69,7 @@ def site_uri(path: str) -> str:
 
 
 def source_uri(path: str) -> str:
+    """Return the page of the site with the text of a file."""
     return f"{_SOURCES}/{path}.md"
 
 
