@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import functools
 import os
 import re
@@ -382,3 +383,12 @@ def test_python_blocks_run(name, text, published_file, demos_folder):
         pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra [hub])")
     torch.save(state_of_x3d_xs(), demos_folder / "X3D_XS.pyth")
     exec(compile(text, name, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("name", ["Predictor", "QueryTable", "SubnetConfig", "SubnetSpace", "create_model"])
+def test_examples_in_docstrings_run(name, demos_folder):
+    (example,) = doctest.DocTestFinder(recurse=False).find(getattr(m3, name), name, globs={"m3": m3, "torch": torch})
+    printed: list[str] = []
+    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=printed.append)
+    assert results.attempted > 1
+    assert results.failed == 0, "".join(printed)

@@ -51,6 +51,14 @@ class QueryTable(WrittenTable):
 
     Raises:
         ValueError: no rows, two rows of the same key, no default rows, or a cascade's stage without a row.
+
+    Examples:
+        After `make demo`:
+
+        >>> table = m3.QueryTable.load("output/demo/query_table.json")
+        >>> row = table.best(gflops=0.006)
+        >>> print(row.config, row.gflops_of_video <= 0.006)
+        w...-s...-t... True
     """
 
     rows: tuple[Row, ...]
@@ -65,8 +73,6 @@ class QueryTable(WrittenTable):
     def __repr__(self) -> str:
         """Return a line with the number of rows, and the range of costs and accuracy of the `query_rows`."""
         return table_text.summary(self.rows, self.query_rows, self.context)
-
-    # ---- rows --------------------------------------------------------------------------------------------------------
 
     @property
     def backend(self) -> str:
@@ -171,8 +177,6 @@ class QueryTable(WrittenTable):
             raise ValueError(f"no milliseconds of {', '.join(missing)}; every row of the table needs some")
         return self.with_rows(timed_rows(self.query_rows, milliseconds, passes or {}, unsettled), **facts)
 
-    # ---- queries -----------------------------------------------------------------------------------------------------
-
     def best(self, gflops: float | None = None, milliseconds: float | None = None) -> Row:
         """Return the most accurate of the `query_rows` within all given bounds of a video, all views of it included.
 
@@ -209,13 +213,8 @@ class QueryTable(WrittenTable):
 
         The fronts are over either cost, of all rows, of those of one view, and of those of the test's views.
         """
-        single_views = rows_nearest(self.rows, self.default_rows, Views())
-        groups = (self.query_rows, single_views, self.default_rows)
-        on_front = {row.config for rows in groups for cost in COSTS for row in front_of_rows(rows, cost)}
-        on_front.update(stage.config for cascade in self.cascades or () for stage in cascade.stages)
+        on_front = _configs_on_fronts(self)
         return tuple(row.config for row in self.default_rows if row.config in on_front)
-
-    # ---- files and text ----------------------------------------------------------------------------------------------
 
     def save(self, path: str) -> None:
         """Write the table as JSON, atomically."""
@@ -237,6 +236,13 @@ class QueryTable(WrittenTable):
             return cls(tuple(rows), context, cascades)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _configs_on_fronts(table: QueryTable) -> set[SubnetConfig]:
+    single_views = rows_nearest(table.rows, table.default_rows, Views())
+    groups = (table.query_rows, single_views, table.default_rows)
+    on_front = {row.config for rows in groups for cost in COSTS for row in front_of_rows(rows, cost)}
+    return on_front.union(stage.config for cascade in table.cascades or () for stage in cascade.stages)
 
 
 def _in_order(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[Row, ...]:
