@@ -129,6 +129,9 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
 def sharing_of(args: argparse.Namespace) -> Any:
     """Return the `Sharing` of the words; None for a process that works alone.
 
+    Args:
+        args: arguments of the command.
+
     Raises:
         ValueError: a number that is out of range, or without --shared.
     """

@@ -142,7 +142,10 @@ def shared_folder(output: str) -> str:
 
 
 def status_of(output: str) -> str:
-    """Return the state of a shared check whose report is `output`, as text.
+    """Return the state of a shared check, as text.
+
+    Args:
+        output: path of its report.
 
     Raises:
         FileNotFoundError: there is none.

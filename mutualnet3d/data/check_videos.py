@@ -90,6 +90,9 @@ def checked_videos(
         workers: number of processes, 1 or more.
         timeout: seconds that one video may take, above 0.
         sample: paths of videos, by some of which an outage of the disk is told.
+
+    Raises:
+        ValueError: `min_frames` is out of range.
     """
     if min_frames < 1:
         raise ValueError(f"min_frames is {min_frames}; allowed: 1 or more")

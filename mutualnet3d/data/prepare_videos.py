@@ -122,7 +122,10 @@ def prepare_videos(
 
 
 def status_of(output: str) -> str:
-    """Return the state of a shared work on the videos below `output`, as text.
+    """Return the state of a shared preparation, as text.
+
+    Args:
+        output: folder of its videos.
 
     Raises:
         FileNotFoundError: there is none.

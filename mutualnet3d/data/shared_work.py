@@ -146,7 +146,8 @@ class SharedWork:
             write: function of the results of all items, in order, that writes them and returns plain values. It is
                 called in one process at a time, once unless that one dies.
         """
-        for pause in _pauses():
+        pauses = _pauses()
+        while True:
             if self.result is None and self.claims.is_done(FINISH):
                 self._take_result()
             if self.result is not None:
@@ -161,8 +162,7 @@ class SharedWork:
                 self.claims.release(FINISH)
                 continue
             _free_dead(self.claims, [FINISH])
-            time.sleep(pause)
-        raise AssertionError("pauses never end")
+            time.sleep(next(pauses))
 
     def _take(self, is_there: Callable[[int, Record], bool]) -> Iterator[int]:
         """Yield the items of blocks that are free, each block claimed when the one before is given out."""
@@ -267,6 +267,9 @@ def read_part(path: str) -> Iterator[tuple[int, Record]]:
 
 def refuse_unfinished(folder: str) -> None:
     """Refuse to work alone where others share the work; remove the folder of a work that is finished.
+
+    Args:
+        folder: folder of the shared work, which need not exist.
 
     Raises:
         ValueError: it is not finished.

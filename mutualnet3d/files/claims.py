@@ -80,6 +80,9 @@ class Listing:
 def list_claims(folder: str) -> Listing:
     """Return the state of a folder of claims.
 
+    Args:
+        folder: path of the folder.
+
     Raises:
         FileNotFoundError: there is no such folder.
     """
@@ -173,6 +176,9 @@ class Claims:
 
     def result(self, name: str) -> bytes:
         """Return the result of a part.
+
+        Args:
+            name: name of the part.
 
         Raises:
             FileNotFoundError: it has none.

@@ -1,4 +1,4 @@
-"""What Triton compiles of the depthwise kernels for an H100 that is not there, as JSON.
+"""Compile the depthwise kernels for an H100, without one, and print registers and spills as JSON.
 
     python -m tests.ops.compiled_depthwise kernels
     python -m tests.ops.compiled_depthwise stack
