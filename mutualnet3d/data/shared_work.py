@@ -154,8 +154,8 @@ class SharedWork:
                 return self.result
             if self.claims.claim(FINISH):
                 if not self.claims.is_done(FINISH):
-                    blocks = (records_of(self.claims.result(name)) for name in self._block_names())
-                    result = write([record for records in blocks for record in records])
+                    names = self._block_names()
+                    result = write([record for name in names for record in records_of(self.claims.result(name))])
                     content = {"settings": self.settings, "names": _digest(self.names), "result": result}
                     self.claims.commit(FINISH, _dump(content))
                     _clear(self.claims)
@@ -288,18 +288,16 @@ def refuse_unfinished(folder: str) -> None:
 
 def _free_dead(claims: Claims, names: Iterable[str]) -> bool:
     """Remove the claims of dead processes; return True if there were some."""
-    notices = claims.free_dead(sorted(names))
-    for notice in notices:
+    for notice in (notices := claims.free_dead(sorted(names))):
         logger.warning("%s: %s", claims.folder, notice)
     return bool(notices)
 
 
 def _clear(claims: Claims) -> None:
     """Remove all but the result: a process that comes late needs nothing else."""
-    own = (f"{FINISH}.done", f"{FINISH}.claim", f"{claims.own.token}.beat")
-    for file_name in os.listdir(claims.folder):
-        if file_name not in own:
-            _remove(claims.path(file_name))
+    own = {f"{FINISH}.done", f"{FINISH}.claim", f"{claims.own.token}.beat"}
+    for file_name in set(os.listdir(claims.folder)) - own:
+        _remove(claims.path(file_name))
 
 
 def records_of(content: bytes) -> list[Record]:
