@@ -79,7 +79,7 @@ def test_of_processes_at_once_one_does_each_part(tmp_path):
         process.start()
     numbers = [number for _ in processes for number in firsts.get()]
     for process in processes:
-        process.join(60)
+        process.join(600)
         assert process.exitcode == 0
     assert sorted(numbers) == list(range(50))
     assert names_in(tmp_path) == [f"{number:06d}.done" for number in range(50)]
