@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,59 +18,17 @@ from typing import Any
 
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from mutualnet3d.ops import triton_depthwise, triton_depthwise_kernels, triton_depthwise_weight
 from mutualnet3d.ops.triton_depthwise_plan import Geometry
+from tests.ops.hopper import Compiled, Hopper, stack_bytes
 
 GEOMETRIES = [
     Geometry((3, 3, 3), (1, 1, 1), (1, 1, 1)),
     Geometry((3, 3, 3), (1, 2, 2), (1, 1, 1)),
     Geometry((5, 1, 1), (1, 1, 1), (2, 0, 0)),
 ]
-
-
-class Hopper:
-    """Triton's driver of an H100, as far as Triton asks it before a launch."""
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", 90, 32)
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-
-class Compiled:
-    """Stand-in of a kernel that compiles instead of launching.
-
-    Args:
-        kernel: kernel of `triton.jit`.
-
-    Attributes:
-        stacks: bytes of a thread's stack in the kernels that it was called for.
-    """
-
-    def __init__(self, kernel: Any):
-        self._kernel = kernel
-        self.stacks: list[int] = []
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Any:
-        return lambda *args, **kwargs: self.stacks.append(stack_bytes(self._kernel.warmup(*args, grid=grid, **kwargs)))
-
-
-def stack_bytes(binary: Any) -> int:
-    """Return the bytes of a thread's stack in a compiled kernel."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.cubin"
-        path.write_bytes(binary.asm["cubin"])
-        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", str(path)]
-        usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    (number,) = [word.partition(":")[2] for word in usage.split() if word.startswith("STACK:")]
-    return int(number)
 
 
 def call(geometry: Geometry, shape: tuple[int, int, int, int, int]) -> None:
@@ -104,7 +61,7 @@ def num_kernels() -> list[int]:
 
 
 def stacks() -> list[int]:
-    """Return `stack_bytes` of the kernels of all `GEOMETRIES`."""
+    """Return the stacks' bytes of the kernels of all `GEOMETRIES`."""
     places = [(triton_depthwise_kernels, "forward"), (triton_depthwise_kernels, "input_gradient")]
     stand_ins = []
     for module, name in [*places, (triton_depthwise_weight, "weight_gradient")]:
@@ -112,7 +69,8 @@ def stacks() -> list[int]:
         setattr(module, name, stand_ins[-1])
     for geometry in GEOMETRIES:
         call(geometry, (1, 54, 4, 8, 8))
-    return [number for stand_in in stand_ins for number in stand_in.stacks]
+    with tempfile.TemporaryDirectory() as folder:
+        return [stack_bytes(kernel, Path(folder)) for stand_in in stand_ins for kernel in stand_in.kernels]
 
 
 if __name__ == "__main__":
