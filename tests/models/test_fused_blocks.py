@@ -12,7 +12,7 @@ import mutualnet3d as m3
 from mutualnet3d.models.fused_blocks import FusedBottleneck, FusedResBlock, fuse_blocks, normalize_activate
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.models.x3d import build_x3d
-from mutualnet3d.ops import SlimBatchNorm3d, SlimSqueezeExcitation, triton_norm, triton_switch
+from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimSqueezeExcitation, triton_norm, triton_switch
 from mutualnet3d.shapes import ClipShape
 
 CPU = torch.device("cpu")
@@ -20,6 +20,14 @@ CPU = torch.device("cpu")
 
 def channels_last(*shape: int) -> torch.Tensor:
     return torch.randn(*shape).contiguous(memory_format=torch.channels_last_3d)
+
+
+def keep_format(network: nn.Module) -> nn.Module:
+    """Make convolutions keep channels_last_3d; on CPUs torch has kernels, for small features, that do not."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | SlimConv3d):
+            module.register_forward_hook(lambda layer, x, y: y.contiguous(memory_format=torch.channels_last_3d))
+    return network
 
 
 def bottleneck() -> BottleneckBlock:
@@ -51,7 +59,7 @@ def calls(monkeypatch) -> list[tuple[str, bool, bool]]:
 
 def slim_x3d() -> nn.Module:
     torch.manual_seed(0)
-    return build_x3d(
+    network = build_x3d(
         full_clip=ClipShape(2, 32),
         num_classes=3,
         width_factor=1.0,
@@ -60,7 +68,8 @@ def slim_x3d() -> nn.Module:
         dim_c5=32,
         dropout_rate=0.0,
         zero_init_final_bn=False,
-    ).to(memory_format=torch.channels_last_3d)
+    )
+    return keep_format(network)
 
 
 def step(network: nn.Module, clips: list[torch.Tensor], on: bool) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
@@ -126,8 +135,8 @@ def test_slowfasts_norms_are_fused_too(calls, monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     # torch's operations stand for the kernels.
     monkeypatch.setattr(triton_norm, "normalize_activate", stand_in)
-    network = build_slowfast(full_clip=ClipShape(16, 32), num_classes=2, width_per_group=8)
-    network = network.to(memory_format=torch.channels_last_3d).train()
+    network = build_slowfast(full_clip=ClipShape(4, 32), num_classes=2, alpha=2, width_per_group=16)
+    keep_format(network).train()
     clips = [channels_last(1, 3, shape.frames, 32, 32) for shape in network.input_shapes(network.full)]
     with triton_switch.switched(True, CPU):
         network(clips)
@@ -175,7 +184,7 @@ def test_shortcuts_of_other_types_are_added_by_torch(calls, monkeypatch):
         setattr(inner, name, SlimBatchNorm3d.from_norm(getattr(inner, name)))
     inner.act_b = nn.ReLU()
     block = ResBlock(branch2=inner, activation=nn.ReLU(), branch_fusion=operator.add)
-    fuse_blocks(block)
+    fuse_blocks(keep_format(block))
     x = channels_last(2, 4, 2, 5, 5)
     with triton_switch.switched(True, CPU):
         block(x)
