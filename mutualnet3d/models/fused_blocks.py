@@ -1,8 +1,8 @@
 """pytorchvideo's blocks, whose batch norms are computed together with what follows them while Triton's kernels are on:
 activation, squeeze-and-excitation, a block's last sum.
 
-While they are off (`ops.triton_switch`), and for features and layers that they are not for, these are pytorchvideo's own
-blocks. They have its parameters and names.
+While they are off (`ops.triton_switch`), and for features and layers that they are not for, these are pytorchvideo's
+own blocks. They have its parameters and names.
 """
 
 from __future__ import annotations

@@ -110,7 +110,9 @@ def test_with_the_switch_on_plain_norms_stay_torchs(monkeypatch):
         assert torch.equal(block(x), expected)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="Triton compiles for the GPU; tests/engine/test_cuda.py has its test")
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="Triton compiles for the GPU; tests/engine/test_cuda.py has its test"
+)
 def test_a_networks_step_is_that_of_torch_but_for_rounding(calls):
     pytest.importorskip("triton")
     network, clips = slim_x3d(), [channels_last(2, 3, 2, 32, 32)]

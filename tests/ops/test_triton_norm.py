@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mutualnet3d.ops import SlimBatchNorm3d, triton_norm, triton_switch
-from mutualnet3d.ops.triton_norm import Tile, Tiles, Tracking, candidates
+from mutualnet3d.ops.triton_norm_launch import Tile, Tiles, Tracking, candidates, using
 
 pytest.importorskip("triton")
 
@@ -206,7 +206,7 @@ def test_weights_alone_may_have_gradients(device):
 @pytest.mark.parametrize("tile", [Tile(1024, 4), *(pytest.param(t, marks=pytest.mark.slow) for t in candidates())])
 def test_every_tile_gives_the_same(tile, device):
     case = Case((2, 54, 2, 4, 5), device)
-    with triton_norm.using(Tiles(tile, tile)):
+    with using(Tiles(tile, tile)):
         check_norm(case, "swish")
 
 
@@ -230,31 +230,6 @@ def test_what_the_kernels_are_for(device):
     assert not triton_norm.takes(x, weight.bfloat16(), bias.bfloat16())
     with triton_switch.switched(False, device):
         assert not triton_norm.takes(x, weight, bias)
-
-
-def test_chunks_and_tiles_cover_all_rows_once():
-    for groups, rows, channels in [(1, 1, 1), (1, 100_000, 54), (32, 784, 432), (5, 7, 2048), (600, 96, 24)]:
-        for programs in (4, 528):
-            layout = triton_norm._layout(groups, rows, channels, programs, triton_norm._tiles)
-            assert (layout.group_chunks - 1) * layout.chunk_rows < rows <= layout.group_chunks * layout.chunk_rows
-            assert (layout.group_tiles - 1) * layout.writing_n < rows <= layout.group_tiles * layout.writing_n
-            assert layout.chunk_rows % layout.reduction_n == 0
-            assert layout.column_blocks * layout.block_c >= channels == layout.units * layout.div
-            assert layout.chunks <= max(programs, groups)
-
-
-def test_kernels_are_compiled_for_few_kinds_of_shapes():
-    """Random widths and sizes differ in numbers that no kernel is compiled for."""
-    layouts = {
-        triton_norm._layout(1, batch * frames * size * size, 8 * channels, 528, triton_norm._tiles)
-        for batch in (1, 7, 32)
-        for frames in range(1, 17)
-        for size in (4, 7, 10, 14, 28, 56, 112)
-        for channels in range(1, 55, 2)
-    }
-    constants = {(layout.div, layout.block_c, layout.reduction_n, layout.writing_n) for layout in layouts}
-    assert len(layouts) > 3000
-    assert len(constants) == 6  # 16, 32, ... 512 columns
 
 
 @pytest.mark.parametrize("in_subnet", [False, True])
