@@ -12,6 +12,7 @@ own.
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs
 import triton
 import triton.language as tl
 
