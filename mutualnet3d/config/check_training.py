@@ -1,4 +1,5 @@
-"""Checks of a training's values that depend on each other: optimizer, schedule, averages, frozen parts, labels."""
+"""Checks of a training's values that depend on each other: optimizer, schedule, averages, frozen parts, kernels,
+labels."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from mutualnet3d.config.requirement import require, value_at
 
 
 def check_training(cfg: CfgNode) -> None:
-    """Check optimizer, schedule, averages, frozen parts, the order of channels, and labels.
+    """Check optimizer, schedule, averages, frozen parts, kernels, the order of channels, and labels.
 
     Raises:
         ValueError: no training can have a value; it names the key, the value and what is allowed.
@@ -19,6 +20,12 @@ def check_training(cfg: CfgNode) -> None:
     _check_averages(cfg)
     _check_steps(cfg)
     _check_frozen(cfg)
+    require(
+        cfg,
+        "MODEL.TRITON",
+        not cfg.MODEL.TRITON or cfg.MODEL.CHANNELS_LAST,
+        "False unless MODEL.CHANNELS_LAST is True: its kernels are for that format",
+    )
     _check_sorting(cfg)
     _check_labels(cfg)
 

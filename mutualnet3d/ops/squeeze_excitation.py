@@ -35,6 +35,9 @@ class SlimSqueezeExcitation(nn.Module):
         return cls(SlimConv3d.from_conv(reduce), activation, SlimConv3d.from_conv(expand), gate)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.mul(x, self.factors(x.mean(dim=[2, 3, 4], keepdim=True)))
+
+    def factors(self, mean: torch.Tensor) -> torch.Tensor:
+        """Return the factors of features (B, C, T, H, W) from their mean (B, C, 1, 1, 1), in its shape."""
         reduce, activation, expand, gate = self.block
-        mean = x.mean(dim=[2, 3, 4], keepdim=True)
-        return torch.mul(x, gate(expand(activation(reduce(mean)), out_width=x.shape[1])))
+        return gate(expand(activation(reduce(mean)), out_width=mean.shape[1]))
