@@ -45,7 +45,7 @@ def upgrade_model_file(content: Mapping[str, Any], path: str) -> ModelFile:
             class_names=class_names,
             preprocessing=build_preprocessing(cfg).to_json(),
             space=to_builtins(space_of(cfg)),
-            channels_last=cfg.MODEL.CHANNELS_LAST,
+            channels_last=bool(cfg.MODEL.CHANNELS_LAST),
             config=text,
             versions={},
         )

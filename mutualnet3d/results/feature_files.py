@@ -141,8 +141,11 @@ def _write_npz(
 def _write_parquet(
     path: str, records: Iterable[Record], layout: FeatureLayout, vectors: IO[bytes], about: Mapping[str, str]
 ) -> None:
-    """Write a row for each vector, and one for each video that was not read; `features` is a list of fixed length, its
-    shape in the column's metadata."""
+    """Write a row for each vector, and one for each video that was not read; `features` is a list, its shape in the
+    column's metadata.
+
+    The list's type has no fixed length: before version 26, pyarrow cannot read such a column with missing rows.
+    """
     arrow, parquet = require("pyarrow", EXTRA), require("pyarrow.parquet", EXTRA)
     length = max(1, prod(layout.shape))
     label_type = arrow.int64() if layout.label_type is int else arrow.string()
@@ -153,15 +156,16 @@ def _write_parquet(
         *(("start", arrow.float64()), ("end", arrow.float64())),
     ]
     shape = {"shape": " ".join(map(str, layout.shape))}
-    features = arrow.field("features", arrow.list_(arrow.float32(), length), metadata=shape)
+    features = arrow.field("features", arrow.list_(arrow.float32()), metadata=shape)
     schema = arrow.schema([*(arrow.field(name, kind) for name, kind in columns), features])
     with parquet.ParquetWriter(path, schema) as writer:
         for rows in _row_chunks(records, vectors, layout, about, max(1, _CHUNK_BYTES // (4 * length))):
             arrays = [arrow.array([row[name] for row in rows], kind) for name, kind in columns]
             missing = np.array([row["features"] is None for row in rows])
-            zeros = np.zeros(length, VECTOR_TYPE)
-            values = np.concatenate([zeros if row["features"] is None else row["features"].ravel() for row in rows])
-            arrays.append(arrow.FixedSizeListArray.from_arrays(values, length, mask=arrow.array(missing)))
+            vectors_read = [row["features"].ravel() for row in rows if row["features"] is not None]
+            values = np.concatenate([np.zeros(0, VECTOR_TYPE), *vectors_read])
+            offsets = np.concatenate([[0], np.cumsum(np.where(missing, 0, length))]).astype(np.int32)
+            arrays.append(arrow.ListArray.from_arrays(offsets, values, mask=arrow.array(missing)))
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
 
 

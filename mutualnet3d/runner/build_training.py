@@ -35,6 +35,11 @@ from mutualnet3d.runner.session import Session
 _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
+def autocast_of(cfg: CfgNode) -> torch.dtype | None:
+    """Return the type of the training's convolutions and products; None for float32."""
+    return _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
+
+
 def single_subnet_of(cfg: CfgNode, space: SubnetSpace) -> SubnetConfig | None:
     """Return `TRAIN.SUBNET`, the one sub-network that is trained alone; None if it is the full network.
 
@@ -174,8 +179,7 @@ def build_train_step(
     """
     cfg = session.cfg
     session.model.train()
-    autocast = _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
-    network = TrainNetwork(session.model, autocast)
+    network = TrainNetwork(session.model, autocast_of(cfg))
     network.fix_order(session.space.smallest, session.blank_clips(session.space.smallest, num_clips=2))
     mixup, label_sets_SK = build_mixup(cfg), label_sets_of(split)
     return TrainStep(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d.data.build_loaders import build_preprocessing
@@ -12,6 +13,7 @@ from mutualnet3d.data.build_split import read_class_names
 from mutualnet3d.models import ModelFile, build_model, load_weights, write_model_file
 from mutualnet3d.models.build import space_of
 from mutualnet3d.runner.build_space import build_test_space
+from mutualnet3d.runner.session import configured_memory_format
 
 logger = logging.getLogger("mutualnet3d")
 
@@ -40,7 +42,7 @@ def write_model_of(cfg: CfgNode, weights: str, path: str) -> Sequence[str]:
         class_names=tuple(class_names),
         preprocessing=build_preprocessing(cfg).to_json(),
         space=space_of(cfg),
-        channels_last=cfg.MODEL.CHANNELS_LAST,
+        channels_last=configured_memory_format(cfg) == torch.channels_last_3d,
         step=loaded.step,
         config=cfg.dump(),
     )

@@ -74,12 +74,21 @@ class Session:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         self.space = build_space(cfg)
         self.device = device_of(launch)
+<<<<<<< HEAD
+        self.memory_format = configured_memory_format(cfg)
+=======
         triton_switch.switch(cfg.MODEL.TRITON, self.device)
+>>>>>>> tnorm
         self.normalize = build_normalize(cfg).to(self.device)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
-        self.model = build_model(cfg).to(self.device, memory_format=configured_memory_format(cfg))  # type: ignore[call-overload]
+        self.model = build_model(cfg).to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         if self.shard.rank:  # each process drops other features
             torch.manual_seed(int(np.random.SeedSequence((cfg.RNG_SEED, self.shard.rank)).generate_state(1)[0]))
+
+    def use_memory_format(self, memory_format: torch.memory_format) -> None:
+        """Put the network's weights into a memory format, and clips that are prepared from now on."""
+        self.memory_format = self.normalize.memory_format = memory_format
+        self.model.to(memory_format=memory_format)
 
     @contextmanager
     def sharing_the_cores(self) -> Iterator[None]:
@@ -307,7 +316,7 @@ def on_main(make: Callable[[], bytes]) -> bytes:
 
 
 def configured_memory_format(cfg: CfgNode) -> torch.memory_format:
-    """Return the memory format of clips and weights."""
+    """Return the memory format of clips and weights: channels last where a training is to find out the faster one."""
     return torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
 
 

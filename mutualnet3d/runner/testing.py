@@ -262,7 +262,7 @@ def _write(
         class_names=tuple(class_names),
         preprocessing=build_preprocessing(cfg).to_json(),
         space=space_of(cfg),
-        channels_last=cfg.MODEL.CHANNELS_LAST,
+        channels_last=session.memory_format == torch.channels_last_3d,
         step=loaded.step,
         config=cfg.dump(),
     )

@@ -31,6 +31,7 @@ from mutualnet3d.log import logger
 from mutualnet3d.models import load_weights
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.runner.build_training import (
+    autocast_of,
     build_configs_at,
     build_log_hooks,
     build_lr_schedule,
@@ -42,6 +43,7 @@ from mutualnet3d.runner.build_training import (
     sync_norms,
 )
 from mutualnet3d.runner.channel_sorting import SortedAt, sort_training
+from mutualnet3d.runner.memory_format import choose_memory_format
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.resume import TrainState
 from mutualnet3d.runner.session import Session, holding_outputs
@@ -78,6 +80,8 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     epoch_steps = steps_per_epoch(cfg, split)
     num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
     configs_at = build_configs_at(cfg, session.space, num_steps)
+    num_clips = max(1, cfg.TRAIN.BATCH_SIZE // session.shard.world_size // cfg.TRAIN.ACCUMULATION_STEPS)
+    choose_memory_format(session, configs_at(0)[0], autocast_of(cfg), num_clips)
     freeze_parts(cfg, session.model)
     averaged = AveragedWeights(session.model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
     networks: list[SlimmableNet] = [session.model]

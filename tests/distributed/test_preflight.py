@@ -129,6 +129,7 @@ def test_a_store_that_cannot_be_reached_or_opened():
 
 PREAMBLE = """
 import json, os, signal, sys, time
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # two processes cannot share a GPU by NCCL
 from datetime import timedelta
 import torch
 import torch.distributed as dist
