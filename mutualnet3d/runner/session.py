@@ -74,11 +74,8 @@ class Session:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         self.space = build_space(cfg)
         self.device = device_of(launch)
-<<<<<<< HEAD
         self.memory_format = configured_memory_format(cfg)
-=======
         triton_switch.switch(cfg.MODEL.TRITON, self.device)
->>>>>>> tnorm
         self.normalize = build_normalize(cfg).to(self.device)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
         self.model = build_model(cfg).to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]

@@ -19,6 +19,7 @@ ADAMW = ["SOLVER.OPTIMIZING_METHOD", "adamw"]
         [*ADAMW, "SOLVER.BASE_LR", 1e-4, "SOLVER.WARMUP_EPOCHS", 1.0, "SOLVER.WARMUP_START_LR", 1e-4],
         ["MODEL.FROZEN_BN", True, *WEIGHTS],
         ["MODEL.TRITON", True],
+        ["MODEL.TRITON", True, "MODEL.CHANNELS_LAST", "auto"],
         ["MODEL.FROZEN_STAGES", 5, *WEIGHTS],
         ["MODEL.FROZEN_BN", True, "TRAIN.ENABLE", False],
         ["MODEL.LOSS_FUNC", "bce"],
@@ -42,7 +43,7 @@ def test_values_that_go_together(words):
         (["MODEL.FROZEN_BN", True], r"FROZEN_BN is True; it must be False unless TRAIN\.CHECKPOINT_FILE_PATH is set"),
         (
             ["MODEL.TRITON", True, "MODEL.CHANNELS_LAST", False],
-            r"MODEL\.TRITON is True; it must be False unless MODEL\.CHANNELS_LAST is True",
+            r"MODEL\.TRITON is True; it must be False with MODEL\.CHANNELS_LAST False",
         ),
         (["MODEL.FROZEN_STAGES", 1], r"FROZEN_STAGES is 1; it must be 0 unless TRAIN\.CHECKPOINT_FILE_PATH is set"),
         (

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+# Where kernels are interpreted, none can be compiled: `test_triton_norm_kernels` runs these in a process of their own.
+needs_compiler = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") == "1",
+    reason="needs Triton, and TRITON_INTERPRET not set",
+)
 
 
 class Hopper:

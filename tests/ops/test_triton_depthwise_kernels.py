@@ -9,7 +9,7 @@ import torch
 
 from mutualnet3d.ops import triton_depthwise
 from mutualnet3d.ops.triton_depthwise_plan import Geometry
-from tests.ops.hopper import Compiled, Hopper, stack_bytes
+from tests.ops.hopper import Compiled, Hopper, needs_compiler, stack_bytes
 from tests.ops.interpreted_depthwise import CASES, WIDE_CASES, needs_triton, results
 
 
@@ -28,7 +28,7 @@ def test_wide_output_and_input_gradient(name):
     assert results(is_slow=True)[name]["channels last"]
 
 
-@needs_triton
+@needs_compiler
 def test_new_sizes_compile_nothing(monkeypatch):
     """X3D's three kinds of layers need three kernels each, whatever the width, the clips and their number."""
     import triton
@@ -56,7 +56,7 @@ def test_new_sizes_compile_nothing(monkeypatch):
         assert len(kernels) - num_before == 3
 
 
-@needs_triton
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "stride"), [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (1, 2, 2)), ((5, 1, 1), (1, 1, 1))])
 def test_kernels_compile_for_a_gpu_and_keep_to_its_registers(monkeypatch, tmp_path, kernel, stride):

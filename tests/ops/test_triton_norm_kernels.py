@@ -1,46 +1,26 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import os
+import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from mutualnet3d.ops import triton_norm_launch as launch
+from mutualnet3d.ops.triton_norm import ACTIVATIONS
+from tests.ops.hopper import Compiled, Hopper, needs_compiler, stack_bytes
+
+RELU, SWISH = ACTIVATIONS["relu"], ACTIVATIONS["swish"]
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "mutualnet3d/ops/triton_norm_kernels.py"
 FEATURES = {"x", "y", "grad", "shortcut", "grad_shortcut", "grad_x"}
 VECTORS = {"partial", "statistics", "weight", "bias", "gate", "sums", "means", "normalised_means", "grad_means"}
 VECTORS |= {"running_mean", "running_var"}
-
-# Compiles every kernel for a GPU that need not be there, and prints how many loads of 16 bytes it has.
-COMPILE = """
-import sys
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from mutualnet3d.ops import triton_norm_kernels
-
-features, vectors, capability = sys.argv[1].split(), sys.argv[2].split(), int(sys.argv[3])
-values = dict(DIV=8, BLOCK_N=64, BLOCK_C=32, BLOCK_K=64, ACT=2, HAS_SHORTCUT=False, HAS_GATE=True, TRACKS=True)
-for name, kernel in vars(triton_norm_kernels).items():
-    if not isinstance(kernel, triton.runtime.JITFunction) or name.startswith("_"):
-        continue
-    signature, constants, attributes = {}, {}, {}
-    for place, argument in enumerate(kernel.arg_names):
-        if argument in values:
-            signature[argument], constants[place,] = "constexpr", values[argument]
-            continue
-        kinds = {**dict.fromkeys(features, "*bf16"), **dict.fromkeys(vectors, "*fp32"), "eps": "fp32", "factor": "fp32"}
-        signature[argument] = kinds.get(argument, "i32")
-        if argument in features + vectors:
-            attributes[place,] = [["tt.divisibility", 16]]
-    source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4})
-    print(name, compiled.asm["ptx"].count("ld.global.v4"))
-"""
 
 
 def kernels() -> dict[str, ast.FunctionDef]:
@@ -65,21 +45,100 @@ def test_no_number_of_a_shape_is_compiled_in(name):
     assert set(ast.literal_eval(unspecialized.value)) == numbers != set()
 
 
+def run_kernels(x: torch.Tensor, activation: int, follows: str = "", tracks: bool = True) -> None:
+    """Launch every kernel that a norm of x needs, forward and backward."""
+    channels, by_sample = x.shape[1], follows == "gate"
+    layout = launch.layout_of(x, by_sample)
+    accumulator = launch.accumulator(x)
+    vector, pair = torch.empty(channels, dtype=accumulator), torch.empty(2, channels, dtype=accumulator)
+    partial, _ = launch.statistics(x, layout, 1e-5, launch.Tracking(vector, vector, 0.1) if tracks else None)
+    parameters = (pair, vector, vector)
+    gate, extra = (torch.empty(len(x), channels) if by_sample else None), (x if follows == "shortcut" else None)
+    if by_sample:
+        launch.group_means(partial, layout, parameters)
+    launch.normalized(x, layout, parameters, activation, extra, gate)
+    launch.partial_gradients(x, x, layout, parameters, activation, extra, extra, gate)
+    launch.input_gradient(x, x, layout, parameters, activation, pair, gate, gate)
+
+
+def features(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype).to(memory_format=torch.channels_last_3d)
+
+
+@needs_compiler
+def test_new_sizes_compile_nothing(monkeypatch):
+    import triton
+    from triton.runtime import driver
+
+    compiled = set()
+
+    def note(**facts):
+        compiled.add((facts["fn"].name, facts["key"]))
+        return True  # "compiled already": Triton goes no further
+
+    monkeypatch.setattr(driver, "_active", Hopper())
+    monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
+    draw = random.Random(0)
+
+    def run(channels: int) -> int:
+        """Take clips of any shape; return the number of kernels that are new."""
+        before = len(compiled)
+        sizes = draw.randint(1, 16), draw.randint(1, 40), draw.randint(1, 40)
+        run_kernels(features(draw.randint(1, 8), channels, *sizes), RELU)
+        return len(compiled) - before
+
+    # Statistics of chunks, their sum, output, sums of gradients, input's gradient.
+    assert run(40) == 5
+    assert [run(channels) for channels in (40, 48, 56, 64, 40, 64)] == [0] * 6
+    assert run(72) == 4  # the next power of two: 128 columns
+    assert [run(channels) for channels in (80, 96, 128, 120, 72)] == [0] * 5
+    assert run(54) == 4  # rows begin at multiples of 2 channels
+    assert [run(channels) for channels in (54, 50, 34, 62)] == [0] * 4
+    run_kernels(features(2, 40, 3, 5, 5), RELU, "shortcut")
+    run_kernels(features(2, 40, 3, 5, 5), SWISH, "gate")
+    before = len(compiled)
+    for follows, activation in (("shortcut", RELU), ("gate", SWISH)):
+        run_kernels(features(5, 64, 1, 7, 9), activation, follows)
+    assert len(compiled) == before
+
+
+@needs_compiler
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 90])
-def test_kernels_compile_and_load_whole_vectors(capability, tmp_path):
+@pytest.mark.parametrize("channels", [24, 54, 432])
+@pytest.mark.parametrize(("follows", "activation"), [("", RELU), ("shortcut", RELU), ("gate", SWISH)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_kernels_compile_for_a_gpu_and_keep_to_its_registers(
+    channels, follows, activation, dtype, monkeypatch, tmp_path
+):
+    from triton.runtime import driver
+
+    from mutualnet3d.ops import triton_norm_kernels
+
+    monkeypatch.setattr(driver, "_active", Hopper())
+    stand_ins = {name: Compiled(getattr(triton_norm_kernels, name)) for name in kernels()}
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(triton_norm_kernels, name, stand_in)
+    run_kernels(features(2, channels, 2, 8, 8, dtype=dtype), activation, follows)
+    for name, stand_in in stand_ins.items():
+        if name == "group_means" and follows != "gate":
+            continue
+        (kernel,) = stand_in.kernels
+        assert stack_bytes(kernel, tmp_path) == 0, name
+        if channels % 8 == 0 and name not in ("pooled_statistics", "group_means"):
+            assert "ld.global.v4" in kernel.asm["ptx"], name  # 16 bytes at once
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="the tests that compile run in this process")
+@pytest.mark.parametrize("marker", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_tests_that_compile_pass_in_a_process_of_their_own(marker, tmp_path):
+    """Kernels of one process are either compiled or interpreted."""
     pytest.importorskip("triton")
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    environment.pop("TRITON_INTERPRET", None)
-    done = subprocess.run(
-        [sys.executable, "-c", inspect.cleandoc(COMPILE), " ".join(FEATURES), " ".join(VECTORS), str(capability)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    loads = dict(line.split() for line in done.stdout.splitlines())
-    assert loads.keys() == kernels().keys()
-    for name in ("partial_statistics", "normalize", "partial_gradients", "input_gradient"):
-        assert int(loads[name]) > 0
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    files = ["tests/ops/test_triton_norm_kernels.py", "tests/ops/test_triton_depthwise_kernels.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marker, "-k", "compile", *files]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) == (8 if marker == "not slow" else 21)
+    assert "TRITON_INTERPRET" not in done.stdout, "skipped for want of a compiler"

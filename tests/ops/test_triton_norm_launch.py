@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from mutualnet3d.ops.triton_norm_launch import Tile, Tiles, divide
 
-TILES = Tiles(Tile(4096, 4), Tile(2048, 4))
+TILES = Tiles(Tile(2048, 4), Tile(4096, 8))
 
 
 def test_chunks_and_tiles_cover_all_rows_once():
