@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Batch norm with what follows it, by ops/triton_norm.py and by torch: layers of X3D-M, tiles, whole training steps.
+"""Batch norm with what follows it, by ops/triton_norm.py and by torch: layers of X3D-M, and tiles of the kernels.
 
     python benchmarks/triton_kernels.py
     python benchmarks/triton_kernels.py --parts sweep --layers "stage 2" "stage 5"
 
 It needs an NVIDIA GPU. With --tiny and TRITON_INTERPRET=1 in the environment it goes through small shapes on a CPU, in
-Triton's interpreter: its times mean nothing. Tables are Markdown, every row printed when it was measured.
+Triton's interpreter: its times mean nothing. Tables are Markdown, every row printed when it was measured. Whole
+training steps are part 11 of gpu_report.py.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from gpu_parts.common import device_milliseconds, name_of, time_steps
-from report import Setting
-from step import WORKLOADS, Bench, Workload, arithmetic
+from gpu_parts.common import clips_of, device_milliseconds, name_of
+from report import Row, Setting
 
 from mutualnet3d.ops import triton_norm, triton_norm_launch, triton_switch
 from mutualnet3d.ops.triton_norm_launch import Tile, Tiles
 
-SEED, NUM_CLIPS, SECONDS = 0, 32, 0.05
+SEED, SECONDS = 0, 0.05
+PARTS = ("layers", "kernels", "sweep")
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# Takes a row of the table of that title.
+Emit = Callable[[str, Row], None]
 KERNELS = ("partial_statistics", "pooled_statistics", "group_means", "normalize", "partial_gradients", "input_gradient")
 
 
@@ -120,14 +123,17 @@ class Case:
         return 1e-9 * self.x.numel() * self.x.element_size()
 
 
-class Table:
-    """A Markdown table, printed row by row."""
+class Printer:
+    """Markdown tables, printed row by row as they come."""
 
-    def __init__(self, title: str, *columns: str):
-        print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}", flush=True)
+    def __init__(self) -> None:
+        self._title = ""
 
-    def row(self, *cells: object) -> None:
-        texts = (f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells)
+    def __call__(self, title: str, row: Row) -> None:
+        if title != self._title:
+            self._title = title
+            print(f"\n{title}\n\n| {' | '.join(row)} |\n|{' --- |' * len(row)}")
+        texts = (f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values())
         print(f"| {' | '.join(texts)} |", flush=True)
 
 
@@ -135,52 +141,53 @@ def relative_error(value: torch.Tensor, right: torch.Tensor) -> float:
     return ((value.float() - right.float()).norm() / right.float().norm()).item()
 
 
-def measure_layers(setting: Setting, layers: Sequence[Layer], precisions: Sequence[str]) -> None:
-    device, num_clips = torch.device(setting.device), 2 if setting.is_tiny else NUM_CLIPS
-    table = Table(
-        f"Norms of X3D-M, {num_clips} clips, on {name_of(setting)}; GB/s of what the kernels read and write",
-        *("layer", "precision", "torch, forward, ms", "kernels, forward, ms", "torch, forward + backward, ms"),
-        *("kernels, forward + backward, ms", "times as fast", "torch, GB/s", "kernels, GB/s"),
-        *("difference of outputs", "of inputs' gradients"),
+def measure_layer(layer: Layer, precision: str, setting: Setting, emit: Emit) -> None:
+    device, num_clips = torch.device(setting.device), clips_of(setting, "x3d_m")
+    case = Case(layer, num_clips, DTYPES[precision], device)
+    difference = relative_error(case.by_kernels(), case.by_torch())
+    gradients = (case.gradients(way)[0] for way in (case.by_kernels, case.by_torch))
+    gradient_difference = relative_error(*gradients)
+    times = []
+    for way in (case.by_torch, case.by_kernels):
+        with torch.no_grad():
+            times.append(device_milliseconds(device, way, SECONDS))
+        times.append(device_milliseconds(device, functools.partial(case.gradients, way), SECONDS))
+    moved = 1e3 * layer.tensors_moved * case.gigabyte
+    emit(
+        f"Norms of X3D-M, {num_clips} clips, GB/s of what the kernels read and write, on {name_of(setting)}",
+        {
+            "layer": str(layer),
+            "precision": precision,
+            "torch, forward, ms": times[0],
+            "kernels, forward, ms": times[2],
+            "torch, forward + backward, ms": times[1],
+            "kernels, forward + backward, ms": times[3],
+            "times as fast": times[1] / times[3],
+            "torch, GB/s": moved / times[1],
+            "kernels, GB/s": moved / times[3],
+            "difference of outputs": difference,
+            "of inputs' gradients": gradient_difference,
+        },
     )
-    for layer in layers:
-        for precision in precisions:
-            case = Case(layer, num_clips, DTYPES[precision], device)
-            difference = relative_error(case.by_kernels(), case.by_torch())
-            gradients = (case.gradients(way)[0] for way in (case.by_kernels, case.by_torch))
-            gradient_difference = relative_error(*gradients)
-            times = []
-            for way in (case.by_torch, case.by_kernels):
-                with torch.no_grad():
-                    times.append(device_milliseconds(device, way, SECONDS))
-                times.append(device_milliseconds(device, functools.partial(case.gradients, way), SECONDS))
-            torch_forward, torchs, kernels_forward, kernels = times
-            moved = 1e3 * layer.tensors_moved * case.gigabyte
-            table.row(
-                *(layer, precision, torch_forward, kernels_forward, torchs, kernels, torchs / kernels),
-                *(moved / torchs, moved / kernels, difference, gradient_difference),
-            )
 
 
-def sweep_tiles(setting: Setting, layers: Sequence[Layer], precision: str) -> None:
-    """Time the four large kernels of each layer with every tile."""
-    device, num_clips = torch.device(setting.device), 2 if setting.is_tiny else NUM_CLIPS
-    table = Table(
-        f"Kernels by tile (values, warps), {precision}, {num_clips} clips, on {name_of(setting)}: ms, and GB/s",
-        *("layer", "tile", "statistics", "normalize", "sums of gradients", "input's gradient"),
-    )
-    for layer in layers:
-        case = Case(layer, num_clips, DTYPES[precision], device)
-        best: dict[int, tuple[float, Tile]] = {}
-        for tile in triton_norm_launch.candidates():
-            with triton_norm_launch.using(Tiles(tile, tile)), torch.no_grad():
-                cells = []
-                for place, (moved, run) in enumerate(kernel_calls(case)):
-                    time_ms = device_milliseconds(device, run, SECONDS)
-                    cells.append(f"{time_ms:.4g} ({1e3 * moved * case.gigabyte / time_ms:.0f} GB/s)")
-                    best[place] = min(best.get(place, (time_ms, tile)), (time_ms, tile))
-            table.row(layer, tuple(tile), *cells)
-        table.row(layer, "best", *(f"{tuple(tile)}: {time_ms:.4g}" for time_ms, tile in best.values()))
+def sweep_tiles(setting: Setting, layer: Layer, precision: str, emit: Emit) -> None:
+    """Time the four large kernels of a layer with every tile."""
+    device, num_clips = torch.device(setting.device), clips_of(setting, "x3d_m")
+    title = f"Kernels by tile (values, warps), {precision}, {num_clips} clips: ms, and GB/s, on {name_of(setting)}"
+    names = ("statistics", "normalize", "sums of gradients", "input's gradient")
+    case = Case(layer, num_clips, DTYPES[precision], device)
+    best: dict[str, tuple[float, Tile]] = {}
+    for tile in triton_norm_launch.candidates():
+        row: Row = {"layer": str(layer), "tile": str(tuple(tile))}
+        with triton_norm_launch.using(Tiles(tile, tile)), torch.no_grad():
+            for name, (moved, run) in zip(names, kernel_calls(case), strict=True):
+                time_ms = device_milliseconds(device, run, SECONDS)
+                row[name] = f"{time_ms:.4g} ({1e3 * moved * case.gigabyte / time_ms:.0f} GB/s)"
+                best[name] = min(best.get(name, (time_ms, tile)), (time_ms, tile))
+        emit(title, row)
+    fastest = {name: f"{tuple(tile)}: {time_ms:.4g}" for name, (time_ms, tile) in best.items()}
+    emit(title, {"layer": str(layer), "tile": "best", **fastest})
 
 
 def kernel_calls(case: Case) -> list[tuple[int, Callable[[], object]]]:
@@ -217,20 +224,20 @@ def kernel_calls(case: Case) -> list[tuple[int, Callable[[], object]]]:
     ]
 
 
-def count_kernels(setting: Setting) -> None:
-    """Print how many kernels were compiled before and after 20 random shapes, and the host's time of a small layer."""
+def count_kernels(setting: Setting, emit: Emit) -> None:
+    """Count the kernels that random shapes compile, and time the host on a small layer."""
     device, rng = torch.device(setting.device), random.Random(SEED)
-    before, started = compiled(), time.perf_counter()
-    for _ in range(2 if setting.is_tiny else 20):
+    before, started, num_shapes = compiled(), time.perf_counter(), 2 if setting.is_tiny else 20
+    for _ in range(num_shapes):
         channels = 8 * rng.randint(1, 2 if setting.is_tiny else 54)
         clip = (rng.randint(1, 4), rng.randint(2, 5), rng.randint(2, 5))
         case = Case(Layer("random", channels, clip, "relu"), rng.randint(1, 3), torch.float32, device)
         case.gradients(case.by_kernels)
-    print(
-        f"\nkernels compiled: {before} before, {compiled()} after random shapes "
-        f"({time.perf_counter() - started:.1f} s)",
-        flush=True,
-    )
+    row: Row = {
+        "kernels compiled before": before,
+        f"after {num_shapes} random shapes": compiled(),
+        "seconds for these": time.perf_counter() - started,
+    }
     case = Case(TINY[0], 2, torch.float32, device)
     repeats = 2 if setting.is_tiny else 200
     for name, way in (("torch", case.by_torch), ("kernels", case.by_kernels)):
@@ -238,8 +245,11 @@ def count_kernels(setting: Setting) -> None:
         started = time.perf_counter()
         for _ in range(repeats):
             case.gradients(way)
-        host = 1e6 * (time.perf_counter() - started) / repeats
-        print(f"host's time, norm and ReLU, forward and backward, {name}: {host:.0f} microseconds", flush=True)
+        row[f"host, microseconds, {name}"] = 1e6 * (time.perf_counter() - started) / repeats
+    emit(
+        f"Kernels of the norms that are compiled; the host's time of a norm and ReLU, on {name_of(setting)}",
+        row,
+    )
 
 
 def compiled() -> int:
@@ -250,66 +260,31 @@ def compiled() -> int:
     return sum(len(caches[0]) for function in functions for caches in getattr(function, "device_caches", {}).values())
 
 
-def measure_steps(setting: Setting, precisions: Sequence[str]) -> None:
-    device = torch.device(setting.device)
-    num_clips = 2 if setting.is_tiny else NUM_CLIPS
-    load = Workload("x3d_m", (64, 32), (4, 2)) if setting.is_tiny else WORKLOADS["x3d_m"]
-    table = Table(
-        f"Training steps of X3D-M, {num_clips} clips of {load.space.full.clip_shape}, on {name_of(setting)}",
-        *(
-            "trained",
-            "precision",
-            "MODEL.TRITON",
-            "ms per step",
-            "clips/s",
-            "host, ms",
-            "peak memory, GiB",
-            "first step, s",
-        ),
-    )
-    for precision in precisions:
-        bench = Bench.make(load, num_clips, device, precision, steps=[load.draw])
-        for mutual in (False,) if setting.is_tiny else (False, True):
-            for on in (False, True):
-                with arithmetic(precision), triton_switch.switched(on, device):
-                    step = bench.step(mutual)
-                    times = time_steps(setting, functools.partial(step, load.draw))
-                peak = "" if times.peak_bytes is None else times.peak_bytes / 2**30
-                host = sorted(times.host_seconds)[len(times.host_seconds) // 2]
-                table.row(
-                    *("mutual step" if mutual else "full network", precision, on, 1e3 * times.median),
-                    *(num_clips / times.median, 1e3 * host, peak, times.first_seconds),
-                )
-        del bench, step
-
-
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="what to measure; default: all")
-    parser.add_argument("--layers", nargs="+", default=[], help="layers whose names begin so; default: all")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; default: all")
+    parser.add_argument("--layers", nargs="+", default=[""], help="layers whose names begin so; default: all")
     parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=["bf16"])
     parser.add_argument("--tiny", action="store_true", help="small shapes, for a look at whether it runs")
     args = parser.parse_args(words)
     setting = Setting("cuda" if torch.cuda.is_available() else "cpu", args.tiny)
-    layers = [layer for layer in (TINY if args.tiny else LAYERS) if layer.name.startswith(tuple(args.layers or [""]))]
-    device = torch.device(setting.device)
+    layers = [layer for layer in (TINY if args.tiny else LAYERS) if layer.name.startswith(tuple(args.layers))]
+    device, emit = torch.device(setting.device), Printer()
     try:
         triton_switch.check_available(device)
     except ValueError as error:
         sys.exit(str(error))
     with triton_switch.switched(True, device):
-        for part in args.parts:
-            started = time.perf_counter()
-            PARTS[part](setting, layers, args.precisions)
-            print(f"\n({part}: {time.perf_counter() - started:.0f} s)", flush=True)
+        if "layers" in args.parts:
+            for layer in layers:
+                for precision in args.precisions:
+                    measure_layer(layer, precision, setting, emit)
+        if "kernels" in args.parts:
+            count_kernels(setting, emit)
+        if "sweep" in args.parts:
+            for layer in layers:
+                sweep_tiles(setting, layer, args.precisions[0], emit)
 
-
-PARTS: dict[str, Callable[[Setting, Sequence[Layer], Sequence[str]], None]] = {
-    "steps": lambda setting, layers, precisions: measure_steps(setting, precisions),
-    "layers": measure_layers,
-    "kernels": lambda setting, layers, precisions: count_kernels(setting),
-    "sweep": lambda setting, layers, precisions: sweep_tiles(setting, layers, precisions[0]),
-}
 
 if __name__ == "__main__":
     main()

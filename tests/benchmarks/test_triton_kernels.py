@@ -18,17 +18,17 @@ def test_the_benchmark_runs_in_the_interpreter(capsys):
     rows = re.findall(r"^\| (a|b|c): .* (\S+) \| (\S+) \|$", printed, flags=re.MULTILINE)
     assert [name for name, _, _ in rows] == ["a", "b", "c"]
     assert all(float(error) < 1e-4 for _, *errors in rows for error in errors)
-    assert "kernels compiled: 0 before, 0 after" in printed  # they are interpreted
+    assert re.search(r"^\| 0 \| 0 \| \S+ \| \S+ \| \S+ \|$", printed, flags=re.MULTILINE)  # they are interpreted
     assert not triton_switch.is_on()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="takes the interpreter")
-def test_all_tiles_and_steps_run_in_the_interpreter(capsys):
+def test_all_tiles_run_in_the_interpreter(capsys):
     pytest.importorskip("triton")
     triton_kernels.main(["--tiny", "--parts", "sweep", "--layers", "b", "c", "--precisions", "fp32"])
     printed = capsys.readouterr().out
-    assert printed.count("| best |") == 2
+    assert printed.count("| best | ") == 2
     assert printed.count("GB/s)") == 2 * 4 * len(candidates())
 
 

@@ -61,8 +61,8 @@ def run_kernels(x: torch.Tensor, activation: int, follows: str = "", tracks: boo
     launch.input_gradient(x, x, layout, parameters, activation, pair, gate, gate)
 
 
-def features(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
-    return torch.empty(shape, dtype=dtype).to(memory_format=torch.channels_last_3d)
+def features(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.bfloat16).to(memory_format=torch.channels_last_3d)
 
 
 @needs_compiler
@@ -106,10 +106,7 @@ def test_new_sizes_compile_nothing(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [24, 54, 432])
 @pytest.mark.parametrize(("follows", "activation"), [("", RELU), ("shortcut", RELU), ("gate", SWISH)])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_kernels_compile_for_a_gpu_and_keep_to_its_registers(
-    channels, follows, activation, dtype, monkeypatch, tmp_path
-):
+def test_kernels_compile_for_a_gpu_and_keep_to_its_registers(channels, follows, activation, monkeypatch, tmp_path):
     from triton.runtime import driver
 
     from mutualnet3d.ops import triton_norm_kernels
@@ -118,7 +115,7 @@ def test_kernels_compile_for_a_gpu_and_keep_to_its_registers(
     stand_ins = {name: Compiled(getattr(triton_norm_kernels, name)) for name in kernels()}
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(triton_norm_kernels, name, stand_in)
-    run_kernels(features(2, channels, 2, 8, 8, dtype=dtype), activation, follows)
+    run_kernels(features(2, channels, 2, 8, 8), activation, follows)
     for name, stand_in in stand_ins.items():
         if name == "group_means" and follows != "gate":
             continue
@@ -140,5 +137,5 @@ def test_tests_that_compile_pass_in_a_process_of_their_own(marker, tmp_path):
     assert done.returncode == 0, done.stdout
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) == (8 if marker == "not slow" else 21)
+    assert int(passed[1]) == (8 if marker == "not slow" else 12)
     assert "TRITON_INTERPRET" not in done.stdout, "skipped for want of a compiler"
