@@ -19,7 +19,6 @@ ADAMW = ["SOLVER.OPTIMIZING_METHOD", "adamw"]
         [*ADAMW, "SOLVER.BASE_LR", 1e-4, "SOLVER.WARMUP_EPOCHS", 1.0, "SOLVER.WARMUP_START_LR", 1e-4],
         ["MODEL.FROZEN_BN", True, *WEIGHTS],
         ["MODEL.TRITON", True],
-        ["MODEL.TRITON", True, "MODEL.CHANNELS_LAST", "auto"],
         ["MODEL.FROZEN_STAGES", 5, *WEIGHTS],
         ["MODEL.FROZEN_BN", True, "TRAIN.ENABLE", False],
         ["MODEL.LOSS_FUNC", "bce"],

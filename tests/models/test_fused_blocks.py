@@ -12,7 +12,14 @@ import mutualnet3d as m3
 from mutualnet3d.models.fused_blocks import FusedBottleneck, FusedResBlock, fuse_blocks, normalize_activate
 from mutualnet3d.models.slowfast import build_slowfast
 from mutualnet3d.models.x3d import build_x3d
-from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimSqueezeExcitation, triton_norm, triton_switch
+from mutualnet3d.ops import (
+    SlimBatchNorm3d,
+    SlimConv3d,
+    SlimSqueezeExcitation,
+    triton_depthwise,
+    triton_norm,
+    triton_switch,
+)
 from mutualnet3d.shapes import ClipShape
 
 CPU = torch.device("cpu")
@@ -41,6 +48,12 @@ def bottleneck() -> BottleneckBlock:
         conv_c=nn.Conv3d(8, 4, 1),
         norm_c=nn.BatchNorm3d(4),
     )
+
+
+@pytest.fixture(autouse=True)
+def _depthwise_by_torch(monkeypatch) -> None:
+    """In the interpreter those kernels would take minutes."""
+    monkeypatch.setattr(triton_depthwise, "fits", lambda *arguments: False)
 
 
 @pytest.fixture

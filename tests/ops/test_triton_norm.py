@@ -161,6 +161,7 @@ def test_derivatives_are_those_of_finite_differences(activation, device):
     assert torch.autograd.gradcheck(norm, (case.x, case.weight, case.bias), fast_mode=True)
 
 
+@pytest.mark.slow
 def test_derivatives_by_way_of_the_gate_are_those_of_finite_differences(device):
     case = Case((2, 3, 1, 2, 3), device, torch.float64)
 
