@@ -10,6 +10,7 @@ from mutualnet3d.cli.names import BACKENDS
 
 
 def add_cfg(parser: argparse.ArgumentParser) -> None:
+    """Add --cfg, the config that the command runs."""
     parser.add_argument("--cfg", required=True, help="a YAML file: its path, or its name under configs/")
 
 
@@ -17,6 +18,7 @@ def add_weights(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Add --weights.
 
     Args:
+        parser: parser of the command.
         purpose: use of the weights, the end of "weights ...".
     """
     parser.add_argument(
@@ -54,10 +56,12 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device, on which PyTorch runs."""
     parser.add_argument("--device", help="cpu or cuda, of PyTorch; default: the GPU where there is one")
 
 
 def add_gflops(parser: argparse.ArgumentParser) -> None:
+    """Add --gflops, the budget of multiply-adds."""
     parser.add_argument("--gflops", type=float, help="1e9 multiply-adds that a video, or window, may take")
 
 
@@ -73,6 +77,7 @@ def add_renamed(parser: argparse.ArgumentParser, former: str, name: str) -> None
 
 
 def add_label_file(parser: argparse.ArgumentParser) -> None:
+    """Add --label-file, the names of a list's classes."""
     parser.add_argument("--label-file", default="", metavar="FILE", help="names of the classes, if labels are names")
 
 
@@ -91,6 +96,49 @@ def add_workers(parser: argparse.ArgumentParser, timeout: float | None = None) -
     if timeout is not None:
         words = f"seconds that one video may take; default: {timeout:g}"
         parser.add_argument("--timeout", type=float, default=timeout, help=words)
+
+
+def add_sharing(parser: argparse.ArgumentParser) -> None:
+    """Add what several machines that work on one list need: --shared, --status, --block, --lease."""
+    from mutualnet3d.data.shared_work import Sharing
+
+    usual = Sharing()
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--shared",
+        action="store_true",
+        help="share the work with all processes, of any machine, that run this command with the same words, on a disk "
+        "that all see under the same paths",
+    )
+    modes.add_argument("--status", action="store_true", help="print how far the shared work is, and do nothing else")
+    parser.add_argument(
+        "--block",
+        type=int,
+        metavar="FILES",
+        help=f"shared: files that a process takes at a time; default: {usual.block}",
+    )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        metavar="SECONDS",
+        help="shared: without a sign of life for so long, a process of another machine counts as dead; default: "
+        f"{usual.lease_seconds:g}",
+    )
+
+
+def sharing_of(args: argparse.Namespace) -> Any:
+    """Return the `Sharing` of the words; None for a process that works alone.
+
+    Raises:
+        ValueError: a number that is out of range, or without --shared.
+    """
+    from mutualnet3d.data.shared_work import Sharing
+
+    numbers = {"block": args.block, "lease_seconds": args.lease}
+    numbers = {name: number for name, number in numbers.items() if number is not None}
+    if numbers and not args.shared:
+        raise ValueError("--block and --lease are of a work that several processes share; they need --shared")
+    return Sharing(**numbers) if args.shared else None
 
 
 class _Renamed(argparse.Action):

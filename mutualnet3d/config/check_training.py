@@ -1,5 +1,4 @@
-"""Checks of a training's values that depend on each other: optimizer, schedule, averages, frozen parts, kernels,
-labels."""
+"""Checks of a training's values that depend on each other: optimizer, averages, frozen parts, kernels, labels."""
 
 from __future__ import annotations
 
@@ -12,6 +11,9 @@ from mutualnet3d.config.requirement import require, value_at
 
 def check_training(cfg: CfgNode) -> None:
     """Check optimizer, schedule, averages, frozen parts, kernels, the order of channels, and labels.
+
+    Args:
+        cfg: config with all keys.
 
     Raises:
         ValueError: no training can have a value; it names the key, the value and what is allowed.

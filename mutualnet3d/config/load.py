@@ -92,6 +92,9 @@ def _finished(cfg: CfgNode, without_effect: list[str], source: str, overrides: S
 def check_pairs(overrides: Sequence[Any]) -> None:
     """Refuse overrides that do not pair up.
 
+    Args:
+        overrides: keys and values in turn, as after a command's options.
+
     Raises:
         ValueError: their number is odd.
     """
@@ -101,6 +104,9 @@ def check_pairs(overrides: Sequence[Any]) -> None:
 
 def find_cfg(path: str) -> str:
     """Return the file that `path` means: itself, or the one of that name under `configs/`.
+
+    Args:
+        path: path of a YAML file, or its name under `configs/`.
 
     Raises:
         FileNotFoundError: neither exists.

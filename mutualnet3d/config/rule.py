@@ -21,8 +21,10 @@ class Rule:
 
     Args:
         kind: bool, int, float or str; a float may be written as a whole number.
-        low, high: smallest and largest number.
-        above, below: bounds that a number must not reach.
+        low: smallest number.
+        high: largest number.
+        above: lower bound, which a number must not reach.
+        below: upper bound, which a number must not reach.
         choices: allowed values; () for any.
         ignores_case: True for a text that may be written in capitals.
         lengths: allowed numbers of elements of a list, () for any; None for a key without a list.

@@ -64,7 +64,6 @@ def find_videos(
         max_missing: number of missing videos at which the search goes on; with more it ends.
         patience: seconds for which a search that ended so is begun again, after pauses.
     """
-
     listed = VideoList.of(videos)
 
     def search() -> bytes:
@@ -104,7 +103,7 @@ def _search(videos: VideoList, max_missing: float) -> bytes:
 
 
 def _exist(videos: VideoList, size: int, start: int) -> list[bool]:
-    """Tell which of `size` videos from `start` exist."""
+    """Return True for each of `size` videos from `start` that exists, else False."""
     # All are unpacked first: 16 threads that unpack between two looks at the disk wait for each other, 14 s a million.
     return [
         g_pathmgr.isfile(os.path.join(path, pictures.partition("\n")[0])) if pictures else video_exists(path)

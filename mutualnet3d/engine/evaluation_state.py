@@ -1,4 +1,4 @@
-"""Results of a test so far: what a test that was stopped needs to go on and end with the same numbers."""
+"""Results of a test so far, from which a stopped test goes on and ends with the same numbers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class EvaluationState:
         videos: this process's shard, positions in the list.
         num_videos: number of videos in the whole list.
         num_classes: number of classes of the network.
-        ensemble, subsets: way of putting a video's views together, and the views that are: see `ViewScores`.
+        ensemble: way of putting a video's views together, see `ViewScores`.
+        subsets: numbers of the views that are put together, see `ViewScores`; None: all views only.
 
     Attributes:
         scores_of: scores of each sub-network.
-        label_V, views_V: class of each video, and the number of its views that came, int64.
-        failed_videos: videos of which a view is missing, found in the batches that are done.
+        label_V: class of each video, int64.
+        failed_videos: videos with a missing view in the batches that are done.
         num_batches: number of batches that are done.
     """
 
@@ -44,7 +45,7 @@ class EvaluationState:
         self.num_batches = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything, in tensors and plain values that are the state's own."""
+        """Return everything, in tensors and plain values that it shares with the state."""
         return {
             "num_batches": self.num_batches,
             "failed_videos": sorted(self.failed_videos),
@@ -54,8 +55,11 @@ class EvaluationState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the result of `state_dict`, of a test of the same sub-networks and videos.
 
+        Args:
+            state: result of `state_dict`.
+
         Raises:
-            ValueError: it is of another test; then nothing is loaded.
+            ValueError: it is of another test; nothing is loaded then.
         """
         own = self._tensors()
         for name, tensor in own.items():

@@ -1,8 +1,8 @@
-"""pytorchvideo's blocks, whose batch norms are computed together with what follows them while Triton's kernels are on:
-activation, squeeze-and-excitation, a block's last sum.
+"""pytorchvideo's blocks, each norm computed together with what follows it by Triton's kernels.
 
-While they are off (`ops.triton_switch`), and for features and layers that they are not for, these are pytorchvideo's
-own blocks. They have its parameters and names.
+What follows is an activation, squeeze-and-excitation, or a block's last sum. While the kernels are off
+(`ops.triton_switch`), and for features and layers that they are not for, these are pytorchvideo's own blocks. They have
+its parameters and names.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ def normalize_activate(norm: nn.Module | None, activation: nn.Module | None, x: 
 def _fused(
     norm: nn.Module | None, activation: nn.Module | None, x: torch.Tensor, shortcut: torch.Tensor | None = None
 ) -> torch.Tensor | None:
-    """Return activation(norm(x) + shortcut) of one call; None if these layers and features are to be called in turn: of
-    other types, with hooks, or such as `SlimBatchNorm3d.fuses` declines."""
+    """Return activation(norm(x) + shortcut) of one call; None if these layers are to be called in turn.
+
+    Those are layers of other types, layers with hooks, and such as `SlimBatchNorm3d.fuses` declines.
+    """
     layers = list(norm) if type(norm) is nn.Sequential else [norm]
     if not triton_switch.is_on() or any(map(_has_hooks, (norm, activation, *layers))):
         return None
@@ -61,6 +63,7 @@ class FusedBottleneck(BottleneckBlock):
     """BottleneckBlock of fused norms."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output."""
         if not triton_switch.is_on():
             return super().forward(x)
         return normalize_activate(self.norm_c, None, self.before_last_norm(x))
@@ -76,6 +79,7 @@ class FusedResBlock(ResBlock):
     """ResBlock whose last norm, sum and activation are one."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output."""
         branch = self.branch2
         if not triton_switch.is_on() or type(branch) is not FusedBottleneck or _has_hooks(branch):
             return super().forward(x)
@@ -95,6 +99,7 @@ class FusedStem(ResNetBasicStem):
     """ResNetBasicStem of a fused norm."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output."""
         x = normalize_activate(self.norm, self.activation, self.conv(x))
         return x if self.pool is None else self.pool(x)
 
@@ -103,6 +108,7 @@ class FusedProjectedPool(ProjectedPool):
     """ProjectedPool, X3D's last layers before the classifier, of fused norms."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output."""
         x = self.pool(normalize_activate(self.pre_norm, self.pre_act, self.pre_conv(x)))
         return normalize_activate(self.post_norm, self.post_act, self.post_conv(x))
 

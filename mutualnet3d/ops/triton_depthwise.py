@@ -42,14 +42,16 @@ def fits(
     dilation: tuple[int, ...],
     groups: int,
 ) -> bool:
-    """Return whether the kernels compute this convolution: one channel a group, as many outputs, no bias, no dilation,
-    a padding in numbers that is smaller than the kernel, at most `MOST_TAPS` taps, features in channels_last_3d that
-    lie side by side, and types that `F.conv3d` would take.
-
-    The device and the switch are `triton_switch.takes`'s concern.
+    """Return whether the kernels compute this convolution; device and switch are `triton_switch.takes`'s concern.
 
     Args:
-        x, weight, bias, stride, padding, dilation, groups: arguments of `torch.nn.functional.conv3d`.
+        x: features, (B, C, T, H, W) in channels_last_3d, without gaps.
+        weight: kernels, (C, 1, kT, kH, kW), of at most `MOST_TAPS` taps, of a type that `F.conv3d` takes with `x`.
+        bias: None.
+        stride: steps in T, H and W.
+        padding: zeros on either side in T, H and W, fewer than the taps; no word.
+        dilation: (1, 1, 1).
+        groups: C.
     """
     if bias is not None or isinstance(padding, str) or tuple(dilation) != (1, 1, 1) or x.dim() != 5:
         return False
@@ -108,7 +110,9 @@ def input_gradient(
 
     Args:
         grad: gradient of the output, (B, C, T', H', W') in channels_last_3d, of the type of `x`.
-        x, weight, geometry: see `output`.
+        x: input of the convolution, (B, C, T, H, W) in channels_last_3d.
+        weight: kernels, (C, 1, kT, kH, kW), contiguous.
+        geometry: settings of the convolution.
         blocks: work of a program. Default: the first of `input_gradient_blocks`.
     """
     from mutualnet3d.ops import triton_depthwise_kernels as kernels
@@ -128,7 +132,10 @@ def weight_gradient(
     """Return the gradient of the weight, of its shape and type.
 
     Args:
-        grad, x, weight, geometry: see `input_gradient`.
+        grad: gradient of the output, (B, C, T', H', W') in channels_last_3d, of the type of `x`.
+        x: input of the convolution, (B, C, T, H, W) in channels_last_3d.
+        weight: kernels, (C, 1, kT, kH, kW), contiguous.
+        geometry: settings of the convolution.
         blocks: work of a program. Default: the first of `weight_gradient_blocks`.
     """
     from mutualnet3d.ops import triton_depthwise_weight as kernels
@@ -174,9 +181,13 @@ def _run_by_frames(
 
     Args:
         kernel: kernel.
-        source, weight, target: its tensors.
-        x, y: input and output of the convolution, or tensors of their shapes.
-        geometry, blocks: settings of the convolution, work of a program.
+        source: features that it reads.
+        weight: kernels, (C, 1, kT, kH, kW), contiguous.
+        target: features that it writes.
+        x: input of the convolution, or a tensor of its shape.
+        y: output of the convolution, or a tensor of its shape.
+        geometry: settings of the convolution.
+        blocks: work of a program.
         tiles: number of tiles in H and W.
         length: frames of the target, or groups of them, to be cut into segments.
     """
@@ -258,7 +269,8 @@ def depthwise_conv3d(
     Args:
         x: features, (B, C, T, H, W) in channels_last_3d.
         weight: kernels, (C, 1, kT, kH, kW).
-        stride, padding: settings of `F.conv3d`.
+        stride: steps in T, H and W.
+        padding: zeros on either side in T, H and W.
     """
     geometry = Geometry(tuple(weight.shape[2:]), tuple(stride), tuple(padding))  # type: ignore[arg-type]
     return _TritonDepthwise.apply(x.to(_computed_type(x)), weight.contiguous(), geometry)

@@ -37,8 +37,10 @@ def add_at(sums: tl.tuple, i: tl.constexpr, addend: tl.tensor) -> tl.tuple:
 
 @triton.jit
 def is_below(a: tl.tensor, b: tl.tensor) -> tl.tensor:
-    """Return whether the number a < b, as a mask (1, 1). Comparisons of two numbers have no mask's type in Triton's
-    interpreter."""
+    """Return whether the number a < b, as a mask (1, 1).
+
+    Triton's interpreter gives comparisons of two numbers a type that masks cannot have.
+    """
     return tl.full((1, 1), a, tl.int32) < b
 
 

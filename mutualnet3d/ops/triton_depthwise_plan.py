@@ -78,7 +78,8 @@ def input_gradient_blocks(geometry: Geometry, itemsize: int) -> list[Blocks]:
     """Return the ways to cut the input's gradient, the one that is taken first.
 
     Args:
-        geometry, itemsize: see `output_blocks`.
+        geometry: settings of the convolution.
+        itemsize: bytes of a feature.
     """
     if math.prod(geometry.stride) == 1:
         return output_blocks(geometry, itemsize)
@@ -90,7 +91,8 @@ def weight_gradient_blocks(geometry: Geometry, itemsize: int) -> list[Blocks]:
     """Return the ways to cut the weight's gradient, the one that is taken first.
 
     Args:
-        geometry, itemsize: see `output_blocks`.
+        geometry: settings of the convolution.
+        itemsize: bytes of a feature.
     """
     unit = _units(geometry, itemsize)[0]
     if math.prod(geometry.kernel) <= 8:

@@ -27,8 +27,11 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def takes(x: torch.Tensor, weight_C: torch.Tensor | None, bias_C: torch.Tensor | None) -> bool:
-    """Return whether the kernels are to be taken: they are on for x, which has several values per channel and lies in
-    channels_last_3d; scale and shift are there, float32 (float64 for x of float64)."""
+    """Return whether the kernels are to be taken for x.
+
+    They are on for x, which has several values per channel and lies in channels_last_3d; scale and shift are there,
+    float32 (float64 for x of float64).
+    """
     return (
         triton_switch.takes(x)
         and weight_C is not None
@@ -54,7 +57,8 @@ def normalize_activate(
 
     Args:
         x: features (B, C, T, H, W) that `takes` accepts.
-        weight_C, bias_C: scale and shift.
+        weight_C: scale.
+        bias_C: shift.
         eps: number added to the variance.
         activation: a name of `ACTIVATIONS`.
         shortcut: features like x, or None. The activation may then not be swish.
@@ -81,8 +85,13 @@ def normalize_gate_activate(
     each.
 
     Args:
-        x, weight_C, bias_C, eps, activation, tracking: see `normalize_activate`.
+        x: features (B, C, T, H, W) that `takes` accepts.
+        weight_C: scale.
+        bias_C: shift.
+        eps: number added to the variance.
         gate: function of the means, (B, C, 1, 1, 1), float32, to the factors, of the same shape; differentiable.
+        activation: a name of `ACTIVATIONS`.
+        tracking: tracked statistics to move; None: none.
     """
     batch, channels = x.shape[:2]
     link = _Link(ACTIVATIONS[activation])
@@ -130,8 +139,10 @@ class _Link:
 
 
 class _PooledNorm(torch.autograd.Function):
-    """First half: statistics and means of norm(x). Its backward comes last and gives the whole gradients of x, weight
-    and bias, those by way of the second half too."""
+    """First half: statistics and means of norm(x).
+
+    Its backward comes last and gives the whole gradients of x, weight and bias, those by way of the second half too.
+    """
 
     @staticmethod
     def forward(ctx, link, x, weight, bias, eps, tracking):  # type: ignore[no-untyped-def]

@@ -109,8 +109,11 @@ def pooled_statistics(
     BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Pool the chunks (Chan, Golub, LeVeque 1983): write mean and 1 / standard deviation into `statistics`, (2, C), and
-    move the tracked statistics by `factor`, as torch's batch norm does."""
+    """Pool the chunks (Chan, Golub, LeVeque 1983).
+
+    Mean and 1 / standard deviation go into `statistics`, (2, C); the tracked statistics move by `factor`, as torch's
+    batch norm moves them.
+    """
     columns = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     in_columns = columns < channels
     accumulator = partial.dtype.element_ty
@@ -210,8 +213,10 @@ def partial_gradients(
     BLOCK_N: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Write each chunk's sums of dz and dz * normalised x into `partial`, (2, chunks, C), where dz is the gradient
-    before the activation; with a shortcut also dz itself, which is the shortcut's gradient."""
+    """Write each chunk's sums of dz and dz * normalised x into `partial`, (2, chunks, C).
+
+    dz is the gradient before the activation. With a shortcut dz is written too: it is the shortcut's gradient.
+    """
     channels, columns, in_columns = _column_block(units, DIV, BLOCK_C)
     chunk = tl.program_id(0)
     group, first = chunk // group_chunks, (chunk % group_chunks) * chunk_rows

@@ -76,21 +76,26 @@ class Layout(NamedTuple):
 
     @property
     def rows(self) -> int:
+        """Number of all rows."""
         return self.groups * self.group_rows
 
     @property
     def chunks(self) -> int:
+        """Number of chunks of all groups."""
         return self.groups * self.group_chunks
 
     @property
     def column_blocks(self) -> int:
+        """Number of programs side by side that the channels take."""
         return -(-self.channels // self.block_c)
 
 
 @functools.lru_cache(maxsize=4096)
 def divide(groups: int, group_rows: int, channels: int, programs: int, tiles: Tiles) -> Layout:
-    """Return the division of rows (groups * group_rows, channels) among about `programs` programs that reduce them, and
-    among as many as there are tiles to write."""
+    """Return the division of rows (groups * group_rows, channels) among programs.
+
+    About `programs` of them reduce the rows, as many as there are tiles write them.
+    """
     div = min(channels & -channels, 8)
     block_c = min(max(1 << (channels - 1).bit_length(), 16), _MOST_COLUMNS)
     reduction_n, writing_n = (max(tile.values // block_c, 1) for tile in tiles)
@@ -140,8 +145,11 @@ def _kernels() -> Any:
 def statistics(
     x: torch.Tensor, layout: Layout, eps: float, tracking: Tracking | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return each chunk's mean and sum of squared deviations, (2, chunks, C), and mean and 1 / standard deviation,
-    (2, C)."""
+    """Return the statistics of chunks and of all rows.
+
+    Those of chunks are mean and sum of squared deviations, (2, chunks, C); those of all rows mean and 1 / standard
+    deviation, (2, C).
+    """
     kernels, channels, chunks = _kernels(), layout.channels, layout.chunks
     partial_2KC = x.new_empty((2, chunks, channels), dtype=accumulator(x))
     statistics_2C = partial_2KC.new_empty((2, channels))
@@ -270,8 +278,10 @@ def input_gradient(
     gate_BC: torch.Tensor | None = None,
     grad_means_BC: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the gradient of x from the sums of dn and dn * normalised x over all rows, where dn is the gradient of the
-    norm's output: dz, or gate * dz + grad_means."""
+    """Return the gradient of x from the sums of dn and dn * normalised x over all rows.
+
+    dn is the gradient of the norm's output: dz, or gate * dz + grad_means.
+    """
     grad_x = torch.empty_like(x)
     _kernels().input_gradient[(layout.groups * layout.group_tiles, layout.column_blocks)](
         grad,

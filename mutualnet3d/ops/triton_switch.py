@@ -46,7 +46,8 @@ def switched(on: bool, device: torch.device) -> Iterator[None]:
     """Context in which the switch is `on`; afterwards it is as before.
 
     Args:
-        on, device: see `switch`.
+        on: True to take the kernels.
+        device: device that the networks of this process run on.
 
     Raises:
         ValueError: an error of `switch`.
@@ -62,6 +63,9 @@ def switched(on: bool, device: torch.device) -> Iterator[None]:
 
 def check_available(device: torch.device) -> None:
     """Refuse a device that the kernels cannot run on.
+
+    Args:
+        device: device of the networks.
 
     Raises:
         ValueError: Triton is not installed, or `device` is no GPU, or an old one.
@@ -90,8 +94,11 @@ def is_interpreted() -> bool:
 
 
 def takes(x: torch.Tensor) -> bool:
-    """Return whether kernels are to be taken for `x`: they are on, no compiler or exporter looks on, and it lies on the
-    GPU that this thread launches on (or on the CPU, where the interpreter runs them)."""
+    """Return True if kernels are to be taken for `x`.
+
+    They are on, no compiler or exporter looks on, and `x` lies on the GPU that this thread launches on, or on the CPU
+    where the interpreter runs them.
+    """
     if not _is_on or torch.compiler.is_compiling():
         return False
     if x.is_cuda:

@@ -1,4 +1,4 @@
-"""Model file of weights that are complete as they are: they predict without a training or a test."""
+"""Model file of complete weights, which predict without a training or a test."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def write_model_of(cfg: CfgNode, weights: str, path: str) -> Sequence[str]:
     Its one sub-network is the full one, with the statistics that the weights bring.
 
     Args:
-        cfg: config that the weights are of: network, clips, classes.
-        weights: file, address, or name of a network with published weights: see `load_weights`.
-        path: the model file.
+        cfg: config of the weights: network, clips, classes.
+        weights: path, address, or name of a network with published weights, see `load_weights`.
+        path: path of the model file.
 
     Raises:
         FileNotFoundError, DownloadError, ValueError: see `load_weights`; the classifier has another number of classes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ops.interpreted_depthwise import needs_triton
+from tests.ops.depthwise_cases import needs_triton
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "triton_depthwise.py"
 

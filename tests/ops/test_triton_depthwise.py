@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mutualnet3d.ops import SlimConv3d, kernels, triton_depthwise, triton_switch
-from tests.ops.interpreted_depthwise import needs_triton, results
+from tests.ops.depthwise_cases import DEVICE, Case, leaves, needs_triton, relative_errors
 
 LAST = torch.channels_last_3d
 
@@ -77,33 +77,58 @@ def test_the_switch_is_off_at_first():
 
 @needs_triton
 def test_a_slimmable_layer_under_autocast():
-    layer = results()["layer"]
-    assert layer["names"] == ["_TritonDepthwiseBackward", "torch.bfloat16", "torch.float32", "torch.float32"]
+    """Half its width: in bfloat16, with the weight's gradient in float32, of those channels alone."""
+    conv = SlimConv3d(16, 16, (3, 1, 1), padding=(1, 0, 0), groups=16, bias=False).to(DEVICE)
+    x, _ = leaves(Case((1, 8, 3, 3, 3)), torch.float32)
+    with triton_switch.switched(True, DEVICE), torch.autocast(DEVICE.type, torch.bfloat16):
+        y = conv(x)
+    assert type(y.grad_fn).__name__ == "_TritonDepthwiseBackward"
+    y.float().square().sum().backward()
+    assert (y.dtype, x.grad.dtype, conv.weight.grad.dtype) == (torch.bfloat16, torch.float32, torch.float32)
+    assert y.is_contiguous(memory_format=LAST)
+    rounded_x = x.detach().bfloat16().float().requires_grad_()
+    weight = conv.weight.detach()[:8].bfloat16().float().requires_grad_()
+    expected = F.conv3d(rounded_x, weight, None, 1, (1, 0, 0), 1, 8)
+    grads = torch.autograd.grad(expected, (rounded_x, weight), 2 * y.detach().float())
+    errors = relative_errors((y, x.grad, conv.weight.grad[:8]), (expected, *grads))
     # The interpreter cuts bfloat16 off instead of rounding it.
-    assert max(layer["errors"][:2]) < 1e-2
-    assert layer["errors"][2] < 1e-5
-    assert layer["others"] == 0
+    assert max(errors[:2]) < 1e-2
+    assert errors[2] < 1e-5
+    assert conv.weight.grad[8:].abs().sum() == 0
 
 
 @needs_triton
 def test_gradients_that_nobody_needs_are_not_computed():
-    assert results()["frozen"] == [True, False, False, True]
+    case = Case((1, 2, 1, 2, 2), kernel=(1, 1, 1))
+    for needs_x in (True, False):
+        x, weight = leaves(case, torch.float32)
+        (weight if needs_x else x).requires_grad_(False)
+        triton_depthwise.depthwise_conv3d(x, weight, *case.settings).sum().backward()
+        assert (x.grad is not None, weight.grad is not None) == (needs_x, not needs_x)
 
 
 @needs_triton
 def test_gradients_are_those_of_small_differences():
-    assert results()["gradcheck"] is True
+    case = Case((1, 2, 3, 3, 2), kernel=(2, 2, 1), stride=(1, 2, 1))
 
+    def conv(x, weight):
+        return triton_depthwise.depthwise_conv3d(x, weight, *case.settings)
 
-@needs_triton
-@pytest.mark.slow
-def test_every_gradient_is_that_of_a_small_difference():
-    assert results(is_slow=True)["gradcheck"] is True
+    assert torch.autograd.gradcheck(conv, leaves(case, torch.float64), fast_mode=True)
 
 
 @needs_triton
 def test_gradients_of_gradients():
-    assert max(results()["second"]) < 1e-12
+    case = Case((1, 2, 2, 3, 2), kernel=(3, 1, 1))
+    x, weight = leaves(case, torch.float64)
+    seconds = []
+    for y in (
+        F.conv3d(x, weight, None, *case.settings, 1, 2),
+        triton_depthwise.depthwise_conv3d(x, weight, *case.settings),
+    ):
+        first = torch.autograd.grad(y.square().sum(), (x, weight), create_graph=True)
+        seconds.append(torch.autograd.grad(sum(gradient.square().sum() for gradient in first), (x, weight)))
+    assert max(relative_errors(seconds[1], seconds[0])) < 1e-12
 
 
 @pytest.mark.needs_cuda
