@@ -5,8 +5,11 @@ Legend: B views of a batch, S subsets of views, V videos, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import IO
 
 import numpy as np
 import torch
@@ -52,9 +55,10 @@ class ViewScores:
         ensemble: "sum", the mean of the views' softmax (PySlowFast's name); "logits", the mean of their logits; "max",
             the largest softmax of each class; with "sigmoid_" before it, sigmoids in place of the softmax.
         subsets: numbers of the views of a video that are put together, for each of the scores; None: all views, once.
+        memory_SVK: memory of the sums, float32, whatever is in it; None: they have their own.
 
     Attributes:
-        score_SVK: sums so far of each subset, or maxima.
+        score_SVK: sums so far of each subset, or maxima, of the videos that have come.
 
     Raises:
         ValueError: another ensemble.
@@ -66,20 +70,28 @@ class ViewScores:
         num_classes: int,
         ensemble: str = "sum",
         subsets: Sequence[Collection[int]] | None = None,
+        memory_SVK: torch.Tensor | None = None,
     ):
         if ensemble not in ENSEMBLES:
             raise ValueError(f"views are put together by {', '.join(ENSEMBLES)}; got {ensemble!r}")
-        self.videos, self.ensemble = list(videos), ensemble
-        self._row_of = {video: row for row, video in enumerate(self.videos)}
+        self.videos, self.ensemble = videos, ensemble
+        # Arrays: a test of many sub-networks has as many of these objects.
+        self._video_V = np.array(videos, np.int64)
+        self._row_of_video = np.full(self._video_V.max(initial=-1) + 1, -1, np.int64)
+        self._row_of_video[self._video_V] = np.arange(len(self._video_V))
         self._subsets = None if subsets is None else [frozenset(numbers) for numbers in subsets]
         # Softmax is above 0: of the largest too.
-        self.score_SVK = torch.zeros(len(self._subsets or [None]), len(self.videos), num_classes)
-        self._num_views = [0] * len(self.videos)  # that came so far
+        shape = len(self._subsets or [None]), len(self._video_V), num_classes
+        assert memory_SVK is None or memory_SVK.shape == shape, "the memory has another shape"
+        self.score_SVK = torch.zeros(shape) if memory_SVK is None else memory_SVK
+        self._num_views = np.zeros(len(self._video_V), np.int64)  # that came so far
 
     def add(self, video_B: torch.Tensor, logits_BK: torch.Tensor) -> None:
         """Take in views, all on the CPU. Those of a video come in their order; that of the videos changes nothing."""
-        rows_B = torch.tensor([self._row_of[video] for video in video_B.tolist()])
+        rows_B = torch.from_numpy(self._row_of_video[video_B.numpy()])
+        assert not (rows_B < 0).any(), "a video of another process"
         score_BK, numbers = _scores_of_views(logits_BK, self.ensemble), self._count_views(rows_B)
+        self.score_SVK[:, rows_B[torch.tensor(numbers) == 0]] = 0.0
         if self._subsets is None:
             _add_views(self.score_SVK[0], rows_B, score_BK, self.ensemble)
             return
@@ -89,13 +101,13 @@ class ViewScores:
 
     def go_on(self, num_views: Sequence[int]) -> None:
         """Go on with scores that were put into these, of so many views of each of `videos`."""
-        self._num_views = list(num_views)
+        self._num_views = np.array(num_views, np.int64)
 
     def _count_views(self, rows_B: torch.Tensor) -> list[int]:
         """Return the number of each view among those of its video, and remember how many came."""
         numbers: list[int] = []
         for row in rows_B.tolist():
-            numbers.append(self._num_views[row])
+            numbers.append(int(self._num_views[row]))
             self._num_views[row] += 1
         return numbers
 
@@ -107,7 +119,7 @@ class ViewScores:
             subset: position among the subsets.
         """
         score_VK = torch.zeros(num_videos, self.score_SVK.shape[2])
-        score_VK[self.videos] = _scores_of_videos(self.score_SVK[subset], num_views, self.ensemble)
+        score_VK[torch.from_numpy(self._video_V)] = _scores_of_videos(self.score_SVK[subset], num_views, self.ensemble)
         return score_VK
 
 
@@ -170,7 +182,7 @@ def class_accuracy(confusion_KK: torch.Tensor) -> torch.Tensor:
 
 
 def save_scores(
-    path: str, scores: dict[str, torch.Tensor], label_V: torch.Tensor, paths: Sequence[str], ensemble: str
+    path: str, scores: Mapping[str, torch.Tensor], label_V: torch.Tensor, paths: Sequence[str], ensemble: str
 ) -> None:
     """Write all scores to one NumPy file (.npz), atomically, for ensembles of several runs.
 
@@ -178,10 +190,17 @@ def save_scores(
     file["w1.0-s224-t16"], file["labels"], file["paths"], file["ensemble"]
 
     Args:
-        scores: sub-network's key -> its scores (V, K), float32.
+        scores: sub-network's key -> its scores (V, K), float32; one of them is in memory at a time, if they are
+            computed when asked for.
         label_V, paths: class, or labels as bool (V, K), and path of each of these videos, in the order of the list.
         ensemble: name of the way that views were put together.
     """
     arrays = {"labels": label_V.numpy(), "paths": np.array(paths), "ensemble": np.array(ensemble)}
-    arrays |= {key: score_VK.numpy() for key, score_VK in scores.items()}
-    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+    def write(file: IO[bytes]) -> None:  # as np.savez does, which has all arrays in memory
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for key, array in chain(arrays.items(), ((key, score_VK.numpy()) for key, score_VK in scores.items())):
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+
+    write_atomically(path, write)
