@@ -37,6 +37,8 @@ demo-static: $(INSTALLED)
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m flake8 mutualnet3d
+	$(RUN) -m tests.language
 	$(RUN) -m mypy
 
 # One process per core, one thread each: the tests' networks are too small for more.

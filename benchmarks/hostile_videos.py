@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads videos that were made to cost much: seconds and memory of each, and the outcome.
+"""Reading of videos that were made to cost much: seconds and memory of each, and the outcome.
 
     python benchmarks/hostile_videos.py
     python benchmarks/hostile_videos.py --scale 0.001 --folder FOLDER

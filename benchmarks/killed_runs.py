@@ -5,7 +5,7 @@
     python benchmarks/killed_runs.py --kills 10 --processes 2
 
 The final weights, averages, optimizer state and tracked statistics must be the same bit for bit. Every checkpoint that
-is there at any moment of the killed runs must be readable: all are read behind every kill, the newest again and again
+is there at any moment of the killed runs must be readable: all are read after every kill, the newest again and again
 while they train. Network and videos are the demo's, smaller; dropout, averaged weights and two loader workers are on.
 """
 
@@ -153,7 +153,7 @@ def main() -> int:
         resumed = [record["step"] for record in _records(killed) if record["kind"] == "resumed"]
         different = differences(final(whole), final(killed))
     print(f"{args.processes} processes, {total} steps, {args.kills} kills with SIGKILL; resumed at steps {resumed}")
-    print(f"checkpoints read behind kills and while training: {num_read}, unreadable: 0")
+    print(f"checkpoints read after kills and while training: {num_read}, unreadable: 0")
     print(f"tensors and numbers of the final checkpoint that differ: {len(different)} {different[:5]}")
     return 1 if different else 0
 

@@ -135,7 +135,7 @@ def pictures_of(video: str | None, scale: int) -> list[np.ndarray]:
 
 
 class Camera:
-    """Gives pictures at their times, whether the reader keeps up or not.
+    """Source of pictures at their times, whether the reader keeps up or not.
 
     Attributes:
         latest: the most seconds by which the reader came too late for one.
@@ -163,7 +163,7 @@ def milliseconds_of_full(predictor: Predictor, camera: Camera) -> float:
 
 @contextmanager
 def load_of(num_processes: int, seconds: float) -> Iterator[threading.Event]:
-    """Runs the load in its phases, which begin with the block; the event is set when they are over."""
+    """Run the load in its phases, which begin with the block; the event is set when they are over."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "-c", LOAD]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) for _ in range(num_processes)]

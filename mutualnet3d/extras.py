@@ -39,6 +39,10 @@ def hint(module: str, extra: str) -> str:
 def require(module: str, extra: str = "deploy") -> Any:
     """Import `module`, of the extra `extra`, so that it sends nobody usage statistics; return it.
 
+    Args:
+        module: full name of the module.
+        extra: name of the extra, as in `pip install mutualnet3d[deploy]`.
+
     Raises:
         ModuleNotFoundError: it is not installed; the message is `hint`.
     """

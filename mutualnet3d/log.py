@@ -17,6 +17,8 @@ from tqdm import tqdm
 logger = logging.getLogger("mutualnet3d")
 _is_main = True  # True in the one process of a job that writes the log
 
+_RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+
 # Bytes of a line of a log; a longer one is damaged, each such part of it.
 _LONGEST_RECORD = 1 << 22
 
@@ -24,8 +26,9 @@ Item = TypeVar("Item")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return text with escapes, as `repr` has them, in place of the characters that are not printed: a terminal obeys
-    those in names of files and classes, and hides or turns others.
+    """Return text with escapes, as `repr` has them, in place of the characters that are not printed.
+
+    A terminal obeys those in names of files and classes, and hides or turns others.
 
     Args:
         text: text with names.
@@ -40,26 +43,37 @@ class PrintableFormatter(logging.Formatter):
     """Formatter whose lines a terminal can show: see `printable`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line or lines of a record, with escapes for what is not printed."""
         return printable(super().format(record), keep="\n\t")
 
 
 class Records(Protocol):
     """Target of records."""
 
-    def write(self, record: dict[str, Any]) -> None: ...
+    def write(self, record: dict[str, Any]) -> None:
+        """Write a record, a JSON object."""
 
 
 class _TerminalHandler(logging.Handler):
-    """Writes lines to standard output, above a progress bar."""
+    """Handler that writes lines to standard output, above a progress bar.
+
+    Warnings are yellow and errors red on a terminal. The environment's NO_COLOR (any value but "") leaves colours out.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        line = self.format(record)
+        colour = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else ""
+        if colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+            line = f"{colour}{line}{_PLAIN}"
+        tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
 
 class _FileHandler(logging.FileHandler):
-    """Writes lines to a file. A line that cannot be written is an error: logging would print a traceback for each and
-    go on."""
+    """Handler that writes lines to a file, for which a line that cannot be written is an error.
+
+    Logging would print a traceback for each line, and go on.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -73,8 +87,9 @@ class _FileHandler(logging.FileHandler):
 
 
 def setup_logging(output_dir: str, rank: int = 0) -> None:
-    """Send the log to standard output and to `output_dir`/log.txt, appending; debug lines to the file alone. A second
-    call moves the file. Other ranks than 0 print their warnings to standard error and write no file.
+    """Send the log to standard output and to `output_dir`/log.txt, appending; debug lines to the file alone.
+
+    A second call moves the file. Other ranks than 0 print their warnings to standard error and write no file.
 
     Args:
         output_dir: folder of the run.
@@ -105,7 +120,10 @@ def setup_logging(output_dir: str, rank: int = 0) -> None:
 
 
 class JsonLines:
-    """Appends records to a file, one JSON object per line, each flushed; on rank 0 of a job alone.
+    """Writer that appends records to a file, one JSON object per line, each flushed; on rank 0 of a job alone.
+
+    Args:
+        path: path of the file.
 
     Attributes:
         sinks: further targets of every record.
@@ -117,6 +135,9 @@ class JsonLines:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record; numbers that are not finite become null.
+
+        Args:
+            record: values by their names, which JSON can hold.
 
         Raises:
             OSError: it cannot be written; the file is named.
@@ -135,8 +156,9 @@ class JsonLines:
 
 
 def _end_last_line(path: str, is_whole: Callable[[bytes], bool]) -> None:
-    """End the last line of a file that is about to be appended to, if a kill or a full disk has cut it off: the next
-    line would be glued to it.
+    """End the last line of a file that is about to be appended to, if a kill or a full disk has cut it off.
+
+    The next line would be glued to it.
 
     Args:
         path: the file; nothing happens if there is none, or if it is a pipe or a device.
@@ -169,8 +191,13 @@ _BLOCK = 2**16  # bytes read at once
 
 
 def read_records(path: str) -> list[dict[str, Any]]:
-    """Return the records of a file of `JsonLines`. Lines that a kill or a full disk has damaged are left out, with a
-    warning; an unfinished last line may be one that is being written, and is left out without.
+    """Return the records of a file of `JsonLines`.
+
+    Lines that a kill or a full disk has damaged are left out, with a warning; an unfinished last line may be one that
+    is being written, and is left out without.
+
+    Args:
+        path: path of the file.
 
     Raises:
         FileNotFoundError: there is none.
@@ -208,8 +235,10 @@ def progress(items: Iterable[Item], total: int, what: str, period_seconds: float
     """Yield `items` with a progress bar on a terminal, otherwise with a line every `period_seconds`.
 
     Args:
+        items: items of the work, in order.
         total: number of items.
         what: name of the work, for the bar and the lines.
+        period_seconds: seconds between two lines where there is no terminal.
     """
     if not _is_main:
         yield from items

@@ -223,7 +223,7 @@ def _serve(connection: Connection, function: Callable[[Any], Any], alarm_seconds
 
 
 def _limit_memory(memory: int) -> None:
-    """Limit the address space of this process to so many bytes more than it has."""
+    """Limit the address space of this process to `memory` bytes more than it has."""
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]

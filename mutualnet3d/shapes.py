@@ -1,5 +1,7 @@
-"""The values that cross borders: what is run (SubnetConfig), what it eats (ClipShape), what a loader gives (ClipBatch),
-which part of a job a process does (Shard).
+"""Values that cross borders between the parts of the package.
+
+SubnetConfig is the sub-network that runs, ClipShape the shape of a clip that it takes, ClipBatch a loader's batch, and
+Shard the part of a job that a process does.
 
 A leaf: it imports nothing of ours, so that `data`, `models`, `mutual` and `engine` can speak of the same things without
 knowing each other.
@@ -55,7 +57,7 @@ class ClipShape:
 
 @dataclass(frozen=True, order=True)
 class SubnetConfig:
-    """One sub-network: how wide the layers are, how large and how long its clips.
+    """Sub-network: the width of its layers, the size and the length of its clips.
 
     Args:
         width: fraction of every layer's channels, in (0, 1].
@@ -79,12 +81,15 @@ class SubnetConfig:
         _check_clip(self.frames, self.size)
 
     def __str__(self) -> str:
-        """The key: `w0.63-s160-t10`. Widths print with all their digits, so that two configs never share one."""
+        """Return the key, `w0.63-s160-t10`. Widths have all their digits, so that two configs never share a key."""
         return f"w{self.width!r}-s{self.size}-t{self.frames}"
 
     @classmethod
     def parse(cls, key: str) -> SubnetConfig:
-        """The config that a key names; `SubnetConfig.parse(str(config)) == config`.
+        """Return the config that a key names; `SubnetConfig.parse(str(config)) == config`.
+
+        Args:
+            key: key such as `w0.63-s160-t10`.
 
         Raises:
             ValueError: it is no such key.
@@ -99,6 +104,7 @@ class SubnetConfig:
 
     @property
     def clip_shape(self) -> ClipShape:
+        """Shape of the clip that the sub-network takes."""
         return ClipShape(frames=self.frames, size=self.size)
 
 
@@ -135,7 +141,7 @@ class ClipBatch:
     next_position: int = 0
 
     def to(self, device: torch.device) -> ClipBatch:
-        """The batch on `device`; the copies do not wait when they come from pinned memory."""
+        """Return the batch on `device`; copies from pinned memory do not wait."""
         return ClipBatch(
             {shape: clip.to(device, non_blocking=True) for shape, clip in self.clips.items()},
             self.label_B.to(device, non_blocking=True),
@@ -144,7 +150,7 @@ class ClipBatch:
         )
 
     def pin_memory(self) -> ClipBatch:
-        """Called by torch's DataLoader when it pins."""
+        """Return the batch in pinned memory; torch's DataLoader calls this."""
         return ClipBatch(
             {shape: clip.pin_memory() for shape, clip in self.clips.items()},
             self.label_B.pin_memory(),
@@ -153,7 +159,10 @@ class ClipBatch:
         )
 
     def parts(self, number: int) -> list[ClipBatch]:
-        """The batch in so many parts of equal size.
+        """Return the batch in parts of equal size.
+
+        Args:
+            number: number of parts, a divisor of the batch size.
 
         Raises:
             ValueError: it does not divide.
@@ -177,5 +186,5 @@ class ClipBatch:
 
 
 def union_of_shapes(shapes: Iterable[Iterable[ClipShape]]) -> tuple[ClipShape, ...]:
-    """All shapes that occur, each once, the largest first."""
+    """Return all shapes that occur, once, the largest first."""
     return tuple(sorted({shape for group in shapes for shape in group}, reverse=True))

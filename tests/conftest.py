@@ -37,6 +37,13 @@ def _server_of_copies() -> None:
     start_server()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _float32_in_full() -> None:
+    """Let a GPU multiply float32 as a CPU does: TensorFloat-32 differs in the fourth digit."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 @contextmanager
 def restored_generators() -> Iterator[None]:
     """Start the block from the same seeds, whatever came before; restore the global generators after it."""

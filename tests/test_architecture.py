@@ -103,6 +103,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "test_doc_pages.py": "of the links and texts of README and docs/, and of CITATION.cff",
     "test_docs.py": "of the commands in README, INSTALL and docs/",
     "test_examples.py": "of examples/",
+    "test_language.py": "of tests/language.py, and of the words of the whole project",
     "test_ray_batch.py": "of examples/ray_batch.py, which needs a package that the other tests do without",
     "test_slurm.py": "of slurm/train.sbatch",
     "test_slurm_script.py": "of slurm/train.sbatch, without SLURM",

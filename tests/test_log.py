@@ -65,6 +65,26 @@ def test_log_goes_to_the_terminal_and_the_file_and_debugging_to_the_file_alone(t
     assert (tmp_path / "first" / "log.txt").read_text() == ""
 
 
+@pytest.mark.parametrize(
+    ("is_terminal", "no_colour", "coloured"), [(True, "", True), (True, "1", False), (False, "", False)]
+)
+def test_warnings_and_errors_have_a_colour_on_a_terminal(
+    tmp_path, capsys, monkeypatch, is_terminal, no_colour, coloured
+):
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    setup_logging(str(tmp_path))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    logger.info("step")
+    logger.warning("slow")
+    logger.error("broken")
+    plain, yellow, red = capsys.readouterr().out.splitlines()
+    assert plain.endswith("step")
+    for line, code, text in ((yellow, "\x1b[33m", "slow"), (red, "\x1b[31m", "broken")):
+        assert line.startswith(code) is coloured
+        assert line.endswith(f"{text}\x1b[0m" if coloured else text)
+    assert "\x1b" not in (tmp_path / "log.txt").read_text()
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_is_a_bar_on_a_terminal_and_lines_otherwise(monkeypatch, capsys, caplog, terminal):
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)

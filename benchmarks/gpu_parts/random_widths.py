@@ -36,7 +36,7 @@ def random_widths(setting: Setting) -> dict[str, Measurement]:
 
 
 def _new_widths(setting: Setting, searches: bool, sheet: Sheet) -> None:
-    """The same draws twice: in the first pass every step's shapes are new."""
+    """Train with the same draws twice: in the first pass every step's shapes are new."""
     load, num_clips = workload(setting, "x3d_m"), clips_of(setting, "x3d_m")
     device = torch.device(setting.device)
     # Other draws for either setting: shapes of an earlier measurement are not new.

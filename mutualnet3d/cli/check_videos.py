@@ -20,6 +20,7 @@ from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d check-videos`."""
     parser.add_argument("--list", required=True, nargs="+", metavar="FILE", help="lists, lines `path label`")
     parser.add_argument("--output", required=True, metavar="FILE", help="the report, CSV")
     parser.add_argument(
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Decode the listed videos and write the report; return 0 if all can be used, else 1."""
     from mutualnet3d.data.check_videos import check_lists
     from mutualnet3d.data.lists import without_reports
 

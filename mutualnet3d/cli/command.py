@@ -80,6 +80,14 @@ class Command:
         return args
 
     def __call__(self, words: Sequence[str] | None = None, prog: str | None = None) -> int:
+        """Run the command with its words, and return its exit status.
+
+        An error that its user can mend is printed in one line.
+
+        Args:
+            words: words of the command line; None: those of this process.
+            prog: name of the command in its help; None: that of this process.
+        """
         args = self.parse(words, prog)
         try:
             for name, check in self.outputs.items():
@@ -111,8 +119,10 @@ def report(error: Exception) -> int:
 
 
 def tell(text: str) -> None:
-    """Print a text to standard error, its control characters escaped. Where nobody reads that any more, it is lost, and
-    the exit status stays."""
+    """Print a text to standard error, its control characters escaped.
+
+    Where nobody reads that any more, it is lost, and the exit status stays.
+    """
     try:
         print(printable(text, keep="\n"), file=sys.stderr, flush=True)
     except OSError:
@@ -134,7 +144,7 @@ def log_to_terminal(with_time: bool = True) -> None:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """Error that a SIGTERM raises."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

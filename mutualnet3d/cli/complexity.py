@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d complexity`."""
     add_cfg(parser)
     parser.add_argument("--paper", action="store_true", help="the paper's sub-networks, beside its figures")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the file's values")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the multiply-adds and parameters of the config's sub-networks; return the exit status."""
     import torch
 
     from mutualnet3d.config import load_cfg

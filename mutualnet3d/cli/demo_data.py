@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d demo-data`."""
     from mutualnet3d.demo import STRIPED_CLASSES
 
     def add(name: str, default: int, help: str) -> None:
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Write the videos and lists; return the exit status."""
     from tqdm import tqdm
 
     from mutualnet3d.demo import STRIPED_STYLE, make_data_set

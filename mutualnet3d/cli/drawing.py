@@ -59,7 +59,7 @@ class Artist:
         self.num_frames += 1
 
     def drawn(self, source: FrameStream, seconds: float) -> Iterator[np.ndarray]:
-        """Yield the pictures of a live source for so many seconds; draw and write every one of them."""
+        """Yield the pictures of a live source for `seconds`; draw and write all of them."""
         try:
             for when, picture_HWC in source:
                 if when >= seconds:
@@ -71,7 +71,7 @@ class Artist:
 
 
 def enlargement(height: int, width: int) -> int:
-    """Return the factor by which pictures of so many pixels are enlarged."""
+    """Return the factor by which pictures of `height` x `width` pixels are enlarged."""
     return 1 if width >= _NARROW else max(1, min(math.ceil(_ENLARGED / width), _HIGH // height))
 
 
@@ -95,8 +95,11 @@ def _between(window: Window, following: Window) -> float:
 
 
 def draw_camera(artist: Artist, windows: Iterator[Window]) -> None:
-    """Log the latest prediction now and then, until the camera or Ctrl-C ends; frames are drawn where the stream reads
-    them.
+    """Draw frames until the camera or Ctrl-C ends, and log the latest prediction now and then.
+
+    Args:
+        artist: writer of the frames, which draws them where the stream reads them.
+        windows: predicted windows of the camera.
 
     Raises:
         ValueError: there was nothing to see.

@@ -1,7 +1,7 @@
-"""Export sub-networks of a checkpoint to a bundle, a folder with all that prediction needs.
+r"""Export sub-networks of a checkpoint to a bundle, a folder with all that prediction needs.
 
     mutualnet3d export --checkpoint output/demo/calibrated.pyth --output output/demo_bundle
-    mutualnet3d export --checkpoint output/demo/calibrated.pyth --output output/demo_int8 --int8 \\
+    mutualnet3d export --checkpoint output/demo/calibrated.pyth --output output/demo_int8 --int8 \
         DATA.PATH_TO_DATA_DIR data/moving_shapes
 
 A bundle has ONNX, OpenVINO and torch.export files, the query table, class names, preprocessing and checksums. Without
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d export`."""
     options.add_checkpoint(parser, allows_bundle=False)
     parser.add_argument("--output", required=True, metavar="FOLDER", help="the bundle; must not be there yet")
     parser.add_argument("--subnet", nargs="+", metavar="KEY", help="such as w0.63-s160-t10; default: the fronts")
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Write the bundle of a checkpoint's sub-networks; return the exit status."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

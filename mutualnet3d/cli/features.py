@@ -1,6 +1,6 @@
-"""Write the features of videos to a file: what the classifier reads of each, within a budget.
+r"""Write the features of videos to a file: what the classifier reads of each, within a budget.
 
-    mutualnet3d features data/moving_shapes/val.csv --checkpoint output/demo/calibrated.pyth --gflops 0.006 \\
+    mutualnet3d features data/moving_shapes/val.csv --checkpoint output/demo/calibrated.pyth --gflops 0.006 \
         --output features.npz
     mutualnet3d features film.mp4 --checkpoint output/demo/calibrated.pyth --every 1 --output film.parquet
 
@@ -48,6 +48,7 @@ _ASKED = ("gflops", "milliseconds", "subnet", "views", "every", "per_clip", "lay
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d features`."""
     words = "a video: file or folder of pictures; or a list of videos (.csv, .txt), or a folder of videos"
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help=words)
     options.add_checkpoint(parser)
@@ -75,7 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Take the features of every video, and write them; the exit status.
+    """Take the features of every video, and write them; return the exit status.
+
+    Args:
+        args: arguments of the command.
 
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: an argument is wrong, or differs from those of the run that
@@ -177,11 +181,12 @@ def _take(args: argparse.Namespace, videos: Sequence[ListedVideo], run: FeatureR
 
 
 def _plan(predictor: Predictor, args: argparse.Namespace, stages: list[dict[str, Any]] | None) -> Plan:
-    """Return sub-network and views of a run; of one that goes on with a budget of milliseconds those of its first
-    start, as times differ.
+    """Return sub-network and views of a run.
+
+    With a budget of milliseconds a run that goes on has those of its first start, as times differ.
 
     Args:
-        predictor: the predictor.
+        predictor: predictor of the checkpoint or bundle.
         args: arguments of the command.
         stages: stages of the first start; None: this is the first.
     """
@@ -193,7 +198,7 @@ def _plan(predictor: Predictor, args: argparse.Namespace, stages: list[dict[str,
 
 
 def _chosen(plan: Plan, backend: str, layer: str | None) -> dict[str, Any]:
-    """Return what is the same for all files of a run."""
+    """Return the values that all files of a run share."""
     (stage,) = plan.stages
     return {
         "backend": backend,

@@ -28,10 +28,12 @@ SLURM_SCRIPT = os.path.join(_PACKAGE, "slurm", "train.sbatch")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d info`."""
     parser.add_argument("--json", action="store_true", help="the same for programs")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the overview as text or JSON; return the exit status."""
     import simplejson
 
     content = overview()

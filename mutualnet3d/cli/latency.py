@@ -1,6 +1,6 @@
-"""Measure a query table's milliseconds on this machine. No data is needed: blank clips are run.
+r"""Measure a query table's milliseconds on this machine. No data is needed: blank clips are run.
 
-    mutualnet3d latency --table output/demo/query_table.json --checkpoint output/demo/calibrated.pyth \\
+    mutualnet3d latency --table output/demo/query_table.json --checkpoint output/demo/calibrated.pyth \
         --output query_table_here.json --threads 2
 
 Accuracy and multiply-adds are taken from the table. The checkpoint is the one that the test run wrote beside it. The
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d latency`."""
     parser.add_argument("--table", required=True, metavar="FILE", help="query_table.json of a test run")
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="calibrated.pyth of the same run")
     parser.add_argument("--output", required=True, metavar="FILE", help="the new table, .json")
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Measure the table's sub-networks on this machine and write the new table; return the exit status."""
     stem, extension = os.path.splitext(args.output)
     if extension != ".json":
         raise ValueError(f"--output {args.output}: expected a name that ends in .json; the .csv is put beside it")
@@ -71,7 +73,7 @@ def _settings(table: QueryTable) -> str:
 def _compared(before: QueryTable, after: QueryTable) -> str:
     """Return the ratio of the new times to the old ones, for people.
 
-    Only times of passes of as many clips compare.
+    Times compare only between passes of the same number of clips.
     """
     batches = [table.facts.get("batch_size", 1) for table in (before, after)]
     if batches[0] != batches[1]:

@@ -1,12 +1,12 @@
-"""Make lists of videos, train.csv, val.csv and test.csv, and labels.json of a data set.
+r"""Make lists of videos, train.csv, val.csv and test.csv, and labels.json of a data set.
 
     mutualnet3d make-lists folders videos --output data/mine
     mutualnet3d make-lists kinetics train.csv validate.csv test.csv --videos data/k400 --output data/k400
     mutualnet3d make-lists ucf101 ucfTrainTestlist --videos UCF-101 --output data/ucf101 --split 1
     mutualnet3d make-lists hmdb51 testTrainMulti_7030_splits --videos hmdb51 --output data/hmdb51 --split 1
-    mutualnet3d make-lists mmaction2 --train kinetics400_train_list_rawframes.txt \\
+    mutualnet3d make-lists mmaction2 --train kinetics400_train_list_rawframes.txt \
         --val kinetics400_val_list_rawframes.txt --videos rawframes --output data/k400
-    mutualnet3d make-lists charades --train Charades_v1_train.csv --val Charades_v1_test.csv \\
+    mutualnet3d make-lists charades --train Charades_v1_train.csv --val Charades_v1_test.csv \
         --classes Charades_v1_classes.txt --videos Charades_v1_480 --output data/charades
 
 folders: ROOT/train/CLASS/* and ROOT/val/CLASS/* (and ROOT/test/CLASS/*), or ROOT/CLASS/*, which is split at random,
@@ -27,6 +27,7 @@ from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the kinds of data sets, each with its options, of `mutualnet3d make-lists`."""
     kinds = parser.add_subparsers(dest="kind", required=True)
     folders = kinds.add_parser("folders", help="a folder for each class")
     folders.add_argument("root", metavar="ROOT", help="folder of the class folders, or of train and val")
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Write the lists, and print the number of their videos; return the exit status."""
     from mutualnet3d.data import official_splits
     from mutualnet3d.data.charades import lists_of_charades
     from mutualnet3d.data.make_lists import lists_of_folders, lists_of_kinetics

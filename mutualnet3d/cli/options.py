@@ -10,6 +10,7 @@ from mutualnet3d.cli.names import BACKENDS
 
 
 def add_cfg(parser: argparse.ArgumentParser) -> None:
+    """Add --cfg, the config that the command runs."""
     parser.add_argument("--cfg", required=True, help="a YAML file: its path, or its name under configs/")
 
 
@@ -17,6 +18,7 @@ def add_weights(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Add --weights.
 
     Args:
+        parser: parser of the command.
         purpose: use of the weights, the end of "weights ...".
     """
     parser.add_argument(
@@ -54,10 +56,12 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device, on which PyTorch runs."""
     parser.add_argument("--device", help="cpu or cuda, of PyTorch; default: the GPU where there is one")
 
 
 def add_gflops(parser: argparse.ArgumentParser) -> None:
+    """Add --gflops, the budget of multiply-adds."""
     parser.add_argument("--gflops", type=float, help="1e9 multiply-adds that a video, or window, may take")
 
 
@@ -73,6 +77,7 @@ def add_renamed(parser: argparse.ArgumentParser, former: str, name: str) -> None
 
 
 def add_label_file(parser: argparse.ArgumentParser) -> None:
+    """Add --label-file, the names of a list's classes."""
     parser.add_argument("--label-file", default="", metavar="FILE", help="names of the classes, if labels are names")
 
 

@@ -1,6 +1,6 @@
-"""Plot accuracy over cost of several query tables in one picture: PNG, SVG and an interactive HTML page.
+r"""Plot accuracy over cost of several query tables in one picture: PNG, SVG and an interactive HTML page.
 
-    mutualnet3d plot --output output/tradeoff --tables mutual=output/demo/query_table.json \\
+    mutualnet3d plot --output output/tradeoff --tables mutual=output/demo/query_table.json \
         --separate static=output/demo_static/query_table.json
     mutualnet3d plot --output output/x3d_m --tables ours=output/x3d_m/query_table.json --paper x3d_m --log
 
@@ -32,6 +32,7 @@ SUFFIXES = ("png", "svg", "html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d plot`."""
     parser.add_argument("--output", required=True, metavar="PATH", help="the files' path without its suffix")
     parser.add_argument(
         "--tables", nargs="+", action="extend", default=[], metavar="NAME=PATH", help="query tables, each a front"
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Draw the tables and write picture and page; return the exit status."""
     from mutualnet3d.plots.curves import title_of_milliseconds
     from mutualnet3d.plots.tradeoff_figure import save_tradeoff_plot
     from mutualnet3d.plots.tradeoff_page import save_tradeoff_page

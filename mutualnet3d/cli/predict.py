@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d predict`."""
     parser.add_argument(
         "videos",
         nargs="+",
@@ -79,7 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict every video; the exit status.
+    """Predict every video; return the exit status.
+
+    Args:
+        args: arguments of the command.
 
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: an argument is wrong.
@@ -157,7 +161,10 @@ def _check_results(path: str, option: str) -> None:
 
 
 def parse_views(text: str) -> int | tuple[int, int]:
-    """Return `10` or `10x3` in the form of `Predictor.predict`.
+    """Return the views in the form of `Predictor.predict`.
+
+    Args:
+        text: clips, `10`, or clips and crops, `10x3`.
 
     Raises:
         ValueError: another form.

@@ -129,7 +129,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def asked_for(args: argparse.Namespace, list_: str, values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the results depend on, as text by the option's name.
+    """Return the settings that the results depend on, as text by the option's name.
 
     Args:
         args: arguments of the command.
@@ -172,8 +172,8 @@ def _plan(
 ) -> Plan:
     """Return the plan of a run.
 
-    Times differ from start to start, and so may what fits a budget of milliseconds: a run that goes on has the stages
-    that its first start chose.
+    Times differ from start to start, and with them the stages that fit a budget of milliseconds: a run that goes on has
+    those that its first start chose.
 
     Args:
         predictor: the predictor.

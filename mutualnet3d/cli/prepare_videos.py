@@ -19,6 +19,7 @@ from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d prepare-videos`."""
     from mutualnet3d.video.transcode import PRESETS, Encoding
 
     usual = Encoding()
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Encode the videos for training; return 0 if all were written, else 1."""
     from mutualnet3d.data.prepare_videos import KEEP, REDO, REFUSE, prepare_videos
     from mutualnet3d.video.transcode import Encoding
 

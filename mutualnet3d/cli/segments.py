@@ -1,6 +1,6 @@
-"""Label the time of a long video: what is seen from when to when, at a cost that is chosen.
+r"""Label the time of a long video: what is seen from when to when, at a cost that is chosen.
 
-    mutualnet3d segments film.mp4 --checkpoint output/demo/calibrated.pyth --every 1 --gflops 0.01 \\
+    mutualnet3d segments film.mp4 --checkpoint output/demo/calibrated.pyth --every 1 --gflops 0.01 \
         --output film.json --output film.srt --plot film.png
 
 A window of the network's clip begins every --every seconds; the video is decoded once from its start to its end. Every
@@ -34,6 +34,7 @@ PAGE_SUFFIX = ".html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d segments`."""
     parser.add_argument("video", metavar="VIDEO", help="a video: file or folder of pictures")
     options.add_checkpoint(parser)
     parser.add_argument("--every", type=float, default=1.0, help="seconds from a window to the next; default: 1")
@@ -57,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Label the video, print and write its segments; the exit status.
+    """Label the video, print and write its segments; return the exit status.
+
+    Args:
+        args: arguments of the command.
 
     Raises:
         ValueError, FileNotFoundError, ModuleNotFoundError: an argument is wrong.
@@ -98,6 +102,9 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> None:
     """Check the arguments as far as that needs no file and no network.
+
+    Args:
+        args: arguments of the command.
 
     Raises:
         ValueError: a name of an output that ends otherwise.
@@ -165,7 +172,7 @@ def table_text(result: SegmentedVideo) -> str:
 
 
 def losses(result: SegmentedVideo) -> str:
-    """Return what was lost of a video, in words."""
+    """Return the losses of a video, in words."""
     text = f"{result.num_lost} of {result.num_frames} frames cannot be decoded, {result.num_damaged} are damaged"
     if result.lost:
         stretches = [f"{start:.1f} to {end:.1f} s" for start, end in result.lost]

@@ -34,6 +34,7 @@ _MODULES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d serve`."""
     options.add_checkpoint(parser)
     parser.add_argument("--root", metavar="FOLDER", help="videos that requests may name; default: none")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1, this machine")
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Serve predictions over HTTP until a signal ends the command; return the exit status."""
     from mutualnet3d.extras import require
 
     log_to_terminal()

@@ -1,6 +1,6 @@
-"""Draw a stream's predictions into a video: labels, the sub-network that ran, and its cost.
+r"""Draw a stream's predictions into a video: labels, the sub-network that ran, and its cost.
 
-    mutualnet3d stream --checkpoint output/demo/calibrated.pyth --input video.mp4 --output predicted.mp4 \\
+    mutualnet3d stream --checkpoint output/demo/calibrated.pyth --input video.mp4 --output predicted.mp4 \
         --milliseconds 20
 
 A window slides over the input; every frame shows the prediction of the window that it is in the middle of. With
@@ -45,6 +45,7 @@ _X264 = {"preset": "veryfast", "crf": "20"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d stream`."""
     options.add_checkpoint(parser)
     parser.add_argument(
         "--input", required=True, metavar="VIDEO", help="a video, or a camera's number (0: /dev/video0)"
@@ -67,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the video, and print a line about it; the exit status.
+    """Make the video, and print a line about it; return the exit status.
+
+    Args:
+        args: arguments of the command.
 
     Raises:
         ValueError, FileNotFoundError, ModuleNotFoundError: an argument is wrong.
@@ -125,6 +129,9 @@ def run(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> None:
     """Check the arguments as far as that needs no file and no network.
 
+    Args:
+        args: arguments of the command.
+
     Raises:
         ValueError: a word that is not allowed, or not with the others.
         ModuleNotFoundError: matplotlib is not installed, and is needed.
@@ -155,6 +162,9 @@ def check(args: argparse.Namespace) -> None:
 def backend_of(args: argparse.Namespace) -> str:
     """Return the name of the back end: PyTorch for activation maps.
 
+    Args:
+        args: arguments of the command.
+
     Raises:
         ValueError: another one is named for them.
     """
@@ -172,6 +182,11 @@ def backend_of(args: argparse.Namespace) -> str:
 def choose_predict(predictor: Predictor, rows: Sequence[Row], args: argparse.Namespace) -> Predict:
     """Return the function that predicts a window by one of the rows' sub-networks.
 
+    Args:
+        predictor: predictor of the checkpoint or bundle.
+        rows: sub-networks that may run, with their costs.
+        args: arguments of the command.
+
     Raises:
         ValueError: the network has no class or no layer of the name that is given.
     """
@@ -187,7 +202,11 @@ def choose_predict(predictor: Predictor, rows: Sequence[Row], args: argparse.Nam
 
 
 def count_frames(path: str, seconds: float | None) -> int:
-    """Count the frames that will be drawn, about.
+    """Return about the number of frames that will be drawn.
+
+    Args:
+        path: path of the input.
+        seconds: end of the part that is drawn, seconds; None: the input's end.
 
     Raises:
         VideoDecodeError: the video cannot be read; better known before the network is loaded.
@@ -202,6 +221,10 @@ def count_frames(path: str, seconds: float | None) -> int:
 
 def choose_rows(predictor: Predictor, args: argparse.Namespace) -> tuple[Sequence[Row], Sequence[Row]]:
     """Return the sub-networks that may run, prepared; and the front that they are shown on.
+
+    Args:
+        predictor: predictor of the checkpoint or bundle.
+        args: arguments of the command.
 
     Raises:
         ValueError: nothing fits the budget, there is no table, or no such sub-network.

@@ -49,6 +49,12 @@ WEIGHTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add the options of the commands that train and test.
+
+    Args:
+        parser: parser of the command.
+        command: name of the command, a key of `OVERRIDES`.
+    """
     add_cfg(parser)
     add_weights(parser, f"{'to test' if command == 'test' else 'to start from'} ({WEIGHTS[command]})")
     parser.add_argument(
@@ -65,9 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def run(args: argparse.Namespace, command: str) -> int:
-    """Train, test or both; the exit status.
+    """Train, test or both; return the exit status.
 
     Args:
+        args: arguments of the command.
         command: name of the command, a key of `OVERRIDES`.
 
     Raises:
@@ -137,15 +144,15 @@ def _become_torchrun(args: argparse.Namespace, program: Sequence[str]) -> None:
 
 def _without(words: Sequence[str], options: Sequence[str]) -> list[str]:
     """Return `words` without `options` and their values."""
-    kept, skip = [], False
+    others, skip = [], False
     for word in words:
         if skip:
             skip = False
         elif word in options:
             skip = True
         elif word.partition("=")[0] not in options:
-            kept.append(word)
-    return kept
+            others.append(word)
+    return others
 
 
 def _warn_of_idle_devices(launch: Launch, program: Sequence[str]) -> None:

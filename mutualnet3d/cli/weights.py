@@ -22,6 +22,7 @@ from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutualnet3d weights`."""
     parser.add_argument(
         "weights",
         nargs="?",
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """List the published weights, or print the path of some, or write a model file; return the exit status."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     from mutualnet3d.config import check_pairs, load_cfg
     from mutualnet3d.models.published import find_weights

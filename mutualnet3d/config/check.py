@@ -22,6 +22,9 @@ MAX_CLIP_BYTES = 1 << 30  # that of shapes.py, which comes with torch
 def check_cfg(cfg: CfgNode) -> None:
     """Check the keys and values of a config, whichever way they were set.
 
+    Args:
+        cfg: config with all keys.
+
     Raises:
         ValueError: no run can have a value, or a key is missing or unknown; it names the key, the value and what is
             allowed.
@@ -71,8 +74,14 @@ def check_cfg(cfg: CfgNode) -> None:
 
 
 def check_type(key: str, value: Any, default: Any) -> None:
-    """Refuse a value of another type than the key's, or with elements of another type; a number that is not finite or
-    beyond 64 bits.
+    """Refuse a value, or an element of one, of another type than the key's, and a number that is not finite.
+
+    An integer has at most 64 bits.
+
+    Args:
+        key: key with its sections, "SECTION.KEY".
+        value: value to check.
+        default: default of the key, which has its type.
 
     Raises:
         ValueError: it names the key, the value and what is allowed.

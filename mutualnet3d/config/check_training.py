@@ -12,6 +12,9 @@ from mutualnet3d.config.requirement import require, value_at
 def check_training(cfg: CfgNode) -> None:
     """Check optimizer, schedule, averages, frozen parts, the order of channels, and labels.
 
+    Args:
+        cfg: config with all keys.
+
     Raises:
         ValueError: no training can have a value; it names the key, the value and what is allowed.
     """

@@ -15,6 +15,7 @@ from iopath.common.file_io import g_pathmgr
 from mutualnet3d.config import pyslowfast
 from mutualnet3d.config.check import check_cfg, check_type
 from mutualnet3d.config.defaults import default_cfg
+from mutualnet3d.config.key_rules import RULES
 from mutualnet3d.config.yaml_file import parse_yaml, read_yaml_with_base
 from mutualnet3d.files.regular import check_regular
 
@@ -91,6 +92,9 @@ def _finished(cfg: CfgNode, without_effect: list[str], source: str, overrides: S
 def check_pairs(overrides: Sequence[Any]) -> None:
     """Refuse overrides that do not pair up.
 
+    Args:
+        overrides: keys and values in turn, as after a command's options.
+
     Raises:
         ValueError: their number is odd.
     """
@@ -100,6 +104,9 @@ def check_pairs(overrides: Sequence[Any]) -> None:
 
 def find_cfg(path: str) -> str:
     """Return the file that `path` means: itself, or the one of that name under `configs/`.
+
+    Args:
+        path: path of a YAML file, or its name under `configs/`.
 
     Raises:
         FileNotFoundError: neither exists.
@@ -170,12 +177,18 @@ def _check_key(cfg: CfgNode, key: str, source: str) -> None:
 
 def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
     *path, leaf = key.split(".")
-    default: Any = cfg
+    node: Any = cfg
     for part in path:
-        default = default[part]
-    default = default[leaf]
+        node = node[part]
+    default: Any = node[leaf]
     if isinstance(default, CfgNode):
         raise ValueError(f"{source}: {key} is a section, not a key; it has: {', '.join(default)}")
+    words = RULES[key].words
+    if isinstance(value, str) and value.lower() in words:
+        node[leaf] = value.lower()
+        return
+    if words and isinstance(default, str):
+        node[leaf] = default = _value_of(default_cfg(), key)  # a word is no type to compare a value with
     if isinstance(default, str) and isinstance(value, str):
         value = repr(value)  # a folder named 1 stays a string
     elif isinstance(default, float) and not isinstance(value, bool):

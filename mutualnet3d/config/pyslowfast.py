@@ -132,8 +132,7 @@ def is_section(name: str) -> bool:
 
 
 def accept(key: str, value: Any, source: str) -> bool:
-    """Return True if `key` is one of PySlowFast's that this project does not have, with a value that changes nothing
-    here.
+    """Return True if `key` is PySlowFast's alone and its value changes nothing here.
 
     Args:
         key: key with its sections, "SECTION.KEY".

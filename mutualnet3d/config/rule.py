@@ -21,14 +21,17 @@ class Rule:
 
     Args:
         kind: bool, int, float or str; a float may be written as a whole number.
-        low, high: smallest and largest number.
-        above, below: bounds that a number must not reach.
+        low: smallest number.
+        high: largest number.
+        above: lower bound, which a number must not reach.
+        below: upper bound, which a number must not reach.
         choices: allowed values; () for any.
         ignores_case: True for a text that may be written in capitals.
         lengths: allowed numbers of elements of a list, () for any; None for a key without a list.
         inner_lengths: allowed lengths of lists in the list; () for a list without lists in it.
         is_distinct: True for a list whose elements differ.
         takes_none: True if None is allowed.
+        words: texts in small letters that are allowed beside the kind's values.
         takes_empty: False for a text that must not be empty.
         text: description of the range for errors; "" for one made of the bounds.
     """
@@ -44,6 +47,7 @@ class Rule:
     inner_lengths: tuple[int, ...] = ()
     is_distinct: bool = False
     takes_none: bool = False
+    words: tuple[str, ...] = ()
     takes_empty: bool = True
     text: str = ""
 
@@ -60,7 +64,11 @@ class Rule:
                 return "its numbers must be finite"
             if isinstance(element, int) and abs(element) >= 2**63:
                 return "its numbers must have less than 64 bits"
+        if isinstance(value, str) and value in self.words:
+            return None
         noun, nouns = _NOUNS[self.kind]
+        if self.words:
+            noun = f"{', '.join((noun.replace(' or ', ', '), *self.words[:-1]))} or {self.words[-1]}"
         if self.lengths is None:
             return None if self._is_of_kind(value) else f"it must be {noun}"
         if not is_list:
@@ -76,7 +84,7 @@ class Rule:
     def range_problem(self, value: Any) -> str | None:
         """Return the end of an error's text if a value of the right type is out of range; else None."""
         if self.lengths is None:
-            fits = value is None or self._is_in_range(value)
+            fits = value is None or value in self.words or self._is_in_range(value)
         else:
             fits = (not self.lengths or len(value) in self.lengths) and all(map(self._is_in_range, leaves(value)))
             if self.inner_lengths:

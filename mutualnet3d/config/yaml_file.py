@@ -57,6 +57,10 @@ def read_yaml_with_base(path: str, chain: tuple[str, ...] = ()) -> dict[str, Any
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Return the mapping that a YAML text holds.
 
+    Args:
+        text: text of the file.
+        source: name of the file, for the error.
+
     Raises:
         ValueError: the text is not YAML, has tags of other types, a key twice, or too many values, or is no mapping;
             the message names the source and, where there is one, the line.

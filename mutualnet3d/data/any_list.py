@@ -1,4 +1,4 @@
-"""Lists of either kind, with one label a line or with several, for what does not look into the labels."""
+"""Lists of either kind, with one label a line or with several, for code that does not look into the labels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def read_any_list(list_path: str, num_classes: int, **form: Any) -> tuple[VideoL
     A line `a.mp4 3,17` may be the path `a.mp4 3`: where the first video is not there, both are tried.
 
     Args:
-        list_path, num_classes: see `read_kinetics_list`.
-        form: its other arguments.
+        list_path: path of the list.
+        num_classes: number of classes of the network.
+        **form: other arguments of `read_kinetics_list`.
 
     Raises:
         FileNotFoundError, ValueError: see `read_kinetics_list`.

@@ -46,6 +46,9 @@ class RandAugmentPolicy:
         Parts that are left out have timm's default: m10, n2, mstd0. But `inc1`, operations that grow stronger with the
         magnitude, is always meant: torchvision has no others.
 
+        Args:
+            text: string of timm's.
+
         Raises:
             ValueError: no such string; the message names the wrong part and the allowed ones.
         """

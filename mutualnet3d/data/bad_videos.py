@@ -1,4 +1,4 @@
-"""Bad videos of a run: counted, written down once each with their reason; too many of them end the run."""
+"""Bad videos of a run: each is counted, and written down once with its reason; too many end the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = ("split", "path", "reason", "listed_at", "position")
 
 
 class TooManyBadVideos(RuntimeError):
-    """More videos of a list are missing or bad than the run allows."""
+    """Error for more missing or bad videos of a list than the run allows."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,7 @@ class BadVideos:
 
     @property
     def num_listed(self) -> int:
+        """Number of the list's lines, with those whose videos are not there."""
         return len(self.videos) + self.num_missing + self._num_left
 
     @property
@@ -179,6 +180,9 @@ class BadVideos:
 
     def merge(self, entries: Iterable[BadVideo]) -> None:
         """Count, and write down, the new entries of all processes of the job.
+
+        Args:
+            entries: bad videos that any process has met.
 
         Raises:
             TooManyBadVideos: together they are too many.

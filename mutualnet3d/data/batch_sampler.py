@@ -40,7 +40,7 @@ class ClipRequest:
 
 
 class AllVideosBad(RuntimeError):
-    """No video of the list can be decoded."""
+    """Error for a list without a video that can be decoded."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class TrainBatchSampler:
     """Batch sampler of training steps that replaces bad videos and can resume.
 
     Iteration gives lists of requests without end; an empty list means that there is nothing to do until results arrive.
-    Lives in the main process: `shapes_at_step` need not be pickled.
+    The sampler lives in the main process: `shapes_at_step` need not be pickled.
 
     Args:
         order: the stream.
@@ -102,16 +102,21 @@ class TrainBatchSampler:
                 yield []
 
     def bad_before(self, position: int) -> dict[int, int]:
-        """Return the videos met as bad before `position` of this process's part, with their positions: the state that
-        a resumed run needs."""
+        """Return the videos met as bad before `position` of this process's part, with their positions.
+
+        They are the state that a resumed run needs.
+        """
         return {index: since for index, since in self.bad_since.items() if since < position}
 
     def is_bad(self, index: int, position: int) -> bool:
-        """Return whether a video was known to be bad when the stream had come to `position`."""
+        """Return True if a video had been met as bad when the stream came to `position`."""
         return self.bad_since.get(index, position + 1) <= position
 
     def report_bad(self, request: ClipRequest) -> bool:
-        """Take a clip, and later ones of its video, out of the stream; return whether the video is newly bad.
+        """Take a clip, and later ones of its video, out of the stream; return True if the video is newly bad.
+
+        Args:
+            request: request whose clip could not be read.
 
         Raises:
             AllVideosBad: no video is left.
@@ -128,12 +133,14 @@ class TrainBatchSampler:
         return is_new
 
     def current_step(self) -> tuple[int, list[int]] | None:
-        """Return the first unfinished step that has been handed out, and the positions of its clips as far as bad
-        videos are known; None if there is none."""
+        """Return the first unfinished step that has been handed out, and the positions of its clips.
+
+        It is None if there is none. The positions are right as far as bad videos are known.
+        """
         return (self._steps[0].number, self._steps[0].positions) if self._steps else None
 
     def finish_step(self) -> int:
-        """Go on to the next step, since the current one has all its clips; return the position where it begins."""
+        """Go on to the next step, since the current one has all its clips; return its first position."""
         self._start = self._steps.popleft().positions[-1] + 1
         return self._start
 

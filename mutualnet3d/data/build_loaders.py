@@ -38,6 +38,10 @@ ShapesAtStep = Callable[[int], tuple[ClipShape, ...]]
 def batch_size_of(cfg: CfgNode, shard: Shard) -> int:
     """Return the clips of a training step per process, in `TRAIN.ACCUMULATION_STEPS` equal parts.
 
+    Args:
+        cfg: config of the training.
+        shard: place of the process in its job.
+
     Raises:
         ValueError: the job's batch does not divide.
     """
@@ -170,8 +174,7 @@ def ensemble_of(cfg: CfgNode) -> str:
 
 
 def label_sets_of(split: Split) -> torch.Tensor | None:
-    """Return the sets of labels that the labels of a split's videos are the numbers of, bool (S, K); None where these
-    are classes."""
+    """Return the sets of labels that a split's labels are the numbers of, bool (S, K); None where these are classes."""
     return None if split.label_sets is None else torch.from_numpy(split.label_sets.matrix())
 
 
@@ -190,8 +193,10 @@ def build_mixup(cfg: CfgNode) -> MixUpCutMix | None:
 
 
 def build_class_weights(cfg: CfgNode, split: Split) -> torch.Tensor | None:
-    """Build the weights of the classes in the losses with labels, float32 (K,), by the training list's videos; None
-    without `TRAIN.CLASS_BALANCE` loss."""
+    """Build the weights of the classes in the losses with labels, float32 (K,), by the training list's videos.
+
+    They are None without `TRAIN.CLASS_BALANCE` loss.
+    """
     if cfg.TRAIN.CLASS_BALANCE != "loss":
         return None
     return torch.from_numpy(class_weights(VideoList.of(split.videos).label_N, cfg.MODEL.NUM_CLASSES))
@@ -212,7 +217,7 @@ def _clip_span(cfg: CfgNode) -> ClipSpan:
 
 
 def _among_full(cfg: CfgNode) -> bool:
-    """Return whether Slow's frames are some of Fast's, as in PySlowFast."""
+    """Return True if Slow's frames are some of Fast's, as in PySlowFast."""
     return bool(cfg.MODEL.ARCH == "slowfast")
 
 

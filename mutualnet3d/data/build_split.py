@@ -55,8 +55,10 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits that stand for these videos in this order, wherever their folders are: data may be
-        copied to a faster disk in the middle of a training."""
+        """16 hexadecimal digits that stand for these videos in this order, wherever their folders are.
+
+        Data may be copied to a faster disk in the middle of a training.
+        """
         videos, digest = VideoList.of(self.videos), hashlib.sha256()
         texts = None if self.label_sets is None else self.label_sets.texts()
         for start in range(0, len(videos), _CHUNK):
@@ -163,7 +165,7 @@ def _keys_named(cfg: CfgNode) -> Iterator[None]:
 
 
 def warn_of_shared_videos(train: Split, tested: Split) -> None:
-    """Say how many videos of a tested split are in the training list too, by their paths, if any are."""
+    """Log the number of a tested split's videos that are in the training list too, by their paths, if any are."""
     shared = shared_paths(tested.videos, train.videos)
     if shared.first is not None:
         video, trained = shared.first
@@ -181,6 +183,10 @@ def warn_of_shared_videos(train: Split, tested: Split) -> None:
 
 def steps_per_epoch(cfg: CfgNode, split: Split) -> int:
     """Return the steps that the schedule counts as an epoch: the whole batches of the list.
+
+    Args:
+        cfg: config of the training.
+        split: videos of the training list.
 
     Raises:
         ValueError: it does not fill one.
@@ -267,7 +273,7 @@ def is_multi_label(cfg: CfgNode) -> bool:
 
 
 def is_ssv2(cfg: CfgNode, split: str) -> bool:
-    """Return whether a split is of Something-Something V2; Kinetics-style lists otherwise."""
+    """Return True for a split of Something-Something V2, False for Kinetics-style lists."""
     return bool((cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET).lower() == "ssv2")
 
 

@@ -1,4 +1,4 @@
-"""Check of the videos of lists: what training would do with each, decoded from the start and frame by frame."""
+"""Check of the videos of lists by what training does with them: decoding from the start, and of frames alone."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ class CheckSummary:
 
     @property
     def all_ok(self) -> bool:
+        """True if every video can be used, with a note or without."""
         return self.missing == self.bad == self.short == 0
 
     def __str__(self) -> str:
@@ -93,17 +94,22 @@ def check_lists(
     workers: int = 1,
     timeout: float = 300.0,
 ) -> CheckSummary:
-    """Check every video of some lists; write a report and, if asked, the lists of the good ones. All are whole or
-    absent. The log says which lists share videos, by path or content; see `shared_videos`.
+    """Check every video of some lists; write a report and, if asked, the lists of the good ones.
+
+    All files are whole or absent. The log says which lists share videos, by path or content; see `shared_videos`.
 
     Args:
-        list_paths: the lists.
-        path_prefix, separator, label_file: see `read_kinetics_list`.
+        list_paths: paths of the lists.
         output: path of the report, CSV: `path,status,reason,note,listed_at` for each line of a list whose video is not
             ok or has a note, in the lists' order.
         clean_lists: a path for each list: lists of the good videos, lines `path label` in the list's order; empty:
             none. Paths stay relative if they were: to `path_prefix` if there is one, else to the new list's folder.
-        min_frames, workers, timeout: see `check_videos`.
+        path_prefix: folder of relative paths; "": that of the list.
+        separator: character between path and label.
+        label_file: path of the names of the classes; "": labels are numbers.
+        min_frames: number of frames, 1 or more; a video of fewer is short.
+        workers: number of processes, 1 or more.
+        timeout: seconds that one video may take, above 0.
 
     Raises:
         DataAway: the disk of the videos has gone away; nothing is written.
@@ -154,7 +160,7 @@ def check_lists(
 
 
 def _notes_of_shared(list_paths: Sequence[str], lists: Sequence[VideoList]) -> dict[str, list[Note]]:
-    """Return the notes about videos that two lists share, by the place of their lines; say for each pair how many."""
+    """Return the notes about videos that two lists share, by the place of their lines; log their numbers."""
     notes: dict[str, list[Note]] = defaultdict(list)
     for (first, second), pairs in shared_videos(lists).items():
         num_copies = sum(pair.is_copy for pair in pairs)
@@ -188,7 +194,7 @@ def _path_to_write(video: Video, list_path: str, clean_list: str, path_prefix: s
 def check_videos(
     paths: Sequence[str], min_frames: int = 1, workers: int = 1, timeout: float = 300.0
 ) -> Iterator[Result]:
-    """Yield the results of `paths`, in their order, as soon as they are there; show how far it is.
+    """Yield the results of `paths`, in their order, as soon as they are there, with a progress bar.
 
     Args:
         paths: paths of files, or of folders of pictures; any that iopath can open.
@@ -218,10 +224,14 @@ def check_videos(
 
 
 def check_video(path: str, min_frames: int = 1) -> Result:
-    """Do with a video what training may do, in this process: a crash of the decoder is a crash of the caller's.
+    """Decode a video as training may, in this process: a crash of the decoder is a crash of the caller's.
 
     Every frame is decoded from the start on; some are then asked for alone and must be the same pictures. A file that
     gives fewer frames than it promises is ok with a note, as training chooses among those that come.
+
+    Args:
+        path: path of the video.
+        min_frames: number of frames, 1 or more; a video of fewer is short.
 
     Raises:
         MemoryError: it needs more memory than this process may take.

@@ -10,8 +10,10 @@ _STREAM = 0x636C61  # separates these draws from others that start from the seed
 
 
 def class_weights(label_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the weights of the classes' losses, float32 (K,): each class has the same sum of weights over its videos,
-    and their mean over all videos is 1 (scikit-learn's "balanced"). Classes without videos have 0.
+    """Return the weights of the classes' losses, float32 (K,), by which all classes count equally.
+
+    Each class has the same sum of weights over its videos, and their mean over all videos is 1 (scikit-learn's
+    "balanced"). Classes without videos have 0.
 
     Args:
         label_N: classes of the videos.
@@ -26,11 +28,11 @@ def class_weights(label_N: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 class BalancedOrder:
-    """Stream of training clips in which all classes that have videos come equally often, a pure function of
-    (seed, position).
+    """Stream of training clips in which all classes that have videos come equally often.
 
-    The stream is all classes in a random order, then in another, and so on. A class gives its videos in a random order,
-    then in another: videos of a small class come more often, each time with other random choices.
+    It is a pure function of (seed, position): all classes in a random order, then in another, and so on. A class gives
+    its videos in a random order, then in another: videos of a small class come more often, each time with other random
+    choices.
 
     Args:
         label_N: classes of the videos.

@@ -26,7 +26,8 @@ class ViewSampler:
     Args:
         frame_sampler: choice of the frames, by the number of the span.
         crop_sampler: choice of the part of the picture, by the number of the crop.
-        spans, crops: numbers of the spans and crops that are needed.
+        spans: numbers of the spans that are needed.
+        crops: numbers of the crops that are needed.
     """
 
     frame_sampler: FrameSampler
@@ -36,7 +37,7 @@ class ViewSampler:
 
 
 class ClipAssembler:
-    """Makes the clips of one video after the other, in memory that is used again."""
+    """Maker of clips, of one video after the other, in memory that is used again."""
 
     def __init__(self) -> None:
         self._crop_buffers: list[FrameBuffer] = []
@@ -50,6 +51,9 @@ class ClipAssembler:
         If the video has fewer frames than it said, the clips are chosen anew, by the same draws.
 
         Args:
+            video: video to read.
+            shapes: frame counts and sizes of the clips.
+            view_sampler: choice of the frames and crops of each view.
             rng: generator that the samplers draw from, the frames' first.
 
         Raises:

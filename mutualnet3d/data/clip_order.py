@@ -18,10 +18,11 @@ class VideoOrder(Protocol):
     """Stream of training clips without end, a pure function of the position."""
 
     @property
-    def num_videos(self) -> int: ...
+    def num_videos(self) -> int:
+        """Number of videos in the order."""
 
     def at(self, position: int) -> tuple[int, int]:
-        """Return a number that a video never comes twice with, for its random choices, and the video."""
+        """Return a number and the video, which never come together twice: the number is for random choices."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class OrderShard:
 
     @property
     def num_videos(self) -> int:
+        """Number of videos in the whole order, of which each process has a part."""
         return self.order.num_videos
 
     def position_in_order(self, position: int) -> int:

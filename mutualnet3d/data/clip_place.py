@@ -42,6 +42,9 @@ class ClipPlace:
     def from_json(cls, values: Mapping[str, Any]) -> ClipPlace:
         """Return the place that `to_json` gave `values` of.
 
+        Args:
+            values: values of a JSON object, by their names.
+
         Raises:
             KeyError, TypeError, ValueError: they are no such values.
         """

@@ -1,5 +1,6 @@
-"""Clips of one video, from a file, a folder of pictures or frames in memory, as a test's data set gives them: for
-deployment.
+"""Clips of one video, as a test's data set gives them, for deployment.
+
+The video is a file, a folder of pictures or frames in memory.
 
 Legend: V views, T frames, H height, W width, S side of the square, C channels.
 """
@@ -28,11 +29,12 @@ Frames: TypeAlias = np.ndarray | torch.Tensor | Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Views of a video in the shapes that were asked for.
+    """Views of a video in the requested shapes.
 
     Args:
         clips: shape -> views, uint8 (V, T, S, S, C).
-        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        decode_seconds: time of decoding.
+        prepare_seconds: time of cropping and resizing.
         span_times: start and end of each span, seconds since the video's first frame.
         place: place of the first view in the video; None: the reader does not tell it.
     """
@@ -45,7 +47,7 @@ class ReadClips:
 
 
 class Reader(Protocol):
-    """Reads the clips of a video; see `ClipReader.read`."""
+    """Reader of the clips of a video: a `ClipReader`, or another with its method."""
 
     def read(
         self,
@@ -54,11 +56,12 @@ class Reader(Protocol):
         num_spans: int = 1,
         num_crops: int = 1,
         fps: float | None = None,
-    ) -> ReadClips: ...
+    ) -> ReadClips:
+        """Return the views of a video; see `ClipReader.read`."""
 
 
 class ClipReader:
-    """Reads the clips of videos, decoding no frame that is not in them. Several threads may read at once.
+    """Reader of the clips of videos that decodes no other frame. Several threads may read at once.
 
     Args:
         preprocessing: choice of the clips.
@@ -79,14 +82,17 @@ class ClipReader:
         num_crops: int = 1,
         fps: float | None = None,
     ) -> ReadClips:
-        """Return the views of a video: `num_spans` over it, each with `num_crops` crops; view v is crop v % num_crops
-        of span v // num_crops. The video is decoded once.
+        """Return the views of a video, which is decoded once.
+
+        View v is crop v % `num_crops` of span v // `num_crops`.
 
         Args:
             source: path of a file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
             shapes: frame counts and sizes that are needed.
-            fps: frames per second of frames or of a folder; None: not known, they are taken for a video of the rate
-                that the network is meant for.
+            num_spans: number of clips spread over the video, 1 or more.
+            num_crops: number of crops of each span, 1 or 3.
+            fps: frames per second of frames or of a folder; None: unknown, they are taken for a video of the rate that
+                the network is meant for.
 
         Raises:
             VideoDecodeError: the video cannot be read.

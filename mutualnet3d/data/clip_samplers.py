@@ -36,20 +36,23 @@ class FrameChoice(Protocol):
 
 
 class FrameSampler(Protocol):
-    """Chooses the frames of a clip."""
+    """Choice of a clip's frames."""
 
-    def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice: ...
+    def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
+        """Return the frames of the clip of a span, drawn from `rng` in training."""
 
 
 class CropSampler(Protocol):
-    """Chooses the part of the picture."""
+    """Choice of the part of the picture."""
 
-    def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox: ...
+    def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox:
+        """Return the crop of that number of a picture of `height` x `width` pixels, drawn from `rng` in training."""
 
 
 def span_times(choice: FrameChoice, info: VideoInfo, default_fps: float) -> tuple[float, float]:
-    """Return start and end of a clip, seconds since the video's first frame: from its first frame on until its last one
-    is over.
+    """Return start and end of a clip, seconds since the video's first frame.
+
+    The clip ends when its last frame is over.
 
     Args:
         choice: frames of the clip.
@@ -82,7 +85,7 @@ class ClipSpan:
         return FullClip(span.frame_indices(self.num_frames)) if self.among_full else span
 
     def length(self, info: VideoInfo) -> float:
-        """Return how many frames of the video the clip spans."""
+        """Return the number of frames of the video that the clip spans."""
         fps = self.target_fps if info.fps is None else info.fps
         return span_length(self.num_frames, self.sampling_rate, self.target_fps, fps)
 
@@ -99,6 +102,7 @@ class RandomSpans:
     clip_span: ClipSpan
 
     def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
+        """Return the frames of a span at a random place."""
         length, places = self.clip_span.length(info), self.clip_span.places(info)
         return self.clip_span.choose(random_span(rng, length, info.num_frames, places))
 
@@ -111,6 +115,7 @@ class UniformSpans:
     num_spans: int = 1
 
     def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
+        """Return the frames of the span of that number."""
         length, places = self.clip_span.length(info), self.clip_span.places(info)
         return self.clip_span.choose(uniform_span(span_index, self.num_spans, length, info.num_frames, places))
 
@@ -122,19 +127,23 @@ class RandomSegments:
     num_frames: int
 
     def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
+        """Return a random frame of each segment."""
         first, last = segments(info.num_frames, self.num_frames)
         return FullClip(rng.integers(first, last, endpoint=True))
 
 
 @dataclass(frozen=True)
 class UniformSegments:
-    """Validation and testing on Something-Something: one frame of each segment, the middle one; of several spans each
-    has another, evenly spread (PySlowFast repeats the middle one)."""
+    """Validation and testing on Something-Something: one frame of each segment, the middle one.
+
+    Of several spans each has another frame, evenly spread (PySlowFast repeats the middle one).
+    """
 
     num_frames: int
     num_spans: int = 1
 
     def sample(self, rng: np.random.Generator, span_index: int, info: VideoInfo) -> FrameChoice:
+        """Return a frame of each segment, at the place that belongs to the span."""
         first, last = segments(info.num_frames, self.num_frames)
         place = place_in_segment(span_index, self.num_spans)
         return FullClip(first + place.numerator * (last - first) // place.denominator)
@@ -142,8 +151,10 @@ class UniformSegments:
 
 @dataclass(frozen=True)
 class RandomCrops:
-    """Training: short-side jitter, any square, mirrored half the time where `flip` says so. Sizes in pixels;
-    `inverse_uniform`: the short side is drawn so that its inverse is uniform."""
+    """Training: short-side jitter, any square, mirrored half the time where `flip` says so.
+
+    Sizes are in pixels. With `inverse_uniform` the short side is drawn so that its inverse is uniform.
+    """
 
     jitter_scales: tuple[int, int]
     crop_size: int
@@ -151,19 +162,23 @@ class RandomCrops:
     inverse_uniform: bool = False
 
     def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox:
+        """Return a random square."""
         return random_crop(rng, height, width, self.jitter_scales, self.crop_size, self.flip, self.inverse_uniform)
 
 
 @dataclass(frozen=True)
 class RandomResizedCrops:
-    """Training: a rectangle whose area is a fraction in `scale` of the picture's and whose width over height is in
-    `aspect`; mirrored half the time where `flip` says so."""
+    """Training: a rectangle of random area and shape, mirrored half the time where `flip` says so.
+
+    Its area is a fraction in `scale` of the picture's, and its width over height is in `aspect`.
+    """
 
     scale: tuple[float, float]
     aspect: tuple[float, float]
     flip: bool
 
     def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox:
+        """Return a random rectangle."""
         return random_resized_crop(rng, height, width, self.scale, self.aspect, self.flip)
 
 
@@ -176,4 +191,5 @@ class UniformCrops:
     num_crops: int = 1
 
     def box(self, rng: np.random.Generator, crop: int, height: int, width: int) -> CropBox:
+        """Return the square of that number along the longer side."""
         return uniform_crop(height, width, self.scale, self.crop_size, crop, self.num_crops)

@@ -53,7 +53,7 @@ class FullClip:
 
 
 def some_of(among: int, count: int) -> np.ndarray:
-    """Return which `count` of a clip's `among` frames a smaller shape takes, int64: evenly spread, both ends included.
+    """Return the `count` of a clip's `among` frames that a smaller shape takes, int64: evenly spread, with both ends.
 
     PySlowFast's rule for the Slow pathway, whose frames are some of the Fast one's (4 of 32: the 0th, 10th, 20th,
     31st). Not for others, where it saves decoding but costs accuracy: 6 of 8 frames are unevenly spaced
@@ -82,38 +82,47 @@ def _shown_at(positions: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def span_length(num_frames: int, sampling_rate: int, target_fps: float, fps: float) -> float:
-    """Return how many frames of a video a clip spans: `num_frames` at every `sampling_rate`-th frame of a video of
-    `target_fps`, in a video of `fps`."""
+    """Return the number of frames of a video that a clip spans, a fraction included.
+
+    The clip has `num_frames` at every `sampling_rate`-th frame of a video of `target_fps`; the video has `fps`.
+    """
     return num_frames * sampling_rate * fps / target_fps
 
 
 def random_span(rng: np.random.Generator, length: float, num_frames: int, places: np.ndarray | None = None) -> Span:
-    """Return a span that starts anywhere where it still fits; see `Span`."""
+    """Return a span with a random start at which it still fits; see `Span`."""
     return Span(float(rng.uniform(0.0, _slack(length, num_frames, places))), length, num_frames, places)
 
 
 def uniform_span(view: int, num_views: int, length: float, num_frames: int, places: np.ndarray | None = None) -> Span:
-    """Return the `view`-th of `num_views` spans spread over the video: at PySlowFast's places, so that 10-view
-    accuracies compare; but a single one lies in the middle of the video and not at its start. See `Span`."""
+    """Return the `view`-th of `num_views` spans spread over the video.
+
+    They lie at PySlowFast's places, so that 10-view accuracies compare; but a single one lies in the middle of the
+    video and not at its start. See `Span`.
+    """
     place = place_of_span(view, num_views)
     slack = _slack(length, num_frames, places)
     return Span(slack * place.numerator / place.denominator, length, num_frames, places)
 
 
 def place_of_span(view: int, num_views: int) -> Fraction:
-    """Return the start of the `view`-th of `num_views` spans of `uniform_span`: 0 is the first start that fits into the
-    video, 1 the last."""
+    """Return the start of the `view`-th of `num_views` spans of `uniform_span`.
+
+    0 is the first start that fits into the video, 1 the last.
+    """
     return Fraction(1, 2) if num_views == 1 else Fraction(view, num_views)
 
 
 def place_in_segment(view: int, num_views: int) -> Fraction:
-    """Return the place in each segment, 0 to 1, of the frame that the `view`-th of `num_views` clips has: the middle of
-    the `view`-th of equal parts."""
+    """Return the place in each segment, 0 to 1, of the frame that the `view`-th of `num_views` clips has.
+
+    It is the middle of the `view`-th of equal parts.
+    """
     return Fraction(2 * view + 1, 2 * num_views)
 
 
 def _slack(length: float, num_frames: int, places: np.ndarray | None) -> float:
-    """Return how many frames of an even video that lasts as long are more than a span's."""
+    """Return the number of frames that an even video of the same duration has beyond a span's."""
     whole = num_frames if places is None else float(places[-1]) + 1.0
     return max(whole - length, 0.0)
 
@@ -187,8 +196,10 @@ def random_resized_crop(
 
 
 def uniform_crop(height: int, width: int, scale: int, crop_size: int, crop: int, num_crops: int) -> CropBox:
-    """Return the `crop`-th of `num_crops` (1 or 3) crops along the longer side, as large as `crop_size` is in a picture
-    whose short side is `scale`; a single one lies in the centre."""
+    """Return the `crop`-th of `num_crops` (1 or 3) crops along the longer side; a single one lies in the centre.
+
+    It is as large as `crop_size` is in a picture whose short side is `scale`.
+    """
     side = _side(height, width, crop_size / scale)
     position = 0.5 if num_crops == 1 else crop / (num_crops - 1)
     along_height = position if height > width else 0.5

@@ -129,7 +129,7 @@ class VideoDataset(torch.utils.data.Dataset["ClipSample | Failure"]):
 
     @contextlib.contextmanager
     def _known(self, index: int, video: Video) -> Iterator[None]:
-        """Context in which a file is read once it was found out, by whichever process, how it has to be."""
+        """Context in which a file is read with the facts that any process has about it; this one adds its own."""
         if video.pictures:
             yield
             return

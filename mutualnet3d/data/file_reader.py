@@ -1,6 +1,6 @@
 """Clips of video files for a process pool: a request crosses the border to a process, pixels or a reason come back.
 
-What a broken file does to the process that reads it, such as a crash, is the pool's to tell (`process_pool.LostItem`).
+The pool tells of a process that a broken file has ended, by a crash for example (`process_pool.LostItem`).
 
 Legend: V views, T frames, S side of the square.
 """
@@ -21,12 +21,13 @@ from mutualnet3d.video.errors import VideoDecodeError, is_of_memory
 
 @dataclass(frozen=True)
 class FileRequest:
-    """Clips that are asked for of a file.
+    """Request for clips of a file.
 
     Args:
         path: path of a video file or of a folder of pictures.
         shapes: shapes of the clips.
-        num_spans, num_crops: views of the video; see `ClipReader.read`.
+        num_spans: number of clips spread over the video, 1 or more.
+        num_crops: number of crops of each span, 1 or 3.
     """
 
     path: str
@@ -41,8 +42,9 @@ class FileClips:
 
     Args:
         views_of: clip shape -> views, uint8 (V, T, S, S, 3). Arrays, since tensors would travel by shared memory,
-            which a killed process leaves behind.
-        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+            which a killed process does not free.
+        decode_seconds: time of decoding.
+        prepare_seconds: time of cropping and resizing.
         span_times: start and end of each span of the views, seconds since the first frame.
     """
 
@@ -87,6 +89,9 @@ class FileReader:
 
     def __call__(self, request: FileRequest) -> FileClips | UnreadFile:
         """Return the clips of a file, or the reason why there are none.
+
+        Args:
+            request: file, and the clips to make of it.
 
         Raises:
             MemoryError: it needs more memory than this process may take.

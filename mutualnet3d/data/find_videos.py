@@ -71,7 +71,6 @@ def find_videos(
         patience: seconds for which a search that ended so is begun again, after pauses.
         cache_folder: folder of results that are kept from run to run: see `FoundCache`. None: the disk is looked at.
     """
-
     listed = VideoList.of(videos)
 
     def search() -> bytes:
@@ -124,7 +123,7 @@ def _search(videos: VideoList, max_missing: float) -> bytes:
 
 
 def _exist(videos: VideoList, size: int, start: int) -> list[bool]:
-    """Tell which of `size` videos from `start` exist."""
+    """Return True for each of `size` videos from `start` that exists, else False."""
     # All are unpacked first: 16 threads that unpack between two looks at the disk wait for each other, 14 s a million.
     return [
         g_pathmgr.isfile(os.path.join(path, pictures.partition("\n")[0])) if pictures else video_exists(path)

@@ -1,6 +1,6 @@
-"""Result of a search for listed videos, kept from run to run as long as the list and the videos' folders stay as they
-are.
+"""Results of searches for listed videos, kept from run to run.
 
+A result holds as long as the list and the videos' folders stay as they are.
 A folder's time of change tells of files that came, went or got another name. It does not tell of a link whose file
 went; that video is then a bad one when it is read.
 """

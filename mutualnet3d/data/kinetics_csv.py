@@ -18,7 +18,16 @@ KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 
 @dataclass(frozen=True)
 class KineticsClip:
-    """Row of a Kinetics CSV file; times in seconds of the YouTube video. `row`: its `KINETICS_COLUMNS`."""
+    """Row of a Kinetics CSV file.
+
+    Args:
+        label: name of the class.
+        youtube_id: name of the video at YouTube.
+        start: start of the clip in that video, seconds.
+        end: end of the clip, seconds.
+        split: name of the split in the file.
+        row: values of `KINETICS_COLUMNS`, as the file has them.
+    """
 
     label: str
     youtube_id: str
@@ -35,6 +44,9 @@ class KineticsClip:
 
 def read_kinetics_csv(path: str) -> list[KineticsClip]:
     """Read one of Kinetics' CSV files: a header with `KINETICS_COLUMNS` in any order, other columns ignored.
+
+    Args:
+        path: path of the file.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -19,6 +19,9 @@ def read_label_names(label_file: str) -> dict[str, int]:
     line in the order of their ids, or `id,name`, `id name`, `name,id` or `name id` on every line, with a header or not.
     Quotes around names are dropped; pytorchvideo's JSON files have them.
 
+    Args:
+        label_file: path of the file, JSON or text.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: no names, a name twice, or ids other than 0, 1, 2 and so on; the message names file and value.

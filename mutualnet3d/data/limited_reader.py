@@ -2,8 +2,8 @@
 
 A hostile file can keep a decoder busy for minutes, take all memory, or crash it. Here each video is read in a new
 process that has no more than its limits, and that ends with it; others are read meanwhile. The processes are copies of
-a server (`limited_reader_server`) that has loaded what they need, so that each is there within milliseconds. What they
-send is numbers, and pixels of a length that is known: nothing is unpickled. Linux.
+a server (`limited_reader_server`) that has loaded what they need, so that each is there within milliseconds. They
+send numbers, and pixels of a stated length: nothing is unpickled. Linux.
 
 Legend: V views, T frames, S side of the square.
 """
@@ -43,11 +43,13 @@ _SERVER = (
 
 
 class BusyError(RuntimeError):
-    """So many videos are being read, and waited for, that no more are taken now."""
+    """Error for a video that is not taken: too many are being read, and waited for."""
 
 
 class LimitedClipReader:
-    """Reads clips as `ClipReader` does, each video in a process of its own. Several threads may read at once.
+    """Reader of clips that does as `ClipReader` does, each video in a process of its own.
+
+    Several threads may read at once.
 
     Args:
         preprocessing: choice of the clips.
@@ -56,6 +58,9 @@ class LimitedClipReader:
         seconds: time that reading a video may take, above 0; a process that does not stop by itself is killed a second
             later.
         memory: bytes of address space that a process may take for it, above 0.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -100,6 +105,13 @@ class LimitedClipReader:
         fps: float | None = None,
     ) -> ReadClips:
         """Return the views of a video; see `ClipReader.read`. Frames in memory are not decoded, and are read here.
+
+        Args:
+            source: path of a file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
+            shapes: frame counts and sizes that are needed.
+            num_spans: number of clips spread over the video, 1 or more.
+            num_crops: number of crops of each span, 1 or 3.
+            fps: frames per second of frames or of a folder; None: unknown.
 
         Raises:
             VideoDecodeError: the video cannot be read, or not within the limits.
@@ -233,7 +245,11 @@ class _Answer:
         return time.monotonic() - self._started
 
     def bytes_(self, length: int, seconds: float | None = None) -> bytes:
-        """Return so many bytes; with `seconds` for the first ones, b"" at the end of the connection.
+        """Return the next bytes; with `seconds` for the first ones, b"" at the end of the connection.
+
+        Args:
+            length: number of bytes.
+            seconds: time in which the first ones come; None: any.
 
         Raises:
             EOFError: the connection ends before.
@@ -250,7 +266,7 @@ class _Answer:
         return bytes(buffer)
 
     def pixels(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Return an array of so many bytes."""
+        """Return an array of `length` bytes."""
         array = np.empty(shape, np.uint8)
         self._fill(array.data.cast("B"))
         return array

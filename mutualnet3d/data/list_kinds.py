@@ -29,7 +29,7 @@ _KINETICS = "`mutualnet3d make-lists kinetics {} --videos FOLDER --output FOLDER
 
 
 def report_kind(name: str, first_line: str) -> str:
-    """Return what a file is that this project wrote beside lists and that is none; "" if it is no such file.
+    """Return words for a file that this project wrote beside lists and that is none; "" for any other file.
 
     Args:
         name: path or name of the file.
@@ -42,7 +42,7 @@ def report_kind(name: str, first_line: str) -> str:
 
 
 def other_kind(name: str, lines: Sequence[str]) -> str:
-    """Return what a file is, and what reads it, if it is of a kind that is taken for a list; "" if it may be one.
+    """Return words for a file that people take for a list, and the command that reads it; "" if it may be a list.
 
     Args:
         name: path of the file.
@@ -62,14 +62,14 @@ def other_kind(name: str, lines: Sequence[str]) -> str:
 
 
 def no_label_hint(line: str) -> str:
-    """Return the end of a message about a line without a label: what the file may be; "" if nothing is known."""
+    """Return the end of a message about a line without a label: the kind that the file may be of; "" for no guess."""
     if re.fullmatch(r"\S+/v_\w+_g\d+_c\d+\.avi", line):
         return "; a list of UCF-101's official test split has no labels: `mutualnet3d make-lists ucf101` reads it"
     return ""
 
 
 def large_label_hint(line: str, label: int, num_classes: int) -> str:
-    """Return the end of a message about a label that is no class; "" if nothing is known about its cause."""
+    """Return the end of a message about a label that is no class: its probable cause; "" for no guess."""
     if label != num_classes:
         return ""
     if re.match(r"\S+/v_\w+_g\d+_c\d+\.avi\s", line):

@@ -13,8 +13,9 @@ NO_LABEL = "-"  # text of a video that has none of the classes
 
 
 class LabelSets:
-    """Sets of labels of a list with several labels a line, numbered in the order in which they are met: what goes for a
-    class everywhere else, a number for each video, is the number of its set.
+    """Sets of labels of a list with several labels a line, numbered in the order in which they are met.
+
+    The number of its set is for a video what the number of its class is everywhere else.
 
     Args:
         num_classes: number of classes, K.
@@ -70,8 +71,10 @@ class ListLabels:
         object.__setattr__(self, "folded", {name: number for name, number in folded.items() if number >= 0})
 
     def id_of(self, text: str) -> int | None:
-        """Return the class that `text` names, or the number of the set of those that it names; None if it names none,
-        or one beyond the classes of the sets."""
+        """Return the class that `text` names, or the number of the set of those that it names.
+
+        It is None if the text names none, or one beyond the classes of the sets.
+        """
         number = self._class_of(text)
         if self.sets is None:
             return number

@@ -118,8 +118,12 @@ def _lines_with_text(list_path: str, skip_rows: int) -> Iterator[tuple[int, str]
 
 
 def without_reports(paths: Sequence[str]) -> list[str]:
-    """Return the lists among `paths`, without the files that this project writes beside them, as a pattern such as
-    `data/*.csv` names them too; the log has what was passed over.
+    """Return the lists among `paths`, without the files that this project writes beside them.
+
+    A pattern such as `data/*.csv` names those too. The log has what was passed over.
+
+    Args:
+        paths: paths of lists and of files beside them.
 
     Raises:
         ValueError: no list is left; a file is no text.
@@ -155,6 +159,10 @@ def _refuse_raw_frames(listed_at: str, line: str, separator: str, folder: str) -
 
 def write_list(path: str, entries: Iterable[tuple[str, int | str]]) -> None:
     """Write lines `path label`, or `path 3,17`; a path that a reader could take apart in another way stands in quotes.
+
+    Args:
+        path: path of the list.
+        entries: path of each video, and its class or its classes, "3,17".
 
     Raises:
         ValueError: a path has a line break or is not UTF-8; no list can hold it.

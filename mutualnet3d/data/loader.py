@@ -114,6 +114,9 @@ def _join(rows: list[tuple[Loaded, int]]) -> ClipBatch:
 def refuse_outage(loaded: Loaded) -> None:
     """Refuse a batch that lacks a clip because the data disk is away.
 
+    Args:
+        loaded: clips of a batch, or the reasons why there are none.
+
     Raises:
         DataAway: there is such a clip.
     """

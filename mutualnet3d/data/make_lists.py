@@ -1,7 +1,7 @@
-"""Making of lists from a data set: a folder for each class, or the official CSV files of Kinetics. (Of other official
-files: `official_splits`.)
+"""Making of lists from a data set: a folder for each class, or the official CSV files of Kinetics.
 
-Written are train.csv, val.csv, test.csv (lines `path label`) and labels.json ({name: id}); ids follow the names' order.
+The files are train.csv, val.csv, test.csv (lines `path label`) and labels.json ({name: id}); ids follow the names.
+`official_splits` does the same for the official files of other data sets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SplitCount:
-    """Numbers of a split: videos found, videos listed, classes of the found ones."""
+    """Numbers of a split: its videos that exist, its listed videos, and the classes of the existing ones."""
 
     split: str
     num_found: int
@@ -57,8 +57,9 @@ class SplitCount:
 def lists_of_folders(
     root: str, output: str, val_fraction: float = 0.2, seed: int = 0, group: str = ""
 ) -> list[SplitCount]:
-    """Write lists of videos that lie in a folder for each class, at any depth in it: files, or, where a class has
-    none, folders of pictures. The log has what was passed over.
+    """Write lists of videos that lie in a folder for each class, at any depth in it.
+
+    Videos are files, or, where a class has none, folders of pictures. The log has what was passed over.
 
     With ROOT/train and ROOT/val (and ROOT/test) these are the splits: ROOT/train/CLASS/... Otherwise of each class,
     ROOT/CLASS/..., the share `val_fraction` is drawn for validation; the draw depends on the seed, the class's name and
@@ -67,7 +68,7 @@ def lists_of_folders(
     Args:
         root: folder of the class folders; hidden folders are left out.
         output: folder of the lists. Paths are relative to it if the videos lie below it, else absolute.
-        val_fraction: 0 to 1, both excluded. No effect if there are split folders.
+        val_fraction: share of the videos, 0 to 1, both excluded. No effect if there are split folders.
         seed: seed of the draw.
         group: regular expression that names the recording of a video by its first group, searched for in the file's
             name without extension: all videos of a recording then come into one split. "": each video is drawn by
@@ -175,7 +176,7 @@ def lists_of_kinetics(csv_paths: Sequence[str], videos: str, output: str) -> lis
 
 
 def _folders_that_match(path: str, clip: KineticsClip) -> tuple[bool, bool]:
-    """Return whether a folder of the path is the clip's split, and whether one is its class."""
+    """Return two truth values: a folder of the path is the clip's split, and a folder is its class."""
     folders = os.path.dirname(path).split(os.sep)
     return (
         any(SPLIT_OF.get(folder) == clip.split for folder in folders),
@@ -184,6 +185,14 @@ def _folders_that_match(path: str, clip: KineticsClip) -> tuple[bool, bool]:
 
 
 def local_folder(folder: str) -> str:
+    """Return the path of a folder on this machine's disks.
+
+    Args:
+        folder: path or address of the folder.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
     if not g_pathmgr.isdir(folder):
         raise FileNotFoundError(f"no folder at {folder}")
     return g_pathmgr.get_local_path(folder)
@@ -221,7 +230,7 @@ def _offer_pattern(classes: Mapping[str, Sequence[str]]) -> None:
 
 
 def _log_other_files(root: str, folders: Sequence[str]) -> None:
-    """Say which files below the class folders make no list, and what lies beside them."""
+    """Log the files below the class folders that are in no list, and those beside the folders."""
     others = []
     for name in folders:
         files = find_files(os.path.join(root, name))
@@ -269,6 +278,15 @@ def _split(classes: dict[str, list[str]], val_fraction: float, seed: int) -> dic
 
 
 def class_ids(origin: str, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of each class, in the order of the names.
+
+    Args:
+        origin: folder or file of the names, for the error.
+        names: names of the classes, each once.
+
+    Raises:
+        ValueError: there are fewer than two.
+    """
     labels = {name: index for index, name in enumerate(sorted(names))}
     if len(labels) < 2:
         raise ValueError(f"{origin}: expected two classes or more, got {', '.join(map(repr, labels)) or 'none'}")
@@ -276,11 +294,25 @@ def class_ids(origin: str, names: Iterable[str]) -> dict[str, int]:
 
 
 def count_of(split: str, entries: Sequence[tuple[str, int | str]], listed: int) -> SplitCount:
+    """Return the number of videos and classes of a split.
+
+    Args:
+        split: name of the split.
+        entries: path and label of each video that is there.
+        listed: number of videos that the data set lists.
+    """
     classes = {part for _, label in entries for part in str(label).split(",")} - {NO_LABEL}
     return SplitCount(split, len(entries), listed, len(classes))
 
 
 def write_lists(output: str, lists: Mapping[str, Sequence[tuple[str, int | str]]], labels: Mapping[str, int]) -> None:
+    """Write a list for each split, and labels.json; test.csv equals val.csv if there is no test split.
+
+    Args:
+        output: folder of the lists.
+        lists: path and label of each video, by split.
+        labels: number of each class, by its name.
+    """
     if "val" in lists:
         lists = {"test": lists["val"], **lists}
     for split, entries in lists.items():

@@ -1,7 +1,8 @@
 """Lists made from the official splits of UCF-101 and HMDB-51, and from MMAction2's lists.
 
-Written is what `make_lists` writes. Videos are looked for by their names without extension, so that those that were
-encoded anew are found too; the missing ones are counted, and missing.csv has a line `listed_at,path` for each.
+The files are those that `make_lists` writes. Videos are looked for by their names without extension, so that those
+that were encoded anew are found too. The missing ones are counted, and missing.csv has a line `listed_at,path` for
+each.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ MISSING_COLUMNS = ("listed_at", "path")
 
 @dataclass(frozen=True)
 class Entry:
-    """Video of an official list: its split, its path there, its class (of several their text), and its line's place."""
+    """Video of an official list.
+
+    Args:
+        split: name of the split.
+        path: path in the list.
+        label: number of the class; of several classes their text.
+        listed_at: place of the line, `file:line`.
+    """
 
     split: str
     path: str
@@ -77,7 +85,18 @@ def lists_of_hmdb51(splits: str, videos: str, output: str, split: int = 1) -> li
 
     1 is for training, 2 for testing (val.csv and test.csv), 0 in neither. Ids follow the classes' names.
 
-    Args, returns and errors: see `lists_of_ucf101`; `splits`: folder of the files (testTrainMulti_7030_splits).
+    Args:
+        splits: folder of the files (testTrainMulti_7030_splits).
+        videos: folder of the videos, CLASS/NAME or anywhere below.
+        output: folder of the lists.
+        split: number of the split, 1 to 3.
+
+    Returns:
+        The counts of train and val.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: a malformed line, no such split, or no video found; the message names file and line.
     """
     _check_split(split)
     suffix = f"_test_split{split}.txt"
@@ -138,7 +157,7 @@ def lists_of_mmaction2(lists: Mapping[str, str], videos: str, output: str, class
 
 
 def _warn_of_other_pictures(num_frames: Mapping[Entry, int], folder: str) -> None:
-    """Say which folders have other pictures than the list counts: those of the optical flow would be frames too."""
+    """Log the folders that have other pictures than the list counts: those of the optical flow would be frames too."""
     other = []
     for entry, count in num_frames.items():
         place = full_path(folder, entry.path)

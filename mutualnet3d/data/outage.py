@@ -1,4 +1,4 @@
-"""Outages of a data disk: what makes many videos unreadable at once, and passes, is waited for."""
+"""Outages of a data disk, which make many videos unreadable at once and pass: they are waited for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _report: ContextVar[Callable[[float], None]] = ContextVar("report", default=lamb
 
 
 class DataAway(RuntimeError):
-    """The videos cannot be read now: a disk is away, or does not answer. Another start may find them."""
+    """Error for videos that cannot be read now: a disk is away, or does not answer. Another start may find them."""
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ class OutageCheck:
         self._present = [path for path in sample if "://" not in path and _error_of(path) is None]
 
     def refuse(self, reason: str) -> None:
-        """Look whether the disk is away, after a video could not be read.
+        """Raise an error if the disk is away, after a video could not be read.
 
         Args:
             reason: text about that video.

@@ -52,6 +52,10 @@ class Preparation:
 def preparation_of(source: str, encoding: Encoding) -> Preparation:
     """Return the circumstances of a video that is encoded now.
 
+    Args:
+        source: path of the video to encode.
+        encoding: size and quality of the new video.
+
     Raises:
         OSError: the source cannot be looked at.
     """

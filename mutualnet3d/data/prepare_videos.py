@@ -43,8 +43,10 @@ _ANSWERS = {REDO: "made anew", KEEP: "left as they are"}
 
 @dataclass(frozen=True)
 class PreparationSummary:
-    """Number of a data set's videos that were encoded, were there already, or failed; of the encoded ones, that of
-    those whose sources are damaged."""
+    """Number of a data set's videos that were encoded, were there already, or failed.
+
+    Of the encoded ones it has also the number of those whose sources are damaged.
+    """
 
     encoded: int
     present: int
@@ -78,13 +80,16 @@ def prepare_videos(
     packets the other frames are encoded, those that training sees; the record has the number of damages.
 
     Args:
-        root, output: folders; `output` is not below `root`.
+        root: folder of the videos.
+        output: folder of the new videos, not below `root`.
         encoding: size and quality of the new videos.
         lists: Kinetics-style lists of videos below `root`; each is written to `output` under its own name, with the
             new paths, without the videos that failed, and labels.json with the classes' names: `label_file`'s, or those
             of classes.json or labels.json beside the list. missing.csv beside a list is copied. Reports of this project
             among them are passed over.
-        path_prefix, separator, label_file: form of the lists, see `read_kinetics_list`.
+        path_prefix: folder of the lists' relative paths; "": that of the list.
+        separator: character between path and label in the lists.
+        label_file: path of the names of the classes; "": labels are numbers.
         workers: number of processes; each encodes with one thread.
         timeout: seconds that one video may take. One that takes more memory than `VIDEO_MEMORY` fails.
         existing: `REFUSE` to raise if files in `output` were encoded with other settings, or if there are files and no
@@ -156,9 +161,9 @@ def prepare_videos(
     csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *failed])
     write_text(os.path.join(output, "failed.csv"), text.getvalue())
     for path, entries in new_lists.items():
-        kept = [(target, label) for target, label in entries if os.path.isfile(target)]
-        write_list(path, [(path_in_list(target, output), label) for target, label in kept])
-        logger.info("%s: %d of %d videos", path, len(kept), len(entries))
+        whole = [(target, label) for target, label in entries if os.path.isfile(target)]
+        write_list(path, [(path_in_list(target, output), label) for target, label in whole])
+        logger.info("%s: %d of %d videos", path, len(whole), len(entries))
     if class_names:
         write_text(os.path.join(output, LABELS), json.dumps(class_names, indent=1, ensure_ascii=False) + "\n")
     _copy_missing(lists, output)

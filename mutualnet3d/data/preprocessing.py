@@ -1,5 +1,7 @@
-"""Settings by which videos become a network's clips when it is tested or deployed: apart from any config, so that they
-travel with an exported network."""
+"""Settings by which videos become a network's clips when it is tested or deployed.
+
+They are apart from any config, so that they travel with an exported network.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Preprocessing:
         target_fps: frame rate that the network is meant for.
         scale: short side of the picture, in pixels, to which `crop_size` refers where there is one crop.
         crop_size: side of the square that is cut out; of three crops each is as large as the short side.
-        mean, std: values of each channel, in units of the full brightness.
+        mean: mean of each channel, in units of the full brightness.
+        std: standard deviation of each channel, in the same units.
         among_full: True if clips of fewer frames have some of the full clip's.
         segments: True if a clip has one frame of each of `num_frames` segments of the whole video instead
             (Something-Something).
@@ -102,9 +105,10 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, values: Any, where: str) -> Preprocessing:
-        """Make it of the values that `to_json` gave.
+        """Return the settings whose values `to_json` gave.
 
         Args:
+            values: values of a JSON object, by their names.
             where: name of the file, for errors.
 
         Raises:

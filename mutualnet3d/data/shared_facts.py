@@ -1,6 +1,6 @@
 """Facts about the files of a list that only decoding tells, in memory that all loader workers share.
 
-A worker meets another part of the list in each epoch: what one has found out, all need.
+A worker meets another part of the list in each epoch, so that all workers need the facts that one has met.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SharedFacts:
         self._shared: BufferWrapper | None = None
 
     def recall(self, index: int, path: str) -> None:
-        """Let this process know what any has found out about the file `path`, the list's `index`th."""
+        """Take over the facts that any process has about the file `path`, the list's `index`th."""
         number, state_number = self._rows[index].tolist()
         if not number:
             return
@@ -41,7 +41,7 @@ class SharedFacts:
             file_facts.remember(state, FileFacts(from_start=True, num_frames=(number >> 1) or None))
 
     def note(self, index: int, path: str) -> None:
-        """Let all processes know what this one has found out about the file `path`, the list's `index`th."""
+        """Pass on the facts that this process has about the file `path`, the list's `index`th."""
         state = _state_of(path)
         facts = file_facts.facts_of(state)
         if facts.from_start:

@@ -1,4 +1,4 @@
-"""Videos that two lists share, by their paths or by their content: what a test on them measures is memory."""
+"""Videos that two lists share, by their paths or by their content: a test on them measures memory."""
 
 from __future__ import annotations
 

@@ -37,7 +37,14 @@ _VIDEO_FOLDERS = ("20bn-something-something-v2", "videos", "")
 def read_ssv2(folder: str, split: str, num_classes: int, path_prefix: str = "") -> list[Video]:
     """Read the videos of a split: pictures if there is a frame list, .webm files otherwise; the log names the list.
 
-    Args and errors: see `read_ssv2_frames` and `read_ssv2_videos`.
+    Args:
+        folder: folder of the frame lists and the JSON files; any path that iopath can open.
+        split: train, val or test; test is the validation set too, since the official test set has no labels.
+        num_classes: number of classes; labels are 0 to num_classes - 1.
+        path_prefix: folder of the videos or pictures; default: see `read_ssv2_frames` and `read_ssv2_videos`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_ssv2_frames` and `read_ssv2_videos`.
     """
     _check_split(split)
     frame_list, json_path = _first_file(folder, [_FRAME_LISTS[split]]), _first_file(folder, _split_files(split))

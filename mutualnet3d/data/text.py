@@ -27,6 +27,9 @@ def shortened(text: str, most: int = 120) -> str:
 def read_text(path: str) -> str:
     """Return the text of a file, without the mark that some editors put first.
 
+    Args:
+        path: path of the file.
+
     Raises:
         ValueError: it is no file, or not UTF-8, or has a NUL byte; the message names the line.
     """
@@ -37,6 +40,9 @@ def read_lines(path: str) -> Iterator[str]:
     """Yield the lines of a file, split at line feeds alone, without the mark that some editors put first.
 
     str.splitlines also splits at characters that names of files may have.
+
+    Args:
+        path: path of the file.
 
     Raises:
         ValueError: see `read_text`; before the first line, wherever the fault is.
@@ -69,8 +75,10 @@ def _line_at(raw: bytes, place: int) -> int:
 
 
 def _parts(raw: bytes) -> Iterator[tuple[int, int]]:
-    """Yield start and end of parts of whole lines, without the line feeds between them: all decoded at once, a text
-    would take up to 4 bytes for each of its own."""
+    """Yield start and end of parts of whole lines, without the line feeds between them.
+
+    All decoded at once, a text would take up to 4 bytes for each of its own.
+    """
     start = 0
     while (stop := raw.find(b"\n", start + _PART)) >= 0:
         yield start, stop
@@ -80,6 +88,11 @@ def _parts(raw: bytes) -> Iterator[tuple[int, int]]:
 
 def check_line(path: str, number: int, line: str) -> None:
     """Refuse a line that is longer than any path and name together can be.
+
+    Args:
+        path: path of the file, for the error.
+        number: number of the line, from 1, for the error.
+        line: text of the line.
 
     Raises:
         ValueError: it is; the message names file and line.
@@ -99,6 +112,11 @@ def bounded_int(digits: str) -> int:
 
 def parse_json(path: str, text: str, object_pairs_hook: Callable[[list[Any]], Any] | None = None) -> Any:
     """Return `text`, the content of `path`, read as JSON.
+
+    Args:
+        path: path of the file, for the error.
+        text: content of the file.
+        object_pairs_hook: see `json.loads`.
 
     Raises:
         ValueError: it is not JSON; the message names file and line.

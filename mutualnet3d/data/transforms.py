@@ -39,6 +39,9 @@ def crop_frames(
     One frame is held at a time.
 
     Args:
+        frames: frames, uint8 (H, W, 3), one after the other.
+        count: number of frames.
+        boxes: rectangles in the frames.
         buffers: memory of the results, one for each box.
     """
     crops_NTHWC = [buffer(count, box.height, box.width, 3) for box, buffer in zip(boxes, buffers, strict=False)]
@@ -54,6 +57,9 @@ def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, buf
     """Resize the frames `rows` of uint8 frames to `size` x `size`, bilinear and antialiased: uint8 (T, S, S, C).
 
     Args:
+        frames_THWC: frames, uint8.
+        rows: numbers of the frames to resize.
+        size: side of the new frames, pixels.
         buffer: memory for the chosen frames in their own size.
     """
     num_frames, height, width, channels = frames_THWC.shape

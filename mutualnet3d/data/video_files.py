@@ -25,7 +25,7 @@ _MOST_EXTENSIONS = 6  # of a message
 
 
 def is_video_file(name: str) -> bool:
-    """Return whether a file is a video by its name; hidden files are none."""
+    """Return True if a file is a video by its name; hidden files are none."""
     return name.lower().endswith(VIDEO_EXTENSIONS) and not name.startswith(".")
 
 
@@ -46,6 +46,9 @@ def find_files(folder: str) -> FolderContent:
     """Return the files below a local folder.
 
     Hidden files and folders are left out; links to folders are followed, but not to a folder that they lie in.
+
+    Args:
+        folder: path of the folder.
 
     Raises:
         OSError: a folder cannot be read.
@@ -70,6 +73,9 @@ def find_picture_folders(folder: str) -> list[str]:
     """Return the folders with pictures below a local folder, itself (".") among them: paths relative to it, sorted.
 
     Hidden ones and links: see `find_files`.
+
+    Args:
+        folder: path of the folder.
 
     Raises:
         OSError: a folder cannot be read.

@@ -1,8 +1,8 @@
 """Fewer views of a video among those of a test: which of them stand for a test of that many, arithmetic only.
 
 A test of several spans and crops holds the scores of smaller tests, so that one pass tells the accuracy of each. A test
-of k spans has its spans at places of its own; each is stood for by the span of the larger test that starts nearest to
-it, of two equally near ones by the earlier. Of ten spans, numbers 0 to 9:
+of k spans has its spans at places of its own; for each stands the span of the larger test that starts nearest to it, of
+two equally near ones the earlier. Of ten spans, numbers 0 to 9:
 
     1 span    5                the middle of the video, where a single span lies
     2 spans   0, 5
@@ -30,7 +30,8 @@ class ViewSubset:
     """Views of a test that stand for a smaller test.
 
     Args:
-        spans, crops: spans and crops of the smaller test.
+        spans: number of spans of the smaller test.
+        crops: number of crops of each span.
         numbers: numbers of the views, ascending; view v is crop `v % num_crops` of span `v // num_crops`.
         is_same: True if the smaller test has these very views; False if its views lie near to them.
     """
@@ -45,7 +46,8 @@ def view_subsets(num_spans: int, num_crops: int, segments: bool) -> tuple[ViewSu
     """Return the subsets of a test's views: all of them first, then those of fewer spans or of the centre crop alone.
 
     Args:
-        num_spans, num_crops: spans of a video in the test, and crops of each.
+        num_spans: number of spans of a video in the test.
+        num_crops: number of crops of each span.
         segments: True if the spans differ by the frame of each segment (Something-Something).
     """
     all_views = ViewSubset(num_spans, num_crops, tuple(range(num_spans * num_crops)), is_same=True)

@@ -24,7 +24,7 @@ _waits: list[float] = []  # starts of this process's waits for clips
 
 
 def seconds_waiting() -> float:
-    """Return for how long this process has been waiting for clips; 0 while it does not."""
+    """Return the seconds for which this process has been waiting for clips; 0 while it does not."""
     return time.monotonic() - min(_waits) if _waits else 0.0
 
 
@@ -47,7 +47,7 @@ class WorkerRecord(ctypes.Structure):
 
 
 class RecordedDataset(torch.utils.data.Dataset[Any]):
-    """Data set that writes down which clip it is at.
+    """Data set that writes down its current clip.
 
     Args:
         dataset: data set that loads the clips.

@@ -105,7 +105,7 @@ class WindowReader:
         return self._video.num_damaged if isinstance(self._video, FrameSequence) else 0
 
     def check_any(self, num_windows: int) -> None:
-        """Refuse a video of which nothing is left.
+        """Refuse a video without a clip that can be made.
 
         Args:
             num_windows: number of its windows, all of which were read, that have clips.

@@ -25,6 +25,9 @@ _EPSILON = 1e-6
 def check_every(every: float) -> None:
     """Refuse a distance of windows that is not allowed.
 
+    Args:
+        every: seconds from the start of a window to that of the next.
+
     Raises:
         ValueError: it is no number above 0.
     """
@@ -41,7 +44,7 @@ class VideoWindows:
         every: seconds from the start of a window to that of the next.
 
     Attributes:
-        every: see above.
+        every: seconds from the start of a window to that of the next.
         span_seconds: time that a window spans, seconds; in a video that is shorter, the video's.
         duration_seconds: time that the video lasts.
         start_N: start of each window, seconds since the first frame, float64.

@@ -58,6 +58,10 @@ class Workers:
     def load(self, dataset: VideoDataset, batch_sampler: Iterable[list[ClipRequest]]) -> Iterator[Loaded]:
         """Yield the clips of `dataset` for each list of requests, in order.
 
+        Args:
+            dataset: data set that the worker processes read from.
+            batch_sampler: requests of each batch, in order.
+
         Raises:
             DataAway: no clip came for `patience` seconds, and no worker computes.
             RuntimeError: a worker process died; or one has computed on a clip for `patience` seconds.

@@ -1,5 +1,8 @@
-"""Demo data that the project makes itself: short videos of moving shapes, whose class is the motion, which shows
-in no single frame, and perhaps the direction of the shape's stripes, which shows in large pictures."""
+"""Demo data that the project makes itself: short videos of moving shapes.
+
+The class is the motion, which shows in no single frame, and perhaps the direction of the shape's stripes, which shows
+in large pictures.
+"""
 
 from mutualnet3d.demo.motion import CLASS_NAMES, DEFAULT_CLASSES, STRIPED_CLASSES
 from mutualnet3d.demo.render import render_clip

@@ -51,10 +51,12 @@ class ShapeClass:
 
     @property
     def name(self) -> str:
+        """Name of the class, as lists and predictions have it."""
         return f"{self.motion}_{self.stripes}" if self.stripes else self.motion
 
     @property
     def trembles(self) -> bool:
+        """True for a motion to and fro, faster than a few frames show."""
         return self.motion in _TREMBLES
 
     def across_stripes(self, angle: float) -> float | None:

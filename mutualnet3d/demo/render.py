@@ -79,6 +79,10 @@ def _draw_patch(
     """Draw a shape: colour (P, P, C), 0 to 255, weighted by opacity; transparency (P, P, C), 0 to 1.
 
     Args:
+        rng: source of the random stripes and colours.
+        radius_px: radius of the shape, pixels.
+        grey: grey value of the shape, 0 to 255.
+        style: ranges of what is drawn at random.
         across_stripes: direction across a striped class's stripes, radians; None for a shape of another class.
         radius_heights: radius in frame heights, which the period of these stripes refers to.
     """

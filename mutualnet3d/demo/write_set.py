@@ -98,6 +98,11 @@ def make_data_set(
 def write_clip(path: str | os.PathLike[str], frames_THWC: np.ndarray, fps: int) -> None:
     """Encode uint8 frames (T, H, W, 3) to an H.264 mp4 file, whole or absent.
 
+    Args:
+        path: path of the mp4 file.
+        frames_THWC: frames, uint8 (T, H, W, 3), RGB, of even height and width.
+        fps: frames per second.
+
     Raises:
         ValueError: the array is not such, or a side is odd.
     """
@@ -199,7 +204,7 @@ def _write_clip_of_set(plan: _SetPlan, folder: Path, job: _Job) -> str:
 
 
 def _check_folder(folder: Path, manifest: dict[str, object], overwrite: bool) -> bool:
-    """Return whether the folder holds the set of `manifest`; clear it if it holds another one and overwrite is set."""
+    """Return True if the folder holds the set of `manifest`; clear it if it has another set and `overwrite` is True."""
     path = folder / MANIFEST_NAME
     if not path.exists():
         if (folder / "train.csv").exists() and not overwrite:

@@ -1,4 +1,4 @@
-"""One checkpoint, any budget: prediction, back ends, export."""
+"""Deployment of a checkpoint at any budget: prediction, back ends, export."""
 
 from mutualnet3d.deploy.activation_map import ActivationMap
 from mutualnet3d.deploy.backends import BACKENDS

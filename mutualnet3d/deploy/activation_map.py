@@ -1,4 +1,4 @@
-"""Prediction of a video with a map of where the network looked.
+"""Prediction of a video with a map of the places that the network looked at.
 
 Legend: T frames, H height, W width, S side of the square.
 """
@@ -19,16 +19,16 @@ from mutualnet3d.results.label import Label
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationMap(Prediction):
-    """Prediction of a video, and the places of its first view that raised the score of a class.
+    """Prediction of a video, with a map of the places in its first view that raised the score of a class.
 
     Args:
-        label: class whose map it is, with its score.
-        layer: name of the layer whose feature map it was made of.
-        map_TSS: map of each of `frames`, float32 (T, S, S): 1 at the place that raised the class's logit most in this
-            clip, 0 where nothing did. Maps of two clips have no common scale.
+        label: class of the map, with its score.
+        layer: name of the layer whose feature map the map was made of.
+        map_TSS: maps of `frames`, float32 (T, S, S): 1 at the place that raised the class's logit most in this clip, 0
+            where nothing did. Maps of two clips have no common scale.
         indices: numbers of the frames in the video, int64 (T,).
         seconds: times of the frames since the video's first frame, float64 (T,).
-        box: part of the picture that the frames show.
+        box: part of the picture in the frames.
 
     The other attributes are those of `Prediction`; the labels are those of all views.
     """
@@ -41,7 +41,7 @@ class ActivationMap(Prediction):
     box: Box
 
     def __repr__(self) -> str:
-        """Return one line: video, class, layer, size of the map, what ran."""
+        """Return a line with video, class, layer, size of the map, and sub-network."""
         text = (
             f"{self.source}: {self.label.name} {100 * self.label.score:.1f} %, {len(self.map_TSS)} maps of "
             f"{self.layer}; {self.config}"
@@ -49,8 +49,11 @@ class ActivationMap(Prediction):
         return f"<ActivationMap of {printable(text)}>"
 
     def at(self, seconds: float) -> np.ndarray:
-        """Return the map (S, S) of a time of the video: between two frames the mean of theirs, weighted by their
-        distance; before the first frame and after the last one that frame's."""
+        """Return the map (S, S) of a time of the video.
+
+        Between two frames it is the mean of their maps, weighted by distance; before the first frame and after the last
+        one that frame's map.
+        """
         place = float(np.interp(seconds, self.seconds, np.arange(len(self.seconds))))
         before = int(place)
         after = min(before + 1, len(self.map_TSS) - 1)
@@ -60,8 +63,10 @@ class ActivationMap(Prediction):
         return mixed
 
     def draw_on(self, picture_HWC: np.ndarray, seconds: float) -> np.ndarray:
-        """Return a copy of a whole picture of the video, uint8 (H, W, 3), with the map of its time and an outline of
-        the part that the network saw."""
+        """Return a copy of a whole picture of the video, uint8 (H, W, 3), with the map of its time.
+
+        An outline shows the part that the network saw.
+        """
         return draw_heat(picture_HWC, self.at(seconds), self.box)
 
     def drawn_frames(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Base of the back ends: sub-networks on one library and precision, made ready when they are first needed.
+"""Base of the back ends, which run sub-networks on one library and precision, compiled when first needed.
 
 Legend: V views, T frames, S side of the square, K classes, C channels.
 """
@@ -22,23 +22,24 @@ Forward = Callable[[Sequence[torch.Tensor]], torch.Tensor]
 
 
 class Backend(ABC):
-    """Sub-networks on one library and precision; itself a call (sub-network, clips) -> logits.
+    """Sub-networks on one library and precision; a function from a sub-network and clips to logits.
 
     Args:
         networks: store of the sub-networks.
-        device: device to run on; None: `default_device`.
-        threads: threads of the CPU; None: as many as the library takes by itself.
+        device: device that the networks run on; None: `default_device`.
+        threads: number of threads of the CPU; None: the library's own number.
 
     Attributes:
-        name: name of library and precision, as users and query tables have it.
-        module: library that has to be installed; "" where it always is.
-        extra: extra that the library is of.
-        format: form of network that it takes (`NetworkStore.formats`).
-        devices: types of devices that it runs on.
-        exact: True if logits are those of PyTorch in float32 but for rounding.
-        own_accuracy: True if its accuracy has to be tested, as its logits differ too much from those of float32.
-        runs_files: True if a file of its format is code, which runs when it is loaded. Such a back end is taken only
-            where a user names it.
+        name: name of library and precision, for users and query tables.
+        module: library that has to be installed; "" for PyTorch, which always is.
+        extra: extra of the package with the library.
+        format: format of the networks that it takes (`NetworkStore.formats`).
+        devices: types of devices, "cpu" and "cuda".
+        exact: True for logits that equal those of PyTorch in float32 but for rounding.
+        own_accuracy: True for a back end whose accuracy has to be tested, since its logits differ too much from
+            float32's.
+        runs_files: True for a format whose files are code, which runs when it is loaded. Such a back end is used only
+            if a user names it.
     """
 
     name: str
@@ -54,14 +55,14 @@ class Backend(ABC):
         self._forwards: dict[tuple[SubnetConfig, bool], Forward] = {}
 
     def forward(self, config: SubnetConfig, features: bool = False) -> Forward:
-        """Return the forward pass of a sub-network, which is made ready when it is first asked for.
+        """Return the forward pass of a sub-network, compiled at the first call.
 
         Args:
             config: sub-network.
-            features: True for one that gives the pooled vectors (V, C) instead of the logits.
+            features: True for a pass that gives the pooled vectors (V, C) instead of the logits.
 
         Raises:
-            ValueError: the network gives no pooled vectors; the message says what does.
+            ValueError: the network gives no pooled vectors; the message names the networks that do.
         """
         key = config, features
         if key not in self._forwards:
@@ -81,15 +82,18 @@ class Backend(ABC):
             layer: name of the layer in the network.
 
         Raises:
-            ValueError: there is no such layer, or this library has none: its networks give what was exported.
+            ValueError: there is no such layer, or this library's networks have only the exported outputs.
         """
         raise ValueError(f"back end {self.name} gives no maps of layers; PyTorch does: back end pytorch")
 
     def vector_length(self, config: SubnetConfig) -> int:
         """Return the length of the pooled vectors of a sub-network.
 
+        Args:
+            config: sub-network.
+
         Raises:
-            ValueError: the network gives none; the message says what does.
+            ValueError: the network gives none; the message names the networks that do.
         """
         length = self.networks.vector_length(config, self.format)
         if length is None:
@@ -105,17 +109,17 @@ class Backend(ABC):
         return self.forward(config)(clips)
 
     def _of_file(self, config: SubnetConfig, file: str, features: bool, length: int) -> Forward:
-        """Return the forward pass of a network in a file, which may be damaged, or made to do harm.
+        """Return the forward pass of a network in a file, which may be damaged or malicious.
 
         Args:
             config: sub-network.
             file: path of the file.
             features: True for pooled vectors.
-            length: number of values that it must give of each view.
+            length: number of values that the network must give for each view.
 
         Raises:
-            ValueError: the library cannot read or compile it; the forward pass raises it where the network cannot run,
-                or gives something else than so many values of each view.
+            ValueError: the library cannot read or compile the file. The forward pass raises it if the network cannot
+                run, or gives another number of values.
         """
         with _errors_of(file, self.name):
             forward = self._make(config, features)
@@ -138,12 +142,12 @@ class Backend(ABC):
 
     @classmethod
     def default_device(cls) -> torch.device:
-        """Return a GPU, where there is one and the library can use it; else the CPU."""
+        """Return a GPU if there is one and the library can use it; else the CPU."""
         return torch.device("cuda" if "cuda" in cls.devices and torch.cuda.is_available() else "cpu")
 
     @classmethod
     def why_not(cls, networks: NetworkStore, config: SubnetConfig, device: torch.device | None) -> str | None:
-        """Return the reason why it cannot run `config` in this process, in a line; None: it can."""
+        """Return the reason, in a line, against a run of `config` in this process; None without any."""
         device = device or cls.default_device()
         if device.type not in cls.devices:
             return f"{cls.name} does not run on {device.type}, but on {' and '.join(cls.devices)}"

@@ -1,4 +1,4 @@
-"""Choice of the back end of a predictor: the named one, or the fastest, found by running the candidates."""
+"""Choice of the back end of a predictor: the named one, or the fastest in a trial of the candidates."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class BackendChoice:
     """Back end of a predictor.
 
     Args:
-        backend: the one that was chosen.
-        trials: milliseconds of each one that was tried, the least of some passes.
-        rejected: reason why others were not taken, by their names.
+        backend: chosen back end.
+        trials: milliseconds of the back ends that were tried, by name, the least of several passes.
+        rejected: reasons against the other back ends, by name.
     """
 
     backend: Backend
@@ -47,19 +47,19 @@ class BackendChoice:
 def choose_backend(networks: NetworkStore, name: str, device: str | None, threads: int | None) -> BackendChoice:
     """Return the back end of a name in `BACKENDS`, or the fastest one of the candidates of a name in `CHOICES`.
 
-    A back end whose files are code ("pt2") is taken only by its name. Candidates run the most expensive sub-network
-    that a budget may choose, on a clip of noise. Most of the time goes into making it ready: for a checkpoint one
-    conversion to ONNX, and a compilation by each library.
+    A back end whose files are code ("pt2") is used only by its name. Candidates run the most expensive sub-network that
+    a budget may choose, on a clip of noise. Preparation takes most of the time: for a checkpoint a conversion to ONNX,
+    and a compilation by each library.
 
     Args:
         networks: store of the sub-networks.
-        name: name of a back end; "auto" or "fast".
-        device: "cpu" or "cuda"; None: a GPU where there is one, for the libraries that can use it.
-        threads: threads of the CPU; None: as many as each library takes by itself.
+        name: name of a back end, or "auto" or "fast".
+        device: name of the device, "cpu" or "cuda"; None: a GPU if there is one, for the libraries that can use it.
+        threads: number of threads of the CPU; None: each library's own number.
 
     Raises:
-        ValueError: an unknown back end or device; none can run here, with the reasons.
-        ModuleNotFoundError: the named back end's library is not installed; it says what to install.
+        ValueError: the back end or device is unknown, or no back end can run here; the message has the reasons.
+        ModuleNotFoundError: the named back end's library is not installed; the message says what to install.
     """
     check_choice(name, threads)
     torch_device = _device(device)
@@ -73,10 +73,14 @@ def choose_backend(networks: NetworkStore, name: str, device: str | None, thread
 
 
 def check_choice(name: str, threads: int | None) -> None:
-    """Check the arguments of `choose_backend` as far as that needs no network.
+    """Check the arguments of `choose_backend` as far as possible without a network.
+
+    Args:
+        name: name of a back end, or "auto" or "fast".
+        threads: number of threads of the CPU, at least 1, or None.
 
     Raises:
-        ValueError: an unknown back end, or a number of threads that is not allowed.
+        ValueError: the back end is unknown, or the number of threads is not allowed.
     """
     if name not in BACKENDS and name not in CHOICES:
         raise ValueError(f"unknown back end {name!r}; allowed: {', '.join([*CHOICES, *BACKENDS])}")
@@ -85,7 +89,7 @@ def check_choice(name: str, threads: int | None) -> None:
 
 
 def runnable_front(networks: NetworkStore, table: QueryTable | None) -> tuple[SubnetConfig, ...]:
-    """Return the sub-networks on a Pareto front of `table` that can be run, the most expensive first; none without."""
+    """Return the sub-networks on a Pareto front of `table` that can be run, the most expensive first."""
     on_front = table.front_configs() if table else ()
     return tuple(config for config in networks.configs if config in on_front)
 
@@ -99,19 +103,19 @@ def find_fastest(
     device: torch.device | None,
     threads: int | None,
 ) -> BackendChoice:
-    """Return the fastest back end of `names`, of those that can run `config` here and whose logits are the network's.
+    """Return the fastest of the back ends that can run `config` here and whose logits are the network's.
 
     Args:
         networks: store of the sub-networks.
-        names: candidates, names in `BACKENDS`.
-        config: sub-network to try them with.
-        clips: clips to try them with, uint8 (1, T, S, S, 3), one for each of the network's inputs.
-        front: sub-networks that budgets choose from; a quantised back end has to do well in each.
-        device: device; None: each one's default.
-        threads: threads of the CPU; None: as many as each takes by itself.
+        names: names of the candidates, of `BACKENDS`.
+        config: sub-network of the trial.
+        clips: clips of the trial, uint8 (1, T, S, S, 3), one for each of the network's inputs.
+        front: sub-networks that budgets choose from, in all of which a quantised back end has to be accurate.
+        device: device of the trial; None: each back end's default.
+        threads: number of threads of the CPU; None: each library's own number.
 
     Raises:
-        ValueError: none can run it; with the reasons.
+        ValueError: no back end can run it; the message has the reasons.
     """
     candidates, rejected = _candidates(networks, names, config, front, device, threads)
     if not candidates:
@@ -152,7 +156,7 @@ def _candidates(
     device: torch.device | None,
     threads: int | None,
 ) -> tuple[dict[str, Backend], dict[str, str]]:
-    """Return the back ends that can run `config`, and the reasons why others cannot."""
+    """Return the back ends that can run `config`, and the reasons against the others."""
     candidates: dict[str, Backend] = {}
     rejected: dict[str, str] = {}
     for name in names:
@@ -174,7 +178,7 @@ def _candidates(
 def _why_not_quantised(
     networks: NetworkStore, kind: type[Backend], config: SubnetConfig, front: Sequence[SubnetConfig]
 ) -> str | None:
-    """Return the reason against a quantised back end, in a line; None: it costs next to nothing wherever it may run."""
+    """Return the reason against a quantised back end, in a line; None if it costs almost no accuracy on the front."""
     rows = {} if networks.table is None else {row.key: row for row in networks.table.rows}
     for needed in dict.fromkeys([config, *front]):
         row = networks.table.row(needed) if networks.table else None

@@ -1,7 +1,7 @@
-"""Back ends, which run sub-networks: PyTorch, OpenVINO or ONNX Runtime, behind one call.
+"""Back ends, which run sub-networks: PyTorch, OpenVINO or ONNX Runtime, by one call.
 
-PyTorch has one set of weights and switches between sub-networks. The others compile each sub-network by itself, with
-weights of its own, when it is first needed; after that, a change to another one is a look into a dictionary.
+PyTorch has one set of weights and switches between sub-networks. The others compile each sub-network separately, with
+weights of its own, when it is first needed; after that, a change of the sub-network is a look-up in a dictionary.
 
 Legend: V views, T frames, S side of the square, K classes, C channels.
 """
@@ -31,7 +31,7 @@ _ValuesOf: TypeAlias = Callable[[SlimmableNet, list[torch.Tensor]], torch.Tensor
 
 
 class PyTorch(Backend):
-    """Slimmable network, switched: one set of weights for all sub-networks."""
+    """Back end that switches the slimmable network, with one set of weights for all sub-networks."""
 
     name, format, devices = "pytorch", "pytorch", ("cpu", "cuda")
     _precision: torch.dtype | None = None
@@ -40,6 +40,7 @@ class PyTorch(Backend):
         return self._running(config, pooled_vectors if features else _logits)
 
     def map_forward(self, config: SubnetConfig, layer: str) -> Forward:
+        """Return the forward pass that gives the maps of a layer of the switched network."""
         check_layer(self.networks.network(), config, layer)
         return self._running(config, lambda model, inputs: layer_maps(model, inputs, layer))
 
@@ -62,7 +63,7 @@ class PyTorch(Backend):
 
 
 class PyTorchBf16(PyTorch):
-    """PyTorch in bfloat16, where the device computes with it."""
+    """PyTorch in bfloat16, on devices that compute with it."""
 
     name, exact = "pytorch-bf16", False
     _precision = torch.bfloat16
@@ -74,10 +75,10 @@ class PyTorchBf16(PyTorch):
 
 
 class ExportedProgram(Backend):
-    """PyTorch running what `torch.export` wrote, for bundles without a checkpoint.
+    """PyTorch with programs of `torch.export`, for bundles without a checkpoint.
 
-    A .pt2 file is code: torch unpickles its constants and evaluates its expressions. Load only those of people that you
-    trust.
+    A .pt2 file is code: torch unpickles its constants and evaluates its expressions. Load only files from people that
+    you trust.
     """
 
     name, format, runs_files = "pt2", "pt2", True
@@ -128,10 +129,10 @@ class OpenVINO(Backend):
 
 
 class OpenVINOBf16(OpenVINO):
-    """OpenVINO in bfloat16, where the CPU computes with it; logits are float32.
+    """OpenVINO in bfloat16, on CPUs that compute with it, with logits in float32.
 
-    Logits in bfloat16 have two best classes at times, and the label is then luck: of nine trained sub-networks and 240
-    clips (docs/RESULTS.md) float32's class is another one for 5 now, and was for 16.
+    With logits in bfloat16 some clips have two best classes, and the label is luck: for nine trained sub-networks and
+    240 clips (docs/RESULTS.md) the class differed from float32's in 16 cases, and does in 5 with these logits.
     """
 
     name, _precision, exact = "openvino-bf16", "bf16", False
@@ -200,7 +201,7 @@ def _logits(model: SlimmableNet, inputs: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _sum_up_logits(model: Any) -> None:
-    """Put a product and a sum in the place of an OpenVINO model's classifier.
+    """Replace an OpenVINO model's classifier by a product and a sum.
 
     In bfloat16 OpenVINO leaves the layers after the last convolution or matrix product in float32; no setting for a
     single layer was found.
@@ -222,7 +223,7 @@ def _cpu_has_bf16() -> bool:
 
 @contextmanager
 def torch_threads(number: int | None) -> Iterator[None]:
-    """Give PyTorch `number` threads inside the block; None, or in a forked process: leave it as it is."""
+    """Give PyTorch `number` threads inside the block; do nothing for None, or in a forked process."""
     before = torch.get_num_threads()
     if number is None or number == before or is_forked():
         yield

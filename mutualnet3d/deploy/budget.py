@@ -1,13 +1,13 @@
-"""Controller of a time budget per window, on a machine that others use too: arithmetic only, without a clock.
+"""Controller of a time budget per window, on a machine that others use too. Arithmetic only, without a clock.
 
 The time of a window is modelled as a product of two: the time of its row on the idle machine (its *base*), and the
-*load*, which all rows share. Only ratios count. A base is at first the row's milliseconds and, for each of its frames,
-the time that the windows so far took outside of the network; it is corrected by the times measured when rows change.
+*load*, which all rows share. Only ratios count. A base is at first the row's milliseconds plus, for each of its frames,
+the time that the windows so far took outside of the network. Times measured when rows change correct it.
 
 If a row does not keep the budget, the controller moves down at once, to the best row that is forecast to keep it. It
-moves up to a row that would have kept it in the last windows but outliers; and the longer the next better row has not
-been tried, the less its forecast counts, so that no wrong estimate keeps it away for ever. A move up that has to be
-taken back doubles the number of windows that the next one waits for, until one succeeds or the load falls.
+moves up to a row that would have kept the budget in the last windows, but for outliers. The longer the next better row
+has not been tried, the less its forecast counts, so that no wrong estimate excludes it for ever. A move up that has to
+be taken back doubles the number of windows before the next one, until a move succeeds or the load falls.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MAX_CORRECTION = 1.5
 
 @dataclass
 class _Spell:
-    """Windows of the row of that index, one after the other; see `_SPELL`."""
+    """Consecutive windows of the row of an index, see `_SPELL`."""
 
     index: int
     num_windows: int = 0
@@ -54,20 +54,20 @@ class _Spell:
 
 
 class BudgetController:
-    """Controller that chooses the sub-network of each window by the times of those before.
+    """Controller that chooses the sub-network of each window by the times of the windows before.
 
     Args:
-        rows: sub-networks with their milliseconds of a clip on the idle machine, of which those on the Pareto front of
+        rows: sub-networks with their milliseconds of a clip on the idle machine; only those on the Pareto front of
             top-1 over milliseconds are used.
-        milliseconds: budget of a window.
+        milliseconds: budget of a window, above 0.
 
     Attributes:
         rows: rows on the front, the cheapest first.
         milliseconds: budget.
 
     Raises:
-        ValueError: there is no row, the budget is not a number above 0, or it is under the cheapest row's time, which
-            is named.
+        ValueError: there is no row, or the budget is not a number above 0 or under the cheapest row's time, which the
+            message has.
     """
 
     def __init__(self, rows: Sequence[Row], milliseconds: float):
@@ -96,9 +96,9 @@ class BudgetController:
 
     @property
     def load(self) -> float:
-        """Time of a window now, relative to that on the idle machine, at least 1; before any window, 1.
+        """Ratio of a window's time now to that on the idle machine, at least 1; 1 before any window.
 
-        The machine counts as idle when it was idlest so far.
+        The machine counts as idle at its least load so far.
         """
         return max(1.0, self._present_load() / self._least_load) if self._spells else 1.0
 
@@ -107,10 +107,10 @@ class BudgetController:
 
         Args:
             milliseconds: time of the whole window.
-            network: time of the network in it; None: all.
+            network: time of the network in the window; None: the whole.
 
         Raises:
-            ValueError: a time that is not a number above 0, or a part that is more than the whole.
+            ValueError: a time is not a number above 0, or the network's is more than the whole.
         """
         network = milliseconds if network is None else network
         if not (math.isfinite(milliseconds) and 0 < network <= milliseconds):
@@ -131,7 +131,7 @@ class BudgetController:
             self._stay_or_go_up(load)
 
     def _add(self, milliseconds: float) -> bool:
-        """Add a window to its spell; return True if the spell is whole with it."""
+        """Add a window to its spell; return True if that completes the spell."""
         shortest = _SPELL * self.milliseconds
         last = self._spells[-1] if self._since_move else None
         if last is None or last.milliseconds >= shortest:
@@ -145,7 +145,7 @@ class BudgetController:
     # ---- times of windows --------------------------------------------------------------------------------------------
 
     def _base(self, index: int) -> float:
-        """Return the milliseconds of a window of that row on the idle machine."""
+        """Return the milliseconds of a window of the row of an index on the idle machine."""
         row = self.rows[index]
         besides = row.config.frames * statistics.median(self._besides_a_frame)
         return row.milliseconds * self._corrections[index] + besides
@@ -159,7 +159,7 @@ class BudgetController:
         return statistics.median(self._loads(_RECENT))
 
     def _correct_bases(self) -> None:
-        """Correct the bases of the two rows of a move up, as both should have run under the same load.
+        """Correct the bases of the two rows of a move up, which should have run under the same load.
 
         A move down corrects nothing, as the load changed. The row that has run less is corrected more.
         """
@@ -208,7 +208,7 @@ class BudgetController:
             self._move(better)
 
     def _better(self) -> int | None:
-        """Return the best row above the present one that would have fitted in the last spells but outliers, if any."""
+        """Return the best row above the present one that would have fitted in the last spells, outliers aside."""
         loads = sorted(self._loads(self._patience))
         load = loads[-1 - len(loads) // _OUTLIER_IN]
         for index in range(len(self.rows) - 1, self._index, -1):

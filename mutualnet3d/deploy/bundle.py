@@ -1,4 +1,4 @@
-"""A bundle: one folder with everything for running a network at many costs, and nothing of its training.
+"""Bundle: a folder with everything for running a network at many costs, and nothing of its training.
 
 bundle.json           the networks, their inputs and files, class names, preprocessing, versions
 query_table.json      costs and accuracy of each
@@ -6,9 +6,9 @@ networks/*            ONNX, OpenVINO and torch.export files of each sub-network
 checkpoint.pyth       the model file of the network of all widths, for PyTorch
 SHA256SUMS            of every file above, as `sha256sum --check` reads it
 
-A bundle may come from anybody: nothing in it is code but torch.export's files (.pt2), which run what their maker wants
-when they are loaded; only a user who names the back end "pt2" has them loaded. SHA256SUMS is its maker's too, and shows
-that a copy is whole, no more.
+A bundle may come from anybody. Nothing in it is code but torch.export's files (.pt2), which run whatever their maker
+put into them; they are loaded only if the user names the back end "pt2". SHA256SUMS is from the same maker, and shows
+only that a copy is whole.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ DESCRIPTION, TABLE, CHECKPOINT = "bundle.json", "query_table.json", "checkpoint.
 
 
 class Bundle:
-    """A bundle that was read; a `NetworkStore`.
+    """Bundle that was read; a `NetworkStore`.
 
     Args:
-        path: the folder.
-        networks: its networks, by sub-network.
+        path: path of the folder.
+        networks: descriptions of its networks, by sub-network.
         preprocessing: values that clips are made with.
         class_names: names of the classifier's outputs.
-        table: costs and accuracy; None: not known.
-        has_checkpoint: True if PyTorch's model file is in it.
-        about: hash of the model file ("checkpoint"), and versions.
+        table: costs and accuracy; None: unknown.
+        has_checkpoint: True for a bundle with PyTorch's model file.
+        about: facts: hash of the model file ("checkpoint"), and versions.
     """
 
     def __init__(
@@ -71,18 +71,21 @@ class Bundle:
         self._lock = ForkSafeLock()  # of loading it
 
     def __repr__(self) -> str:
-        """Return one line: path, numbers of sub-networks and classes, formats."""
+        """Return a line with path, numbers of sub-networks and classes, and formats."""
         formats = sorted({name for config in self.configs for name in self.formats(config)})
         text = f"{self.path}: {len(self.networks)} sub-networks, {len(self.class_names)} classes; {', '.join(formats)}"
         return f"<Bundle: {printable(text)}>"
 
     @classmethod
     def load(cls, path: str) -> Bundle:
-        """Read a bundle, and all its files once, to see that they are whole.
+        """Read a bundle, and check that all its files are whole.
+
+        Args:
+            path: path of the folder.
 
         Raises:
-            FileNotFoundError: the folder is none.
-            ValueError: a file is missing, damaged or not of the bundle; it is named.
+            FileNotFoundError: there is no such folder.
+            ValueError: a file is missing, damaged or not of the bundle; the message names it.
         """
         description = os.path.join(path, DESCRIPTION)
         if not os.path.lexists(description):
@@ -122,20 +125,25 @@ class Bundle:
         return tuple(sorted(self.networks, key=lambda config: (-self.networks[config].gflops, str(config))))
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
+        """Return the formats of the sub-network's files, and "pytorch" if the bundle has a model file."""
         if config not in self.networks:
             return frozenset()
         return frozenset(self.networks[config].files) | ({"pytorch"} if self.has_checkpoint else frozenset())
 
     def modules(self, format: str) -> tuple[str, ...]:
+        """Return (): the files exist already."""
         return ()
 
     def shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
+        """Return the clip shape of each input, by the description."""
         return self.networks[config].inputs
 
     def gflops(self, config: SubnetConfig) -> float:
+        """Return the multiply-adds of a clip in 1e9, by the description."""
         return self.networks[config].gflops
 
     def network(self) -> SlimmableNet:
+        """Return the network of the model file, which the first call loads and checks."""
         with self._lock:
             if self._model is None:
                 path = os.path.join(self.path, CHECKPOINT)
@@ -151,19 +159,23 @@ class Bundle:
             return self._model
 
     def vector_length(self, config: SubnetConfig, format: str) -> int | None:
+        """Return the length of the pooled vectors of a file; None for logits alone, as of int8."""
         if format == "pytorch":
             return vector_length(self.network(), config)
         return None if format == "openvino-int8" else self.networks[config].features
 
     def program(self, config: SubnetConfig, features: bool = False) -> Any:
+        """Load a .pt2 file, which runs the code in it."""
         return torch.export.load(self.file_of(config, "pt2"))
 
     def onnx(self, config: SubnetConfig, features: bool = False) -> str:
+        """Return the path of an ONNX file, after a check that it needs no other file."""
         path = self.file_of(config, "onnx")
         check_onnx(path)
         return path
 
     def openvino(self, config: SubnetConfig, int8: bool = False, features: bool = False) -> Any:
+        """Return OpenVINO's model of a file, after a check of its format."""
         path = self.file_of(config, "openvino-int8" if int8 else "openvino")
         check_openvino(path)
         try:
@@ -172,6 +184,7 @@ class Bundle:
             raise ValueError(f"{path}: OpenVINO cannot read it: {' '.join(str(error).split())}") from error
 
     def file_of(self, config: SubnetConfig, format: str) -> str:
+        """Return the path of the sub-network's file, or of the model file."""
         return os.path.join(self.path, CHECKPOINT if format == "pytorch" else self.networks[config].files[format])
 
 
@@ -184,9 +197,9 @@ def write_bundle(
     """Write a bundle: whole, or not at all.
 
     Args:
-        path: a folder that does not exist yet.
-        content: class_names, preprocessing and about, for bundle.json.
-        table: costs and accuracy; None: not known.
+        path: path of a folder that does not exist yet.
+        content: values for bundle.json: class_names, preprocessing and about.
+        table: costs and accuracy; None: unknown.
         fill: function that writes the networks' files into a folder and returns the networks.
 
     Raises:
@@ -213,12 +226,13 @@ def _networks_of(entries: Mapping[str, Any], where: str, files: Sequence[str]) -
     """Return the networks of a description.
 
     Args:
-        entries: description of each network, by its sub-network's key.
+        entries: descriptions of the networks, by the sub-networks' keys.
         where: path of bundle.json, for errors.
         files: all files of the bundle.
 
     Raises:
-        ValueError: an entry is none, has a file that is not in the bundle, or another number of inputs than the rest.
+        ValueError: an entry is invalid, has a file that is not in the bundle, or has another number of inputs than the
+            rest.
     """
     networks: dict[SubnetConfig, BundledNetwork] = {}
     for key, values in entries.items():

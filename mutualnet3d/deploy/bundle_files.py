@@ -1,7 +1,9 @@
-"""Files of a bundle's folder: regular ones alone, whole by SHA256SUMS, and none that a library would take for another
-kind or that leads out of the folder.
+"""Checks of the files in a bundle's folder.
 
-The sums are written by whoever made the bundle: they show that a copy is whole, and nothing about who made it.
+Files must be regular, whole by SHA256SUMS, of the kind that a library takes them for, and must not lead out of the
+folder.
+
+The sums come from the maker of the bundle: they show that a copy is whole, and nothing about its origin.
 """
 
 from __future__ import annotations
@@ -29,9 +31,12 @@ _EXTERNAL_DATA = b"location"
 def list_files(path: str) -> list[str]:
     """Return all files in a bundle but the list of their sums, relative to it, sorted.
 
+    Args:
+        path: path of the folder.
+
     Raises:
-        ValueError: there is something else than files and folders, links too; a name with control characters; or a file
-            that is too large.
+        ValueError: the folder has entries other than files and folders, such as links, a name with control characters,
+            or a file that is too large.
     """
     names: list[str] = []
     folders = [""]
@@ -48,7 +53,7 @@ def list_files(path: str) -> list[str]:
 
 
 def _is_folder(entry: os.DirEntry[str], name: str, path: str) -> bool:
-    """Return True for a folder, False for a file; see `list_files`."""
+    """Return True for a folder, False for a file, see `list_files`."""
     if not name.isprintable():
         raise ValueError(f"{path}: the name {name!r:.200} in it has characters that cannot be printed")
     if entry.is_dir(follow_symlinks=False):
@@ -69,10 +74,13 @@ def write_sums(path: str) -> None:
 
 
 def check_sums(path: str) -> list[str]:
-    """Refuse a bundle with a file that is not the one that was written; return its files, relative to it.
+    """Refuse a bundle with a file that has changed; return its files, relative to it.
+
+    Args:
+        path: path of the folder.
 
     Raises:
-        ValueError: a file is missing, damaged, not in the list, or none; it is named.
+        ValueError: a file is missing, damaged, not in the list, or no regular file; the message names it.
     """
     files = list_files(path)
     list_path = os.path.join(path, SUMS)
@@ -102,10 +110,13 @@ def check_sums(path: str) -> list[str]:
 
 
 def check_onnx(path: str) -> None:
-    """Refuse an ONNX file with weights in other files: ONNX Runtime would read them, wherever they are.
+    """Refuse an ONNX file with weights in other files, which ONNX Runtime would read wherever they are.
+
+    Args:
+        path: path of the file.
 
     Raises:
-        ValueError: it names another file.
+        ValueError: the content names another file.
     """
     with open(path, "rb") as file:
         content = file.read()
@@ -116,10 +127,13 @@ def check_onnx(path: str) -> None:
 
 
 def check_openvino(path: str) -> None:
-    """Refuse what OpenVINO would read as another format than its own: it goes by the content, whatever the name.
+    """Refuse a file that OpenVINO, by its content, would read as another format than its own.
+
+    Args:
+        path: path of the file.
 
     Raises:
-        ValueError: it does not begin as OpenVINO's files do.
+        ValueError: the content does not begin like that of OpenVINO's files.
     """
     with open(path, "rb") as file:
         start = file.read(5)

@@ -1,4 +1,4 @@
-"""Sub-network of a bundle, as bundle.json describes it."""
+"""Description of a bundle's sub-network, in bundle.json."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from mutualnet3d.shapes import ClipShape
 
 @dataclass(frozen=True)
 class BundledNetwork:
-    """One sub-network of a bundle.
+    """Description of a sub-network of a bundle.
 
     Args:
-        gflops: 1e9 multiply-adds of a clip.
+        gflops: cost of a clip, 1e9 multiply-adds.
         params: number of parameters.
         inputs: clip shape of each pathway.
-        files: path in the bundle by format, "onnx", "openvino", "openvino-int8", "pt2".
-        differences: largest difference of logits from the eager network's by format, relative to the largest logit.
-        features: length of the pooled vectors that its files but int8's give beside the logits; None: they give none.
+        files: paths in the bundle, by format: "onnx", "openvino", "openvino-int8", "pt2".
+        differences: largest difference of logits from the eager network's, relative to the largest logit, by format.
+        features: length of the pooled vectors that its files, but for int8's, give with the logits; None: they give
+            none.
     """
 
     gflops: float
@@ -32,7 +33,7 @@ class BundledNetwork:
     features: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, for bundle.json; `features` is there only where it is known."""
+        """Return plain values for bundle.json, without `features` if it is None."""
         features = {} if self.features is None else {"features": self.features}
         return {
             "gflops": self.gflops,
@@ -45,9 +46,10 @@ class BundledNetwork:
 
     @classmethod
     def from_json(cls, values: Any, where: str) -> BundledNetwork:
-        """Return the sub-network that `to_json` gave `values` of.
+        """Return a description from the result of `to_json`.
 
         Args:
+            values: value from bundle.json.
             where: file and sub-network, for errors.
 
         Raises:
@@ -85,7 +87,7 @@ def _shapes(inputs: Any, where: str) -> tuple[ClipShape, ...]:
     """Return the clip shapes of a network's inputs, (T, S, S, 3) of each pathway.
 
     Raises:
-        ValueError: they are none, or a clip is too large; `where` is named.
+        ValueError: the value is invalid, or a clip is too large; the message has `where`.
     """
     if (
         not isinstance(inputs, list)

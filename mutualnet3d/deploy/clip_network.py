@@ -1,4 +1,4 @@
-"""A sub-network as it is deployed: uint8 clips in, as a decoder gives them, logits out, and pooled vectors."""
+"""Sub-network in its deployed form, from a decoder's uint8 clips to logits and pooled vectors."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ClipNetwork(nn.Module):
     """Ordinary network with its normalisation in front.
 
     Args:
-        network: takes a list of float clips (B, C, T, H, W); it is changed.
-        preprocessing: its mean, standard deviation and order of channels.
+        network: network that takes a list of float clips (B, C, T, H, W); it is changed.
+        preprocessing: values that clips are made with: mean, standard deviation and order of channels.
 
     Shape: uint8 (B, T, H, W, 3), RGB, one for each pathway -> logits (B, K), or whatever `network` returns.
     """
@@ -43,14 +43,16 @@ class ClipNetwork(nn.Module):
         self.normalize = normalize_of(preprocessing, torch.preserve_format)
 
     def forward(self, *clips_BTHWC: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Normalise the clips and run the network."""
         return self.network([self.normalize(clip.permute(0, 1, 4, 2, 3)) for clip in clips_BTHWC])
 
 
 class _SqueezeExcitation(nn.Module):
-    """fvcore's, its mean over (T, H, W) taken in two steps.
+    """Squeeze-and-excitation of fvcore, with its mean over (T, H, W) in two steps.
 
-    OpenVINO adds up the 200,000 values of X3D-M's first stage one after the other: logits were off by 3e-4 of the
-    largest. It is faster, too (benchmarks/export_parity.py). Means over W, H and T, one by one, it would join again.
+    OpenVINO adds up the 200,000 values of X3D-M's first stage one after the other, by which logits were off by 3e-4 of
+    the largest. Two steps are faster, too (benchmarks/export_parity.py). OpenVINO would join separate means over W, H
+    and T again.
     """
 
     def __init__(self, block: nn.Module):
@@ -63,7 +65,7 @@ class _SqueezeExcitation(nn.Module):
 
 
 def normalize_of(preprocessing: Preprocessing, memory_format: torch.memory_format) -> Normalize:
-    """Return the normalisation of a network's clips, its result in `memory_format`."""
+    """Return the normalisation of a network's clips, with results in `memory_format`."""
     return Normalize(preprocessing.mean, preprocessing.std, memory_format, preprocessing.reverse_channels)
 
 
@@ -83,7 +85,7 @@ def output_names(features: bool) -> list[str]:
     """Return the names of an exported network's outputs.
 
     Args:
-        features: True if it gives pooled vectors beside its logits.
+        features: True for a network that gives pooled vectors beside its logits.
     """
     return ["logits", "features"] if features else ["logits"]
 
@@ -91,9 +93,9 @@ def output_names(features: bool) -> list[str]:
 def export_program(
     model: SlimmableNet, config: SubnetConfig, preprocessing: Preprocessing, features: bool = False
 ) -> Any:
-    """Return the sub-network as `torch.export` has it: its batch norms folded, normalisation inside, any batch size.
+    """Return the sub-network as a program of `torch.export`, with folded batch norms, normalisation and any batch size.
 
-    The program says nothing of the machine that it was made on: no paths of source files.
+    The program contains nothing of the machine that it was made on, such as paths of source files.
 
     Args:
         model: network that can evaluate `config`.
@@ -102,7 +104,7 @@ def export_program(
         features: True for a second output, the pooled vectors (B, C).
 
     Raises:
-        ValueError: `config` cannot be evaluated; it has no pooled vectors.
+        ValueError: `config` cannot be evaluated, or has no pooled vectors.
     """
     extracted: nn.Module = model.extract(config, fold_norms=True)
     if features:

@@ -1,5 +1,7 @@
-"""Sub-networks of a trained model to a bundle: ONNX, OpenVINO and torch.export files that are checked against the eager
-sub-networks before the bundle gets its name."""
+"""Export of a trained model's sub-networks into a bundle: ONNX, OpenVINO and torch.export files.
+
+The files are checked against the eager sub-networks before the bundle gets its name.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ _PACKAGES = ("mutualnet3d", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 class ParityError(ValueError):
-    """An exported network that does not compute the logits, or pooled vectors, of its sub-network."""
+    """Error about an exported network that does not compute the logits, or pooled vectors, of its sub-network."""
 
 
 def export(
@@ -52,26 +54,27 @@ def export(
 ) -> Bundle:
     """Write a bundle.
 
-    Batch norms are folded, normalisation is inside, the input is uint8 (B, T, S, S, 3) of any batch size B. Every file
-    is read again and run on two clips at once and on one. int8 is judged by its accuracy: it only has to run.
+    The exported networks have folded batch norms and normalisation inside, and take uint8 (B, T, S, S, 3) of any batch
+    size B. Every file is read again and run on two clips at once and on one. int8 networks only have to run, since
+    their accuracy is tested.
 
     Args:
-        networks: a trained model with its query table.
-        path: the bundle's folder, which does not exist yet.
+        networks: sub-networks of a trained model, with its query table.
+        path: path of the bundle's folder, which does not exist yet.
         configs: sub-networks; None: those on the table's Pareto fronts.
-        formats: some of `FORMATS`; "pytorch" is the model file itself.
-        int8: quantised OpenVINO models, of some or all.
-        table: the bundle's table, where it has more than those of the model file (accuracies of `int8`).
-        progress: function that the sub-networks are iterated by.
-        features: True for networks that give pooled vectors beside their logits; int8's give logits alone.
+        formats: names of formats, of `FORMATS`; "pytorch" is the model file itself.
+        int8: quantised OpenVINO models of some or all sub-networks.
+        table: table of the bundle, where it has more rows than the model file's (those of `int8`).
+        progress: function that the sub-networks are iterated through, such as a progress bar.
+        features: True for networks that give pooled vectors with their logits; int8's give logits alone.
 
     Raises:
         FileExistsError: something is at `path`.
         ModuleNotFoundError: a format's library is not installed.
-        ParityError: a network's logits or pooled vectors are not the sub-network's, or int8's are no numbers; both are
-            named, and nothing is left.
-        ValueError: an unknown format; a sub-network that cannot be evaluated; no table, and no `configs` either;
-            `features` of a network without pooled vectors.
+        ParityError: a network's logits or pooled vectors are not the sub-network's, or int8's are no numbers; the
+            message names both networks, and nothing is left.
+        ValueError: a format is unknown, a sub-network cannot be evaluated, there is neither a table nor `configs`, or
+            `features` are asked of a network without pooled vectors.
     """
     formats = list(dict.fromkeys(formats))
     if not formats or set(formats) - set(FORMATS):
@@ -111,7 +114,10 @@ def _part_of(table: QueryTable, rows: Sequence[Row]) -> QueryTable:
 
 
 def front_of(networks: CheckpointNetworks) -> list[SubnetConfig]:
-    """Return the sub-networks on the Pareto fronts of the query table, which are exported unless others are named.
+    """Return the sub-networks on the Pareto fronts of the query table, the default of `export`.
+
+    Args:
+        networks: sub-networks of a trained model.
 
     Raises:
         ValueError: there is no table.
@@ -132,7 +138,7 @@ def _write_network(
     int8: Any,
     features: bool,
 ) -> BundledNetwork:
-    """Write a sub-network's files; return it with the difference of each from the eager one."""
+    """Write a sub-network's files; return its description, with the files' differences from the eager one."""
     files = {name: f"networks/{config}{SUFFIXES[name]}" for name in formats if name in SUFFIXES}
     paths = {name: os.path.join(folder, file) for name, file in files.items()}
     program: Any = networks.program(config, features) if files else None
@@ -161,11 +167,12 @@ def _save_openvino(model: Any, path: str) -> None:
 def _differences(
     networks: CheckpointNetworks, config: SubnetConfig, folder: str, written: BundledNetwork, formats: Sequence[str]
 ) -> dict[str, float]:
-    """Return, for every format but the model file's own, the largest difference of logits from the eager
-    sub-network's.
+    """Return the largest difference of logits from the eager sub-network's, by format.
+
+    The model file's own format is left out.
 
     Raises:
-        ParityError: it is more than `MAX_DIFFERENCE`; of int8, no number.
+        ParityError: a difference is more than `MAX_DIFFERENCE`, or, for int8, no number.
     """
     as_bundle = Bundle(
         folder, {config: written}, networks.preprocessing, networks.class_names, None, has_checkpoint=False, about={}
@@ -189,17 +196,17 @@ def _differences(
 
 
 def _difference(values: torch.Tensor, expected: torch.Tensor, allowed: float, text: str, unit: str) -> float:
-    """Return the largest difference from the eager network's values, relative to the largest.
+    """Return the largest difference from the eager network's values, relative to its largest value.
 
     Args:
         values: values of the exported network.
-        expected: values of the eager one.
-        allowed: most that it may be.
+        expected: values of the eager network.
+        allowed: largest allowed difference.
         text: sub-network, format and batch, for the error.
-        unit: name of one of the values.
+        unit: name of a value.
 
     Raises:
-        ParityError: it is more, or the values have another shape.
+        ParityError: the difference is larger, or the values have another shape.
     """
     difference = None
     if values.shape == expected.shape:
@@ -216,7 +223,7 @@ def eager_logits(networks: CheckpointNetworks, config: SubnetConfig, clips: Sequ
 
 
 def eager_vectors(networks: CheckpointNetworks, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the pooled vectors (B, C) of the slimmable network: see `eager_logits`."""
+    """Return the pooled vectors (B, C) of the slimmable network, as `eager_logits` does the logits."""
     return _eager(networks, config, clips, pooled_vectors)
 
 

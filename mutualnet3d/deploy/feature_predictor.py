@@ -1,4 +1,4 @@
-"""Features of videos: what the classifier reads of each clip or window, or the map of a layer, at any budget."""
+"""Features of videos at any budget: the classifier's input for each clip or window, or the map of a layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FeatureForward: TypeAlias = Callable[[Sequence[torch.Tensor]], tuple[torch.Tens
 
 
 class FeaturePredictor(FilePredictor):
-    """Base of `Predictor`: all of it but loading, pickling, streams and segments."""
+    """Base of `Predictor`, without loading, pickling, streams and segments."""
 
     def features(
         self,
@@ -50,25 +50,27 @@ class FeaturePredictor(FilePredictor):
     ) -> VideoFeatures:
         """Return the features of a video: the pooled vector that the classifier reads, or the maps of a layer.
 
-        Without `every` the video has one vector, the mean over the clips that `predict` takes, or one for each of them.
-        With `every` a window begins every so many seconds, as in `segments`, and each has one. A sub-network of less
-        width may have shorter vectors; vectors of different sub-networks do not compare.
+        Without `every` the video has a vector that is the mean over the clips of `predict`, or a vector for each clip.
+        With `every` there is a vector for each window, as in `segments`. A narrower sub-network may have shorter
+        vectors; vectors of different sub-networks are not comparable.
 
         Args:
             source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
-            gflops, milliseconds, config: budget of the video, with `every` of a window, or sub-network: see `predict`.
-            views: clips over the video: see `predict`; not with `every`.
+            gflops: largest cost of the video, or with `every` of a window, 1e9 multiply-adds, see `predict`.
+            milliseconds: largest time of the video, or with `every` of a window, see `predict`.
+            config: sub-network, or its key, see `predict`.
+            views: clips over the video, see `predict`; None with `every`.
             every: seconds from the start of a window to that of the next; None: clips instead of windows.
             per_clip: True for a vector of each clip; False for their mean.
             layer: name of the layer whose maps are the features, by PyTorch alone; None: pooled vectors.
-            fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
+            fps: frame rate of frames or of a folder, frames per second; None: the network's.
             batch_size: number of windows in a forward pass, at least 1.
-            progress: (windows, their number) -> the windows, for a progress bar.
+            progress: function from the windows and their number to the windows, for a progress bar.
 
         Raises:
             VideoDecodeError: the video cannot be read, or no window has half of its frames.
-            ValueError: nothing fits the budget; an unknown sub-network or layer; a value that is not allowed; the back
-                end's networks give no features, and the message says what does.
+            ValueError: nothing fits the budget, a sub-network or layer is unknown, a value is not allowed, or the back
+                end's networks give no features; the message names those that do.
         """
         check_batch_size(batch_size)
         plan = self.feature_plan(gflops, milliseconds, config, views, every)
@@ -90,7 +92,7 @@ class FeaturePredictor(FilePredictor):
         views: ViewsWanted = None,
         every: float | None = None,
     ) -> Plan:
-        """Return sub-network and views that `features` takes; see there."""
+        """Return the sub-network and views that `features` takes with the same arguments."""
         if every is not None:
             check_every(every)
             if views is not None:
@@ -108,20 +110,27 @@ class FeaturePredictor(FilePredictor):
         workers: int | None = None,
         timeout: float = 300.0,
     ) -> Iterator[tuple[int, VideoFeatures | UnreadFile]]:
-        """Return an iterator of (place in `paths`, features), in the order in which they are done; of a file that
-        cannot be read it gives the reason, and goes on.
+        """Return an iterator of the features of many files, with their places in `paths`, in the order of completion.
 
-        Files are read by processes as in `predict_files`. With `every` this process reads them, one after the other.
+        For a file that cannot be read it gives the reason, and goes on. Processes read the files as in `predict_files`;
+        with `every` this process reads them, one after the other.
 
         Args:
-            paths: video files, or folders of pictures; each is read when its turn comes.
+            paths: video files, or folders of pictures, which are read when their turn comes.
             plan: result of `feature_plan`, which takes a budget; None: the most expensive sub-network.
-            every, per_clip, layer: see `features`.
-            batch_size, workers, timeout: see `predict_files`; the last two are not used with `every`.
+            every: seconds from the start of a window to that of the next, see `features`.
+            per_clip: True for a vector of each clip, see `features`.
+            layer: name of the layer whose maps are the features, see `features`.
+            batch_size: largest number of clips of a forward pass, see `predict_files`.
+            workers: number of processes that read, see `predict_files`; ignored with `every`.
+            timeout: longest time of reading a file, seconds, see `predict_files`; ignored with `every`.
+
+        Returns:
+            Iterator of (place in `paths`, features or reason).
 
         Raises:
-            ValueError: at once: a value that is not allowed, a cascade; see `features`.
-            DataAway: the disk of the videos has gone away.
+            ValueError: at once: a value is not allowed, or the plan is a cascade; see `features`.
+            DataAway: the disk of the videos is missing.
         """
         chosen = self.feature_plan(every=every) if plan is None else plan
         if len(chosen.stages) != 1:
@@ -141,7 +150,7 @@ class FeaturePredictor(FilePredictor):
         )
 
     def _feature_forward(self, config: SubnetConfig, layer: str | None) -> _FeatureForward:
-        """Return the timed forward pass that gives features, made ready."""
+        """Return the timed forward pass that gives features, compiled."""
         run_in_fork()
         with self._lock:
             runnable = self._subnets.runnable(config)

@@ -1,4 +1,4 @@
-"""Predictions of many files: processes read them on all cores, and their order is that in which they are done."""
+"""Predictions of many files, which processes read on all cores, in the order of completion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mutualnet3d.results.prediction_rows import OK, unread_record
 
 
 class FilePredictor(VideoPredictor):
-    """Base of `FeaturePredictor`: predictions of many files."""
+    """Base of `FeaturePredictor`, with predictions of many files."""
 
     def predict_files(
         self,
@@ -27,25 +27,27 @@ class FilePredictor(VideoPredictor):
         workers: int | None = None,
         timeout: float = 300.0,
     ) -> Iterator[tuple[int, Prediction | UnreadFile]]:
-        """Return an iterator of (place in `paths`, prediction), in the order in which they are done; of a file that
-        cannot be read it gives the reason, and goes on.
+        """Return an iterator of the predictions of many files, and their places in `paths`, in the order of completion.
 
-        Processes read the files, each in a process that loses nothing but that file if it crashes or hangs; this
-        process runs the networks, on clips of several files at a time. Memory does not grow with the number of files.
-        The processes end with the iterator. The caller's main module must be importable
-        (`if __name__ == "__main__":`).
+        For a file that cannot be read it gives the reason, and goes on. Processes read the files; a process that
+        crashes or hangs loses only its file. This process runs the networks, on clips of several files at a time.
+        Memory does not grow with the number of files. The processes end with the iterator. The caller's main module
+        must be importable (`if __name__ == "__main__":`).
 
         Args:
-            paths: video files, or folders of pictures; each is read when its turn comes.
+            paths: video files, or folders of pictures, which are read when their turn comes.
             plan: result of `plan`, which takes a budget; None: the most expensive sub-network.
             top: number of labels, at least 1.
-            batch_size: most clips of a forward pass, at least 1, unless a video has more.
-            workers: number of processes that read, at least 1; None: as many as there are cores.
-            timeout: seconds that reading a file may take, more than 0.
+            batch_size: largest number of clips of a forward pass, at least 1, unless a video has more.
+            workers: number of processes that read, at least 1; None: the number of cores.
+            timeout: longest time of reading a file, seconds, above 0.
+
+        Returns:
+            Iterator of (place in `paths`, prediction or reason).
 
         Raises:
-            ValueError: at once: a number that is out of range.
-            DataAway: the disk of the videos has gone away.
+            ValueError: at once: a number is out of range.
+            DataAway: the disk of the videos is missing.
         """
         check_top(top)
         chosen = self.plan() if plan is None else plan
@@ -61,12 +63,14 @@ class FilePredictor(VideoPredictor):
         """Return the work on many files, and start the server of its processes.
 
         Args:
-            plan: stages.
+            plan: stages of the prediction.
             forward: forward pass of clips of one shape.
-            batch_size, workers, timeout: see `predict_files`.
+            batch_size: largest number of clips of a forward pass.
+            workers: number of processes that read; None: the number of cores.
+            timeout: longest time of reading a file, seconds.
 
         Raises:
-            ValueError: a number that is out of range.
+            ValueError: a number is out of range.
         """
         check_batch_size(batch_size)
         workers = num_cores() if workers is None else workers
@@ -88,7 +92,7 @@ class FilePredictor(VideoPredictor):
 
 
 def record_of(path: str, outcome: Prediction | UnreadFile) -> dict[str, Any]:
-    """Return the record of a file, plain values: see `results/prediction_rows.py`."""
+    """Return the record of a file, plain values, see `results/prediction_rows.py`."""
     if isinstance(outcome, UnreadFile):
         return unread_record(path, outcome.status, outcome.reason)
     return {**outcome.to_json(), "status": OK}

@@ -1,12 +1,12 @@
-"""Many files through the stages of a plan: processes read them, this one runs the networks.
+"""Run of many files through the stages of a plan: processes read them, this one runs the networks.
 
 Clips gather by stage until a forward pass is full; all clips of a stage have one shape. A forward pass runs in a thread
 while further files are read, one pass at a time. In memory are the clips of that pass, those that gather for the next
-one of each stage, and one video of each process: how many files there are does not matter. Results come in the order
-in which they are done, so that a file that takes long holds up no other.
+pass of each stage, and one video of each process, whatever the number of files. Results come in the order of
+completion, so that a slow file delays no other.
 
-A file whose process dies is read once more, by another process: who kills a process for lack of memory may hit any of
-them. If that one dies as well, the file is bad. One that takes too long, or too much memory, is bad at once.
+A file whose process dies is read once more, by another process, since a kill for lack of memory may hit any of them. If
+that process dies as well, the file is bad. A file that takes too long, or too much memory, is bad at once.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class FileWork:
     Args:
         stages: stages, the cheapest first.
         shapes_of: function that returns the clip shapes of a sub-network, one for each pathway.
-        reader: function that the processes read a file by.
+        reader: function by which the processes read a file.
         forward: forward pass of clips of one shape.
         ensemble: way of putting a video's views together.
-        batch_size: most clips of a forward pass, or as many as a video has.
+        batch_size: largest number of clips of a forward pass, unless a video has more.
         workers: number of processes that read, at least 1.
-        timeout: seconds that reading a file may take, more than 0.
+        timeout: longest time of reading a file, seconds, above 0.
         new_result: function that makes the empty result of a file, by its path.
     """
 
@@ -56,17 +56,17 @@ class FileWork:
 
 
 def run_files(paths: Sequence[str], work: FileWork) -> Iterator[tuple[int, StagedResult | UnreadFile]]:
-    """Yield (number, result) of every file, in the order in which they are done; see the module.
+    """Yield number and result of every file, in the order of completion, see the module.
 
     The processes end with the iterator.
 
     Args:
         paths: paths of the files.
-        work: work on each.
+        work: work on every file.
 
     Raises:
-        DataAway: the disk of the videos has gone away.
-        ValueError: a number that is out of range.
+        DataAway: the disk of the videos is missing.
+        ValueError: a number is out of range.
     """
     run = _FileRun(paths, work)
     with ThreadPoolExecutor(1, "network") as network:
@@ -86,8 +86,8 @@ class _Read:
 
     Args:
         number: number of the file.
-        stage: number of the first stage that its clips are for.
-        is_second: True if the process of the first try died.
+        stage: number of the first stage that takes its clips.
+        is_second: True for a second try, after the process of the first one died.
     """
 
     number: int
@@ -101,8 +101,9 @@ class _Pass:
 
     Args:
         stage: number of the stage.
-        videos: number of a file -> its clips for the stage, and for those that were read together with it.
-        logits: logits of the videos, and the seconds that they took.
+        videos: clips of the files for the stage, and for stages that were read together with it, by the number of the
+            file.
+        logits: future of the logits of the videos, and of their seconds.
     """
 
     stage: int
@@ -114,7 +115,8 @@ class _FileRun:
     """State of `run_files`.
 
     Args:
-        paths, work: see `run_files`.
+        paths: paths of the files.
+        work: work on every file.
     """
 
     def __init__(self, paths: Sequence[str], work: FileWork):
@@ -130,11 +132,11 @@ class _FileRun:
 
     @property
     def has_reads(self) -> bool:
-        """True if files have to be read, for the first time or for a further stage."""
+        """True while files have to be read, for the first time or for a further stage."""
         return bool(self._again) or self._next is not None
 
     def requests(self) -> Iterator[FileRequest]:
-        """Yield what is to be read, further stages and second tries first, as long as there is something."""
+        """Yield the files to be read, further stages and second tries first, as long as there are any."""
         self._reads.clear()
         place = 0
         while self.has_reads:
@@ -154,11 +156,11 @@ class _FileRun:
     def take(
         self, place: int, outcome: FileClips | UnreadFile | LostItem, network: ThreadPoolExecutor
     ) -> Iterator[tuple[int, StagedResult | UnreadFile]]:
-        """Take in what the reading of a file gave; yield the files that are done.
+        """Add the result of the reading of a file; yield the files that are done.
 
         Args:
             place: place of the request.
-            outcome: clips, or the reason why there are none.
+            outcome: clips, or the reason for their absence.
             network: thread of the forward passes.
         """
         read = self._reads.pop(place)
@@ -179,7 +181,7 @@ class _FileRun:
             yield from self._finish(network)
 
     def flush(self, network: ThreadPoolExecutor) -> Iterator[tuple[int, StagedResult | UnreadFile]]:
-        """Run what has gathered, full or not; yield the files that are done."""
+        """Run the gathered clips, full or not; yield the files that are done."""
         while self._pass is not None or any(self._gathered):
             yield from self._finish(network)
             for stage, videos in enumerate(self._gathered):
@@ -195,7 +197,7 @@ class _FileRun:
         return len(self._gathered[stage]) >= most
 
     def _clips(self, read: _Read, clips: FileClips) -> list[ReadVideo]:
-        """Return the clips of a file for each stage that they were read for; the first has the time that it took."""
+        """Return the clips of a file for each stage of the reading, with its time at the first."""
         tensor_of = {shape: torch.from_numpy(views) for shape, views in clips.views_of.items()}
         path = self._paths[read.number]
         videos = []
@@ -207,7 +209,7 @@ class _FileRun:
         return videos
 
     def _start(self, stage: int, network: ThreadPoolExecutor) -> Iterator[tuple[int, StagedResult | UnreadFile]]:
-        """Start a forward pass, after the end of the one that runs."""
+        """Start a forward pass, after the end of the running one."""
         while self._pass is not None:
             yield from self._finish(network)
         videos, self._gathered[stage] = self._gathered[stage], {}

@@ -1,7 +1,7 @@
-"""PyTorch in a process that was forked from one that had used it.
+"""PyTorch in a process that was forked after its use.
 
 The threads among which PyTorch divides its work do not survive a fork, and the new process waits for them for ever.
-With one thread it needs none of them. OpenVINO and ONNX Runtime do without theirs.
+With one thread it needs none of them. OpenVINO and ONNX Runtime work without theirs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _is_told = False
 
 
 def run_in_fork() -> None:
-    """Give PyTorch one thread, in this thread of Python's, if this process was forked; the first time say so."""
+    """Give PyTorch one thread, in this thread of Python's, if this process was forked; log that the first time."""
     global _is_told
     if not _is_forked:
         return
@@ -31,7 +31,7 @@ def run_in_fork() -> None:
 
 
 def is_forked() -> bool:
-    """Return whether this process was forked after this module had been loaded."""
+    """Return True for a process that was forked after this module had been loaded."""
     return _is_forked
 
 

@@ -43,12 +43,12 @@ def draw_heat(picture_HWC: np.ndarray, map_SS: np.ndarray, box: Box = _WHOLE) ->
     """Return a copy of a picture with a map laid over a part of it, and an outline around that part.
 
     Args:
-        picture_HWC: uint8 (H, W, 3), RGB.
-        map_SS: float (S, S), 0 to 1; the larger, the brighter and the less transparent.
-        box: part of the picture that the map is of; the whole picture has no outline.
+        picture_HWC: picture, uint8 (H, W, 3), RGB.
+        map_SS: map, float (S, S), 0 to 1, with larger values brighter and less transparent.
+        box: part of the picture under the map; the whole picture has no outline.
 
     Raises:
-        ValueError: the picture or the map is of another shape or type.
+        ValueError: the picture or the map has another shape or type.
     """
     if not is_picture(picture_HWC):
         raise ValueError(f"a picture is uint8 (H, W, 3), RGB; got {picture_HWC.dtype} {picture_HWC.shape}")

@@ -1,4 +1,4 @@
-"""Loading of a trained model's file: networks that can be deployed."""
+"""Loading of a trained model's file for deployment."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from mutualnet3d.results.query_table import QueryTable
 def load_model_file(path: str) -> ModelFile:
     """Return the content of calibrated.pyth, of this release or an earlier one.
 
+    Args:
+        path: path of the file.
+
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is damaged, of a newer release, no trained model, or, of an earlier release, without a
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, of a newer release or no trained model, or is of an earlier release and has no
             config that this release can read.
     """
     content = read_torch_file(path, "a model file")
@@ -37,7 +40,7 @@ def _refuse_training(content: Mapping[str, Any], path: str) -> None:
     """Refuse the checkpoint of a training, which no test has calibrated.
 
     Raises:
-        ValueError: it is one; the message has the command that makes a model file of it.
+        ValueError: the file is such a checkpoint; the message has the command that makes a model file of it.
     """
     if "optimizer_state" not in content or "statistics" in content:
         return
@@ -52,8 +55,12 @@ def _refuse_training(content: Mapping[str, Any], path: str) -> None:
 def build_network_of(model_file: ModelFile, path: str) -> SlimmableNet:
     """Return the network of a model file that was read from `path`.
 
+    Args:
+        model_file: content of the file.
+        path: path of the file, for errors.
+
     Raises:
-        ValueError: it describes a network that this release cannot build, or other weights than the network's.
+        ValueError: this release cannot build the network, or the weights are another network's.
     """
     try:
         return model_file.build()
@@ -65,12 +72,12 @@ def load_checkpoint_networks(path: str, table: str | None = None) -> CheckpointN
     """Return the sub-networks of a trained model.
 
     Args:
-        path: calibrated.pyth.
+        path: path of calibrated.pyth.
         table: path of its query table; None: query_table.json beside it, if there is one.
 
     Raises:
         FileNotFoundError: one of the two files does not exist.
-        ValueError: an error of `load_model_file`; the table is none, or of another model file.
+        ValueError: the model file is refused as by `load_model_file`, or the table is invalid or of another model file.
     """
     model_file = load_model_file(path)
     beside = os.path.join(os.path.dirname(path), "query_table.json")
@@ -90,6 +97,8 @@ def check_class_names(class_names: Sequence[str], model: SlimmableNet, path: str
     """Refuse names of other classes than the classifier's.
 
     Args:
+        class_names: names of the classes.
+        model: network with the classifier.
         path: file of the names, for the error.
 
     Raises:
@@ -102,6 +111,10 @@ def check_class_names(class_names: Sequence[str], model: SlimmableNet, path: str
 
 def check_same(table: QueryTable, path: str) -> None:
     """Refuse a table of other weights.
+
+    Args:
+        table: query table.
+        path: path of the model file.
 
     Raises:
         ValueError: the table has another hash than the file, or none.

@@ -1,4 +1,4 @@
-"""Maps of where a network looks, for videos: by PyTorch's network, as an exported one has no gradients."""
+"""Maps of the places that a network looks at, by PyTorch's network, since an exported one has no gradients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mutualnet3d.shapes import SubnetConfig
 
 
 class MapPredictor(VideoPredictor):
-    """Base of `Predictor`: where the network looks."""
+    """Base of `Predictor`, with maps of the places that the network looks at."""
 
     def activation_map(
         self,
@@ -40,22 +40,27 @@ class MapPredictor(VideoPredictor):
         label: str | int | None = None,
         layer: str | None = None,
     ) -> ActivationMap:
-        """Predict the labels of a video, and say where in it the network saw a class: Grad-CAM.
+        """Predict the labels of a video, and map the places where the network saw a class, by Grad-CAM.
 
-        The map is of the first view; without `views` and budget that is the middle of the video. PyTorch's network
-        computes map and labels in float32, whatever the back end of `predict` is; the map takes a little more time than
+        The map is of the first view, which is the middle of the video without `views` and budget. PyTorch's network
+        computes map and labels in float32, whatever the back end of `predict`. The map takes a little more time than
         the prediction.
 
         Args:
-            source, gflops, milliseconds, config, views, fps, top: see `predict`.
-            label: name or number of the class; None: the best one.
-            layer: name of the layer whose feature map it is made of; None: the last one of more than one pixel that
-                everything passes, of SlowFast that of the Slow pathway.
+            source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
+            gflops: largest cost of the video, 1e9 multiply-adds, see `predict`.
+            milliseconds: largest time of the video, see `predict`.
+            config: sub-network, or its key, see `predict`.
+            views: clips over the video, see `predict`.
+            fps: frame rate of frames or of a folder, see `predict`.
+            top: number of labels, at least 1.
+            label: name or number of the class; None: the best class.
+            layer: name of the layer whose feature map is used; None: the layer that `last_map` chooses.
 
         Raises:
             VideoDecodeError: the video cannot be read.
-            ValueError: see `predict`; an unknown class or layer, or a layer without feature maps; a bundle without
-                PyTorch's network.
+            ValueError: nothing fits the budget, or an argument is not allowed, as for `predict`; the class or layer is
+                unknown, or the layer has no feature map; or the bundle lacks PyTorch's network.
         """
         class_number(label, self.class_names)  # before the work
         plan = self.plan(gflops, milliseconds, config, views)
@@ -66,14 +71,15 @@ class MapPredictor(VideoPredictor):
     def prepare_maps(
         self, configs: Sequence[SubnetConfig], label: str | int | None = None, layer: str | None = None
     ) -> None:
-        """Find the layers of sub-networks, so that no later call has to.
+        """Find the layers of sub-networks ahead of later calls.
 
         Args:
             configs: sub-networks.
-            label, layer: class and layer of later calls, which are refused here if there are none such.
+            label: name or number of the class of later calls; None: the best class.
+            layer: name of the layer of later calls; None: the chosen one.
 
         Raises:
-            ValueError: see `activation_map`.
+            ValueError: the class or layer is unknown, or there are no maps, see `activation_map`.
         """
         class_number(label, self.class_names)
         for config in configs:
@@ -81,20 +87,22 @@ class MapPredictor(VideoPredictor):
             self._map_layer(config, layer)
 
     def has_maps(self, config: SubnetConfig) -> bool:
-        """Return whether `activation_map` can run a sub-network: PyTorch's network is there."""
+        """Return True if `activation_map` can run a sub-network: PyTorch's network is there."""
         return "pytorch" in self._networks.formats(config)
 
     def map_clips(
         self, video: ReadVideo, top: int = 5, label: str | int | None = None, layer: str | None = None
     ) -> ActivationMap:
-        """Return the map of clips that were read: the second half of `activation_map`.
+        """Return the map of clips that were read, the second half of `activation_map`.
 
         Args:
             video: result of `read`.
-            top, label, layer: see `activation_map`.
+            top: number of labels, at least 1.
+            label: name or number of the class; None: the best class.
+            layer: name of the layer whose feature map is used; None: the chosen one.
 
         Raises:
-            ValueError: see `activation_map`; the reader did not tell the place of the clips in the video.
+            ValueError: an argument is refused, see `activation_map`, or the place of the clips in the video is unknown.
         """
         check_top(top)
         number, config, ensemble = class_number(label, self.class_names), video.config, self.preprocessing.ensemble
@@ -138,7 +146,7 @@ class MapPredictor(VideoPredictor):
         )
 
     def _map_layer(self, config: SubnetConfig, name: str | None) -> MapLayer:
-        """Return the layer of a name, or the one that is chosen for the sub-network."""
+        """Return the layer of a name, or the chosen layer of the sub-network."""
         with self._lock:
             model = self._networks.network()
             if name is not None:
@@ -161,10 +169,17 @@ class MapPredictor(VideoPredictor):
 
 
 def class_number(label: str | int | None, class_names: tuple[str, ...]) -> int | None:
-    """Return the number of a class that is named or numbered; None for None.
+    """Return the number of a class, given by its name or number; None for None.
+
+    Args:
+        label: name or number of the class.
+        class_names: names of the classes.
+
+    Returns:
+        The number.
 
     Raises:
-        ValueError: there is no such class; similar names are listed.
+        ValueError: there is no such class; the message lists similar names.
     """
     if label is None:
         return None

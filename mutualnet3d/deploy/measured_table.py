@@ -27,16 +27,16 @@ _CPU = torch.device("cpu")  # where logits arrive
 
 
 class MeasuredTable:
-    """Query table of some sub-networks with milliseconds of this machine: of a clip, and of videos where asked for.
+    """Query table of some sub-networks with milliseconds of this machine, of a clip and, on demand, of videos.
 
     Args:
         networks: store of the sub-networks.
-        backend: the back end.
-        tested: table with the rows that are measured, of one back end.
-        configs: sub-networks, measured at once.
+        backend: back end of the measurements.
+        tested: table with the rows to be measured, of one back end.
+        configs: sub-networks, which are measured at once.
 
     Attributes:
-        table: the table; rows of several views whose pass was not measured have the time of a clip for each.
+        table: table with the times; rows of several views without a measured pass have as many times that of a clip.
     """
 
     def __init__(self, networks: NetworkStore, backend: Backend, tested: QueryTable, configs: Sequence[SubnetConfig]):
@@ -61,20 +61,22 @@ class MeasuredTable:
         self.table = self._timed(QueryTable(tuple(rows), context, cascades))
 
     def measure_videos(self, rows: Sequence[Row], views: Views | None, budget: float = math.inf) -> None:
-        """Measure forward passes of several views that are not measured yet: those of the front by the times of a clip
-        here, a pass of several taken to be as much longer as it was in the test.
+        """Measure forward passes of several views that are not measured yet.
+
+        Only passes on the front are measured, by forecasts: the time of a clip here, times the ratio of a pass to a
+        clip in the test.
 
         Args:
             rows: rows of the table that a query chooses from.
             views: views of the videos; None: those of each row.
-            budget: milliseconds of a video; those forecast to take far more are not measured.
+            budget: largest milliseconds of a video; passes with a forecast far above it are not measured.
         """
         front = front_of_rows(map(self._forecast, rows), "milliseconds", views)
         within = [row for row in front if row.cost_of_video("milliseconds", views) <= _FORECAST_FACTOR * budget]
         self.measure_passes((row.config, row.views) for row in within if views in (None, row.views))
 
     def measure_passes(self, videos: Iterable[tuple[SubnetConfig, Views]]) -> None:
-        """Measure the forward passes of several views, of sub-networks and views, that are not measured yet."""
+        """Measure the forward passes of sub-networks with several views that are not measured yet."""
         missing = [key for key in passes_of(videos) if key not in self._passes.milliseconds]
         if not missing:
             return
@@ -100,7 +102,7 @@ class MeasuredTable:
         return table.with_milliseconds(self._clips.milliseconds, unsettled, self._passes.milliseconds)
 
     def _forecast(self, row: Row) -> Row:
-        """Return the row with a forecast of its pass, unless that was measured here, or there is none of the test."""
+        """Return the row with a forecast of its pass, unless the pass was measured here, or the test has none."""
         tested = self._tested.row(row.config, row.views)
         if row.pass_milliseconds is not None or not (tested and tested.pass_milliseconds and tested.milliseconds):
             return row

@@ -1,5 +1,4 @@
-"""The networks of a Predictor: those of a model file, out of which each is cut when it is needed, or those that lie
-ready in a bundle."""
+"""Networks of a Predictor: cut out of a model file when they are needed, or ready in a bundle."""
 
 from __future__ import annotations
 
@@ -26,14 +25,14 @@ CONVERTERS = ("onnx", "onnxscript")
 
 
 class NetworkStore(Protocol):
-    """Networks of many costs, in the forms that the back ends take.
+    """Networks of many costs, in the formats that the back ends take.
 
     Attributes:
-        path: the file or folder, for messages.
+        path: path of the file or folder, for messages.
         preprocessing: values that clips are made with.
         class_names: names of the classifier's outputs.
-        table: costs and accuracy of each; None: not known.
-        num_pathways: inputs of each.
+        table: costs and accuracy of the networks; None: unknown.
+        num_pathways: number of inputs of a network.
     """
 
     path: str
@@ -48,11 +47,11 @@ class NetworkStore(Protocol):
         ...
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
-        """Return the forms of the sub-network that it has, of "pytorch", "pt2", "openvino", "openvino-int8", "onnx"."""
+        """Return the sub-network's formats, of "pytorch", "pt2", "openvino", "openvino-int8", "onnx"."""
         ...
 
     def modules(self, format: str) -> tuple[str, ...]:
-        """Return the packages that making a network of that form takes, beside the library that runs it."""
+        """Return the packages for making a network of that format, beside the library that runs it."""
         ...
 
     def shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
@@ -64,28 +63,30 @@ class NetworkStore(Protocol):
         ...
 
     def network(self) -> SlimmableNet:
-        """Return the network of all widths; the same object every time."""
+        """Return the network of all widths, the same object every time."""
         ...
 
     def vector_length(self, config: SubnetConfig, format: str) -> int | None:
-        """Return the length of the pooled vectors that the network of that form can give; None: it gives logits
-        alone."""
+        """Return the length of the pooled vectors that the network of that format can give.
+
+        None for a network that gives logits alone.
+        """
         ...
 
     def program(self, config: SubnetConfig, features: bool = False) -> Any:
-        """Return torch.export's program; with `features` one whose second output are the pooled vectors."""
+        """Return torch.export's program, with the pooled vectors as second output if `features` is True."""
         ...
 
     def onnx(self, config: SubnetConfig, features: bool = False) -> bytes | str:
-        """Return an ONNX model, or the path of its file; `features`: see `program`."""
+        """Return an ONNX model, or the path of its file, with outputs as for `program`."""
         ...
 
     def openvino(self, config: SubnetConfig, int8: bool = False, features: bool = False) -> Any:
-        """Return OpenVINO's model, of any batch size; `features`: see `program`."""
+        """Return OpenVINO's model, of any batch size, with outputs as for `program`."""
         ...
 
     def file_of(self, config: SubnetConfig, format: str) -> str | None:
-        """Return the path of the file that the network is read from; None where it is made here."""
+        """Return the path of the file of the network; None for a network that is made here."""
         ...
 
 
@@ -93,11 +94,11 @@ class CheckpointNetworks:
     """Sub-networks of a trained model.
 
     Args:
-        path: the model file.
+        path: path of the model file.
         model: network with the statistics of its sub-networks.
-        preprocessing: values that its clips are made with.
+        preprocessing: values that clips are made with.
         class_names: names of the classifier's outputs.
-        table: its query table; None: not known.
+        table: query table of the model; None: unknown.
     """
 
     def __init__(
@@ -116,41 +117,50 @@ class CheckpointNetworks:
         self._last_onnx: tuple[tuple[SubnetConfig, bool], bytes] | None = None
 
     def __repr__(self) -> str:
-        """Return one line: path, numbers of sub-networks and classes."""
+        """Return a line with path and numbers of sub-networks and classes."""
         text = f"{self.path}: {len(self.configs)} sub-networks, {len(self.class_names)} classes"
         return f"<CheckpointNetworks: {printable(text)}>"
 
     @property
     def configs(self) -> tuple[SubnetConfig, ...]:
+        """Calibrated sub-networks, or else the full network, the most expensive first."""
         in_table = [row.config for row in self.table.rows] if self.table else []
         candidates = dict.fromkeys([*in_table, *self._model.statistics])
         runnable = [config for config in candidates if self._model.can_evaluate(config)] or [self._model.full]
         return tuple(sorted(runnable, key=lambda config: (-self.gflops(config), str(config))))
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
+        """Return "pytorch", "openvino" and "onnx" for a sub-network that can be evaluated."""
         return frozenset(("pytorch", "openvino", "onnx")) if self._model.can_evaluate(config) else frozenset()
 
     def modules(self, format: str) -> tuple[str, ...]:
+        """Return the packages that convert to ONNX, if the format needs them."""
         return CONVERTERS if format in ("openvino", "onnx") else ()
 
     def shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
+        """Return the clip of each pathway, by the network."""
         return self._model.input_shapes(config)
 
     def gflops(self, config: SubnetConfig) -> float:
+        """Return the multiply-adds of a clip in 1e9, counted at the first call."""
         if config not in self._gflops:
             self._gflops[config] = costs(self._model, config)[0] / 1e9
         return self._gflops[config]
 
     def network(self) -> SlimmableNet:
+        """Return the network of the model file."""
         return self._model
 
     def vector_length(self, config: SubnetConfig, format: str) -> int | None:
+        """Return the length of the pooled vectors, the same in all formats."""
         return vector_length(self._model, config)
 
     def program(self, config: SubnetConfig, features: bool = False) -> Any:
+        """Export the sub-network."""
         return export_program(self._model, config, self.preprocessing, features)
 
     def onnx(self, config: SubnetConfig, features: bool = False) -> bytes:
+        """Convert the sub-network to ONNX, or return the last model if it is the same."""
         last = self._last_onnx  # another thread may replace it meanwhile
         if last is None or last[0] != (config, features):
             content = to_onnx(self.program(config, features), self.num_pathways, features)
@@ -158,22 +168,24 @@ class CheckpointNetworks:
         return last[1]
 
     def openvino(self, config: SubnetConfig, int8: bool = False, features: bool = False) -> Any:
+        """Convert the sub-network to ONNX and read it with OpenVINO."""
         assert not int8, "a model file has none"
         return openvino_core().read_model(self.onnx(config, features), b"")
 
     def file_of(self, config: SubnetConfig, format: str) -> str | None:
+        """Return None: all networks are made here."""
         return None
 
 
 def to_onnx(program: Any, num_pathways: int, features: bool = False) -> bytes:
     """Return a program of `export_program` as an ONNX model.
 
-    The model says nothing of the machine that it was made on: no paths of source files.
+    The model contains nothing of the machine that it was made on, such as paths of source files.
 
     Args:
-        program: the program.
-        num_pathways: number of its inputs.
-        features: True if it has the pooled vectors as second output.
+        program: program of torch.export.
+        num_pathways: number of the program's inputs.
+        features: True for a program with the pooled vectors as second output.
 
     Raises:
         ModuleNotFoundError: onnx or onnxscript is not installed.
@@ -199,7 +211,7 @@ def to_onnx(program: Any, num_pathways: int, features: bool = False) -> bytes:
 
 @contextmanager
 def quiet_loggers(*names: str) -> Iterator[None]:
-    """Context in which the loggers `names` log errors alone."""
+    """Let the loggers `names` log errors alone in the context."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -213,9 +225,9 @@ def quiet_loggers(*names: str) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def openvino_core() -> Any:
-    """Return OpenVINO's entry. It reads models from ONNX: `openvino.convert_model` sends usage statistics.
+    """Return OpenVINO's core, which reads models from ONNX; `openvino.convert_model` would send usage statistics.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: OpenVINO is not installed.
     """
     return require("openvino").Core()

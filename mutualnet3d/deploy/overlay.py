@@ -1,6 +1,6 @@
 """Prediction drawn into a picture: the best labels, the sub-network and its cost, its place on the front.
 
-Letters are of Pillow's own font, and of others where a name needs them: see `plots.fonts`.
+Letters are of Pillow's own font, or of others where a name needs them, see `plots.fonts`.
 
 Legend: H height, W width.
 """
@@ -36,22 +36,22 @@ def draw_overlay(
     budget: float | None = None,
     front: Sequence[Row] = (),
 ) -> np.ndarray:
-    """Return a copy of a picture with the prediction drawn into two of its corners; the rest is not changed.
+    """Return a copy of a picture with the prediction drawn into two of its corners; the rest does not change.
 
-    Above on the left are the best three labels, each on a bar as long as its score; below on the left the sub-network's
-    key, GFLOPs and milliseconds of all views, and a column for each sub-network of the front, the one in use in orange.
-    Letters grow with the picture, which should be at least 160 pixels wide: labels that smaller ones have no room for
+    At the top left are the best three labels, on bars whose length is the score. At the bottom left are the
+    sub-network's key, GFLOPs and milliseconds of all views, and a column for each sub-network of the front, with the
+    one in use in orange. Letters grow with the picture, which should be at least 160 pixels wide; labels without room
     are left out.
 
     Args:
-        frame_HWC: uint8 (H, W, 3), RGB.
+        frame_HWC: picture, uint8 (H, W, 3), RGB.
         prediction: labels, sub-network and times.
         milliseconds: time of the window; None: the prediction's total.
-        budget: milliseconds that it may take; a window that took more is in orange. None: there is none.
+        budget: largest milliseconds of a window, above which its time is orange; None: no budget.
         front: rows of the sub-networks that are chosen from, the cheapest first.
 
     Raises:
-        ValueError: the picture is of another shape or type.
+        ValueError: the picture has another shape or type.
     """
     if frame_HWC.dtype != np.uint8 or frame_HWC.ndim != 3 or frame_HWC.shape[2] != 3 or 0 in frame_HWC.shape:
         raise ValueError(f"a picture is uint8 (H, W, 3), RGB; got {frame_HWC.dtype} {frame_HWC.shape}")
@@ -78,7 +78,7 @@ def _rounded(milliseconds: float) -> str:
 
 
 class _Letters:
-    """Letters of one size, of as many fonts as a text needs, on one line.
+    """Letters of one size, of all fonts that a text needs, on a line.
 
     Args:
         size: height in pixels.
@@ -93,7 +93,7 @@ class _Letters:
         return sum(load_font(path, self.size).getlength(piece) for piece, path in _pieces(text))
 
     def draw(self, pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: Any) -> None:
-        """Draw a text whose upper left corner is at `place`; of all fonts the letters stand on one line."""
+        """Draw a text with its upper left corner at `place`, and the letters of all fonts on the same line."""
         x, y = place
         for piece, path in _pieces(text):
             font = load_font(path, self.size)
@@ -107,7 +107,7 @@ def _pieces(text: str) -> list[tuple[str, str]]:
 
 
 class _Pen:
-    """Pen that draws on a picture, in letters whose size goes with the picture's."""
+    """Pen that draws on a picture, in letters that grow with it."""
 
     def __init__(self, image: Image.Image):
         self.width, self.height = image.size
@@ -121,7 +121,7 @@ class _Pen:
         self.draw = ImageDraw.Draw(image, "RGBA")
 
     def facts(self, facts: Sequence[tuple[str, Any]], front: Sequence[SubnetConfig], used: SubnetConfig) -> int:
-        """Draw the panel below on the left; return its upper edge."""
+        """Draw the panel at the bottom left; return its upper edge."""
         lines = self._lines(facts)
         columns = self.line if len(front) > 1 else 0  # pixels in height; one column alone says nothing
         width = max(map(self._line_width, lines))
@@ -142,7 +142,7 @@ class _Pen:
         return top
 
     def labels(self, labels: Sequence[tuple[str, float]], bottom: int) -> None:
-        """Draw the panel above on the left, with as many of the labels as there is room for above `bottom`."""
+        """Draw the panel at the top left, with as many labels as there is room for above `bottom`."""
         row = self.line + max(1, self.gap // 2)
         labels = labels[: max(0, (bottom - 4 * self.gap) // row)]
         if not labels:
@@ -182,7 +182,7 @@ class _Pen:
         return int(self.letters.width(_BETWEEN.join(text for text, _ in line))) + 1
 
     def _cut(self, text: str, width: float) -> str:
-        """Return `text`, or as much of its start as fits into `width` pixels."""
+        """Return `text`, or the part of its start that fits into `width` pixels."""
         if self.letters.width(text) <= width:
             return text
         while text and self.letters.width(f"{text}...") > width:
@@ -195,7 +195,7 @@ class _Pen:
     def _columns(
         self, left: int, top: int, width: int, height: int, front: Sequence[SubnetConfig], used: SubnetConfig
     ) -> None:
-        """Draw a column for each sub-network, the better the higher."""
+        """Draw a column for each sub-network, with better ones higher."""
         step = width / len(front)
         between = 1 if step < 8 else max(1, self.gap // 2)
         for place, config in enumerate(front):

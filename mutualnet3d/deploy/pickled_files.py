@@ -11,11 +11,12 @@ from mutualnet3d.files.hashes import sha256_of
 
 @dataclass(frozen=True)
 class PickledFiles:
-    """Files that the copy of a predictor in another process is loaded of.
+    """Files from which the copy of a predictor in another process is loaded.
 
     Args:
-        path, table: arguments of `Predictor.load`, absolute paths.
-        sums: each file and its SHA-256 sum.
+        path: absolute path of the bundle or checkpoint.
+        table: absolute path of the query table; None: the default of `Predictor.load`.
+        sums: SHA-256 sums by file.
     """
 
     path: str
@@ -31,10 +32,10 @@ class PickledFiles:
         return cls(path, table, tuple((file, sha256_of(file)) for file in files))
 
     def check(self) -> None:
-        """Do nothing if the files are the same.
+        """Refuse files that have changed.
 
         Raises:
-            ValueError: another file is there now.
+            ValueError: a file has changed.
         """
         for file, expected in self.sums:
             if sha256_of(file) != expected:

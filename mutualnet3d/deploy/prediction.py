@@ -1,4 +1,4 @@
-"""Prediction of a video: labels, the sub-network that gave them, and where the time went; and its clips before that."""
+"""Prediction of a video, with labels, sub-network and times; and the clips that it is made from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Timing:
     Args:
         decode: time of reading and decoding.
         prepare: time of cropping and resizing.
-        network: time of the network, normalising included.
+        network: time of the network, with normalisation.
     """
 
     decode: float
@@ -35,6 +35,7 @@ class Timing:
 
     @property
     def total(self) -> float:
+        """Sum of the times."""
         return self.decode + self.prepare + self.network
 
     def __add__(self, other: Timing) -> Timing:
@@ -48,11 +49,12 @@ class ReadVideo:
     Args:
         source: path of the video, or "frames".
         config: sub-network.
-        row: row of the query table about `config` with as many views; None: there is none.
+        row: row of the query table about `config` with as many views; None without any.
         clips: views, uint8 (V, T, S, S, 3), one tensor for each pathway.
-        decode_seconds, prepare_seconds: times of decoding, and of cropping and resizing.
+        decode_seconds: time of decoding.
+        prepare_seconds: time of cropping and resizing.
         span_times: start and end of each span of the views, seconds since the first frame.
-        place: place of the first view in the video; None: not known.
+        place: place of the first view in the video; None: unknown.
     """
 
     source: str
@@ -65,7 +67,7 @@ class ReadVideo:
     place: ClipPlace | None = None
 
     def __repr__(self) -> str:
-        """Return one line: video, sub-network, shapes of the clips."""
+        """Return a line with video, sub-network and shapes of the clips."""
         shapes = " and ".join(" x ".join(map(str, clips.shape)) for clips in self.clips)
         return f"<ReadVideo of {printable(self.source)}: {self.config}, {shapes}>"
 
@@ -77,7 +79,7 @@ class StageRun:
     Args:
         config: sub-network.
         views: number of clips.
-        gflops: 1e9 multiply-adds of all of them.
+        gflops: cost of all views, 1e9 multiply-adds.
     """
 
     config: SubnetConfig
@@ -91,16 +93,16 @@ class Prediction:
 
     Args:
         source: path of the video, or "frames".
-        labels: classes, the best first.
-        config: sub-network that ran; the last one of a cascade, which gave the labels.
-        gflops: 1e9 multiply-adds of one clip of `config`.
-        row: row of the query table about `config` on `backend` with as many views as were run; None: there is none.
-        backend: name of the back end that ran it.
-        views: number of clips that `config` was run on.
+        labels: labels, the best first.
+        config: sub-network that gave the labels, the last one of a cascade.
+        gflops: cost of a clip of `config`, 1e9 multiply-adds.
+        row: row of the query table about `config` on `backend` with as many views; None without any.
+        backend: name of the back end that ran the network.
+        views: number of clips that `config` ran on.
         timing: times of the parts.
-        frames: uint8 (T, S, S, 3), input of the first pathway for the first view, at its real size.
-        cascade: cascade that chose what ran by the video; None: the sub-network was chosen before.
-        stages: all that ran, in turn; (): `config` alone.
+        frames: input of the first pathway for the first view, uint8 (T, S, S, 3).
+        cascade: cascade that chose the sub-networks by the video; None: the sub-network was chosen before.
+        stages: sub-networks that ran, in turn; (): `config` alone.
     """
 
     source: str
@@ -120,7 +122,7 @@ class Prediction:
             object.__setattr__(self, "stages", (StageRun(self.config, self.views, self.gflops * self.views),))
 
     def __repr__(self) -> str:
-        """Return one line: video, best labels, what ran, and its time."""
+        """Return a line with video, best labels, sub-network and time."""
         best = ", ".join(f"{label.name} {100 * label.score:.1f} %" for label in self.labels[:_LABELS_IN_REPR])
         views = "one view" if self.views == 1 else f"{self.views} views"
         ran = " > ".join(str(stage.config) for stage in self.stages)
@@ -134,20 +136,22 @@ class Prediction:
 
     @property
     def top1(self) -> float | None:
-        """Accuracy in percent that the test found for what was run, over many videos; None: not known."""
+        """Accuracy of the same sub-networks and views in the test, percent; None: unknown."""
         source = self.row if self.cascade is None else self.cascade
         return None if source is None else source.top1
 
     def above(self, threshold: float) -> tuple[Label, ...]:
-        """Return the labels whose score is at least `threshold`, 0 to 1: those of a video that may have several. Only
-        as many are looked at as the prediction has (`top` of `predict`)."""
+        """Return the labels whose score is at least `threshold`, 0 to 1, for videos that may have several.
+
+        They are among the labels of the prediction (`top` of `predict`).
+        """
         return tuple(label for label in self.labels if label.score >= threshold)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, without the frames.
 
-        `gflops` is of one clip of `config`, `gflops_of_video` of all views of all `stages`; `top1` is the test's
-        accuracy with as many views, or of the cascade, None where it is not known. `mean_ap` is there where videos have
+        `gflops` is the cost of a clip of `config`, `gflops_of_video` that of all views of all `stages`; `top1` is the
+        test's accuracy with as many views, or of the cascade, None if unknown. `mean_ap` is there if videos have
         several labels.
         """
         mean_ap = {} if self.row is None or self.row.mean_ap is None else {"mean_ap": self.row.mean_ap}
@@ -174,10 +178,11 @@ class Prediction:
 
 
 def score_views(logits_VK: torch.Tensor, ensemble: str) -> torch.Tensor:
-    """Return scores (K,) of a video from its views' logits.
+    """Return the scores (K,) of a video from its views' logits.
 
     Args:
-        ensemble: way of putting views together, as `DATA.ENSEMBLE_METHOD` has it; with "max" scores do not sum to 1.
+        logits_VK: logits of the views, (V, K).
+        ensemble: way of putting views together, of `DATA.ENSEMBLE_METHOD`; with "max" scores do not sum to 1.
     """
     score_K = ensemble_views(logits_VK, ensemble)
     if not ensemble.endswith("logits"):

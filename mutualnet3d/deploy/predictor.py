@@ -1,4 +1,4 @@
-"""One checkpoint or bundle, any budget: labels of a video from the best sub-network that fits.
+"""Predictor of a checkpoint or bundle: labels of a video from the best sub-network within any budget.
 
 predictor = Predictor.load("output/demo/calibrated.pyth")
 print(predictor.predict("video.mp4", gflops=0.01).labels[0])
@@ -29,13 +29,13 @@ from mutualnet3d.video.frame_stream import StreamInput
 
 
 class Predictor(FeaturePredictor, MapPredictor):
-    """Labels of videos, at a cost that each call chooses.
+    """Predictor of the labels of videos, at a cost that each call chooses.
 
-    Several threads may call it. They read videos at the same time; then one network runs at a time, of all predictors
-    that run the same model by PyTorch. A predictor pickles: its copy has the same back end and loads the same files; of
-    networks that were not loaded by `load` it has a copy. In a process that was forked PyTorch has one thread.
+    Several threads may call it. They read videos at the same time, but one network runs at a time, among all predictors
+    that run the same model by PyTorch. A predictor can be pickled: its copy has the same back end and loads the same
+    files, or contains networks that were not loaded by `load`. PyTorch has one thread in a forked process.
 
-    Args, attributes and errors are those of `SubnetPredictor`.
+    Arguments, attributes and errors are those of `SubnetPredictor`.
     """
 
     @classmethod
@@ -50,13 +50,16 @@ class Predictor(FeaturePredictor, MapPredictor):
         """Load a bundle (a folder that `mutualnet3d export` wrote) or the calibrated.pyth of a test run.
 
         Args:
-            path: folder of the bundle, or the checkpoint.
-            table: a checkpoint's query table, where it is not query_table.json beside it.
-            backend, device, threads: see the class.
+            path: path of the bundle's folder, or of the checkpoint.
+            table: path of the checkpoint's query table; None: query_table.json beside it, if there is one.
+            backend: name of the back end, or "auto" or "fast", see the class.
+            device: name of the device, "cpu" or "cuda", see the class.
+            threads: number of threads of the CPU, see the class.
 
         Raises:
             FileNotFoundError: nothing is at `path` or `table`.
-            ValueError: neither bundle nor checkpoint, a damaged file of a bundle, a table of another checkpoint.
+            ValueError: the path is neither a bundle nor a checkpoint, a file of the bundle is damaged, or the table is
+                another checkpoint's.
         """
         place, table = os.fspath(path), None if table is None else os.fspath(table)
         predictor = cls(load_networks(place, table), backend, device, threads)
@@ -85,19 +88,20 @@ class Predictor(FeaturePredictor, MapPredictor):
         live: bool | None = None,
         stride: float | None = None,
     ) -> Stream:
-        """Predict a window that slides over a file, a camera or pictures, each within a time.
+        """Predict a window that slides over a file, a camera or pictures, within a time for each place.
 
-        The sub-network moves along the measured front as the machine is busy or idle. See `Stream`.
+        The sub-network moves along the measured front as the machine gets busy or idle, see `Stream`.
 
         Args:
             source: path of a file or of a folder of pictures, a camera's number, or pictures, uint8 (H, W, 3), RGB.
-            milliseconds: time that a window may take, cropping and resizing included.
-            fps, live, stride: see `Stream`.
+            milliseconds: largest time of a window, cropping and resizing included.
+            fps: frame rate of pictures, frames per second, see `Stream`.
+            live: True for a source that goes on while the network runs, see `Stream`.
+            stride: seconds from a window to the next, see `Stream`.
 
         Raises:
             ValueError, VideoDecodeError: see `Stream`.
         """
-
         return Stream(
             lambda pictures, rate, config: self.predict(pictures, config=config, fps=rate),
             self.points(views=1),
@@ -121,25 +125,30 @@ class Predictor(FeaturePredictor, MapPredictor):
         batch_size: int = 8,
         progress: Progress | None = None,
     ) -> SegmentedVideo:
-        """Label the time of a long video: a window every so many seconds, scores smoothed, neighbours with the same
-        label joined. It is labelling over time; the network was not trained to find where an action begins.
+        """Label the time of a long video: scores of windows are smoothed, and neighbours with the same label joined.
 
-        The video is decoded once from its start to its end, and memory does not grow with its length but for the
-        scores, four bytes for each class and window. Each window is the clip that `predict` makes of the same time.
-        What is damaged or missing is counted, and moves no later time.
+        It is labelling over time; the network was not trained to locate the begin of an action. The video is decoded
+        once from its start to its end, and memory does not grow with its length but for the scores, four bytes for each
+        class and window. A window is the clip that `predict` makes of the same time. Damaged and missing frames are
+        counted, and do not shift later times.
 
         Args:
             source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
             every: seconds from the start of a window to that of the next.
-            gflops, milliseconds, config: budget of a window, or sub-network: see `predict`.
-            rules: rules by which scores become segments; None: the usual ones, see `SegmentRules`.
-            fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
+            gflops: largest cost of a window, 1e9 multiply-adds, see `predict`.
+            milliseconds: largest time of a window, see `predict`.
+            config: sub-network, or its key, see `predict`.
+            rules: rules by which scores become segments; None: the defaults of `SegmentRules`.
+            fps: frame rate of frames or of a folder, frames per second; None: the network's.
             batch_size: number of windows in a forward pass, at least 1.
-            progress: (windows, their number) -> the windows, for a progress bar.
+            progress: function from the windows and their number to the windows, for a progress bar.
+
+        Returns:
+            The segments, and the scores of the windows.
 
         Raises:
             VideoDecodeError: the video cannot be read, or no window has half of its frames.
-            ValueError: nothing fits the budget; an unknown sub-network; a value that is not allowed.
+            ValueError: nothing fits the budget, the sub-network is unknown, or a value is not allowed.
         """
         check_batch_size(batch_size)
         rules = rules or SegmentRules()
@@ -176,7 +185,7 @@ class Predictor(FeaturePredictor, MapPredictor):
 
 
 def load_networks(path: str, table: str | None = None) -> NetworkStore:
-    """Return the sub-networks of a bundle or a checkpoint; see `Predictor.load`."""
+    """Return the sub-networks of a bundle or a checkpoint, see `Predictor.load`."""
     if not os.path.isdir(path):
         return load_checkpoint_networks(path, table)
     if table is not None:

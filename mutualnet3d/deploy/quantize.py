@@ -1,14 +1,14 @@
-"""Sub-networks in int8 for OpenVINO: quantised after training by NNCF, which looks at some training clips.
+"""Sub-networks in int8 for OpenVINO, quantised by NNCF after training, with some training clips.
 
     model = quantize(networks.openvino(config), batches)
     Predictor(QuantizedNetworks(networks, {config: model}), backend="openvino-int8")
 
-All convolutions but those of SE and the classifier are quantised. CPUs with VNNI or AMX gain, others little, and tiny
-networks nothing.
+All convolutions but those of SE and the classifier are quantised. CPUs with VNNI or AMX gain speed, others little, and
+tiny networks nothing.
 
 The settings were chosen on the trained demo network (X3D; five sub-networks, 160 training clips, 240 test clips). With
-NNCF's own they lost 1.75 points of top-1 in the mean, now 0.4, and the best class was that of float32 for 95.9 % of the
-clips, now for 98.3 %:
+NNCF's own settings the mean loss of top-1 was 1.75 points, with these it is 0.4, and the best class was that of float32
+for 95.9 % and is for 98.3 % of the clips:
 
 - Ranges of activations reach from the smallest to the largest value of all clips. NNCF takes the mean of the clips'
   ranges, which cuts off values that few clips have: logits then differed by up to 0.66 of the largest, now by 0.16.
@@ -42,8 +42,8 @@ class QuantizedNetworks(CheckpointNetworks):
 
     Args:
         networks: sub-networks of the checkpoint.
-        models: sub-network -> quantised OpenVINO model.
-        table: query table with the accuracy of `models` too; None: the checkpoint's.
+        models: quantised OpenVINO models, by sub-network.
+        table: query table with the accuracy of `models` too; None: the checkpoint's table.
     """
 
     def __init__(
@@ -59,27 +59,30 @@ class QuantizedNetworks(CheckpointNetworks):
         self._models = dict(models)
 
     def formats(self, config: SubnetConfig) -> frozenset[str]:
+        """Return the checkpoint's formats, and "openvino-int8" if the sub-network is quantised."""
         formats = super().formats(config)
         return formats | {"openvino-int8"} if config in self._models else formats
 
     def vector_length(self, config: SubnetConfig, format: str) -> int | None:
+        """Return the length of the pooled vectors; None for int8, which gives logits alone."""
         return None if format == "openvino-int8" else super().vector_length(config, format)
 
     def openvino(self, config: SubnetConfig, int8: bool = False, features: bool = False) -> Any:
+        """Return a copy of the quantised model, or the checkpoint's model."""
         assert not (int8 and features), "int8 networks give logits alone"
         return self._models[config].clone() if int8 else super().openvino(config, features=features)
 
 
 def quantize(model: Any, batches: Iterable[Sequence[torch.Tensor]]) -> Any:
-    """Return an OpenVINO model in int8; the same whenever model and clips are.
+    """Return an OpenVINO model in int8, the same for the same model and clips.
 
     Args:
-        model: model with inputs uint8 (B, T, S, S, 3), any batch size B; it stays as it is.
-        batches: training clips, uint8 (B, T, S, S, 3), one tensor for each input. All are held in memory.
+        model: model with inputs uint8 (B, T, S, S, 3), any batch size B; it does not change.
+        batches: training clips, uint8 (B, T, S, S, 3), one tensor for each input. All of them are held in memory.
 
     Raises:
         ModuleNotFoundError: nncf is not installed.
-        ValueError: there is no clip, or clips of another shape or type than the model takes.
+        ValueError: there is no clip, or clips have another shape or type than the model's inputs.
     """
     nncf = load_nncf()
     clips = [
@@ -106,7 +109,7 @@ def quantize(model: Any, batches: Iterable[Sequence[torch.Tensor]]) -> Any:
 
 
 def _after_the_classifier(model: Any) -> list[str]:
-    """Return the names of the nodes from the logits back to the classifier's product, which is not among them."""
+    """Return the names of the nodes from the logits back to the classifier's product, without the product."""
     node = model.get_results()[0]
     names = []
     while (node := node.input(0).get_source_output().get_node()).get_type_name() not in ("MatMul", "Convolution"):
@@ -117,7 +120,7 @@ def _after_the_classifier(model: Any) -> list[str]:
 def _squeeze_excitations(model: Any) -> list[str]:
     """Return the names of the nodes of SE, from its mean to its product.
 
-    NNCF finds and leaves out those of one mean; with a mean in two steps (clip_network.py) it does not.
+    NNCF leaves out blocks with one mean by itself, but not those with a mean in two steps (clip_network.py).
     """
     names = []
     for node in model.get_ops():
@@ -136,7 +139,7 @@ def _check(model: Any, batch: Sequence[torch.Tensor]) -> int:
     """Return the number of clips in `batch`.
 
     Raises:
-        ValueError: they have another shape or type than `model` takes.
+        ValueError: the clips have another shape or type than the inputs of `model`.
     """
     input_shapes = [list(port.get_partial_shape().get_min_shape()[1:]) for port in model.inputs]
     clip_shapes = [list(clip.shape[1:]) for clip in batch]
@@ -151,7 +154,7 @@ def load_nncf() -> Any:
     """Return the module nncf, and keep it from changing the class of all loggers.
 
     Raises:
-        ModuleNotFoundError: it is not installed; one line that says what to install.
+        ModuleNotFoundError: nncf is not installed; the message says what to install.
     """
     logger_class = logging.getLoggerClass()
     try:
@@ -161,7 +164,7 @@ def load_nncf() -> Any:
 
 
 class _NoStatistics:
-    """Stand-in for the sender of usage statistics; it sends nothing."""
+    """Stand-in for the sender of usage statistics that sends nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None

@@ -1,4 +1,4 @@
-"""Labels over the time of a video, the sub-network that gave them, and what was lost of the video."""
+"""Labels over the time of a video, with the sub-network that gave them and the lost parts of the video."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from mutualnet3d.shapes import SubnetConfig
 
 @dataclass(frozen=True)
 class SegmentedVideo:
-    """Labels over the time of one video.
+    """Labels over the time of a video.
 
     Args:
         source: path of the video, or "frames".
-        segments: stretches of one label, in order; times without label are in none.
+        segments: segments of one label, in order; times without label are in none.
         windows: scores of the windows, of which the segments were made.
         every: seconds from the start of a window to that of the next.
         rules: rules by which scores became segments.
         config: sub-network that ran.
-        gflops: 1e9 multiply-adds of one window.
-        row: row of the query table about `config` on `backend` for one view; None: there is none.
-        backend: name of the back end that ran it.
-        num_frames: number of the frames that the windows have, shared ones once.
-        num_lost: number of these that could not be decoded.
-        num_damaged: number of these in which errors are concealed.
-        decode_seconds: time of decoding, cropping and resizing, which goes on while the network runs.
+        gflops: cost of a window, 1e9 multiply-adds.
+        row: row of the query table about `config` on `backend` for one view; None without any.
+        backend: name of the back end that ran the network.
+        num_frames: number of the frames in the windows, shared ones counted once.
+        num_lost: number of these frames that could not be decoded.
+        num_damaged: number of these frames with concealed errors.
+        decode_seconds: time of decoding, cropping and resizing, which overlaps with the network's.
         network_seconds: time of the network.
-        seconds: time of all.
+        seconds: time of the whole call.
     """
 
     source: str
@@ -50,7 +50,7 @@ class SegmentedVideo:
     seconds: float
 
     def __repr__(self) -> str:
-        """Return one line: video, its length, numbers of segments and windows, what ran."""
+        """Return a line with video, its length, numbers of segments and windows, and sub-network."""
         text = (
             f"{self.source}: {self.duration_seconds:.1f} s, {len(self.segments)} segments of {len(self.windows)} "
             f"windows; {self.config} on {self.backend}"
@@ -59,17 +59,17 @@ class SegmentedVideo:
 
     @property
     def duration_seconds(self) -> float:
-        """Time that the video lasts, seconds; of a file that ends early, the time that it promises."""
+        """Length of the video, seconds; for a file that ends early, the length in its header."""
         return self.windows.duration_seconds
 
     @property
     def times_real_time(self) -> float:
-        """Length of the video over the time that all took."""
+        """Ratio of the video's length to the time of the whole call."""
         return self.duration_seconds / self.seconds
 
     @property
     def lost(self) -> tuple[tuple[float, float], ...]:
-        """Start and end, seconds, of the times without scores: most of their frames could not be decoded."""
+        """Start and end, seconds, of the times without scores, where most frames could not be decoded."""
         return lost_stretches(self.windows)
 
     def with_rules(self, rules: SegmentRules) -> tuple[Segment, ...]:
@@ -77,7 +77,7 @@ class SegmentedVideo:
         return find_segments(self.windows, rules)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, without the scores of the windows. Times are seconds since the first frame."""
+        """Return plain values without the scores of the windows, with times in seconds since the first frame."""
         return {
             "source": self.source,
             "duration": self.duration_seconds,

@@ -1,9 +1,9 @@
-"""Prediction of a list by many machines: each takes shards of it, and writes a Parquet file for each.
+"""Prediction of a list by many machines, which take shards of it and write a Parquet file for each shard.
 
 `ShardPredictor` is for schedulers such as Ray Data (`examples/ray_batch.py`), which make one in each process. A part
-has its name only when it is whole, and a shard that is predicted twice, after its process was killed for instance,
-gives the same part in the same place: each file is once in the results. A shard whose part is there is not predicted
-again. Other files of the folder begin with a dot or an underscore, and readers of Parquet folders pass them over.
+has its name only when it is whole. A shard that is predicted twice, for instance after its process was killed, gives
+the same part in the same place, so that every file is in the results once. A shard whose part exists is not predicted
+again. Other files of the folder begin with a dot or an underscore, and readers of Parquet folders skip them.
 """
 
 from __future__ import annotations
@@ -26,20 +26,27 @@ _RUN = "_run.json"  # what the parts of a folder were asked for with
 
 
 class ShardPredictor:
-    """Function of a shard: `{"shard": 3, "paths": [...]}` to the number of its files by status.
+    """Function from a shard, `{"shard": 3, "paths": [...]}`, to the number of its files by status.
 
     Args:
-        checkpoint: folder of a bundle, or a checkpoint; see `Predictor.load`.
-        output: folder of the parts: a local one, or an address that pyarrow knows, such as s3://bucket/folder.
-        table: query table of the checkpoint; None: the one beside it.
+        checkpoint: path of a bundle's folder or of a checkpoint, see `Predictor.load`.
+        output: folder of the parts, local, or an address that pyarrow knows, such as s3://bucket/folder.
+        table: path of the checkpoint's query table; None: query_table.json beside it.
         backend: name of the back end; "auto" may choose another one on each machine.
-        device, threads: see `Predictor.load`.
-        gflops, config, views, mean_gflops: budget or sub-network; see `Predictor.predict`.
-        top, batch_size, workers, timeout: see `Predictor.predict_files`.
+        device: name of the device, "cpu" or "cuda", see `Predictor.load`.
+        threads: number of threads of the CPU, see `Predictor.load`.
+        gflops: largest cost of a video, 1e9 multiply-adds, see `Predictor.predict`.
+        config: key of the sub-network, see `Predictor.predict`.
+        views: clips over the video, see `Predictor.predict`.
+        mean_gflops: largest mean cost of a video, 1e9 multiply-adds, see `Predictor.predict`.
+        top: number of labels, at least 1.
+        batch_size: largest number of clips of a forward pass, see `Predictor.predict_files`.
+        workers: number of processes that read, see `Predictor.predict_files`.
+        timeout: longest time of reading a file, seconds, see `Predictor.predict_files`.
 
     Raises:
-        FileNotFoundError, ValueError, ModuleNotFoundError: see `Predictor.load` and `Predictor.plan`; pyarrow is not
-            installed.
+        FileNotFoundError, ValueError, ModuleNotFoundError: errors of `Predictor.load` and `Predictor.plan`; pyarrow is
+            not installed.
     """
 
     def __init__(
@@ -67,16 +74,16 @@ class ShardPredictor:
         self._settings: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "timeout": timeout}
 
     def __call__(self, shard: Mapping[str, Any]) -> dict[str, int]:
-        """Predict the files of a shard and write its part, unless it is there.
+        """Predict the files of a shard and write its part, unless the part exists.
 
         Args:
-            shard: number of the shard as "shard", paths of its files as "paths".
+            shard: description of the shard: its number as "shard", paths of its files as "paths".
 
         Returns:
             number of the shard as "shard"; number of its files by status: "ok", "bad", "missing".
 
         Raises:
-            DataAway: the disk of the videos has gone away.
+            DataAway: the disk of the videos is missing.
         """
         number, paths = int(shard["shard"]), [str(path) for path in shard["paths"]]
         place = f"{self._folder}/{part_name(number)}"
@@ -91,7 +98,7 @@ class ShardPredictor:
         return bool(kind != require("pyarrow.fs", EXTRA).FileType.NotFound)
 
     def _write(self, place: str, paths: Sequence[str]) -> None:
-        """Predict files and write their part under a name of its own first: only whole parts have their names."""
+        """Predict files and write their part, which gets its name only when it is whole."""
         outcomes = self._predictor.predict_files(paths, self._plan, top=self._top, **self._settings)
         records = {number: record_of(paths[number], outcome) for number, outcome in outcomes}
         temporary = f"{self._folder}/.{uuid.uuid4().hex}.tmp"
@@ -114,11 +121,11 @@ def shards_of(paths: Sequence[str], size: int) -> list[dict[str, Any]]:
     """Return the shards of a list, in its order.
 
     Args:
-        paths: paths of the files; they are made absolute, since other machines' processes have other folders.
-        size: most files of a shard, at least 1.
+        paths: paths of the files, which are made absolute, since processes of other machines have other folders.
+        size: largest number of files of a shard, at least 1.
 
     Raises:
-        ValueError: another size.
+        ValueError: the size is another one.
     """
     if size < 1:
         raise ValueError(f"the size of a shard is {size}; it must be at least 1")
@@ -128,11 +135,11 @@ def shards_of(paths: Sequence[str], size: int) -> list[dict[str, Any]]:
 
 
 def begin_run(output: str, asked: Mapping[str, str]) -> None:
-    """Make the folder of the parts, and write down in it what they are asked for with.
+    """Make the folder of the parts, and write the options of the run into it.
 
     Args:
-        output: see `ShardPredictor`.
-        asked: texts by names for messages; a later start goes on only if all of it is the same.
+        output: folder of the parts, see `ShardPredictor`.
+        asked: options of the run, texts by names for messages; a later start goes on only with the same options.
 
     Raises:
         ValueError: the parts of another run are there.

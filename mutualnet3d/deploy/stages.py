@@ -1,8 +1,9 @@
-"""Videos through the stages of a cascade, many at a time: a further stage runs on those alone that are not sure yet.
+"""Run of many videos through the stages of a cascade; a further stage runs only on videos without a sure result.
 
-A stage's clips are read when it runs, and freed after it. Where two stages take one clip of a video each, both are read
-at once: the second hardly takes longer to decode along. Where the next one takes more views, most videos need none of
-them. What is in memory are the clips of one forward pass, as many for the next one, and a small clip of each video.
+A stage's clips are read when it runs, and freed after it. If two stages take one clip of a video each, both are read at
+once, since the second adds little to the decoding. If the next stage takes more views, they are read later, since most
+videos need none of them. In memory are the clips of a forward pass, as many for the next one, and a small clip of each
+video.
 
 Legend: V views, K classes.
 """
@@ -31,12 +32,13 @@ Forward: TypeAlias = Callable[[SubnetConfig, Sequence[torch.Tensor]], tuple[torc
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """Sub-network and views that run on a video, and the confidence from which on nothing further does.
+    """Sub-network and views that run on a video, and the confidence from which on no further stage runs.
 
     Args:
-        config, views: sub-network and views.
-        threshold: confidence, 0 to 1; 0: nothing further runs in any case.
-        gflops: 1e9 multiply-adds of one clip.
+        config: sub-network.
+        views: views of the video.
+        threshold: confidence, 0 to 1, from which on no further stage runs; 0: none in any case.
+        gflops: cost of a clip, 1e9 multiply-adds.
     """
 
     config: SubnetConfig
@@ -54,9 +56,9 @@ class Plan:
     """Stages that videos are predicted by.
 
     Args:
-        stages: stages, the cheapest first; one, where the sub-network is the same for every video.
-        cascade: cascade that they are of; None: of none.
-        row: row of the query table about a sub-network without cascade; None: there is none.
+        stages: stages, the cheapest first; a single one if the sub-network is the same for every video.
+        cascade: cascade of the stages; None without any.
+        row: row of the query table about a sub-network without cascade; None without any.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -72,8 +74,8 @@ class StagedResult:
         source: path of the video, or "frames".
         score_K: scores of the last stage that ran.
         runs: stages that ran.
-        timing: times of all of them; of a forward pass of several videos each has its part.
-        frames: uint8 (T, S, S, 3), the first view of the last stage.
+        timing: times of the stages; a video has its part of a forward pass of several videos.
+        frames: first view of the last stage, uint8 (T, S, S, 3).
     """
 
     source: str
@@ -85,12 +87,13 @@ class StagedResult:
     def add(
         self, stage: PlannedStage, clips: ReadVideo, logits_VK: torch.Tensor, seconds: float, ensemble: str
     ) -> None:
-        """Take in a stage that ran.
+        """Add a stage that ran.
 
         Args:
-            clips: clips that it ran on.
-            logits_VK: logits of the views.
-            seconds: the video's part of the forward pass.
+            stage: stage that ran.
+            clips: clips that the stage ran on.
+            logits_VK: logits of the views, (V, K).
+            seconds: time of the video's part of the forward pass.
             ensemble: way of putting views together.
         """
         self.score_K = score_views(logits_VK, ensemble)
@@ -99,10 +102,10 @@ class StagedResult:
         self.frames = clips.clips[0][0].numpy()
 
     def is_sure(self, threshold: float, ensemble: str) -> bool:
-        """Return True if no further stage has to run.
+        """Return True for a result that needs no further stage.
 
         Args:
-            threshold: confidence from which on nothing further does.
+            threshold: confidence from which on no further stage runs.
             ensemble: way of putting views together.
         """
         return float(confidence(probabilities(self.score_K[None], ensemble))) >= threshold
@@ -116,16 +119,16 @@ def run_in_stages(
     ensemble: str,
     batch_size: int,
 ) -> Iterator[StagedResult | VideoDecodeError]:
-    """Yield the result of each video in its turn; the error of one that cannot be read.
+    """Yield the results of the videos in their order, or the error of a video that cannot be read.
 
     Args:
-        sources: videos, read from as they are needed.
+        sources: videos, which are taken as they are needed.
         stages: stages, the cheapest first.
-        read: (video, stages of the same views) -> its clips for each, decoded once.
+        read: function from a video and stages of the same views to the clips for each stage, decoded once.
         forward: forward pass of clips of one shape.
-        ensemble: way of putting a video's views together: see `view_scores.ViewScores`.
-        batch_size: number of videos at a time, of which those that are not sure go on together; and most clips of a
-            forward pass, or as many as a video has.
+        ensemble: way of putting a video's views together, see `view_scores.ViewScores`.
+        batch_size: number of videos that go through the stages together, and largest number of clips of a forward pass,
+            unless a video has more.
     """
     for videos in _batches(sources, batch_size):
         batch = _Batch(videos, read, forward, ensemble)
@@ -138,10 +141,13 @@ class _Batch(Generic[Source]):
     """Videos that go through the stages together.
 
     Args:
-        videos, read, forward, ensemble: see `run_in_stages`.
+        videos: videos of the batch.
+        read: function that reads a video, see `run_in_stages`.
+        forward: forward pass of clips of one shape.
+        ensemble: way of putting a video's views together.
 
     Attributes:
-        results: number of a video -> its result so far, or its error.
+        results: results so far, or errors, by the number of the video.
     """
 
     def __init__(self, videos: Sequence[Source], read: Read[Source], forward: Forward, ensemble: str):
@@ -151,11 +157,11 @@ class _Batch(Generic[Source]):
         self.results: dict[int, StagedResult | VideoDecodeError] = {}
 
     def run(self, stage: PlannedStage, following: PlannedStage | None, size: int) -> None:
-        """Run a stage on the videos that are not sure yet.
+        """Run a stage on the videos without a sure result.
 
         Args:
-            stage: the stage.
-            following: stage that comes next; None: there is none.
+            stage: stage to run.
+            following: next stage; None without any.
             size: number of videos in a forward pass.
         """
         together = read_together(stage, following)
@@ -173,11 +179,11 @@ class _Batch(Generic[Source]):
         self._clips = {number: next_clips[number] for number in still_unsure}
 
     def _clips_of(self, number: int, stages: Sequence[PlannedStage]) -> list[ReadVideo]:
-        """Return the clips of a video for the first of some stages, and, unless they were read ahead, for all."""
+        """Return the clips of a video for the first of some stages, or, unless read ahead, for all of them."""
         return self._clips.get(number) or self._read(self._videos[number], stages)
 
     def _run_pass(self, stage: PlannedStage, clips_of: Mapping[int, ReadVideo]) -> Iterator[int]:
-        """Run a forward pass, put what it gives into the results, and yield the videos that are not sure after it."""
+        """Run a forward pass, add its output to the results, and yield the videos without a sure result."""
         if not clips_of:
             return
         logits_of, seconds = run_pass(stage, list(clips_of.values()), self._forward)
@@ -190,15 +196,15 @@ class _Batch(Generic[Source]):
 
 
 def run_pass(stage: PlannedStage, videos: Sequence[ReadVideo], forward: Forward) -> tuple[torch.Tensor, float]:
-    """Return what the views of some videos give, one after the other, and the seconds of the forward pass.
+    """Return the outputs for the views of some videos, one after the other, and the seconds of the forward pass.
 
     Args:
         stage: stage that runs.
-        videos: clips of each for the stage, at least one.
+        videos: clips of the videos for the stage, of at least one video.
         forward: forward pass of clips of one shape.
 
     Returns:
-        (logits of each video, (V, K) each, as (N, V, K), or other values of so many views), seconds.
+        Logits of the videos, (N, V, K), or other values of as many views; seconds.
     """
     pathways = zip(*(video.clips for video in videos), strict=True)
     joined = [views[0] if len(views) == 1 else torch.cat(views) for views in pathways]
@@ -207,18 +213,18 @@ def run_pass(stage: PlannedStage, videos: Sequence[ReadVideo], forward: Forward)
 
 
 def read_together(stage: PlannedStage, following: PlannedStage | None) -> list[PlannedStage]:
-    """Return the stages whose clips are read at once when `stage` runs: `following`, where both take one clip.
+    """Return the stages whose clips are read when `stage` runs: with `following` if both take one clip.
 
     Args:
         stage: stage that runs.
-        following: stage that comes next; None: there is none.
+        following: next stage; None without any.
     """
     is_cheap = following is not None and following.views.count == stage.views.count == 1
     return [stage, following] if following is not None and is_cheap else [stage]
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield the items, so many at a time."""
+    """Yield the items in lists of `size`."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -1,13 +1,13 @@
-"""Sliding window over a file, a camera or pictures: one prediction after the other, each within a time.
+"""Sliding window over a file, a camera or pictures, with predictions within a time.
 
 with predictor.stream("video.mp4", milliseconds=100) as stream:
     for window in stream:
         print(window.start_seconds, window.prediction.labels[0].name, window.milliseconds)
 save_trace_plot(stream.trace, 100, "trace.png", "video.mp4")
 
-The sub-network of each window is chosen by the times of those before (budget.py). A live source is read in a thread of
-its own, which never waits for the network: the network gets the newest window whenever it is free, and frames that came
-meanwhile are counted and not queued. Any other source is read as it is needed, and every window of it is run.
+The times of the windows before choose the sub-network of a window (budget.py). A live source is read in a thread of its
+own, which never waits for the network: the network gets the newest window whenever it is free, and frames that came
+meanwhile are counted and not queued. Any other source is read as it is needed, and all its windows run.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ MAX_TRACE = 100_000
 
 @dataclass(frozen=True)
 class Window:
-    """Prediction of one window.
+    """Prediction of a window.
 
     Args:
         prediction: labels, and the sub-network that gave them.
-        start_seconds, end_seconds: start and end in the source, which begins at 0.
-        milliseconds: wall time of cutting out, resizing and the network.
-        num_skipped: frames of the source between the window before and this one, which are in no window.
+        start_seconds: start in the source, which begins at 0.
+        end_seconds: end in the source.
+        milliseconds: wall time of cutting, resizing and the network.
+        num_skipped: number of frames of the source between the window before and this one, which are in no window.
     """
 
     prediction: Prediction
@@ -56,34 +57,34 @@ class Window:
 
 
 class Stream:
-    """Windows of a source, one at a time: an iterator, and a context manager that closes the source.
+    """Iterator over the windows of a source, and context manager that closes the source.
 
     A window spans the time of the network's clip, `num_frames * sampling_rate / target_fps` seconds. A shorter source
     gives one window of all its frames; otherwise all windows are whole.
 
     Args:
-        predict: (pictures, their frame rate, sub-network) -> prediction.
-        rows: sub-networks with their milliseconds on this machine when it is idle; see `BudgetController`.
+        predict: function from pictures, their frame rate and a sub-network to a prediction.
+        rows: sub-networks with their milliseconds on this machine when idle, see `BudgetController`.
         preprocessing: shapes, frame rate and normalisation of the network's clips.
-        source: path of a file or of a folder of pictures; a camera's number; or pictures, uint8 (H, W, 3), RGB: an
+        source: path of a file or of a folder of pictures; number of a camera; or pictures, uint8 (H, W, 3), RGB, in an
             array, a list, or an iterable.
-        milliseconds: time that each window may take.
-        fps: frames per second of pictures. None: the rate that the network is meant for; for pictures that come live,
-            the rate at which they come.
-        live: True if the source goes on while the network runs. None: True for cameras and for iterables of pictures. A
-            file or list that is played live keeps to its own times.
+        milliseconds: largest time of a window.
+        fps: frame rate of pictures, frames per second. None: the network's; for live pictures, the rate at which they
+            come.
+        live: True for a source that goes on while the network runs. None: True for cameras and for iterables of
+            pictures. A file or list that is played live keeps to its own times.
         stride: seconds from a window to the next. None: windows follow each other without overlap; for a live source,
             as soon as the network is free and there is a new frame.
         clock: clock that measures times, in seconds.
 
     Attributes:
-        is_live: True if the source goes on while the network runs.
-        span_seconds: time that a whole window spans.
+        is_live: True for a source that goes on while the network runs.
+        span_seconds: length of a whole window, seconds.
         milliseconds: budget of a window.
 
     Raises:
-        ValueError: a budget that nothing fits, a source, `fps` or `stride` that is not allowed; while it runs, objects
-            that are no pictures. Other errors of an iterable come as they are, after the windows before them.
+        ValueError: nothing fits the budget, the source, `fps` or `stride` is not allowed, or, during the run, an object
+            is no picture. Other errors of an iterable are raised unchanged, after the windows before them.
         VideoDecodeError: the file or camera cannot be read.
     """
 
@@ -120,7 +121,7 @@ class Stream:
         self._is_closed = False
 
     def __repr__(self) -> str:
-        """Return one line: kind of source, budget, windows so far, the next sub-network."""
+        """Return a line with kind of source, budget, number of windows so far, and next sub-network."""
         kind = "live source" if self.is_live else "source"
         state = "closed" if self._is_closed else f"next {self.row.config}"
         return f"<Stream of a {kind}: {self.milliseconds:g} ms for a window, {len(self._trace)} windows, {state}>"
@@ -132,12 +133,12 @@ class Stream:
 
     @property
     def load(self) -> float:
-        """Time of a window now, relative to that on the idle machine."""
+        """Ratio of a window's time now to that on the idle machine."""
         return self._controller.load
 
     @property
     def trace(self) -> list[TracePoint]:
-        """Windows so far, the oldest first; of very many, the newest `MAX_TRACE`."""
+        """Windows so far, the oldest first, at most the newest `MAX_TRACE`."""
         return list(self._trace)
 
     def __iter__(self) -> Stream:
@@ -163,7 +164,7 @@ class Stream:
     def close(self) -> None:
         """Stop reading, and close the source; the trace stays.
 
-        An iterable that does not give its next picture is waited for some seconds, and then abandoned. Call it in the
+        It waits some seconds for an iterable that does not give its next picture, and then abandons it. Call it in the
         thread that takes the windows: an iterable that is not live runs in it, and no other thread can end it.
         """
         self._is_closed = True

@@ -17,11 +17,11 @@ from mutualnet3d.shapes import SubnetConfig
 
 
 class SubnetChoice:
-    """Sub-networks that one back end runs, and the query table of these.
+    """Sub-networks of a back end, with their query table.
 
     Args:
         networks: store of the sub-networks.
-        backend: the back end, which does not change.
+        backend: back end, which does not change.
     """
 
     def __init__(self, networks: NetworkStore, backend: Backend):
@@ -30,25 +30,27 @@ class SubnetChoice:
 
     @property
     def table(self) -> QueryTable:
-        """Query table of the back end, rows of all views; with milliseconds of this machine once measured.
+        """Query table of the back end with rows of all views, and milliseconds of this machine once measured.
 
-        The rows are the back end's own, where the test run's table has some. Otherwise they are the test run's: a back
-        end computes the same but for rounding, or, in bfloat16, nearly.
+        The rows are the back end's own if the test run's table has some. Otherwise they are the test run's, since a
+        back end computes the same but for rounding, or, in bfloat16, nearly the same.
 
         Raises:
-            ValueError: there is no table; or it has no rows of a back end whose accuracy is another one.
+            ValueError: there is no table, or it has no rows of a back end whose accuracy differs.
         """
         return self._tested if self._measured is None else self._measured.table
 
     def rows_of(self, views: Views | None) -> tuple[Row, ...]:
-        """Return the rows that sub-networks for videos of so many views are chosen by: they have their accuracy where
-        that is known, else that of one view, else that of the test run's views; `row.views` says which.
+        """Return the rows for the choice of a sub-network for videos of some views.
+
+        Their accuracy is with these views if known, else with one view, else with the test run's views; `row.views`
+        says which.
 
         Args:
-            views: views of the videos; None: those of each row, of which all are returned.
+            views: views of the videos; None: those of each row, all of which are returned.
 
         Raises:
-            ValueError: see `table`.
+            ValueError: there is no table, see `table`.
         """
         table = self.table
         return table.query_rows if views is None else rows_nearest(table.rows, table.default_rows, views)
@@ -77,15 +79,21 @@ class SubnetChoice:
         """Return the sub-networks on the table's Pareto fronts, the most expensive first.
 
         Raises:
-            ValueError: there is no table: see `table`.
+            ValueError: there is no table, see `table`.
         """
         return runnable_front(self._networks, self._tested)
 
     def runnable(self, config: SubnetConfig | str) -> SubnetConfig:
-        """Return a sub-network, or the one of that key.
+        """Return a sub-network, given as such or by its key, if it can be run.
+
+        Args:
+            config: sub-network, or its key.
+
+        Returns:
+            The sub-network.
 
         Raises:
-            ValueError: it cannot be run.
+            ValueError: the sub-network cannot be run, or the text is no key.
         """
         networks = self._networks
         parsed = SubnetConfig.parse(config) if isinstance(config, str) else config
@@ -104,18 +112,18 @@ class SubnetChoice:
         config: SubnetConfig | str | None,
         views: Views | None = None,
     ) -> tuple[SubnetConfig, Views, Row | None]:
-        """Return the most accurate sub-network within the budget, `config`, or the most expensive; the views that a
-        video has with it; and its row.
+        """Return the most accurate sub-network within the budget, `config`, or the most expensive; its views; its row.
 
         Args:
-            gflops: 1e9 multiply-adds that a video may take.
-            milliseconds: time that the network may take for a video; measured when first needed.
+            gflops: largest cost of a video, 1e9 multiply-adds; None: no bound.
+            milliseconds: largest time of the network for a video, measured when first needed; None: no bound.
             config: sub-network, or its key.
-            views: views that a video will have; the row is of as many, where the table has such: see `rows_of`. None:
-                chosen with the sub-network by a budget, and one without.
+            views: views of a video; the row is of as many if the table has such, see `rows_of`. None: chosen by the
+                budget with the sub-network, and one view without a budget.
 
         Raises:
-            ValueError: nothing fits the budget; an unknown sub-network; a budget and a sub-network.
+            ValueError: nothing fits the budget, the sub-network is unknown, or both a budget and a sub-network are
+                given.
         """
         given = views or Views()
         if config is not None:
@@ -136,11 +144,12 @@ class SubnetChoice:
         """Return the most accurate cascade whose mean cost of a video is within the budget.
 
         Args:
-            mean_gflops: 1e9 multiply-adds that a video may take, in the mean over many.
-            mean_milliseconds: time that the networks may take for a video, in the mean; measured when first needed.
+            mean_gflops: largest mean cost of a video, 1e9 multiply-adds; None: no bound.
+            mean_milliseconds: largest mean time of the networks for a video, measured when first needed; None: no
+                bound.
 
         Raises:
-            ValueError: no budget; no cascade fits; the table has none of this back end, or there is no table.
+            ValueError: there is no budget, no cascade fits, or the table is missing or has no cascade of this back end.
         """
         checked_bounds(mean_gflops, mean_milliseconds, "mean_")
         if not self._tested.cascades:
@@ -158,25 +167,26 @@ class SubnetChoice:
         """Return the Pareto front over the cost of a video, the cheapest first.
 
         Args:
-            cost: "gflops" or "milliseconds".
+            cost: name of the cost, "gflops" or "milliseconds".
             views: views of the videos; None: those of each row.
 
         Raises:
-            ValueError: another cost; there is no table: see `table`.
+            ValueError: the cost is another one, or there is no table, see `table`.
         """
         return front_of_rows(self.rows_of(views), cost, views)
 
     def measure(self, again: bool = False, views: Views | None = None, budget: float = math.inf) -> QueryTable:
-        """Return the table of the sub-networks on the fronts, with milliseconds of this machine, measured once: of a
-        clip, and of videos of several views on the front over milliseconds.
+        """Return the table of the sub-networks on the fronts, with milliseconds of this machine.
+
+        They are measured once: of a clip, and of videos of several views on the front over milliseconds.
 
         Args:
-            again: True to measure once more, as the machine has changed.
+            again: True to measure once more, for a machine that has changed.
             views: views of the videos; None: those of each row.
-            budget: milliseconds of a video; those that take far more are not measured.
+            budget: largest milliseconds of a video; passes far above it are not measured.
 
         Raises:
-            ValueError: there is no table: see `table`.
+            ValueError: there is no table, see `table`.
         """
         if self._measured is None or again:
             self._measured = MeasuredTable(self._networks, self._backend, self._tested, self.front())
@@ -185,8 +195,10 @@ class SubnetChoice:
         return self._measured.table
 
     def _row(self, config: SubnetConfig, views: Views) -> Row | None:
-        """Return the row of a sub-network with so many views, or else of one, or else of the test's; None: there is
-        none. One that is on no front was not measured: its milliseconds are the test's."""
+        """Return the row of a sub-network with some views, or else with one, or else with the test's; None without any.
+
+        A sub-network that is on no front was not measured: its milliseconds are the test's.
+        """
         try:
             tables = (self.table, self._tested)
         except ValueError:  # there is no table, or none of this back end

@@ -1,4 +1,4 @@
-"""Sub-networks on one back end of this machine: chosen by a budget, made ready, measured; a lock for their runs."""
+"""Sub-networks on one back end of this machine, chosen by a budget, compiled and measured, with a lock for runs."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ ViewsWanted: TypeAlias = int | tuple[int, int] | Views | None
 
 
 class SubnetPredictor:
-    """Base of `Predictor`: all of it but videos.
+    """Base of `Predictor`, without the reading of videos.
 
     Args:
         networks: store of the sub-networks.
-        backend: a name in `BACKENDS`; "auto": the fastest here of those that compute in float32, as the query table
-            was measured; "fast": of all, where they agree on a clip of noise, and int8 where the table says that it
-            costs next to nothing. These two run all candidates now, but "pt2", which is code: see `choose_backend`.
-        device: "cpu" or "cuda"; None: a GPU where there is one, for PyTorch, and the CPU for the other libraries,
-            which run there alone.
-        threads: threads of the CPU; None: as many as each library takes by itself.
+        backend: name of the back end, of `BACKENDS`; "auto": the fastest here of those that compute in float32, like
+            the query table; "fast": the fastest of all that agree on a clip of noise, and of int8 if it costs almost no
+            accuracy by the table. The last two run all candidates now, but for "pt2", which is code, see
+            `choose_backend`.
+        device: name of the device, "cpu" or "cuda"; None: a GPU if there is one, for PyTorch, and the CPU for the other
+            libraries, which run there alone.
+        threads: number of threads of the CPU; None: each library's own number.
         reader: reader of the videos; None: a `ClipReader`.
 
     Attributes:
         backend: name of the back end.
-        trials: milliseconds of each back end that was tried when one was chosen.
-        rejected: reason why others were not taken, by their names.
+        trials: milliseconds of the back ends that were tried for the choice, by name.
+        rejected: reasons against the other back ends, by name.
 
     Raises:
-        ValueError: an unknown back end or device; one that cannot run here, with the reason.
-        ModuleNotFoundError: the back end's library is not installed; it says what to install.
+        ValueError: the back end or device is unknown, or cannot run here; the message has the reason.
+        ModuleNotFoundError: the back end's library is not installed; the message says what to install.
     """
 
     def __init__(
@@ -68,17 +69,19 @@ class SubnetPredictor:
         self._lock = networks.network().lock if choice.backend.format == "pytorch" else ForkSafeLock()
 
     def __repr__(self) -> str:
-        """Return one line: networks, back end, numbers of sub-networks and classes."""
+        """Return a line with networks, back end, and numbers of sub-networks and classes."""
         where = f"{self.backend} on {self._backend.device.type}"
         text = f"{self._networks.path}: {len(self.configs)} sub-networks, {len(self.class_names)} classes"
         return f"<{type(self).__name__}: {printable(text)}, {where}>"
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """Names of the classifier's outputs."""
         return self._networks.class_names
 
     @property
     def preprocessing(self) -> Preprocessing:
+        """Values that clips are made with."""
         return self._networks.preprocessing
 
     @property
@@ -88,10 +91,10 @@ class SubnetPredictor:
 
     @property
     def table(self) -> QueryTable:
-        """Query table of the back end, rows of all views, with milliseconds of this machine once they were measured.
+        """Query table of the back end with rows of all views, and milliseconds of this machine once measured.
 
         Raises:
-            ValueError: the checkpoint has none, or none of int8 for "openvino-int8".
+            ValueError: the checkpoint has no table, or the table has no rows of int8 for "openvino-int8".
         """
         return self._subnets.table
 
@@ -99,8 +102,8 @@ class SubnetPredictor:
         """Return the Pareto front over milliseconds of a video on this machine and back end, the cheapest first.
 
         Args:
-            views: views of the videos, see `predict`; None: those of each row, which is run by
-                `predict(..., config=row.config, views=row.views)`.
+            views: views of the videos, see `predict`; None: those of each row, for `predict(..., config=row.config,
+                views=row.views)`.
 
         Raises:
             ValueError: the checkpoint has no query table.
@@ -112,14 +115,14 @@ class SubnetPredictor:
             return self._subnets.front_of("milliseconds", number)
 
     def front(self, cost: str, views: ViewsWanted = None) -> tuple[Row, ...]:
-        """Return the Pareto front over a cost of a video by the table, the cheapest first; nothing is measured for it.
+        """Return the table's Pareto front over a cost of a video, the cheapest first, without a measurement.
 
         Args:
-            cost: "gflops" or "milliseconds".
-            views: see `points`.
+            cost: name of the cost, "gflops" or "milliseconds".
+            views: views of the videos, see `points`.
 
         Raises:
-            ValueError: another cost; the checkpoint has no query table.
+            ValueError: the cost is another one, or the checkpoint has no query table.
         """
         return self._subnets.front_of(cost, checked_views(views))
 
@@ -130,9 +133,9 @@ class SubnetPredictor:
         config: SubnetConfig | str | None = None,
         views: ViewsWanted = None,
     ) -> tuple[SubnetConfig, Row | None]:
-        """Return the sub-network that `predict` takes, and its row of the table; see `predict`.
+        """Return the sub-network that `predict` takes with the same arguments, and its row of the table.
 
-        The row is of as many views where the table has such; `row.views` says of how many its accuracy is.
+        The row is of as many views if the table has such; `row.views` are the views of its accuracy.
         """
         config, _, row = self._choose(gflops, milliseconds, config, views)
         return config, row
@@ -149,7 +152,7 @@ class SubnetPredictor:
             return self._subnets.choose(gflops, milliseconds, config, checked_views(views))
 
     def choose_cascade(self, mean_gflops: float | None = None, mean_milliseconds: float | None = None) -> Cascade:
-        """Return the cascade that `predict` takes for a mean budget; see `predict`."""
+        """Return the cascade that `predict` takes for a mean budget."""
         run_in_fork()
         with self._lock:
             return self._subnets.cascade(mean_gflops, mean_milliseconds)
@@ -163,7 +166,7 @@ class SubnetPredictor:
         mean_gflops: float | None = None,
         mean_milliseconds: float | None = None,
     ) -> Plan:
-        """Return the stages that `predict` takes, one unless a mean budget is given; see `predict`."""
+        """Return the stages that `predict` takes with the same arguments, one unless a mean budget is given."""
         gflops_of = self._networks.gflops
         if mean_gflops is None and mean_milliseconds is None:
             chosen, num_views, row = self._choose(gflops, milliseconds, config, views)
@@ -186,8 +189,12 @@ class SubnetPredictor:
         return Plan(tuple(stages), cascade)
 
     def prepare(self, configs: Sequence[SubnetConfig | str] | None = None) -> None:
-        """Make sub-networks ready, all of the table's front or `configs`, so that no later call has to: back ends but
-        PyTorch compile each, with weights of its own.
+        """Compile sub-networks ahead of later calls.
+
+        Back ends other than PyTorch compile each of them, with weights of its own.
+
+        Args:
+            configs: sub-networks, or their keys; None: those of the table's fronts.
 
         Raises:
             ValueError: there is no such sub-network, or neither `configs` nor a table.
@@ -200,11 +207,12 @@ class SubnetPredictor:
                 self._backend.forward(config)
 
     def measure(self, again: bool = False) -> QueryTable:
-        """Return the table of the sub-networks on its Pareto fronts, with milliseconds of this machine, measured once:
-        of a clip, and of videos of several views on the front over milliseconds.
+        """Return the table of the sub-networks on its Pareto fronts, with milliseconds of this machine.
+
+        They are measured once: of a clip, and of videos of several views on the front over milliseconds.
 
         Args:
-            again: True to measure once more, as the machine has changed.
+            again: True to measure once more, for a machine that has changed.
 
         Raises:
             ValueError: the checkpoint has no query table.
@@ -215,10 +223,16 @@ class SubnetPredictor:
 
 
 def checked_views(views: ViewsWanted) -> Views | None:
-    """Return the views that a caller of `predict` asks for; None: he leaves them to the budget.
+    """Return the views that the caller of `predict` wants; None: the budget chooses them.
+
+    Args:
+        views: number of clips, (clips, crops of each), or views.
+
+    Returns:
+        The views.
 
     Raises:
-        ValueError: no number of clips of at least 1, or another number of crops than 1 or 3.
+        ValueError: the number of clips is not an integer of at least 1, or that of crops is not 1 or 3.
     """
     if views is None:
         return None

@@ -1,6 +1,6 @@
-"""Trained models of the first releases: checkpoints that are described by the config of their run alone.
+"""Upgrade of trained models of the first releases, checkpoints that only the config of their run describes.
 
-The only module of deployment that understands a config. A file of today's format describes itself.
+It is the only module of deployment that reads a config. A file of the present format describes itself.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ MODEL_FILE_HINT = "give the calibrated.pyth that a test run wrote beside its que
 
 
 def upgrade_model_file(content: Mapping[str, Any], path: str) -> ModelFile:
-    """Return a model file of the content of a checkpoint that a test run of a first release wrote.
+    """Return a model file from the content of a checkpoint that a test run of a first release wrote.
 
     Args:
-        content: the checkpoint's.
-        path: its file, for messages.
+        content: content of the checkpoint.
+        path: path of the checkpoint, for messages.
 
     Raises:
-        ValueError: it holds no config, or one that is not YAML or has values out of range; its weights or names of
-            classes are none.
+        ValueError: there is no config, it is not YAML or has values out of range, or weights or names of classes are
+            invalid.
     """
     text = content.get("cfg")
     if not isinstance(text, str):
@@ -45,7 +45,7 @@ def upgrade_model_file(content: Mapping[str, Any], path: str) -> ModelFile:
             class_names=class_names,
             preprocessing=build_preprocessing(cfg).to_json(),
             space=to_builtins(space_of(cfg)),
-            channels_last=cfg.MODEL.CHANNELS_LAST,
+            channels_last=bool(cfg.MODEL.CHANNELS_LAST),
             config=text,
             versions={},
         )

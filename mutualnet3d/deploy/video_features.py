@@ -1,5 +1,4 @@
-"""Features of a video: a vector, or the map of a layer, for each clip or window, with its time and the sub-network that
-made it.
+"""Features of a video: vectors, or maps of a layer, for clips or windows, with their times and the sub-network.
 
 Legend: V views, N vectors, C channels.
 """
@@ -20,18 +19,19 @@ from mutualnet3d.shapes import SubnetConfig
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """Features of one video.
+    """Features of a video.
 
     Args:
         source: path of the video, or "frames".
-        feature_NC: float32 (N, C), pooled vectors; of a named layer its maps, float32 (N, ...).
-        start_N, end_N: time of each, seconds since the first frame, float64.
+        feature_NC: pooled vectors, float32 (N, C), or maps of a layer, float32 (N, ...).
+        start_N: start of each vector, seconds since the first frame, float64.
+        end_N: end of each vector, seconds since the first frame, float64.
         config: sub-network that ran.
-        gflops: 1e9 multiply-adds of one clip.
-        backend: name of the back end that ran it.
-        layer: name of the layer whose maps these are; None: pooled vectors.
+        gflops: cost of a clip, 1e9 multiply-adds.
+        backend: name of the back end that ran the network.
+        layer: name of the layer of the maps; None: pooled vectors.
         num_clips: number of clips that ran.
-        num_lost: number of windows that are left out, as most of their frames cannot be decoded.
+        num_lost: number of windows that are left out because most of their frames cannot be decoded.
         timing: times of the parts.
     """
 
@@ -51,7 +51,7 @@ class VideoFeatures:
         return len(self.feature_NC)
 
     def __repr__(self) -> str:
-        """Return one line: video, number and shape of the vectors, what ran."""
+        """Return a line with video, number and shape of the vectors, and sub-network."""
         shape = " x ".join(map(str, self.feature_NC.shape[1:]))
         layer = "" if self.layer is None else f" of {self.layer}"
         text = f"{self.source}: {len(self)} of {shape}{layer}; {self.config} on {self.backend}"
@@ -60,12 +60,11 @@ class VideoFeatures:
 
 @dataclass
 class ClipFeatures(StagedResult):
-    """Features of a video's views, instead of their scores: the result of one stage.
+    """Features of a video's views in the place of their scores, as the result of a single stage.
 
     Args:
         value_VC: features of the views.
         span_times: start and end of each span of the views, seconds.
-        The others are those of `StagedResult`.
     """
 
     value_VC: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -74,19 +73,20 @@ class ClipFeatures(StagedResult):
     def add(
         self, stage: PlannedStage, clips: ReadVideo, logits_VK: torch.Tensor, seconds: float, ensemble: str
     ) -> None:
-        """Take in the features (V, C) of the stage that ran; see `StagedResult.add`."""
+        """Add the features (V, C) of the stage that ran, see `StagedResult.add`."""
         self.value_VC, self.span_times = logits_VK, clips.span_times
         self.timing += Timing(1e3 * clips.decode_seconds, 1e3 * clips.prepare_seconds, 1e3 * seconds)
 
     def is_sure(self, threshold: float, ensemble: str) -> bool:
-        """Return True: one stage runs."""
+        """Return True, since a single stage runs."""
         return True
 
     def arrays(self, per_clip: bool) -> dict[str, Any]:
-        """Return features and times, as `VideoFeatures` has them.
+        """Return features and times as arguments of `VideoFeatures`.
 
         Args:
-            per_clip: True for those of each view; False for their mean, over the time from the first to the last.
+            per_clip: True for the features of each view; False for their mean, over the time from the first view to the
+                last.
         """
         values = self.value_VC.numpy()
         num_crops = len(values) // len(self.span_times)

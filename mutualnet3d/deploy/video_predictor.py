@@ -1,4 +1,4 @@
-"""Prediction of videos, one or many: a sub-network for all of them, or a cascade that goes on with the unsure ones."""
+"""Prediction of one or many videos, by a sub-network for all, or a cascade that goes on with the unsure ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mutualnet3d.video.paths import is_folder
 
 
 class VideoPredictor(SubnetPredictor):
-    """Base of `Predictor`: one video or many, read in this process."""
+    """Base of `Predictor`, with the prediction of videos that this process reads."""
 
     def predict(
         self,
@@ -38,31 +38,32 @@ class VideoPredictor(SubnetPredictor):
     ) -> Prediction:
         """Predict the labels of a video.
 
-        The sub-network is the most accurate one within the budget, `config`, or, without either, the most expensive.
-        A budget is of the video: it chooses sub-network and views together, of the rows of the table, or the
-        sub-network for `views`. Only the frames that it needs are decoded. Accuracy is that of as many views, where the
-        table has it; otherwise the sub-network is chosen by the accuracy of one view or of the test's views, and the
-        prediction has none.
+        The sub-network is the most accurate one within the budget, `config`, or, without either, the most expensive
+        one. A budget is for the video: it chooses sub-network and views together among the rows of the table, or the
+        sub-network for `views`. Only the frames that it needs are decoded. The accuracy is with the same views if the
+        table has it; otherwise the accuracy with one view or the test's views chooses the sub-network, and the
+        prediction has no accuracy.
 
-        With a mean budget a cascade of the table runs: a cheap sub-network first, and a dearer one where that is not
-        sure of the video. Some videos cost more than the budget, others less; `Prediction.stages` says what ran.
+        With a mean budget a cascade of the table runs: a cheap sub-network first, and a dearer one if the first is not
+        sure of the video. Some videos cost more than the budget, others less; `Prediction.stages` has the sub-networks
+        that ran.
 
         Args:
             source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
-            gflops: 1e9 multiply-adds that the video may take, all its views together.
-            milliseconds: time that the network may take for the video, on this machine; measured when first needed.
+            gflops: largest cost of the video with all its views, 1e9 multiply-adds.
+            milliseconds: largest time of the network for the video on this machine, measured when first needed.
             config: sub-network, or its key.
-            views: clips over the video, or (clips, crops of each), 1 or 3, or those of a row; their scores are put
-                together. None: chosen by the budget; without one a single clip.
-            fps: frames per second of frames or of a folder; None: the rate that the network is meant for.
+            views: number of clips over the video, (clips, crops of each) with 1 or 3 crops, or views of a row; their
+                scores are put together. None: chosen by the budget, or a single clip without a budget.
+            fps: frame rate of frames or of a folder, frames per second; None: the network's.
             top: number of labels, at least 1.
-            mean_gflops: 1e9 multiply-adds that a video may take, in the mean over many like those of the test.
-            mean_milliseconds: time that the networks may take for a video, in the mean; measured as `milliseconds` is.
+            mean_gflops: largest mean cost of a video, over many like those of the test, 1e9 multiply-adds.
+            mean_milliseconds: largest mean time of the networks for a video, measured like `milliseconds`.
 
         Raises:
             VideoDecodeError: the video cannot be read.
-            ValueError: nothing fits the budget; an unknown sub-network; frames, views or `top` that are not allowed; a
-                mean budget, and the table has no cascades.
+            ValueError: nothing fits the budget, the sub-network is unknown, frames, views or `top` are not allowed, or
+                there is a mean budget and the table has no cascades.
         """
         plan = self.plan(gflops, milliseconds, config, views, mean_gflops, mean_milliseconds)
         (predicted,) = self._predict([source], plan, fps, top, batch_size=1)
@@ -83,18 +84,29 @@ class VideoPredictor(SubnetPredictor):
         mean_milliseconds: float | None = None,
         batch_size: int = 8,
     ) -> Iterator[Prediction | VideoDecodeError]:
-        """Return an iterator of the predictions of videos, in their order; of one that cannot be read it gives the
-        error, and goes on.
+        """Return an iterator of the predictions of videos, in their order.
 
-        Budget and sub-network are those of `predict`, chosen once for all videos. So many of them are run together;
-        of these the ones that a cascade's first stage is not sure of go through the next together.
+        For a video that cannot be read it gives the error, and goes on. Budget and sub-network are those of `predict`,
+        chosen once for all videos. `batch_size` videos run together; those that a cascade's first stage is not sure of
+        go through the next stage together.
 
         Args:
-            sources: videos, each read when its turn comes; further ones while a batch is filled.
+            sources: videos as for `predict`, which are read when their turn comes, or while a batch fills.
+            gflops: largest cost of a video, see `predict`.
+            milliseconds: largest time of a video, see `predict`.
+            config: sub-network, or its key.
+            views: clips over a video, see `predict`.
+            fps: frame rate of frames or of a folder, see `predict`.
+            top: number of labels, at least 1.
+            mean_gflops: largest mean cost of a video, see `predict`.
+            mean_milliseconds: largest mean time of a video, see `predict`.
             batch_size: number of videos at a time, at least 1, and of clips of a forward pass unless a video has more.
 
+        Returns:
+            Iterator of predictions and errors.
+
         Raises:
-            ValueError: at once: see `predict`; a `batch_size` that is not allowed.
+            ValueError: at once: an error of `predict`, or a `batch_size` that is not allowed.
         """
         check_batch_size(batch_size)
         plan = self.plan(gflops, milliseconds, config, views, mean_gflops, mean_milliseconds)
@@ -131,28 +143,28 @@ class VideoPredictor(SubnetPredictor):
         views: ViewsWanted = None,
         fps: float | None = None,
     ) -> ReadVideo:
-        """Read the clips of a video for the sub-network that `predict` takes: its first half, which needs no network.
+        """Read the clips of a video for the sub-network that `predict` takes, the first half of `predict`.
 
-        Args and errors are those of `predict`.
+        It needs no network. Arguments and errors are those of `predict`.
         """
         plan = self.plan(gflops, milliseconds, config, views)
         return self._read(source, plan.stages[:1], plan.row, fps)[0]
 
     def run(self, video: ReadVideo, top: int = 5) -> Prediction:
-        """Predict the labels of clips that were read: the second half of `predict`.
+        """Predict the labels of clips that were read, the second half of `predict`.
 
         Args:
             video: result of `read`.
             top: number of labels, at least 1.
 
         Raises:
-            ValueError: a `top` that is not allowed.
+            ValueError: `top` is not allowed.
         """
         check_top(top)
         return self._prediction_of(video, *self._forward(video.config, video.clips), top)
 
     def _prediction_of(self, video: ReadVideo, logits_VK: torch.Tensor, seconds: float, top: int) -> Prediction:
-        """Return the prediction of one stage: its logits (V, K) and the seconds that they took."""
+        """Return the prediction from the logits (V, K) of a single stage and their seconds."""
         stage = PlannedStage(video.config, Views(len(logits_VK)), 0.0, self._networks.gflops(video.config))
         result = StagedResult(video.source)
         result.add(stage, video, logits_VK, seconds, self.preprocessing.ensemble)
@@ -165,8 +177,7 @@ class VideoPredictor(SubnetPredictor):
         row: Row | None,
         fps: float | None,
     ) -> list[ReadVideo]:
-        """Return the clips of a video for each of some stages of the same views; the first has the time that it
-        took."""
+        """Return the clips of a video for each of some stages of the same views, with the time at the first."""
         source = os.fspath(source) if isinstance(source, os.PathLike) else source
         if isinstance(source, str) and fps is not None and not is_folder(source):
             refuse_fps_of_file(fps)
@@ -190,7 +201,7 @@ class VideoPredictor(SubnetPredictor):
     def _timed(
         self, forward_of: Callable[[SubnetConfig], Forward], config: SubnetConfig, clips: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, float]:
-        """Return what a forward pass gives of clips, and the seconds that it took.
+        """Return the output of a forward pass, and its seconds.
 
         Args:
             forward_of: function that returns the forward pass of a sub-network.
@@ -224,8 +235,11 @@ class VideoPredictor(SubnetPredictor):
 def check_top(top: int) -> None:
     """Refuse a number of labels that is not allowed.
 
+    Args:
+        top: number of labels.
+
     Raises:
-        ValueError: no integer of at least 1.
+        ValueError: the number is no integer of at least 1.
     """
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"top is {top!r}; it must be an integer of at least 1")
@@ -234,8 +248,11 @@ def check_top(top: int) -> None:
 def check_batch_size(batch_size: int) -> None:
     """Refuse a number of videos or windows at a time that is not allowed.
 
+    Args:
+        batch_size: number of videos or windows at a time.
+
     Raises:
-        ValueError: it is no integer of at least 1.
+        ValueError: the number is no integer of at least 1.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size is {batch_size!r}; it must be an integer of at least 1")

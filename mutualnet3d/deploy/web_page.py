@@ -1,4 +1,4 @@
-"""Data of the page of `mutualnet3d web`: its clips, and their predictions, one at a time.
+"""Data of the page of `mutualnet3d web`: its clips, and their predictions.
 
     demo = open_demo("output/demo/calibrated.pyth", clips="data/moving_shapes/val.csv")
     prediction = demo.predict(demo.clips[0], demo.points[-1])
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clip:
-    """Video to choose.
+    """Video on the page.
 
     Args:
         name: name on the page.
         path: path of its file; "" for an upload.
-        label: name of its class, "" if it is not known.
-        upload: content of an uploaded file.
+        label: name of its class; "": unknown.
+        upload: content of an uploaded file; None without any.
 
     Raises:
-        ValueError: neither a path nor an upload, or both.
+        ValueError: there is neither a path nor an upload, or both.
     """
 
     name: str
@@ -81,17 +81,19 @@ class Clip:
 
 
 def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> tuple[Clip, ...]:
-    """Return the videos of a folder (at any depth, by name; folders of pictures where there are no video files) or of a
-    Kinetics-style list (in its order); or one video, a file or a folder of pictures.
+    """Return the videos of a folder, of a Kinetics-style list (in its order), or a single video.
+
+    A folder is searched at any depth, and its videos are sorted by name; if it has no video files, its folders of
+    pictures count. A single video is a file or a folder of pictures.
 
     Args:
         path: path of the folder, list or video.
-        class_names: names of the network's classes, which a list's labels are numbers of.
-        label_file: path of the names of the classes, if a list's labels are names.
+        class_names: names of the network's classes, whose numbers are a list's labels.
+        label_file: path of the file of class names, for a list whose labels are names; "": numbers.
 
     Raises:
-        FileNotFoundError: there is neither.
-        ValueError: a folder without videos, or a list that cannot be read; it names the line.
+        FileNotFoundError: there is no such file or folder.
+        ValueError: the folder has no videos, or the list cannot be read; the message names the line.
     """
     if g_pathmgr.isdir(path):
         videos = find_video_files(path) or find_picture_folders(path)
@@ -116,15 +118,15 @@ def find_clips(path: str, class_names: Sequence[str], label_file: str = "") -> t
 
 
 class Demo:
-    """Predictor for many visitors at once, and the clips that they choose from.
+    """Predictor for many visitors at once, with the clips that they choose from.
 
-    Videos are read in the threads of their visitors, several at a time. All networks run in one thread: one at a time,
-    so that each has the machine and its milliseconds are those of one clip; and always the same, which keeps the
-    threads that PyTorch has started for it.
+    Videos are read in the threads of their visitors, several at a time. All networks run in the same thread, one at a
+    time, so that a network has the machine to itself and its milliseconds are those of one clip; PyTorch keeps the
+    threads that it has started for this thread.
 
     Args:
-        predictor: predictor, which is measured at once, if it has not been.
-        clips: videos to choose from; may be empty, as there are uploads.
+        predictor: predictor, which is measured at once unless it has been.
+        clips: videos to choose from; empty for uploads alone.
 
     Attributes:
         points: front over milliseconds of a video measured here, the cheapest first.
@@ -140,21 +142,30 @@ class Demo:
         self._thread = ThreadPoolExecutor(1, "predictor")
 
     def predict(self, clip: Clip, row: Row) -> Prediction:
-        """Predict a clip by the sub-network and with the views of a row, after the predictions whose clips were read
-        before.
+        """Predict a clip by the sub-network and with the views of a row.
+
+        The clip waits for the predictions whose clips were read before.
+
+        Args:
+            clip: clip on the page.
+            row: row of the front.
 
         Raises:
-            VideoDecodeError: the clip cannot be read. The message calls an upload by its name.
+            VideoDecodeError: the clip cannot be read. The message has the name of an upload.
             BusyError: too many clips are being read.
-            ValueError: error of the predictor.
+            ValueError: the predictor refuses the clip.
         """
         return self._thread.submit(self.predictor.run, self._read(clip, row)).result()
 
     def predict_with_map(self, clip: Clip, row: Row) -> tuple[Prediction, ActivationMap]:
-        """Predict a clip as `predict` does, and say where the network looked; the clip is read once.
+        """Predict a clip as `predict` does, with a map of the places that the network looked at.
+
+        Args:
+            clip: clip on the page.
+            row: row of the front.
 
         Raises:
-            VideoDecodeError, BusyError, ValueError: see `predict`; a bundle without PyTorch's network.
+            VideoDecodeError, BusyError, ValueError: errors of `predict`; the bundle lacks PyTorch's network.
         """
         read = self._read(clip, row)
         prediction = self._thread.submit(self.predictor.run, read)
@@ -172,7 +183,7 @@ class Demo:
                 return self.predictor.read(path, config=row.config, views=row.views)
 
     def about(self) -> str:
-        """Return one line: network, back end, machine, sub-networks."""
+        """Return a line with network, back end, machine and sub-networks."""
         table, measured = self.predictor.table, len(self.points) + len(self.others)
         parts = [
             str(table.context.get("model", "network")),
@@ -198,13 +209,23 @@ def open_demo(
     backend: str = "auto",
     threads: int | None = None,
 ) -> Demo:
-    """Return the demo of a checkpoint or bundle, the same object for the same arguments. Its videos are read in
-    processes with a limit of time and memory.
+    """Return the demo of a checkpoint or bundle, the same object for the same arguments.
+
+    Its videos are read in processes with a limit of time and memory.
 
     Streamlit runs the page's script anew for every visitor and every move of the slider.
 
+    Args:
+        checkpoint: path of the checkpoint or bundle.
+        table: path of the query table; None: query_table.json beside the checkpoint.
+        clips: path of a folder, list or video, see `find_clips`; "": uploads alone.
+        label_file: path of the file of class names; "": numbers.
+        backend: name of the back end, see `Predictor.load`.
+        threads: number of threads of the CPU, see `Predictor.load`.
+
     Raises:
-        FileNotFoundError, ValueError, ModuleNotFoundError: see `Predictor.load`, `Predictor.points`, `find_clips`.
+        FileNotFoundError, ValueError, ModuleNotFoundError: errors of `Predictor.load`, `Predictor.points` and
+            `find_clips`.
     """
     from mutualnet3d.data.limited_reader import LimitedClipReader
     from mutualnet3d.deploy.backend_choice import check_choice
@@ -222,19 +243,22 @@ def open_demo(
 
 
 def label_of_point(row: Row) -> str:
-    """Return the slider's text of a row, costs of a video: `12.3 ms, 0.0195 GFLOPs`, `61.5 ms, 0.0975 GFLOPs, 5 x 1
-    views`; of a time that did not settle `12.3? ms`."""
+    """Return the slider's text of a row, its costs of a video.
+
+    Examples are `12.3 ms, 0.0195 GFLOPs`, `61.5 ms, 0.0975 GFLOPs, 5 x 1 views`, and `12.3? ms` for a time that did not
+    settle.
+    """
     text = f"{row.milliseconds_of_video:.3g}{'' if row.settled else '?'} ms, {row.gflops_of_video:.3g} GFLOPs"
     return text if row.views.count == 1 else f"{text}, {views_text(row.views)}"
 
 
 def label_of_accuracy(row: Row) -> str:
-    """Return the name of a row's accuracy, with the number of views that it is of."""
+    """Return the name of a row's accuracy, with its number of views."""
     return f"{'mAP' if row.mean_ap is not None else 'Top-1'}, {views_text(row.views)}"
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that Streamlit's Markdown shows as it is.
+    """Return text that Streamlit's Markdown shows literally.
 
     A file may be named `![](http://...)`, which a browser would load.
     """
@@ -242,7 +266,7 @@ def escape_markdown(text: str) -> str:
 
 
 def pngs(frames_THWC: np.ndarray) -> list[bytes]:
-    """Return each frame, uint8 RGB, as a PNG file of its own pixels."""
+    """Return the frames, uint8 RGB, as PNG files of the same size."""
     files = []
     for frame_HWC in frames_THWC:
         file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Scores, or other values, of all windows of a video: read in one thread, run in batches in another.
+"""Scores, or other values, of all windows of a video, read in one thread and run in batches in another.
 
 Legend: N windows, K classes.
 """
@@ -34,12 +34,15 @@ def run_windows(
     """Return the scores of all windows of a video, and the seconds that the network took.
 
     Args:
-        reader, forward, ensemble, batch_size: see `score_windows`.
+        reader: reader of the windows.
+        forward: forward pass of some windows, to logits.
+        ensemble: way of putting a video's views together, which scores a window like a video of one view.
+        batch_size: number of windows in a forward pass, at least 1.
         class_names: names of the classes.
-        progress: progress bar over the windows; None: none.
+        progress: function that shows a progress bar over the windows; None: no bar.
 
     Raises:
-        VideoDecodeError: see `WindowReader`; no window has half of its frames.
+        VideoDecodeError: the video cannot be read, see `WindowReader`, or no window has half of its frames.
     """
     windows = reader.windows
     score_NK = np.full((len(windows), len(class_names)), np.nan, np.float32)
@@ -59,15 +62,18 @@ def run_windows(
 def score_windows(
     reader: WindowReader, forward: ForwardWindows, ensemble: str, batch_size: int
 ) -> Iterator[tuple[torch.Tensor | None, float]]:
-    """Yield the scores (K,) of each window in turn, and the seconds that the network took for it; None instead of the
-    scores of a window most of whose frames are lost.
+    """Yield the scores (K,) of each window in turn, and the seconds of the network for it.
+
+    Windows with most of their frames lost have None in the place of scores.
 
     Args:
-        reader, forward, batch_size: see `window_values`; `forward` gives logits.
-        ensemble: way of putting a video's views together: a window is scored as a video of one view is.
+        reader: reader of the windows.
+        forward: forward pass of some windows, to logits.
+        ensemble: way of putting a video's views together, which scores a window like a video of one view.
+        batch_size: number of windows in a forward pass, at least 1.
 
     Raises:
-        VideoDecodeError: see `WindowReader`.
+        VideoDecodeError: the video cannot be read, see `WindowReader`.
     """
     for logits_K, seconds in window_values(reader, forward, batch_size):
         yield None if logits_K is None else score_views(logits_K[None], ensemble), seconds
@@ -76,8 +82,9 @@ def score_windows(
 def window_values(
     reader: WindowReader, forward: ForwardWindows, batch_size: int
 ) -> Iterator[tuple[torch.Tensor | None, float]]:
-    """Yield what the network gives of each window in turn, and the seconds that it took for it; None instead of the
-    values of a window most of whose frames are lost.
+    """Yield the network's output for each window in turn, and its seconds.
+
+    Windows with most of their frames lost have None in the place of the output.
 
     The next batch is read while the network runs. In memory are the clips of two batches, and the frames of a window.
 
@@ -87,7 +94,7 @@ def window_values(
         batch_size: number of windows in a forward pass, at least 1.
 
     Raises:
-        VideoDecodeError: see `WindowReader`.
+        VideoDecodeError: the video cannot be read, see `WindowReader`.
     """
     batches = _batches(iter(reader), batch_size)
     with ThreadPoolExecutor(1, "mutualnet3d windows") as thread:

@@ -1,4 +1,4 @@
-"""Windows of frames: all of them in their order, or the newest whenever one is asked for."""
+"""Windows of frames: all of them in their order, or the newest one on demand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class NumberedFrame:
-    """Frame of a source: its number, from 0, among those that are taken, and its time."""
+    """Frame of a source, with its number, from 0, among the frames that are used, and its time."""
 
     number: int
     seconds: float
@@ -37,10 +37,11 @@ class WindowClip:
     """Pictures of a window.
 
     Args:
-        pictures: uint8 (H, W, 3), RGB.
-        fps: their frame rate.
-        start_seconds, end_seconds: start and end in the source.
-        num_skipped: frames between the window before and this one.
+        pictures: frames of the window, uint8 (H, W, 3), RGB.
+        fps: frame rate of the pictures, frames per second.
+        start_seconds: start in the source.
+        end_seconds: end in the source.
+        num_skipped: number of frames between the window before and this one.
         last_number: number of its last frame.
     """
 
@@ -57,8 +58,8 @@ class Cutter:
 
     Args:
         span: length of a window, seconds.
-        fps: frames per second that the source tells; None: it tells none.
-        target_fps: frame rate that the network is meant for.
+        fps: frame rate of the source by its header, frames per second; None: unknown.
+        target_fps: frame rate that the network is meant for, frames per second.
     """
 
     def __init__(self, span: float, fps: float | None, target_fps: float):
@@ -68,7 +69,7 @@ class Cutter:
     def numbered(self, source: FrameStream) -> Iterator[NumberedFrame]:
         """Yield the frames of a source, numbered.
 
-        At a very high rate those that lie too close are left out, so that the number of frames in a window is bounded.
+        At a very high rate frames that are too close are left out, so that the number of frames in a window is bounded.
         """
         number, due = 0, 0.0
         for seconds, picture in source:
@@ -81,12 +82,13 @@ class Cutter:
         return frame.seconds + (max(1 / self._fps, self._shortest) if self._fps else 0.0)
 
     def clip(self, kept: Sequence[NumberedFrame], start: float, end: float, after: int) -> WindowClip:
-        """Return the window of the frames that begin in it; if there is none, of the last one before it.
+        """Return the window of the frames that begin in it, or else of the last frame before it.
 
         Args:
-            kept: frames of the window, at least one; the last one before it may come first.
-            start, end: seconds in the source.
-            after: number of the last frame of the window before; -1: it is the first.
+            kept: frames of the window, at least one, perhaps with the last frame before it in front.
+            start: start of the window, seconds in the source.
+            end: end of the window, seconds in the source.
+            after: number of the last frame of the window before; -1 for the first window.
         """
         frames = [frame for frame in kept if frame.seconds >= start - _EPSILON] or kept[:1]
         pictures, fps = [frame.picture for frame in frames], self._rate(frames)
@@ -97,7 +99,7 @@ class Cutter:
     def _at_even_times(
         self, kept: Sequence[NumberedFrame], distances: np.ndarray, start: float, end: float
     ) -> tuple[list[np.ndarray], float]:
-        """Return the pictures that are seen at even times, and their rate: during a pause the last one before it."""
+        """Return the pictures at even times (during a pause the last one before it), and their rate."""
         fps = self._fps or self._target_fps
         if distances.size:
             fps = self._agreeing(1 / float(typical_distances(distances).mean()))
@@ -106,9 +108,9 @@ class Cutter:
         return [kept[place].picture for place in np.maximum(places, 0)], fps
 
     def _rate(self, frames: Sequence[NumberedFrame]) -> float:
-        """Return frames per second: the source's own rate, which is exact, where the measured one agrees with it.
+        """Return the frame rate: the source's own rate, which is exact, if the measured rate agrees with it.
 
-        Otherwise the measured one counts, as headers and cameras may promise another.
+        Otherwise it is the measured rate, since headers and cameras may state another one.
         """
         seconds = frames[-1].seconds - frames[0].seconds
         if seconds <= 0:
@@ -116,13 +118,15 @@ class Cutter:
         return self._agreeing((len(frames) - 1) / seconds)
 
     def _agreeing(self, measured: float) -> float:
-        """Return the source's own rate, where a measured one agrees with it; the measured one otherwise."""
+        """Return the source's own rate if the measured rate agrees with it, else the measured rate."""
         return self._fps if self._fps and abs(self._fps - measured) <= 0.01 * measured else measured
 
 
 def _are_even(frames: Sequence[NumberedFrame]) -> bool:
-    """Tell whether each frame comes within half a frame of its time in an even video: cameras' frames come a little
-    early or late."""
+    """Return True if all frames come within half a frame of their times in an even video.
+
+    Frames of cameras come a little early or late.
+    """
     seconds = np.array([frame.seconds for frame in frames])
     if len(seconds) < 3:
         return True
@@ -133,7 +137,7 @@ def _are_even(frames: Sequence[NumberedFrame]) -> bool:
 def in_order(source: FrameStream, cutter: Cutter, stride: float) -> Iterator[WindowClip]:
     """Yield all windows of a source, every `stride` seconds from its first frame on, as soon as they are whole.
 
-    An error of the source comes after the windows that are whole without its missing frames.
+    An error of the source is raised after the windows that are whole without its missing frames.
     """
     kept: deque[NumberedFrame] = deque()
     number, after = 0, -1
@@ -165,11 +169,11 @@ def in_order(source: FrameStream, cutter: Cutter, stride: float) -> Iterator[Win
 
 
 def newest_windows(reader: Reader, stride: float) -> Iterator[WindowClip]:
-    """Yield the newest window whenever one is asked for and has a new frame.
+    """Yield the newest window on demand, once it has a new frame.
 
     Args:
         reader: reader of a live source.
-        stride: least time from the end of a window to that of the next, seconds.
+        stride: shortest time from the end of a window to that of the next, seconds.
     """
     after, due = -1, 0.0
     while (clip := reader.newest(after, due)) is not None:
@@ -181,7 +185,7 @@ class Reader:
     """Reader of a live source in a thread; it keeps the frames of the newest window.
 
     Args:
-        source: source that the thread alone reads and closes.
+        source: source, which only the thread reads and closes.
         cutter: cutter of the windows.
     """
 
@@ -196,16 +200,16 @@ class Reader:
         self._thread.start()
 
     def newest(self, after: int, due: float) -> WindowClip | None:
-        """Wait for the newest whole window and return it; None: the source has ended.
+        """Wait for the newest whole window and return it; None after the source's end.
 
         A source that ends before the first whole window gives one of all its frames.
 
         Args:
-            after: number that its last frame is greater than.
+            after: number that the number of its last frame exceeds.
             due: earliest end of the window, seconds in the source.
 
         Raises:
-            Exception: error of the source.
+            Exception: the source raised an error.
             VideoDecodeError: no frame came within the source's `longest_wait`.
         """
         with self._changed:
@@ -221,7 +225,7 @@ class Reader:
         return None
 
     def _wait(self) -> None:
-        """Wait for the next frame or the end; a driver may hold the thread that reads for ever."""
+        """Wait for the next frame or the end, with a limit, since a driver may block the reading thread for ever."""
         seconds = None if self._source.is_paced else self._source.longest_wait
         if not self._changed.wait(seconds):
             assert seconds is not None
@@ -238,13 +242,13 @@ class Reader:
         return None
 
     def stop(self) -> None:
-        """Ask the thread to end, and do not wait for it."""
+        """Ask the thread to end, without waiting for it."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the thread; if the source does not give its next frame, it is left to end when it does."""
+        """End the thread, or leave it to end when the source gives its next frame."""
         self.stop()
         self._thread.join(_CLOSING_SECONDS)
         if self._thread.is_alive():

@@ -1,4 +1,4 @@
-"""Exchanges between the processes of a job; alone they return their argument."""
+"""Exchanges between the processes of a job; a process alone gets its own argument back."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def broadcast(value: Any) -> Any:
 
 
 def barrier() -> None:
-    """Wait until every rank has called this. (Through the CPU: a GPU's computing is not waited for.)"""
+    """Wait until every rank has called this function.
+
+    The wait is the CPU's: work that a GPU still has queued is not waited for.
+    """
     sum_over_ranks(torch.zeros(1))
 
 
@@ -72,9 +75,12 @@ def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def start_sum_over_ranks(tensor: torch.Tensor) -> dist.Work | None:
-    """Start to add up a tensor over the ranks, in place; the sum is there after `wait()` of the returned work.
+    """Start to add up a tensor over the ranks, in place.
 
     Exchanges that all ranks start in the same order may be under way at the same time.
+
+    Args:
+        tensor: tensor of the same shape and type on all ranks; it holds the sum after `wait()` of the returned work.
 
     Returns:
         The work; None alone.
@@ -90,8 +96,15 @@ def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
 
 
 def group_of(size: int) -> dist.ProcessGroup | None:
-    """Return this process's group of `size` processes with neighbouring ranks; None if it is alone in it. All processes
-    call this.
+    """Return this process's group of `size` processes with neighbouring ranks.
+
+    All processes call this.
+
+    Args:
+        size: processes of a group, a divisor of the job's.
+
+    Returns:
+        The group; None for a group of this process alone.
 
     Raises:
         ValueError: the job does not divide into such groups.

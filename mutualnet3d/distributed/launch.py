@@ -46,8 +46,8 @@ class Launch:
         host: name or address of rank 0's host, where all meet; "" when alone.
         port: port of the meeting place; 0 when alone.
         started_by: "alone", "torchrun" or "SLURM".
-        attempt: number of restarts by torchrun, if its agent keeps the store open at host:port; None if rank 0 opens
-            the store.
+        attempt: number of restarts by torchrun where its agent keeps the store open at host:port; None where rank 0
+            opens the store.
     """
 
     rank: int = 0
@@ -68,12 +68,18 @@ class Launch:
 def find_launch(environ: Mapping[str, str]) -> Launch:
     """Return a process's place by its environment: torchrun's, else that of a task of srun, else alone.
 
-    torchrun wins, since srun often starts it. A batch script of SLURM's and a step of one task are alone. An empty
-    variable counts as absent.
+    torchrun wins, since srun often starts it. SLURM's batch script and a step of one task are alone. An empty variable
+    counts as absent.
+
+    Args:
+        environ: environment variables.
+
+    Returns:
+        The place.
 
     Raises:
-        ValueError: some variables are missing, are no numbers or contradict each other, or `scontrol`, which expands a
-            SLURM node list, fails.
+        ValueError: variables are missing, are no numbers or contradict each other, or `scontrol`, which expands a SLURM
+            node list, fails.
     """
     environ = {name: value for name, value in environ.items() if value}
     if any(name in environ for name in _TORCHRUN):
@@ -84,8 +90,10 @@ def find_launch(environ: Mapping[str, str]) -> Launch:
 
 
 def forgotten_srun(environ: Mapping[str, str]) -> int:
-    """Return the number of tasks of the SLURM job if this process was started in its batch script without srun, so that
-    it is alone although the job asked for more; else 0."""
+    """Return the number of tasks of a SLURM job whose batch script started this process without srun.
+
+    This process is alone then although the job asked for more. 0 in every other case.
+    """
     if environ.get("SLURM_STEP_ID") or any(environ.get(name) for name in _TORCHRUN) or not environ.get("SLURM_NTASKS"):
         return 0
     tasks = _number(environ, "SLURM_NTASKS", 1)
@@ -152,7 +160,13 @@ def _number(environ: Mapping[str, str], name: str, least: int, most: int | None 
 
 
 def tasks_per_node(text: str) -> list[int]:
-    """Return the number of tasks on each node, from SLURM's short form: "2(x3),1" is [2, 2, 2, 1].
+    """Return the number of tasks on each node, from SLURM's short form.
+
+    Args:
+        text: short form, like "2(x3),1" for [2, 2, 2, 1].
+
+    Returns:
+        Tasks of each node, in the nodes' order.
 
     Raises:
         ValueError: the text is not of that form.
@@ -188,7 +202,13 @@ def _first_host(nodes: str) -> str:
 def device_of(launch: Launch) -> torch.device:
     """Return the device of this process: its own GPU, or the CPU where torch sees no GPU.
 
-    A process that sees a single GPU (SLURM's --gpus-per-task=1) takes that one.
+    A process that sees a single GPU (SLURM's --gpus-per-task=1) takes that GPU.
+
+    Args:
+        launch: place of this process.
+
+    Returns:
+        The device.
 
     Raises:
         ValueError: this node has fewer GPUs than processes.
@@ -212,6 +232,13 @@ def threads_of(launch: Launch, environ: Mapping[str, str]) -> int:
     These are the cores that it is bound to, or its part of the node's cores if it is bound to none. SLURM_CPUS_PER_TASK
     limits a task of srun. (It may be the batch script's value although srun has bound the task to fewer cores.)
 
+    Args:
+        launch: place of this process.
+        environ: environment variables.
+
+    Returns:
+        Number of cores.
+
     Raises:
         ValueError: SLURM_CPUS_PER_TASK is no number.
     """
@@ -226,8 +253,9 @@ def threads_of(launch: Launch, environ: Mapping[str, str]) -> int:
 def torchrun_command(
     init_method: str, shard_id: int, num_shards: int, processes: int, script: Sequence[str]
 ) -> list[str]:
-    """Return torchrun's command line for one node, from PySlowFast's `--init_method tcp://HOST:PORT --shard_id I
-    --num_shards N`.
+    """Return torchrun's command line for one node, from PySlowFast's options.
+
+    PySlowFast writes `--init_method tcp://HOST:PORT --shard_id I --num_shards N`.
 
     Args:
         init_method: meeting place, on node 0.

@@ -1,7 +1,7 @@
 """Joining a job: its processes meet, check each other, exchange a first number, and leave together.
 
-A rank that does not come, that runs something else, or that cannot be reached ends a job within minutes and with its
-name, instead of a silent hang.
+A rank that does not come, that runs something else, or that cannot be reached ends the job within minutes and is named
+in the error, instead of a silent hang.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ _POLL_SECONDS = 0.1
 
 
 class PreflightError(RuntimeError):
-    """The processes of a job did not come together; the message names those that are missing, differ or cannot be
-    reached.
+    """Failure of a job's processes to come together.
+
+    The message names the ranks that are missing, that differ or that cannot be reached.
 
     Args:
         message: text for people.
-        is_lost: True if a process is missing, perhaps because its node died: the job may be tried again.
+        is_lost: True for a missing process, perhaps of a node that died: the job may be tried again.
     """
 
     def __init__(self, message: str, is_lost: bool = False):
@@ -48,8 +49,7 @@ class PreflightError(RuntimeError):
 
 @contextmanager
 def joined(launch: Launch, timeout_seconds: float = 300.0, fingerprint: str = "") -> Iterator[None]:
-    """Context in which this process is one of its job's: it has met the others and exchanged data with them; at the end
-    it leaves.
+    """Join the job for the time of the context: meet the other processes, exchange data with them, leave at the end.
 
     Alone it does nothing. Where there is a GPU it becomes torch's current one.
 
@@ -159,7 +159,7 @@ def _missing(store: dist.Store, world_size: int, deadline: float) -> list[int]:
 
 
 def _difference(peers: Mapping[int, _Peer], world_size: int) -> str:
-    """Return the ranks whose fingerprint is not rank 0's, as a sentence; "" if there are none."""
+    """Return a sentence that names the ranks whose fingerprint is not rank 0's; "" without such ranks."""
     first = peers.get(0)
     others = {rank: peer for rank, peer in peers.items() if first and peer.fingerprint != first.fingerprint}
     if first is None or not others:
@@ -221,8 +221,9 @@ def _set_timeout(timeout: timedelta) -> None:
 
 
 def _leave(in_order: bool) -> None:
-    """Destroy the process group, in a thread that the end of the process ends: it waits without a limit for exchanges
-    that another rank never answers.
+    """Destroy the process group, in a thread that ends with the process.
+
+    The call waits without a limit for exchanges that another rank never answers.
 
     Args:
         in_order: True to wait for the other ranks first, so that none closes a connection that another still reads.

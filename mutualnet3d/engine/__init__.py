@@ -1,4 +1,4 @@
-"""Loops: training with its hooks, evaluation, checkpoints, the query table. Knows no videos."""
+"""Loops: training with its hooks, evaluation, checkpoints. Nothing here depends on videos."""
 
 from mutualnet3d.results.query_table import QueryTable, Row
 

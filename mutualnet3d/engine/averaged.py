@@ -1,6 +1,6 @@
 """Exponential moving average of a network's weights.
 
-torch's `AveragedModel` was tried: see docs/architecture.md.
+docs/architecture.md says why torch's `AveragedModel` is not used.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from mutualnet3d.slimmable_model import SlimmableForward
 
 
 class AveragedWeights:
-    """Weights and tracked statistics averaged over the steps of a training, and the network that has them.
+    """Averages of weights and tracked statistics over the steps of a training, and the network that has them.
 
     After step n (from 0) an average is `d * average + (1 - d) * weight`, with d the smaller of `decay` and
     (1 + n) / (10 + n): a fixed decay would carry the random weights of the start for 1 / (1 - decay) steps.
 
     Args:
-        model: network in training; it is copied.
-        decay: number in [0, 1).
+        model: network in training, which is copied.
+        decay: weight of the previous average at most, in [0, 1).
 
     Raises:
         ValueError: the decay is outside its range.
@@ -54,8 +54,10 @@ class AveragedWeights:
 
     @torch.no_grad()
     def logits(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the logits (B, K) of the full network with these weights on training clips: normalised by the batch's
-        statistics as in training, but without dropout. Nothing is tracked."""
+        """Return the logits (B, K) of the full network with the averaged weights on training clips.
+
+        Batch norms take the batch's statistics as in training, but there is no dropout, and nothing is tracked.
+        """
         self.model.train()
         network: SlimmableForward = self.model  # type: ignore[assignment]
         with network.dropout.off(), network.active(self.model.full):  # type: ignore[arg-type]

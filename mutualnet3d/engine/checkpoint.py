@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, loaded without running code, refused by name when they do not fit."""
+"""Checkpoints: written whole, loaded without running code, refused with the name of the part that does not fit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ def save_checkpoint(path: str, content: Mapping[str, Any]) -> None:
 def load_checkpoint(path: str) -> dict[str, Any]:
     """Return the content of a checkpoint, tensors on the CPU.
 
+    Args:
+        path: file of the checkpoint.
+
     Raises:
-        FileNotFoundError: no file has that path.
-        ValueError: the file is truncated or damaged, is no checkpoint of this project, or of a newer version of it.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated or damaged, is no checkpoint of this project, or is of a newer version of it.
     """
     content = read_torch_file(path, "a checkpoint")
     if format_of(content, path) != CHECKPOINT:
@@ -29,7 +32,7 @@ def load_checkpoint(path: str) -> dict[str, Any]:
 
 
 def load_model_state(model: torch.nn.Module, state: Any, path: str) -> None:
-    """Load weights that must fit name by name and shape by shape: see `check_model_state`."""
+    """Load weights that fit name by name and shape by shape, see `check_model_state`."""
     check_model_state(model, state, path)
     model.load_state_dict(state)
 
@@ -38,11 +41,13 @@ def check_model_state(model: torch.nn.Module, state: Any, path: str) -> None:
     """Refuse weights that do not fit a network name by name and shape by shape, or are not finite.
 
     Args:
+        model: network that the weights are for.
+        state: tensors by name.
         path: file of the weights, for the error.
 
     Raises:
-        OtherNetwork: the weights are another model's; it names the file and the differences.
-        ValueError: they are no tensors, or not finite.
+        OtherNetwork: the weights are another model's; the message names the file and the differences.
+        ValueError: the values are no tensors, or not finite.
     """
     check_tensors(state, "model_state", path)
     own = model.state_dict()
@@ -66,15 +71,15 @@ def check_model_state(model: torch.nn.Module, state: Any, path: str) -> None:
 
 
 def check_tensors(state: Any, name: str, path: str) -> None:
-    """Refuse what is no mapping of names to tensors whose numbers are all finite.
+    """Refuse a value that is no mapping of names to tensors of finite numbers.
 
     Args:
         state: value of a checkpoint.
-        name: its name in the checkpoint, for the error.
+        name: name of the value in the checkpoint, for the error.
         path: file of the checkpoint, for the error.
 
     Raises:
-        ValueError: it names file, part and tensor.
+        ValueError: the value is another one; the message names file, part and tensor.
     """
     if not isinstance(state, Mapping):
         raise ValueError(f"{path}: {name} is a {type(state).__name__}; it must be tensors by their names")

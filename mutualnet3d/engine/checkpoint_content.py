@@ -1,5 +1,7 @@
-"""Content of a training's checkpoint, checked before any of it is used: a damaged one must not stop a resumption
-halfway, where the one before can no longer be taken."""
+"""Checks of a checkpoint's content, before any of it is used.
+
+A damaged checkpoint must not stop a resumption halfway, where the one before it can no longer be taken.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,17 @@ _MOST = 2**53  # steps, positions and indices
 def check_content(content: Mapping[str, Any], path: str, optimizer: torch.optim.Optimizer, num_videos: int) -> None:
     """Refuse values that no training has written.
 
-    The names must be there, and what identifies the training must have been compared; the weights are checked where
-    they are loaded.
+    The names of the parts, and the values that identify the training, must have been checked before. The weights are
+    checked where they are loaded.
 
     Args:
         content: content of the checkpoint.
-        path: its file, for errors.
+        path: path of its file, for errors.
         optimizer: optimizer of the training, whose state the checkpoint holds.
         num_videos: number of videos of the training.
 
     Raises:
-        ValueError: it names the file, the part, its value and what is allowed.
+        ValueError: a value is not possible; the message names the file, the part, its value and what is allowed.
     """
     checks: dict[str, tuple[Callable[[Any], str | None], str]] = {
         "step": (_count, "a whole number of at least 0"),
@@ -67,8 +69,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _optimizer_problem(state: Any, optimizer: torch.optim.Optimizer) -> str | None:
-    """Return the first difference between the form of `state` and that of the optimizer's own state; None if there is
-    none."""
+    """Return the first difference between the form of `state` and that of the optimizer's own state; else None."""
     if not isinstance(state, Mapping) or not {"state", "param_groups"} <= state.keys():
         return "has no state and param_groups"
     groups, own_groups = state["param_groups"], optimizer.state_dict()["param_groups"]
@@ -110,12 +111,12 @@ def _optimizer_problem(state: Any, optimizer: torch.optim.Optimizer) -> str | No
 
 
 def _names_of_state(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
-    """Return the tensors that the optimizer has of every parameter once it has made a step."""
+    """Return the names of the tensors that the optimizer has for every parameter after its first step."""
     return _ADAM if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW) else ()
 
 
 def _is_like(value: Any, betas: tuple[float, ...]) -> bool:
-    """Return True if `value` is as many numbers in [0, 1)."""
+    """Return True for as many numbers in [0, 1) as `betas` has."""
     is_pair = isinstance(value, tuple | list) and len(value) == len(betas)
     return is_pair and all(_is_number(beta) and 0 <= beta < 1 for beta in value)
 
@@ -166,7 +167,7 @@ def _is_bytes(state: Any) -> bool:
 
 
 def _is_cpu_state(state: Any) -> bool:
-    """Return True if a generator takes the state."""
+    """Return True for a state that a generator takes."""
     if not _is_bytes(state):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Folder of the checkpoints of one run: their names, the newest usable one, and those that are dropped."""
+"""Folder of a run's checkpoints: their names, the newest usable one, and the removal of old ones."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ Loaded = TypeVar("Loaded")
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, in `output_dir`/checkpoints: the newest ones, the newest ones of epochs, and
-    `best.pyth`.
+    """The checkpoints of a run, in `output_dir`/checkpoints.
+
+    They are the newest ones, the newest ones of epochs, and `best.pyth`.
 
     The name contains the step (`checkpoint_epoch_00002_step_00000216.pyth`, `checkpoint_step_00000250.pyth`), so that
-    the newest is found without opening any.
+    the newest is known without opening any.
 
     Args:
         output_dir: folder of the run.
-        num_kept: number of newest checkpoints that are kept, and of those of epochs.
-        before_save: function that raises an error if this run must not write any more; None: it may always.
+        num_kept: number of newest checkpoints that are kept, and of newest checkpoints of epochs.
+        before_save: function that raises an error if this run must not write any more; None: no check.
     """
 
     BEST = "best.pyth"
@@ -35,7 +36,7 @@ class CheckpointFolder:
         self.before_save = before_save
 
     def newest_first(self) -> list[str]:
-        """Return the paths of all checkpoints by their steps, without the best one, which is or was one of them."""
+        """Return the paths of all checkpoints, the newest first, without `best.pyth`."""
         steps = self._steps()
         return [os.path.join(self.folder, name) for name in sorted(steps, key=lambda name: (-steps[name], name))]
 
@@ -49,11 +50,19 @@ class CheckpointFolder:
         return path if os.path.isfile(path) else None
 
     def newest_usable(self, load: Callable[[str], Loaded]) -> Loaded | None:
-        """Return `load(path)` of the newest checkpoint that `load` does not refuse by a `ValueError` or miss, with a
-        warning for each newer one; None if there are no checkpoints.
+        """Return the result of `load` for the newest checkpoint that is usable.
+
+        A checkpoint is not usable if `load` raises a `ValueError` or does not find the file; a warning names it.
+
+        Args:
+            load: function of a path.
+
+        Returns:
+            The result; None if there are no checkpoints.
 
         Raises:
-            ValueError, FileNotFoundError: all are refused; the newest one's error.
+            ValueError: no checkpoint is usable; the newest one's error.
+            FileNotFoundError: the same, where the newest one was not there.
         """
         refused: list[ValueError | FileNotFoundError] = []
         for path in self.newest_first():
@@ -75,9 +84,9 @@ class CheckpointFolder:
         """Write a checkpoint, drop those that it supersedes, and return its path.
 
         Args:
-            content: see `save_checkpoint`.
+            content: content of the checkpoint, as for `save_checkpoint`.
             step: number of steps done.
-            epoch: number of epochs done, if it is one of an epoch's.
+            epoch: number of epochs done for a checkpoint of an epoch; else None.
             is_best: True to make it `best.pyth` too.
 
         Raises:
@@ -107,14 +116,14 @@ class CheckpointFolder:
         return path
 
     def remove_unfinished(self) -> None:
-        """Remove the unfinished files of killed processes. To be called while no process writes."""
+        """Remove the unfinished files of killed processes, while no process writes."""
         if os.path.isdir(self.folder):
             for name in os.listdir(self.folder):
                 if name.endswith(TEMPORARY_SUFFIX):
                     os.remove(os.path.join(self.folder, name))
 
     def _steps(self) -> dict[str, int]:
-        """Return the step of each checkpoint by its file name."""
+        """Return the steps of the checkpoints, by file name."""
         if not os.path.isdir(self.folder):
             return {}
         matches = {name: self._NAME.fullmatch(name) for name in os.listdir(self.folder)}

@@ -1,4 +1,4 @@
-"""Checkpoints written beside the training: a step waits for a copy in memory, not for the disk."""
+"""Background writing of checkpoints: a training step waits for a copy in memory, not for the disk."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class BackgroundWriter:
     """Thread that calls `write`, for one file at a time. After a `with` block of it no file is being written.
 
     Args:
-        write: called with the content and the further arguments of `save`; returns the path of the file. An error of
-            it is raised by the next call of a method.
+        write: function of the content and the further arguments of `save` that returns the path of the file. The next
+            call of a method raises its error.
     """
 
     def __init__(self, write: Callable[..., str]):
@@ -48,8 +48,12 @@ class BackgroundWriter:
     def save(self, content: Mapping[str, Any], *args: Any) -> None:
         """Copy `content` and write the copy in the background, after the file before it.
 
+        Args:
+            content: content of the file.
+            *args: further arguments of `write`.
+
         Raises:
-            WriteError: the disk was full when the file before was written; any error of `write`.
+            WriteError: the disk was full for the file before. Any other error of `write` comes the same way.
         """
         self.wait()
         self._pending = self._pool.submit(self._write, copied(content), _event(content), args)
@@ -58,7 +62,7 @@ class BackgroundWriter:
         """Wait for the file that is being written, and return its path; None if there is none.
 
         Raises:
-            WriteError: the disk was full; any error of `write`.
+            WriteError: the disk was full. Any other error of `write` comes the same way.
         """
         pending, self._pending = self._pending, None
         return None if pending is None else pending.result()
@@ -93,7 +97,7 @@ def _with_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) ->
 
 
 def _event(content: Any) -> torch.cuda.Event | None:
-    """Return an event that follows the clones, if any tensor is on a GPU."""
+    """Return an event after the clones, if any tensor is on a GPU; else None."""
     if not _any_on_gpu(content):
         return None
     event = torch.cuda.Event()

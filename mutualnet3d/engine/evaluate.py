@@ -1,4 +1,4 @@
-"""Accuracy of sub-networks: every clip is loaded once and run by all of them."""
+"""Test of sub-networks, which all run every clip that is loaded."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SubnetForward = Callable[[SubnetConfig, Sequence[torch.Tensor]], torch.Tensor]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of a test, over the videos of which every view could be decoded.
+    """Result of a test, over the videos whose views could all be decoded.
 
     Args:
         row_accuracies: accuracy of each sub-network with each number of views, over all processes' videos.
-        row_scores: scores of each sub-network with each number of views, float32 (V, K), where they were to be kept;
-            else empty. Those in a file are read each time they are asked for.
+        row_scores: scores of each sub-network with each number of views, float32 (V, K); empty unless they were asked
+            for. Scores in a file are read at each access.
         views: all views of a video.
-        label_V: classes of the V videos; of several labels the numbers of their sets.
-        video_V: their positions in the list, ascending.
+        label_V: classes of the V videos, or, of several labels a video, the numbers of their sets.
+        video_V: positions of the V videos in the list, ascending.
     """
 
     row_accuracies: dict[tuple[SubnetConfig, Views], Accuracy]
@@ -52,17 +52,22 @@ class Evaluation:
 
     @property
     def scores(self) -> Mapping[SubnetConfig, torch.Tensor]:
-        """Scores of each sub-network over all views, float32 (V, K), where they were to be kept; else empty."""
+        """Scores of each sub-network over all views, float32 (V, K); empty unless they were asked for."""
         configs = [config for config, views in self.row_scores if views == self.views]
         return ComputedScores(configs, lambda config: self.row_scores[config, self.views])
 
 
 @contextmanager
 def evaluation_forward(model: SlimmableModel) -> Iterator[SubnetForward]:
-    """Yield `model`'s forward pass of a sub-network, in evaluation mode inside the block; its mode comes back after it.
+    """Yield the forward pass of a model's sub-networks, in evaluation mode inside the block.
+
+    The model's own mode comes back after the block.
 
     Args:
         model: network that can evaluate the sub-networks (calibrated).
+
+    Yields:
+        Function from a sub-network and its clips to logits.
     """
 
     def forward(config: SubnetConfig, clips: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -99,34 +104,34 @@ def evaluate(
     state: EvaluationState | None = None,
     after_batch: Callable[[EvaluationState], object] = lambda state: None,
 ) -> Evaluation:
-    """Test `configs` in one pass: every clip is loaded once, in the shapes that they need, and run by all of them.
+    """Test `configs` in one pass: every clip is loaded once, in the shapes they need, and all of them run it.
 
-    The accuracies are the same on all processes of a job, each of which has a shard of the videos, and do not depend on
-    the number of processes: all views of a video are one process's, and counts are added up.
+    The accuracies are the same on all processes of a job, which share the videos, and do not depend on the number of
+    processes: one process has all views of a video, and counts are added up.
 
     Args:
-        forward: (sub-network, clips) -> logits; see `evaluation_forward`.
+        forward: function from a sub-network and its clips to logits, see `evaluation_forward`.
         configs: sub-networks to test.
-        batches: every view of every one of `videos` once, in all shapes that the configs need.
-        prepare: (batch on the device, sub-network) -> clips that `forward` takes.
+        batches: batches with every view of `videos` once, in all shapes that the configs need.
+        prepare: function from a batch on the device and a sub-network to the clips that `forward` takes.
         device: device that batches are moved to.
         videos: this process's shard, positions in the list.
         num_videos: number of videos in the whole list.
         num_views: number of views of each video.
         num_classes: number of classes of the network.
-        failed_videos: videos of the shard of which a view is missing, which do not count; read after the last batch.
-        ensemble: way of putting a video's views together: see `ViewScores`.
-        subsets: views -> the numbers of those that are put together, all views of a video first; each has accuracies
-            and scores of its own. None: all views alone.
-        keep_scores: True to have the scores in the result, on this process.
-        score_folder: folder on whose disk they are then; None: they are in memory.
-        label_sets_SK: bool (S, K), sets of labels that the videos' labels are the numbers of; None: these are classes.
+        failed_videos: videos of the shard with a missing view, which do not count; read after the last batch.
+        ensemble: way of putting a video's views together, see `ViewScores`.
+        subsets: numbers of the views that are put together, by their `Views`, all views of a video first; each entry
+            has accuracies and scores of its own. None: all views only.
+        keep_scores: True for scores in the result, on this process.
+        score_folder: folder on whose disk the scores of the result are; None: they are in memory.
+        label_sets_SK: sets of labels, bool (S, K), whose numbers are the videos' labels; None: the labels are classes.
         batch_context: context of the forward passes of one batch, such as SlowFast's `shared_fast_features`.
-        state: results of the batches before `batches`, which go on in it; None: there are none.
-        after_batch: called with the results so far after each batch.
+        state: results of earlier batches, to which `batches` add; None: no earlier batches.
+        after_batch: function that is called with the results so far after each batch.
 
     Raises:
-        ValueError: a video that came with more or fewer views; or no video is left.
+        ValueError: a video came with more or fewer views, or no video is left.
     """
     subsets = {Views(num_views): range(num_views)} if subsets is None else subsets
     assert len(next(iter(subsets.values()))) == num_views, "all views come first"

@@ -1,4 +1,4 @@
-"""Results of a test so far: what a test that was stopped needs to go on and end with the same numbers."""
+"""Results of a test so far, from which a stopped test goes on and ends with the same numbers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ class EvaluationState:
         videos: this process's shard, positions in the list.
         num_videos: number of videos in the whole list.
         num_classes: number of classes of the network.
-        ensemble, subsets: way of putting a video's views together, and the views that are: see `ViewScores`.
-        scores_path: file of the scores, whose content a stored state goes on from; it needs `subsets`, all views first.
-            None: the scores are in memory, and in the state.
+        ensemble: way of putting a video's views together, see `ViewScores`.
+        subsets: numbers of the views that are put together, see `ViewScores`; None: all views only.
+        scores_path: file of the scores, whose content a stored state goes on from; `subsets` are needed, all views
+            first. None: the scores are in memory, and in the stored state.
 
     Attributes:
         scores_of: scores of each sub-network.
-        label_V, views_V: class of each video, and the number of its views that came, int64.
-        failed_videos: videos of which a view is missing, found in the batches that are done.
+        label_V: class of each video, int64.
+        failed_videos: videos with a missing view in the batches that are done.
         num_batches: number of batches that are done.
     """
 
@@ -57,9 +58,11 @@ class EvaluationState:
         self.num_batches = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything, in tensors and plain values that are the state's own; of scores in a file, which is on the
-        disk then, those of the videos some of whose views have come: what is added to the file from now on changes
-        other videos' alone."""
+        """Return everything, in tensors and plain values that it shares with the state.
+
+        A file of scores is synced. The result has the scores of the begun videos alone: later batches change the rows
+        of other videos only.
+        """
         if self._mapped is not None:
             self._mapped.sync()
         return {
@@ -77,8 +80,11 @@ class EvaluationState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the result of `state_dict`, of a test of the same sub-networks and videos.
 
+        Args:
+            state: result of `state_dict`.
+
         Raises:
-            ValueError: it is of another test; then nothing is loaded.
+            ValueError: it is of another test; nothing is loaded then.
         """
         own = self._tensors()
         for name, tensor in own.items():
@@ -98,8 +104,7 @@ class EvaluationState:
             scores.go_on(views_of_videos)
 
     def _begun_scores(self) -> dict[str, torch.Tensor]:
-        """Return the rows of the videos of which some views have come, and their scores; videos that failed are left
-        out, as they do not count."""
+        """Return the rows of the videos of which some views have come, and their scores, without failed videos."""
         if self._mapped is None:
             return {}
         views_V = self.views_V[self._video_V]

@@ -17,10 +17,12 @@ from mutualnet3d.engine.train_loop import Hook, TrainLoop
 
 
 class LearningRate(Hook):
-    """Sets every parameter group's learning rate before every step.
+    """Hook that sets every parameter group's learning rate before every step.
 
     Args:
-        lr_at: learning rate by the fractional epoch.
+        optimizer: optimizer of the training.
+        lr_at: function from the fractional epoch to the learning rate.
+        steps_per_epoch: number of steps of an epoch.
     """
 
     name = "setting the learning rate"
@@ -29,21 +31,24 @@ class LearningRate(Hook):
         self.optimizer, self.lr_at, self.steps_per_epoch = optimizer, lr_at, steps_per_epoch
 
     def before_step(self, loop: TrainLoop) -> None:
+        """Set the learning rate of the step's place in its epoch."""
         set_lr(self.optimizer, self.lr_at(loop.step / self.steps_per_epoch))
 
 
 class Validation(Hook):
-    """Calls `validate` with the number of epochs done, after every `period_epochs` epochs (0: never).
+    """Hook that validates the network after every `period_epochs` epochs.
 
-    To stand before `Checkpointing`: the checkpoint at an epoch's end then contains the validation's result, and a run
+    It stands before `Checkpointing`: the checkpoint at an epoch's end then contains the validation's result, and a run
     that is killed during a validation repeats it.
 
     Args:
         validate: function of the number of epochs done that returns a score; higher is better.
+        steps_per_epoch: number of steps of an epoch.
+        period_epochs: number of epochs from one validation to the next; 0: none.
 
     Attributes:
         best: highest score so far.
-        best_step: number of steps that were done when it was measured.
+        best_step: number of steps that were done at the highest score.
     """
 
     name = "validation"
@@ -53,6 +58,7 @@ class Validation(Hook):
         self.best, self.best_step = -math.inf, 0
 
     def after_step(self, loop: TrainLoop) -> None:
+        """Validate at the end of an epoch, if it is time."""
         epoch, rest = divmod(loop.step + 1, self.steps_per_epoch)
         if self.period_epochs and rest == 0 and epoch % self.period_epochs == 0:
             score = self.validate(epoch)
@@ -69,22 +75,25 @@ class Validation(Hook):
 
 
 class Checkpointing(Hook):
-    """Writes a checkpoint at the end of every epoch, every `period_steps` steps, when the newest one is
-    `period_seconds` old, and when a process asks all to stop.
+    """Hook that writes a checkpoint at the end of every epoch, and at the other times that are set.
 
-    The first one by time is due after one step, so that a disk which takes none is found at once. The process that has
+    These are every `period_steps` steps, when the newest checkpoint is `period_seconds` old, and when a process asks
+    all to stop.
+
+    The first one by time is due after one step, so that a disk that takes none is noticed at once. The process that has
     a `writer` writes the files in the background; only that process looks at its clock.
 
     Args:
         capture: function of the number of steps done and of this process's place in the stream of clips that returns
             everything a resumed run needs. All processes call it after the same step.
-        writer: called with the content, the number of steps, the number of epochs if it counts as an epoch's, else
-            None, and True if it is the best; None on the other processes.
+        writer: writer of the content, the number of steps, the number of epochs (None if it does not count as an
+            epoch's), and True for the best one; None on the other processes.
         flags: flags of the job.
-        period_epochs: number of epochs between two that count as an epoch's; the run's last one does too.
-        period_steps: number of steps, 0 for none by steps.
-        period_seconds: 0 for none by time.
-        is_best: function of the number of steps done that returns True if the weights are the best validated ones.
+        steps_per_epoch: number of steps of an epoch.
+        period_epochs: number of epochs between two checkpoints that count as an epoch's; the run's last one counts too.
+        period_steps: number of steps between two checkpoints; 0 for none by steps.
+        period_seconds: age of the newest checkpoint at which the next is due, seconds; 0 for none by time.
+        is_best: function of the number of steps done that returns True for the best validated weights.
     """
 
     name = "writing checkpoints"
@@ -107,6 +116,7 @@ class Checkpointing(Hook):
         flags.add(CHECKPOINT, self._is_due)
 
     def after_step(self, loop: TrainLoop) -> None:
+        """Write a checkpoint if one is due."""
         done = loop.step + 1
         epoch, rest = divmod(done, self.steps_per_epoch)
         by_steps = self.period_steps > 0 and done % self.period_steps == 0
@@ -116,12 +126,13 @@ class Checkpointing(Hook):
             self._save(loop, done, epoch if is_of_epoch else None)
 
     def after_train(self, loop: TrainLoop) -> None:
+        """Wait until the newest file is on disk."""
         self.finish()
 
     def save_between_steps(self, loop: TrainLoop) -> None:
-        """Write a checkpoint of the steps that are done, before the run leaves because no batch comes.
+        """Write a checkpoint of the steps that are done, for a run that leaves because no batch comes.
 
-        Only a process alone can: the others of a job are in the midst of a step, and take no part.
+        Only a process alone writes one: in a job the other processes are in the midst of a step, and take no part.
         """
         if not loop.is_between_steps or loop.step == loop.start_step or distributed.world_size() > 1:
             return
@@ -130,14 +141,16 @@ class Checkpointing(Hook):
         self.finish()
 
     def finish(self) -> None:
-        """Wait until the newest file is on disk, on all processes: a launcher ends them all when the first one has
-        left."""
+        """Wait until the newest file is on disk, on all processes.
+
+        A launcher ends all processes when the first one has left.
+        """
         if self.writer is not None:
             self.writer.wait()
         distributed.barrier()
 
     def _is_due(self) -> bool:
-        """Return True if this process wants a checkpoint by its clock; not while one is being written."""
+        """Return True if a checkpoint is due by this process's clock and none is being written."""
         if self.writer is None or self.period_seconds <= 0 or self.writer.is_busy:
             return False
         return time.monotonic() - self.saved_at >= self.period_seconds

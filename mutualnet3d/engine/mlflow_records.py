@@ -17,17 +17,17 @@ from mutualnet3d.log import logger
 class MlflowRecords:
     """Writer of the numbers of records to a run of MLflow; a resumed training goes on in it.
 
-    A server that does not answer does not end the training: the record is not there, and a warning says so.
+    A server that does not answer does not end the training: the record is lost, and a warning says so.
 
     Args:
         folder: folder of the run's identity.
         tracking_uri: address of MLflow's server or store.
         experiment: name of the experiment.
-        settings: settings of the training, to be shown with it.
+        settings: settings of the training, which MLflow shows with the run.
 
     Raises:
         ModuleNotFoundError: MLflow is not installed.
-        MlflowException: there is no server or store at the address.
+        MlflowException: no server or store is at the address.
     """
 
     def __init__(self, folder: str, tracking_uri: str, experiment: str, settings: Mapping[str, Any]):
@@ -53,7 +53,7 @@ class MlflowRecords:
         atexit.register(self.close)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Write a record of training or validation; others are left out."""
+        """Write a record of training or validation; leave others out."""
         points, now = points_of(record), int(1e3 * time.time())
         metrics = [self._mlflow.entities.Metric(name, value, now, record["step"]) for name, value in points.items()]
         if not metrics:
@@ -64,7 +64,7 @@ class MlflowRecords:
             logger.warning("MLflow at %s does not take step %d: %s", self._uri, record["step"], error)
 
     def close(self) -> None:
-        """End the run; this is done at the end of the process, too."""
+        """End the run, as the end of the process does."""
         atexit.unregister(self.close)
         try:
             self._client.set_terminated(self._run)

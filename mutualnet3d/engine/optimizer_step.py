@@ -1,4 +1,4 @@
-"""Step from gradients to weights: loss scaling, clipping, the optimizer; no step from a loss that is not finite."""
+"""Step from gradients to weights: loss scaling, clipping, the optimizer; none from a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class OptimizerStep:
     """The end of a training step, without a wait for the device.
 
     Args:
-        optimizer: optimizer of all trained parameters; a fused one on a GPU, which alone can leave out a step that the
-            host does not know of.
+        optimizer: optimizer of all trained parameters; on a GPU a fused one, since others cannot leave out a step
+            before the host knows of the loss.
         scale_losses: True for float16: one scaler over all backward passes of a step, with torch's growth and backoff.
-        clip_norm: largest L2 norm of all gradients together; None for any.
-        clip_value: largest absolute value of a gradient's element; None for any.
+        clip_norm: largest L2 norm of all gradients together; None: no limit.
+        clip_value: largest absolute value of a gradient's element; None: no limit.
     """
 
     def __init__(
@@ -40,15 +40,16 @@ class OptimizerStep:
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Backpropagate a loss, scaled if losses are."""
+        """Backpropagate a loss, scaled where losses are scaled."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
     def __call__(self, is_finite: torch.Tensor) -> None:
-        """Change the weights, unless the losses of this step or of an earlier one are not finite: the run is about to
-        end, and its weights stay as they were.
+        """Change the weights, unless the losses of this step or of an earlier one are not finite.
+
+        In that case the run is about to end, and its weights stay the same.
 
         Args:
-            is_finite: bool without dimensions, on the parameters' device.
+            is_finite: flag of finite losses, bool without dimensions, on the parameters' device.
         """
         self._was_finite = self._was_finite & is_finite
         if self._is_cpu and not self._was_finite:
@@ -76,7 +77,7 @@ class OptimizerStep:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict() if self.scaler else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load the result of `state_dict`. A scaler without a state starts afresh."""
+        """Load the result of `state_dict`. A scaler without a state starts anew."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler is not None and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

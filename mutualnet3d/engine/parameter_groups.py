@@ -15,15 +15,16 @@ LR_FACTOR = "lr_factor"
 def parameter_groups(
     model: nn.Module, weight_decay: float, stage_factors: Iterable[tuple[nn.Module, float]] = ()
 ) -> list[dict[str, Any]]:
-    """Return groups of the trained parameters: for each factor of the learning rate two, weights of convolutions and
-    linear layers with weight decay; norms and all biases without.
+    """Return groups of the trained parameters, two for each factor of the learning rate.
 
-    Sorted by the layer's type: the usual rule of 2D code, by the number of dimensions, misses Conv3d's five.
+    Weights of convolutions and linear layers have weight decay; norms and all biases have none.
+
+    The layer's type decides: the usual rule of 2D code, by the number of dimensions, misses Conv3d's five.
 
     Args:
         model: network.
         weight_decay: weight decay of the first group of each pair.
-        stage_factors: stages of the network, each with its factor of the learning rate; all other parameters have 1.
+        stage_factors: stages of the network with their factors of the learning rate; all other parameters have 1.
     """
     decayed = {
         module.weight
@@ -47,8 +48,10 @@ def parameter_groups(
 def factors_of_stages(
     stages: Sequence[nn.Module], layer_decay: float, head_factor: float
 ) -> list[tuple[nn.Module, float]]:
-    """Return the stages of a network, each with its factor of the learning rate: `head_factor` for the classifier, and
-    `layer_decay` for the stage before it, its square for the one before that, and so on.
+    """Return the stages of a network with their factors of the learning rate.
+
+    The factor is `head_factor` for the classifier, `layer_decay` for the stage before it, its square for the one before
+    that, and so on.
 
     Args:
         stages: stages of the network from the stem on, the classifier last.
@@ -68,7 +71,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def lr_of(optimizer: torch.optim.Optimizer) -> float:
-    """Return the learning rate of groups of the factor 1, as `set_lr` was given it."""
+    """Return the learning rate that `set_lr` was called with, which groups of the factor 1 have."""
     group = optimizer.param_groups[0]
     lr: float = group["lr"] / group.get(LR_FACTOR, 1.0)
     return lr

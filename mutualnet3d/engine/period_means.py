@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 from mutualnet3d.engine.step_metrics import StepMetrics
 
-# Number of a record, its name for people, its form.
-_CROSS_ENTROPY = ("cross_entropy", "cross-entropy", "%.3f")
-_KL = ("kl", "KL", "%.4f")
-_MIXED = ("kl_and_label", "KL and label", "%.4f")
-_BINARY = ("binary_cross_entropy", "binary cross-entropy", "%.4f")
-_TOP1 = ("accuracy", "top-1", "%.1f %%")
+# Number of a record, its name for people, its form,
+# of one width, so that lines below each other compare.
+_CROSS_ENTROPY = ("cross_entropy", "cross-entropy", "%6.3f")
+_KL = ("kl", "KL", "%7.4f")
+_MIXED = ("kl_and_label", "KL and label", "%7.4f")
+_BINARY = ("binary_cross_entropy", "binary cross-entropy", "%7.4f")
+_TOP1 = ("accuracy", "top-1", "%5.1f %%")
 # Networks of a step by their place: the first learns the labels, the others the outputs of the first (or of its
 # average). The third and all after it have random widths.
 _PLACES = ("full", "narrowest", "random")
@@ -21,12 +22,12 @@ _PLACES = ("full", "narrowest", "random")
 class PeriodMeans:
     """Means over the steps that were added.
 
-    The numbers of a step are looked at when the next one is added, or when means are asked for: on a GPU the last step
-    may not have ended.
+    The numbers of a step are read when the next one is added, or when means are asked for: on a GPU the last step may
+    not have ended.
 
     Args:
-        learns_labels: True if sub-networks learn the labels too, so that their loss is a mixture.
-        has_several_labels: True if clips have several labels, so that losses are binary cross-entropies.
+        learns_labels: True for sub-networks that learn the labels too, so that their loss is a mixture.
+        has_several_labels: True for clips of several labels, so that losses are binary cross-entropies.
 
     Attributes:
         num_steps: number of steps.
@@ -51,14 +52,17 @@ class PeriodMeans:
 
     @property
     def top1(self) -> dict[str, float]:
-        """Mean top-1 of each sub-network in percent, likewise."""
+        """Mean top-1 of each sub-network over the same steps, percent."""
         return self._by_key("top1")
 
     @property
     def by_place(self) -> dict[str, dict[str, float]]:
-        """Means by the place of the networks (full, narrowest, random): cross_entropy of those that learn the labels,
-        kl of those that learn another network's outputs (kl_and_label: and the labels; of several labels a clip
-        binary_cross_entropy), accuracy in percent of all."""
+        """Means by the place of the networks in a step: full, narrowest, random.
+
+        They are cross_entropy of the networks that learn the labels, kl of those that learn another network's outputs,
+        and accuracy of all, in percent. A loss with both is kl_and_label; with several labels a clip it is
+        binary_cross_entropy.
+        """
         self._settle()
         subnet_loss = self._subnet_loss[0]
         means: dict[str, dict[str, float]] = {"cross_entropy": {}, subnet_loss: {}, "accuracy": {}}
@@ -69,7 +73,7 @@ class PeriodMeans:
         return {name: places for name, places in means.items() if places}
 
     def text(self) -> str:
-        """Return the means for people. The narrowest network is named by its width, since it has all sizes."""
+        """Return the means for people, with the narrowest network named by its width, since it has all sizes."""
         means = self.by_place
         keys: dict[str, str] = {}
         for kind, place, key in self._numbers:

@@ -1,4 +1,4 @@
-"""Leaving a run that a cluster ends, by its time limit or for another job: the state is saved first."""
+"""Orderly end of a run that a cluster stops, for its time limit or for another job: the state is saved first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOOK_SECONDS = 0.5
 
 
 class Interrupted(SystemExit):
-    """A signal asked the run to leave, and its state is on disk; the process ends with `EXIT_AGAIN` or `EXIT_CTRL_C`.
+    """End of a run by a signal, after its state was saved; the process ends with `EXIT_AGAIN` or `EXIT_CTRL_C`.
 
     Args:
         reason: text for people: the signal and the step.
@@ -46,10 +46,10 @@ class Signals:
     Only the main thread can catch signals; in another thread the context does nothing.
 
     Args:
-        seconds_waiting: function that returns for how long this process has been waiting for clips.
+        seconds_waiting: function that returns the time that this process has been waiting for clips.
 
     Attributes:
-        name: name of the signal that came, or "".
+        name: name of the signal that came; "" before.
         patient: True while a signal waits for the end of the step.
     """
 
@@ -90,14 +90,14 @@ class Signals:
 
 
 class PreemptionHook(Hook):
-    """Raises the flag STOP when a signal came to this process, and leaves after the step in which all see it.
+    """Hook that raises the flag STOP when a signal came, and ends the run after the step in which all see it.
 
-    To stand after `Checkpointing`, which writes a checkpoint when it sees the flag.
+    It stands after `Checkpointing`, which writes a checkpoint when it sees the flag.
 
     Args:
         signals: signals of this process.
         flags: flags of the job.
-        finish_checkpoint: function that returns when the checkpoint is on disk; all processes call it.
+        finish_checkpoint: function that waits until the checkpoint is on disk; all processes call it.
 
     Raises:
         Interrupted: after the step before which a process raised the flag, when the checkpoint is on disk.
@@ -110,9 +110,11 @@ class PreemptionHook(Hook):
         flags.add(STOP, lambda: bool(signals.name))
 
     def before_train(self, loop: TrainLoop) -> None:
+        """Let signals wait for the end of a step."""
         self.signals.patient = True
 
     def after_step(self, loop: TrainLoop) -> None:
+        """End the run if any process raised the flag."""
         if not self.flags.is_raised(STOP):
             return
         self.finish_checkpoint()
@@ -121,6 +123,7 @@ class PreemptionHook(Hook):
         raise Interrupted(f"{name} after step {done}", self.signals.name)
 
     def after_train(self, loop: TrainLoop) -> None:
+        """End the run if a signal came after the last exchange of flags."""
         self.signals.patient = False
         if self.signals.name:  # it came in the last step, or while the last checkpoint was written
             reason = f"{self.signals.name} after step {loop.step + 1}, the last one"

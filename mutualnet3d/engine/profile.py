@@ -20,8 +20,9 @@ _WARM_UP = 3
 
 
 class Profile(Hook):
-    """Profiles `num_steps` steps, from the fourth on, into `folder`: a trace (for chrome://tracing or Perfetto) and a
-    table of the operations that took longest.
+    """Hook that profiles `num_steps` steps, from the fourth on, into files in `folder`.
+
+    The files are a trace (for chrome://tracing or Perfetto) and a table of the operations that took longest.
 
     The wait for the loader is part of it, hooks are not.
     """
@@ -33,11 +34,13 @@ class Profile(Hook):
         self.profiler: torch.profiler.profile | None = None
 
     def before_step(self, loop: TrainLoop) -> None:
+        """Start the profiler before the first profiled step."""
         if loop.step == min(loop.start_step + _WARM_UP, loop.num_steps - 1):
             self.profiler = torch.profiler.profile(record_shapes=True)
             self.profiler.start()
 
     def after_step(self, loop: TrainLoop) -> None:
+        """Write the files after the last profiled step."""
         first = min(loop.start_step + _WARM_UP, loop.num_steps - 1)
         if self.profiler is not None and (loop.step + 1 == first + self.num_steps or loop.step + 1 == loop.num_steps):
             self._write(self.profiler, first, loop.step)

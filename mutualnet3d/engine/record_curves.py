@@ -11,7 +11,7 @@ _BY_SUBNET = ("losses", "top1")
 def points_of(record: dict[str, Any]) -> dict[str, float]:
     """Return the points of a record of training or validation, by the names of their curves; {} for others.
 
-    Losses and accuracies of training are by the network's place in its step: full, narrowest, random.
+    Losses and accuracies of training are named by the network's place in its step: full, narrowest, random.
     """
     points: dict[str, float] = {}
     kind = record["kind"]

@@ -15,12 +15,11 @@ CHECKPOINT = "checkpoint is due"
 
 
 class SharedFlags(Hook):
-    """Exchange of flags beside the training step, to stand before the hooks that read them.
+    """Hook that exchanges flags beside the training step; it stands before the hooks that read them.
 
     Before every step each process evaluates its own conditions, and a sum over all processes starts on the CPU. After
-    the step it has ended: each process has issued it before its step, so nothing is waited for that the step's own
-    exchange has not waited for. All processes issue it at the same place among their exchanges. A process alone
-    exchanges nothing.
+    the step the sum has ended: every process started it before its step, so it costs no wait beyond the step's own
+    exchange. All processes start it at the same place among their exchanges. A process alone exchanges nothing.
     """
 
     name = "waiting for other processes"
@@ -36,7 +35,7 @@ class SharedFlags(Hook):
 
         Args:
             flag: name of the flag; all processes add the same flags in the same order.
-            condition: function of this process's state; called once before each step.
+            condition: function of this process's state, called once before each step.
         """
         assert flag not in self._conditions, f"{flag!r} has a condition already"
         self._conditions[flag] = condition
@@ -46,10 +45,12 @@ class SharedFlags(Hook):
         return flag in self._raised
 
     def before_step(self, loop: TrainLoop) -> None:
+        """Evaluate the conditions and start the sum over the processes."""
         self._count_N = torch.tensor([float(condition()) for condition in self._conditions.values()])
         self._work = distributed.start_sum_over_ranks(self._count_N)
 
     def after_step(self, loop: TrainLoop) -> None:
+        """Read the sum."""
         if self._work is not None:
             self._work.wait()
         counts = zip(self._conditions, self._count_N.tolist(), strict=True)

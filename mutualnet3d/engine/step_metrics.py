@@ -1,4 +1,4 @@
-"""Losses and accuracies of a training step over the whole batch: one small sum over the processes per step."""
+"""Losses and accuracies of a training step over the whole batch, by one small sum over the processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mutualnet3d.mutual import StepResult
 class StepMetrics:
     """Losses and accuracies of a step over the whole batch, the same on all processes.
 
-    Making them does not wait for the device; the first look at a number waits for the step.
+    They are made without a wait for the device; the first read of a number waits for the step.
 
     Args:
         step: number of the step, from 0.
@@ -24,8 +24,8 @@ class StepMetrics:
         num_processes: number of processes in the sums.
 
     Attributes:
-        is_finite: bool tensor on the device, for the optimizer's step: True if all losses are finite.
-        is_immediate: True if the numbers are there without a wait, which is so on a CPU.
+        is_finite: flag of finite losses, bool tensor on the device, for the optimizer's step.
+        is_immediate: True for numbers that are there without a wait, as on a CPU.
     """
 
     def __init__(self, step: int, keys: Sequence[str], sum_N: torch.Tensor, num_processes: int):
@@ -61,10 +61,10 @@ class StepMetrics:
         return {key: number / self.num_processes for key, number in zip(self.keys, numbers, strict=True)}
 
     def check_finite(self) -> None:
-        """Stop the run at a loss that is not finite. Every process sees the same losses, so all stop or none.
+        """Stop the run at a loss that is not finite; every process sees the same losses, so all stop or none.
 
         Raises:
-            FloatingPointError: a loss is not finite; it names the step and the sub-networks.
+            FloatingPointError: a loss is not finite; the message names the step and the sub-networks.
         """
         bad = [key for key, loss in self.losses.items() if not math.isfinite(loss)]
         if bad:
@@ -79,7 +79,7 @@ def reduce_metrics(step: int, results: Sequence[StepResult]) -> StepMetrics:
 
     Args:
         step: number of the step, from 0.
-        results: this process's results, one for each part of its batch; the parts have one size.
+        results: this process's results of the parts of its batch, which have one size.
     """
     keys = list(results[0].losses)
     parts = [torch.stack([*result.losses.values(), *result.top1.values()]).double() for result in results]

@@ -1,4 +1,4 @@
-"""Identity of a run at a program that draws trainings: a resumed training goes on in it."""
+"""Identity of a run in a program that draws trainings, in which a resumed training goes on."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ _MAX_BYTES = 1 << 10
 
 
 def stored_run(folder: str, make: Callable[[], str]) -> tuple[str, bool]:
-    """Return the run that a folder belongs to, and True if it was there before; otherwise it is made and stored.
+    """Return the identity of a folder's run, which is made and stored if there is none.
 
     Args:
-        folder: folder of the run's files; it is made.
+        folder: folder of the run's files, which is made if it is not there.
         make: function that returns a new run's identity.
 
+    Returns:
+        The identity, and True if it was stored before.
+
     Raises:
-        ValueError: the file of the identity is no file.
-        OSError: it cannot be written.
+        ValueError: the identity's path is no file.
+        OSError: the file cannot be written.
     """
     path = os.path.join(folder, "run_id.txt")
     if os.path.lexists(path):

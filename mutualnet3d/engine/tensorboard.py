@@ -30,7 +30,10 @@ class TensorBoardRecords:
         self.writer = SummaryWriter(folder, purge_step=start_step or None)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Write a record of training or validation; others are left out.
+        """Write a record of training or validation; leave others out.
+
+        Args:
+            record: names and values.
 
         Raises:
             WriteError: the disk is full.

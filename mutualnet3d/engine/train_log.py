@@ -1,4 +1,4 @@
-"""The log of a training: records for programs, lines for people, and at the end an account of the time."""
+"""Log of a training: records for programs, lines for people, and at the end an account of the time."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ from mutualnet3d.log import Records, duration, logger
 
 
 class TrainLog(Hook):
-    """Writes a record after the first step and every `period` steps and, without a terminal, a line of text; on a
-    terminal a progress bar.
+    """Hook that writes a record after the first step and every `period` steps, and shows the progress.
 
-    The record: step (steps done), epoch, lr; means over the steps since the last record (mean_of, their number):
-    losses and top1 (percent) by sub-network; cross_entropy, kl (kl_and_label, if sub-networks learn the labels too; of
-    several labels a clip binary_cross_entropy) and
-    accuracy (percent) by its place in a step: full, narrowest, random; and, without the time of the hooks:
-    clips_per_second of the whole job, data_seconds and compute_seconds, the mean seconds per step of the wait for data
-    and of computing; eta_seconds; memory_gib, the largest amount that this process had of the GPU's memory, on a CPU of
-    the machine's; gpu_percent, where there is a GPU and nvidia-ml-py is installed.
+    Without a terminal it writes a line of text with the record; on a terminal it shows a progress bar.
+
+    The record has step (steps done), epoch, lr and the means over the steps since the last record (mean_of, their
+    number): losses and top1 (percent) by sub-network, and by the networks' place in a step (full, narrowest, random)
+    cross_entropy, kl and accuracy (percent). In the place of kl it has kl_and_label if sub-networks learn the labels
+    too, and binary_cross_entropy if a clip has several labels.
+
+    Without the time of the hooks it has clips_per_second of the whole job, data_seconds and compute_seconds (mean
+    seconds per step of the wait for data and of computing) and eta_seconds. It has memory_gib, the largest amount of
+    the GPU's memory that this process had, on a CPU of the machine's, and gpu_percent where there is a GPU and
+    nvidia-ml-py is installed.
 
     Args:
-        optimizer: optimizer whose learning rate is written: the schedule's, whatever factors its groups have.
-        period: number of steps.
+        optimizer: optimizer whose learning rate is written, which is the schedule's, without the factors of groups.
+        steps_per_epoch: number of steps of an epoch.
+        period: number of steps from one record to the next.
         records: target of the records.
         num_processes: number of processes of the job, which have equal shards of a step's clips.
-        device: device of the network.
-        learns_labels: True if sub-networks learn the labels too.
-        has_several_labels: True if clips have several labels, and losses are binary cross-entropies.
-        joining: number of the step at which sub-networks join, and how many times longer steps take from then on, for
-            the time that is left.
+        device: device of the network; None: the CPU.
+        learns_labels: True for sub-networks that learn the labels too.
+        has_several_labels: True for clips of several labels, and losses that are binary cross-entropies.
+        joining: number of the step at which sub-networks join, and the factor of a step's time from then on, for the
+            time that is left.
     """
 
     name = "writing the log"
@@ -63,12 +67,14 @@ class TrainLog(Hook):
         self.has_gpu_utilization = self.device.type == "cuda"
 
     def before_train(self, loop: TrainLoop) -> None:
+        """Start the clocks and, on a terminal, the progress bar."""
         self.total_data = self.total_compute = 0.0
         self._start_window()
         if sys.stderr.isatty():
             self.bar = tqdm(total=loop.num_steps, initial=loop.start_step, desc="training", unit="step")
 
     def after_step(self, loop: TrainLoop) -> None:
+        """Add the step to the means; write a record if it is time."""
         assert loop.metrics is not None, "a step has run"
         self.means.add(loop.metrics)
         self.clips += loop.num_clips * self.num_processes
@@ -81,6 +87,7 @@ class TrainLog(Hook):
             self._report(loop, done)
 
     def after_train(self, loop: TrainLoop) -> None:
+        """End the progress bar, and log the account of the time."""
         if self.bar is not None:
             self.bar.close()
         logger.info("%s", account_of_time(self.total_data, self.total_compute, loop.hook_seconds))
@@ -107,7 +114,8 @@ class TrainLog(Hook):
             self.bar.set_postfix_str(self.means.text())
         else:
             logger.info(
-                "step %d/%d, epoch %.2f: %s | lr %s, %.1f clips/s (data %.0f ms, compute %.0f ms), %s left",
+                "step %*d/%d, epoch %.2f: %s | lr %s, %6.1f clips/s (data %4.0f ms, compute %4.0f ms), %s left",
+                len(str(loop.num_steps)),
                 done,
                 loop.num_steps,
                 record["epoch"],
@@ -123,7 +131,7 @@ class TrainLog(Hook):
         self._start_window()
 
     def _steps_left(self, done: int, num_steps: int) -> float:
-        """Return the number of steps left, in steps like the one before."""
+        """Return the number of steps left, in units of the time of the step before."""
         alone = max(self.first_mutual_step - done, 0)
         mutual = num_steps - done - alone
         return alone + mutual * (self.mutual_cost if done <= self.first_mutual_step else 1.0)
@@ -147,12 +155,12 @@ class TrainLog(Hook):
 
 
 def _rate_text(lr: float) -> str:
-    """Return a learning rate with four digits after the point; a small one, such as AdamW's, with two that count."""
+    """Return a learning rate with four decimals; a small one, such as AdamW's, with two significant digits."""
     return f"{lr:.4f}" if lr >= 0.001 or not lr else f"{lr:.1e}"
 
 
 def account_of_time(data_seconds: float, compute_seconds: float, hook_seconds: Mapping[str, float]) -> str:
-    """Return one line for people: the parts of a training's time, the largest first, without those under 0.5 %."""
+    """Return a line with the parts of a training's time, the largest first, without those under 0.5 %."""
     parts = {"waiting for clips": data_seconds, "computing": compute_seconds, **hook_seconds}
     total = sum(parts.values())
     if total <= 0:

@@ -1,4 +1,4 @@
-"""The training loop, on one screen. Schedule, log, checkpoints and validation are hooks beside it."""
+"""The training loop, on one screen, with schedule, log, checkpoints and validation as hooks beside it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from mutualnet3d.shapes import ClipBatch
 
 
 class Hook:
-    """Something that happens beside the loop; it reads the loop's attributes.
+    """Work beside the training loop; it reads the loop's attributes.
 
     Attributes:
-        name: work that the hook does, for people, in the log's account of time.
+        name: name of the work, for people, in the log's account of time.
     """
 
     name = "other work"
 
-    def before_train(self, loop: TrainLoop) -> None: ...
+    def before_train(self, loop: TrainLoop) -> None:
+        """Do the work before the first step."""
 
-    def before_step(self, loop: TrainLoop) -> None: ...
+    def before_step(self, loop: TrainLoop) -> None:
+        """Do the work between the arrival of a batch and its step."""
 
-    def after_step(self, loop: TrainLoop) -> None: ...
+    def after_step(self, loop: TrainLoop) -> None:
+        """Do the work after a step."""
 
-    def after_train(self, loop: TrainLoop) -> None: ...
+    def after_train(self, loop: TrainLoop) -> None:
+        """Do the work after the last step."""
 
 
 class TrainLoop:
@@ -33,18 +37,19 @@ class TrainLoop:
     Args:
         run_step: function of the step's number and its batch that trains on it.
         batches: one batch for each step.
-        hooks: called in their order before the training, before each step, after each step, and after the training.
+        hooks: hooks, called in their order before the training, before each step, after each step, and after the
+            training.
         start_step: first step, from 0.
         num_steps: number of steps of the whole training.
 
     Attributes:
         step: number of the step that runs, or ran last, from 0.
-        metrics: metrics of the step that ran last; looking at a number waits for the device.
+        metrics: metrics of the step that ran last; a read of a number waits for the device.
         is_between_steps: True while the loop waits for the next batch.
-        num_clips: number of clips of its batch.
+        num_clips: number of clips of the step's batch.
         next_position: place in the stream of clips where the next batch begins.
         data_seconds: time that the step waited for its batch.
-        compute_seconds: time that it computed; on a GPU until the device was one step late.
+        compute_seconds: time that the step computed, on a GPU until the device was one step late.
         hook_seconds: time that the hooks took so far, by their names.
     """
 
@@ -69,7 +74,7 @@ class TrainLoop:
         """Run the steps.
 
         Raises:
-            FloatingPointError: a loss was not finite; the weights are those before its step.
+            FloatingPointError: a loss was not finite; the weights are those before the step.
         """
         self._call_hooks(Hook.before_train)
         batches = iter(self.batches)

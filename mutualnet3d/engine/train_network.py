@@ -1,4 +1,4 @@
-"""The network that a training step calls: over the processes of a job, in a chosen precision."""
+"""Network that a training step calls, over the processes of a job, in a chosen precision."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mutualnet3d.slimmable_model import Dropout, SlimmableForward
 
 
 class TrainNetwork:
-    """Network in training: its gradients averaged over all processes of the job, its forward pass in autocast.
+    """Network in training: gradients are averaged over all processes of the job, the forward pass is in autocast.
 
-    torch's DistributedDataParallel exchanges gradients while the last backward pass of a step runs; those before it run
-    in `no_sync`, so that there is one exchange per step. Each process keeps the statistics of its own clips; those
-    of rank 0 count.
+    torch's DistributedDataParallel exchanges gradients while the last backward pass of a step runs. Earlier passes run
+    in `no_sync`, so that there is one exchange per step. Each process keeps the statistics of its own clips; rank 0's
+    count.
 
     Args:
         model: slimmable network on its device.
-        autocast: type of its convolutions and products; None for float32.
+        autocast: type of the network's convolutions and products; None for float32.
     """
 
     def __init__(self, model: torch.nn.Module, autocast: torch.dtype | None = None):
@@ -41,6 +41,7 @@ class TrainNetwork:
             self.parallel = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def __call__(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits (B, K), float32."""
         network = self.model if self.parallel is None else self.parallel
         if self.autocast is None:
             return network(clips)
@@ -54,15 +55,15 @@ class TrainNetwork:
         return self._slimmable.dropout
 
     def active(self, config: SubnetConfig) -> AbstractContextManager[object]:
-        """Context in which the network is a sub-network."""
+        """Switch the network to a sub-network for the time of the context."""
         return self._slimmable.active(config)
 
     def shared_fast_features(self) -> AbstractContextManager[None]:
-        """Context in which the networks of a step compute their common part once."""
+        """Let the networks of a step compute their common part once in the context."""
         return self._slimmable.shared_fast_features()
 
     def no_sync(self) -> AbstractContextManager[Any]:
-        """Context whose forward and backward passes leave their gradients on this process."""
+        """Leave the gradients of the forward and backward passes in the context on this process."""
         return nullcontext() if self.parallel is None else self.parallel.no_sync()
 
     def fix_order(self, config: SubnetConfig, clips: Sequence[torch.Tensor]) -> None:
@@ -70,11 +71,11 @@ class TrainNetwork:
 
         In another arrangement gradients of more than two processes are added up in another order, and the first step of
         a resumed run would differ from the uninterrupted run's in its last bits. Weights, gradients, statistics and
-        random numbers stay as they were.
+        random numbers do not change.
 
         Args:
             config: sub-network, which tracks no statistics.
-            clips: its input, with the same shapes on all processes.
+            clips: input of the sub-network, with the same shapes on all processes.
         """
         if self.parallel is None:
             return

@@ -21,32 +21,35 @@ Prepare = Callable[[ClipBatch, SubnetConfig], Sequence[torch.Tensor]]
 
 
 class Mixture(Protocol):
-    """Mixture of the clips of a batch, and of their labels, with each other; the same for every network of a step."""
+    """Mixture of the clips of a batch and of their labels, the same for every network of a step."""
 
-    def clips(self, clip_BCTHW: torch.Tensor) -> torch.Tensor: ...
+    def clips(self, clip_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Return the mixed clips."""
 
-    def targets(self, label_B: torch.Tensor) -> torch.Tensor: ...
+    def targets(self, label_B: torch.Tensor) -> torch.Tensor:
+        """Return the mixed labels, probabilities (B, K)."""
 
 
 class TrainStep:
-    """One optimizer step of mutual training; of ordinary training where the space contains the full network alone.
+    """Optimizer step of mutual training, or of ordinary training in a space of the full network alone.
 
     Args:
         network: network in training.
         optimizer_step: step from its gradients to its weights.
         configs_at: function of the step's number that returns the networks of the step, the full one first.
-        prepare: see `Prepare`.
+        prepare: function from a batch and a config to the network's input, see `Prepare`.
         device: device of the network.
         mixture_at: function of the step's number that returns the mixture of its clips; None for no mixture.
         num_parts: number of equal parts of the batch, which run one after the other and whose gradients add up to the
             whole batch's: for batches that do not fit into memory. Batch norm sees one part at a time.
-        averaged: average of the weights, updated after every step.
+        averaged: average of the weights, updated after every step; None: none is kept.
         is_teacher: True to distil the averaged weights instead of the full network as it is.
-        label_weight: weight of the labels in the sub-networks' loss, see `mutual_step`.
+        label_weight: weight of the labels in the sub-networks' loss, in [0, 1], see `mutual_step`.
         subnet_dropout: True for dropout in sub-networks too, see `mutual_step`.
-        single_subnet: the one sub-network that is trained, with the labels, in place of the full network.
+        single_subnet: sub-network that is trained alone, with the labels, in place of the full network; None: mutual
+            training.
         losses: losses with the labels and with the teacher, see `mutual_step`.
-        label_sets_SK: float (S, K) of 0 and 1, sets of labels that the labels of clips are the numbers of; None: these
+        label_sets_SK: sets of labels, float (S, K) of 0 and 1, whose numbers are the clips' labels; None: the labels
             are classes.
     """
 

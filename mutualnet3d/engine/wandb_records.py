@@ -14,12 +14,12 @@ from mutualnet3d.extras import require
 class WandbRecords:
     """Writer of the numbers of records to a run of Weights & Biases; a resumed training goes on in it.
 
-    Who is logged in, and whether anything leaves this machine (WANDB_MODE=offline), is as wandb's own variables say.
+    wandb's own variables set the account, and whether anything leaves this machine (WANDB_MODE=offline).
 
     Args:
         folder: folder of wandb's files.
         project: name of the project.
-        settings: settings of the training, to be shown with it.
+        settings: settings of the training, which wandb shows with the run.
 
     Raises:
         ModuleNotFoundError: wandb is not installed.
@@ -35,11 +35,11 @@ class WandbRecords:
         self._run.define_metric("*", step_metric="step")
 
     def write(self, record: dict[str, Any]) -> None:
-        """Write a record of training or validation; others are left out."""
+        """Write a record of training or validation; leave others out."""
         points = points_of(record)
         if points:
             self._run.log({**points, "step": record["step"]})
 
     def close(self) -> None:
-        """End the run; wandb does so at the end of the process, too."""
+        """End the run, as wandb does at the end of the process."""
         self._run.finish()

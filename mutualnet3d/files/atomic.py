@@ -28,7 +28,7 @@ _FULL_BYTES = 64 << 10
 
 
 class WriteError(OSError):
-    """A disk that takes no more: the message names the file, the reason, the free bytes and what is left.
+    """Error for a disk that takes no more: the message names the file, the reason, the free bytes and the rest.
 
     Args:
         path: file or folder that was to be written.
@@ -49,7 +49,7 @@ def atomic_file(path: str, sync: bool = True) -> Iterator[str]:
     """Yield a temporary path beside `path`; sync that file and rename it to `path` if the block ends well.
 
     The folder is made if it is not there. If the block raises, the temporary file is removed and `path` stays as it
-    was. With `sync`, what killed writers of `path` left is removed.
+    was. With `sync`, files that killed writers of `path` left are removed.
 
     Args:
         path: final place of the file.
@@ -79,7 +79,10 @@ def atomic_file(path: str, sync: bool = True) -> Iterator[str]:
 def atomic_folder(path: str) -> Iterator[str]:
     """Yield a temporary folder beside `path`; sync its files and rename it to `path` if the block ends well.
 
-    What killed writers of `path` left is removed.
+    Folders that killed writers of `path` left are removed.
+
+    Args:
+        path: path of the folder to make.
 
     Raises:
         FileExistsError: something is at `path`.
@@ -109,8 +112,10 @@ def atomic_folder(path: str) -> Iterator[str]:
 
 @contextmanager
 def disk_errors_named(path: str) -> Iterator[None]:
-    """Context in which an error becomes a `WriteError` for `path` if a full disk is its cause, also where a library has
-    made another error of it."""
+    """Context in which an error becomes a `WriteError` for `path` if a full disk is its cause.
+
+    Libraries make other errors of it, which are recognized too.
+    """
     try:
         yield
     except WriteError:  # of a file in a folder
@@ -161,8 +166,10 @@ def write_text(path: str, text: str) -> None:
 
 
 def link_atomically(path: str, link: str) -> None:
-    """Give the file `path` the second name `link`, in the place of whatever had it; a copy where the disk knows no
-    links."""
+    """Give the file `path` the second name `link`, in the place of whatever had it.
+
+    Where the disk knows no links it is a copy.
+    """
     with atomic_file(link) as temporary:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
@@ -182,8 +189,7 @@ def sync_to_disk(path: str) -> None:
 
 
 def remove_unfinished(folder: str, is_running: Callable[[int], bool]) -> list[str]:
-    """Remove the temporary files that processes of this machine left in `folder` when they were killed; return their
-    names.
+    """Remove the temporary files that killed processes of this machine left in `folder`; return their names.
 
     Args:
         folder: folder that no process of another machine writes into.

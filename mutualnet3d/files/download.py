@@ -36,11 +36,11 @@ _AGAIN = {408, 425, 429, 500, 502, 503, 504}  # states of a server that pass
 
 
 class DownloadError(OSError):
-    """File that could not be downloaded; the message says why, and where to put it by hand."""
+    """Error for a file that cannot be downloaded; the message has the cause and the place to put it by hand."""
 
 
 class _Interrupted(Exception):
-    """Transfer that broke off; another attempt may go on from there."""
+    """Error for a transfer that broke off; another attempt may go on from there."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ def _fill(part: _Part, path: str, has_hash: bool) -> None:
             failures = 1 if part.num_bytes > before else failures + 1
             if failures == ATTEMPTS or (part.num_bytes == 0 and isinstance(error.__cause__, urllib.error.URLError)):
                 length = "" if part.source.num_bytes is None else f" of {part.source.num_bytes}"
-                kept = f"; {part.num_bytes}{length} bytes are kept, and the next call goes on from there"
+                rest = f"; {part.num_bytes}{length} bytes are kept, and the next call goes on from there"
                 raise DownloadError(
-                    f"{part.source.address} cannot be downloaded: {error}{kept if part.num_bytes else ''}. "
+                    f"{part.source.address} cannot be downloaded: {error}{rest if part.num_bytes else ''}. "
                     f"{_by_hand(path)}"
                 ) from error
             logger.warning("%s: %s after %d bytes; trying again", part.source.address, error, part.num_bytes)

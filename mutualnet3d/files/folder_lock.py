@@ -19,7 +19,7 @@ BEAT_SECONDS, STALE_SECONDS = 15.0, 180.0
 
 
 class FolderInUse(ValueError):
-    """Another run holds the folder."""
+    """Error for a folder that another run holds."""
 
 
 @dataclass(frozen=True)

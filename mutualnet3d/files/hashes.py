@@ -1,4 +1,4 @@
-"""Hashes of files: which bytes a result belongs to, and whether a copy is whole."""
+"""Hashes of files, by which a result names its checkpoint, and a copy is whole or not."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _NEWLINE = b"\n"
 
 
 class JournalInUse(ValueError):
-    """Another process writes the journal."""
+    """Error for a journal that another process writes."""
 
 
 class Journal:

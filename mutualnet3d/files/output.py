@@ -1,4 +1,4 @@
-"""Check of a program's outputs before its work: whether they can be written is known at once, not after hours."""
+"""Check of a program's outputs before its work: one that cannot be written ends it at once, not after hours."""
 
 from __future__ import annotations
 

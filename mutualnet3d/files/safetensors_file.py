@@ -16,6 +16,9 @@ SUFFIX = ".safetensors"
 def is_safetensors(path: str) -> bool:
     """Return True if the file begins like one of safetensors, or has its suffix.
 
+    Args:
+        path: path of the file.
+
     Raises:
         ValueError: a folder, a FIFO, or another thing that is no regular file.
     """

@@ -1,6 +1,6 @@
 """Structure and check sums of the zip files that torch.save writes, looked at before anything of them is used.
 
-torch.load compares no check sums, and a zip file may say of itself what is not so.
+torch.load compares no check sums, and a zip file may make false claims about itself.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ def check_archive(path: str) -> None:
     """Refuse a zip file that torch.save has not written so, or whose content is not the one that was written.
 
     A file that torch.save was told to write without check sums (`set_crc32_options(False)`) is read without them.
+
+    Args:
+        path: path of the file.
 
     Raises:
         ValueError: the structure or a check sum is wrong; it names the part.

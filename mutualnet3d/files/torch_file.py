@@ -24,7 +24,7 @@ VERSIONS = {CHECKPOINT: 1, MODEL: 1, UNFINISHED_TEST: 2}
 
 
 class OtherNetwork(ValueError):
-    """Weights of a file that do not fit the network that they are for.
+    """Error for weights of a file that do not fit the network that they are for.
 
     Args:
         path: the file.
@@ -32,7 +32,8 @@ class OtherNetwork(ValueError):
         kinds: text about the kinds of the two networks, if they are of different kinds.
 
     Attributes:
-        path, differences: see above.
+        path: path of the file.
+        differences: names and shapes that differ.
     """
 
     def __init__(self, path: str, differences: str, kinds: str = ""):
@@ -54,6 +55,10 @@ def write_torch_file(path: str, file_format: str, content: Mapping[str, Any]) ->
 
 def format_of(content: Any, path: str) -> str | None:
     """Return the format that `content`, read from `path`, has; None for a file of another project.
+
+    Args:
+        content: value that the file holds.
+        path: path of the file, for the error.
 
     Raises:
         ValueError: it is of a newer release, or its version is no number.

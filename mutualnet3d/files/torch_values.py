@@ -1,6 +1,8 @@
-"""Values that torch.load gave, looked at before anything walks through or prints them: few bytes of a pickle may be a
-list that has the same list twice, which has the same list twice, and so on, or a tensor that shows one number billions
-of times."""
+"""Values that torch.load gave, looked at before anything walks through or prints them.
+
+Few bytes of a pickle may be a list that has the same list twice, which has the same list twice, and so on, or a tensor
+that shows one number billions of times.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def check_values(content: Any, num_bytes: int) -> None:
 
 
 def _measure(value: Any, num_bytes: int, measured: dict[int, int | None], depth: int) -> int:
-    """Return the number of values in a value; see `check_values`.
+    """Return the number of values that a value unfolds into; see `check_values`.
 
     Args:
         value: the value.

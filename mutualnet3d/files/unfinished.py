@@ -39,9 +39,9 @@ def held(path: str) -> Iterator[None]:
 
 
 def remove_abandoned(folder: str, name: str | None = None) -> None:
-    """Remove what killed writers left in a folder: of processes that are gone, and locked by nobody.
+    """Remove the temporary files of killed writers from a folder: their processes are gone, and nobody has a lock.
 
-    Of another machine's writer the process is not seen here, but its lock is.
+    The process of another machine's writer cannot be seen here, but its lock can.
 
     Args:
         folder: the folder; it need not be there.

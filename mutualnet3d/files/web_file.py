@@ -38,6 +38,9 @@ def place_of(address: str) -> str:
     In torch.hub's folder (`TORCH_HOME`, else `~/.cache/torch`): `hub/checkpoints/NAME` for the servers of pytorchvideo
     and torchvision, as those projects have it, `hub/checkpoints/SERVER/FOLDERS/NAME` for all others.
 
+    Args:
+        address: address of the file.
+
     Raises:
         ValueError: the address names no file.
     """
@@ -59,8 +62,12 @@ def place_of(address: str) -> str:
 
 
 def hash_in(address: str) -> str:
-    """Return the first digits of a file's SHA-256 sum that its address has: in its name, as torch.hub has them
-    (`r3d_18-b3b3357e.pth`), or after it (`#sha256=...`); "" for none.
+    """Return the first digits of a file's SHA-256 sum that its address has; "" for none.
+
+    They are in its name, as torch.hub has them (`r3d_18-b3b3357e.pth`), or after it (`#sha256=...`).
+
+    Args:
+        address: address of the file.
 
     Raises:
         ValueError: there is something else after #.
@@ -77,6 +84,9 @@ def local_copy(address: str) -> str:
     """Return the path of the file at `address` on this machine; it is downloaded if it is not there.
 
     Of several processes that ask at once one downloads, and the others wait for it.
+
+    Args:
+        address: address of the file.
 
     Raises:
         FileNotFoundError: the server has no such file.

@@ -1,4 +1,4 @@
-"""The one fork server of a process: a small process, started early, of which all further processes are copies.
+"""Fork server, one of a process: a small process, started early, of which all further processes are copies.
 
 A copy of the process itself would have its connections to the other processes of a job (a killed process would look
 alive while its copy lives), and locks that a thread held. multiprocessing has one fork server for each process, and
@@ -24,7 +24,7 @@ def context(*kinds: str) -> BaseContext:
     """Return the context of multiprocessing that starts processes by the fork server; `spawn`'s where there is none.
 
     Args:
-        kinds: kinds of the processes, "pool", "loader" and "files"; a server that does not run yet will have their
+        *kinds: kinds of the processes, "pool", "loader" and "files"; a server that does not run yet will have their
             modules.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -38,7 +38,7 @@ def start(*kinds: str) -> None:
     """Start the fork server, if it does not run, and do not wait for it: it loads its modules beside this process.
 
     Args:
-        kinds: see `context`.
+        *kinds: kinds of the processes, see `context`.
     """
     if context(*kinds).get_start_method() == "forkserver":
         forkserver.ensure_running()

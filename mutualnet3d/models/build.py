@@ -86,7 +86,7 @@ _COMMON_ARGUMENTS = {"full_clip", "num_classes", "dropout_rate", "zero_init_fina
 
 
 def register_network(name: str) -> Callable[[Callable[..., SlimmableNet]], Callable[..., SlimmableNet]]:
-    """Return a decorator of a function that builds a user's own network: `MODEL.ARCH` and model files then know it.
+    """Return a decorator that registers the builder of a user's own network, for `MODEL.ARCH` and model files.
 
     The function takes some of `full_clip` (a `ClipShape`), `num_classes`, `dropout_rate` and `zero_init_final_bn` by
     name, with annotations, and returns the result of `make_slimmable`. A program that reads a model file of the network
@@ -96,7 +96,7 @@ def register_network(name: str) -> Callable[[Callable[..., SlimmableNet]], Calla
         name: name of the network.
 
     Raises:
-        ValueError: a network has that name; an argument that the config does not give.
+        ValueError: the name is taken, or the function has an argument that the config does not give.
     """
     if name in BUILDERS or name in FAMILIES:
         raise ValueError(f"a network is registered as {name!r} already")
@@ -138,8 +138,12 @@ _KEYS = {
 
 
 def recipe_of(cfg: CfgNode) -> Recipe:
-    """Return the builder and the arguments of the network that `cfg` describes (`MODEL.*`, `RESNET.*`, `SLOWFAST.*`,
-    `X3D.*`, the clip of `DATA.*`).
+    """Return the builder and the arguments of the network that `cfg` describes.
+
+    They follow from `MODEL.*`, `RESNET.*`, `SLOWFAST.*`, `X3D.*` and the clip of `DATA.*`.
+
+    Args:
+        cfg: config of a run.
 
     Raises:
         ValueError: `MODEL.ARCH` is none of the known families.
@@ -160,6 +164,9 @@ def recipe_of(cfg: CfgNode) -> Recipe:
 def build_model(cfg: CfgNode) -> SlimmableNet:
     """Return the network that `cfg` describes, with fresh weights.
 
+    Args:
+        cfg: config of a run.
+
     Raises:
         ValueError: an error of `recipe_of`, or values that no network can have.
     """
@@ -179,13 +186,13 @@ def build_network(
 
     Args:
         builder: name of the builder, of `BUILDERS`.
-        arguments: its arguments by name.
-        max_values: largest number of weights, with those of layers that are replaced while it is built.
-        max_tensors: largest number of tensors of weights, likewise.
+        arguments: the builder's arguments by name.
+        max_values: largest number of weights, including those of layers that are replaced while the network is built.
+        max_tensors: largest number of tensors of weights, including those of replaced layers.
 
     Raises:
-        ValueError: an unknown builder, arguments that it does not take or misses, values that no network can have, a
-            network that is too large.
+        ValueError: the builder is unknown, an argument is unknown or missing, no network can have the values, or the
+            network is too large.
     """
     if not isinstance(builder, str) or builder not in BUILDERS:
         raise ValueError(
@@ -215,7 +222,7 @@ _END_OF_INTEGERS = 1 << 31
 
 
 def _has_type(value: Any, kind: Any) -> bool:
-    """Tell whether an argument has the type of its annotation: a number, a text, a clip shape, or integers in lists."""
+    """Return True for an argument of its annotation's type: a number, a text, a clip shape, or integers in lists."""
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
     if kind is float:
@@ -228,7 +235,7 @@ def _has_type(value: Any, kind: Any) -> bool:
 
 
 def _is_list_of_integers(value: Any) -> bool:
-    """Tell whether `value` is a list of integers, or of such lists."""
+    """Return True for a list of integers, or of such lists."""
     return isinstance(value, list | tuple) and all(_has_type(part, int) or _is_list_of_integers(part) for part in value)
 
 
@@ -244,14 +251,17 @@ def _type_text(kind: Any) -> str:
 
 
 def full_clip_of(cfg: CfgNode) -> ClipShape:
-    """Return the clip of the full network that sub-networks shorten and shrink: SlowFast's is the Slow pathway's."""
+    """Return the full network's clip, which sub-networks shorten and shrink; of SlowFast the Slow pathway's."""
     frames = cfg.DATA.NUM_FRAMES // cfg.SLOWFAST.ALPHA if cfg.MODEL.ARCH == "slowfast" else cfg.DATA.NUM_FRAMES
     return ClipShape(frames=frames, size=cfg.DATA.TRAIN_CROP_SIZE)
 
 
 def space_of(cfg: CfgNode) -> dict[str, tuple[Any, ...]]:
-    """Return the space of sub-networks that `cfg` trains and tests: the arguments of `SubnetSpace`, and `tested_sizes`,
-    the sizes that they are tested at (`TEST.SIZES`). Empty lists of the config mean the full network's own value."""
+    """Return the space of sub-networks that `cfg` trains and tests.
+
+    These are the arguments of `SubnetSpace`, and `tested_sizes`, the sizes that the sub-networks are tested at
+    (`TEST.SIZES`). Empty lists of the config mean the full network's own value.
+    """
     full_clip = full_clip_of(cfg)
     sizes = tuple(cfg.MUTUAL.SIZES) or (full_clip.size,)
     scale = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
@@ -269,8 +279,10 @@ def _of_pathway(per_stage: list[list[int]], pathway: int) -> list[int]:
 
 
 def _published() -> dict[str, Recipe]:
-    """Return published networks by name: builder and the arguments that set them apart (X3D paper, table 4;
-    PySlowFast's and pytorchvideo's model zoos; torchvision)."""
+    """Return the builder and the arguments of each published network, by its name.
+
+    Sources: X3D paper, table 4; the model zoos of PySlowFast and pytorchvideo; torchvision.
+    """
     networks: dict[str, Recipe] = {
         "x3d_xs": ("x3d", {"full_clip": ClipShape(frames=4, size=160)}),
         "x3d_s": ("x3d", {"full_clip": ClipShape(frames=13, size=160)}),
@@ -310,14 +322,15 @@ def create_model(
     """Return a published network, slimmable.
 
     Args:
-        name: name of the network, of `list_models()`.
-        num_classes: outputs of the classifier; with published weights of another number it starts afresh.
-        dropout_rate: part of the features that dropout before the classifier sets to 0 in training.
-        pretrained: True for published weights, or the name of the data set that they are of, such as "kinetics400".
-            They are downloaded once, and bring their class names (`class_names`). False: fresh weights.
+        name: name of the network, one of `list_models()`.
+        num_classes: number of the classifier's outputs; a classifier of another number than that of the published
+            weights starts with fresh weights.
+        dropout_rate: fraction of the features that dropout before the classifier sets to 0 in training, in [0, 1).
+        pretrained: True for published weights, or the name of their data set, such as "kinetics400". They are
+            downloaded once, and bring their class names (`class_names`). False: fresh weights.
 
     Raises:
-        ValueError: an unknown name, or one without published weights; the message lists the known ones.
+        ValueError: the name is unknown or has no published weights; the message lists the allowed names.
         DownloadError: the weights cannot be downloaded; the message says where to put them by hand.
     """
     if name not in _PUBLISHED:

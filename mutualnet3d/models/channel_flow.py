@@ -1,4 +1,4 @@
-"""The flow of channels through a network: the layers that share them, and those that read a concatenation of several.
+"""The flow of channels through a network: layers that share channels, and layers that read a concatenation.
 
 `channel_trace` finds it by a run of the network; names play no part.
 """
@@ -16,7 +16,7 @@ from mutualnet3d.ops.width import DIVISOR
 
 
 class ChannelConflict(ValueError):
-    """Runs of channels that meet, and cannot have the same number at every width."""
+    """Conflict of runs of channels that meet, and cannot have the same number at every width."""
 
 
 class Channels:
@@ -25,7 +25,7 @@ class Channels:
     Args:
         size: number of channels.
         is_fixed: True for a run that comes whole at every width.
-        leader: run that it follows: `size / leader.size` channels for each channel of that one.
+        leader: run that this one follows, with `size / leader.size` channels for each channel of the leader.
     """
 
     def __init__(self, size: int, is_fixed: bool = False, leader: Channels | None = None):
@@ -36,12 +36,12 @@ class Channels:
         self._same: Channels | None = None
 
     def root(self) -> Channels:
-        """Return the run that stands for all that were found to be the same."""
+        """Return the run that stands for all runs that turned out to be the same."""
         return self if self._same is None else self._same.root()
 
     @property
     def leader(self) -> Channels | None:
-        """Run that it follows, and that follows no other; None without any."""
+        """Run that this one follows, and that follows no other; None for a run that follows none."""
         if self.root()._leader is None:
             return None
         leader = self.root()._leader.root()  # type: ignore[union-attr]
@@ -49,22 +49,25 @@ class Channels:
 
     @property
     def is_fixed(self) -> bool:
-        """True if it comes whole at every width."""
+        """True for a run that comes whole at every width."""
         root = self.root()
         return root._is_fixed or (root.leader is not None and root.leader.is_fixed)
 
     def fix(self) -> None:
-        """Have it come whole at every width."""
+        """Make the run come whole at every width."""
         root = self.root()
         root._is_fixed = True
         if root.leader is not None:
             root.leader.fix()
 
     def keep_multiple(self, divisor: int) -> None:
-        """Keep multiples of `divisor` channels.
+        """Keep a multiple of `divisor` channels at every width.
+
+        Args:
+            divisor: number whose multiples are allowed.
 
         Raises:
-            ChannelConflict: it follows another run that cannot.
+            ChannelConflict: the run follows another one that cannot.
         """
         root = self.root()
         if root.leader is None:
@@ -75,10 +78,13 @@ class Channels:
             root.leader.keep_multiple(divisor)
 
     def unite(self, other: Channels) -> None:
-        """Have both be the same run.
+        """Make both runs the same run.
+
+        Args:
+            other: run that meets this one.
 
         Raises:
-            ChannelConflict: they cannot have the same number of channels at every width.
+            ChannelConflict: the runs cannot have the same number of channels at every width.
         """
         first, second = self.root(), other.root()
         if first is second:
@@ -98,7 +104,7 @@ class Channels:
         first.keep_multiple(second._divisor if second._divisor != DIVISOR else 1)
 
     def rule(self) -> WidthRule:
-        """Return the number of channels at every width."""
+        """Return the rule for the number of channels at every width."""
         root = self.root()
         if root.is_fixed:
             return WidthRule(root.size, slims=False)
@@ -117,7 +123,8 @@ class ChannelFlow:
 
     Attributes:
         reads: runs that make up the layer's input, in order.
-        gives: runs of its output: one, or of a batch norm and a depthwise convolution those that they read.
+        gives: runs of its output: a run of its own, or, for a batch norm and a depthwise convolution, the runs that
+            they read.
         norm_of: name of the batch norm that alone reads a convolution's output, by the convolution's name.
         logits: runs that make up the network's output.
     """
@@ -132,7 +139,7 @@ class ChannelFlow:
         return tuple(run.size for run in self.reads[name])
 
     def in_rules(self, name: str) -> tuple[WidthRule, ...]:
-        """Return the channels of each run that the layer reads, at every width."""
+        """Return the rule for the channels of each run that the layer reads."""
         return tuple(run.rule() for run in self.reads[name])
 
     def makers(self, run: Channels) -> list[str]:
@@ -144,20 +151,26 @@ class ChannelFlow:
         ]
 
     def classifiers(self) -> list[str]:
-        """Return the names of the layers that give the logits: one, but for a network that adds up several."""
+        """Return the names of the layers that give the logits: several where a network adds them up."""
         return list(dict.fromkeys(name for run in self.logits for name in self.makers(run)))
 
 
 def is_depthwise(layer: nn.Module) -> bool:
-    """Return whether a layer is a convolution that keeps every channel to itself."""
+    """Return True for a convolution with one group for each channel."""
     return isinstance(layer, nn.Conv3d) and 1 < layer.groups == layer.in_channels == layer.out_channels
 
 
 def unite(parts: Iterable[Runs]) -> Runs:
-    """Unite, run by run, the channels of tensors that are added or multiplied channel by channel; return them.
+    """Unite, run by run, the channels of tensors that are added or multiplied channel by channel.
+
+    Args:
+        parts: runs of each tensor.
+
+    Returns:
+        The united runs.
 
     Raises:
-        ChannelConflict: their runs have other numbers of channels.
+        ChannelConflict: the runs of the tensors have different numbers of channels.
     """
     first, *others = parts
     for runs in others:

@@ -1,8 +1,8 @@
-"""Channels sorted by importance: a narrow slice of a network that was trained by itself then holds those that matter.
+"""Channels sorted by importance, so that a narrow slice of an ordinarily trained network holds the important ones.
 
-A sub-network takes the leading channels of every layer. Mutual training makes those the important ones; in a static
-checkpoint they are any. Reordering channels leaves the full network's function as it is, if every layer that shares
-them agrees, as the two branches of a residual block do.
+A sub-network takes the leading channels of every layer. Mutual training makes the leading channels the important ones;
+in a static checkpoint they are arbitrary. Reordering channels does not change the full network's function if all layers
+that share them take the new order, as the two branches of a residual block do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _ChannelGroup:
     Attributes:
         size: number of channels.
         rows: layers whose outputs are the run: convolutions and linear layers (their rows), batch norms (their values).
-        columns: layers that read it, and the first of their input channels that it is.
+        columns: layers that read the run, each with the place of its first channel among the layer's inputs.
         fixed: True where the order must stay as it is.
     """
 
@@ -40,9 +40,9 @@ class ChannelOrder:
     """New order of a run of channels, in every tensor that has them.
 
     Args:
-        order: number of the present channel at each new place, int64.
-        rows: names of the tensors whose rows are the channels.
-        columns: names of the weights whose columns they are, with the first of these columns.
+        order: present number of the channel at each new place, int64.
+        rows: names of the tensors that have a row for each channel.
+        columns: names of the weights that have a column for each channel, with the first of these columns.
     """
 
     order: torch.Tensor
@@ -51,8 +51,10 @@ class ChannelOrder:
 
     @torch.no_grad()
     def apply(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Reorder tensors in place, those of a state dict or others of the same names and shapes, such as momenta;
-        those that are missing are left out."""
+        """Reorder tensors in place: those of a state dict, or others of the same names and shapes, such as momenta.
+
+        Tensors that are missing are left out.
+        """
         for name in self.rows:
             if name in tensors:
                 tensors[name].copy_(tensors[name][self.order.to(tensors[name].device)])
@@ -63,10 +65,10 @@ class ChannelOrder:
 
 
 def sort_channels(model: SlimmableNet) -> int:
-    """Put the important channels of every layer that slims first; return the number of groups of layers sorted.
+    """Put the important channels of every layer that slims first; return the number of sorted groups of layers.
 
-    The full network's function stays as it is, but for the order of additions. The sub-networks are others afterwards:
-    their statistics, and what interpolating them was measured to cost, are cleared.
+    The full network's function stays the same, but for the order of additions. The sub-networks change: their
+    statistics, and the measured costs of interpolation, are cleared.
     """
     orders = important_first(model)
     for order in orders:
@@ -79,9 +81,9 @@ def sort_channels(model: SlimmableNet) -> int:
 def important_first(model: SlimmableNet) -> list[ChannelOrder]:
     """Return the order of the channels of every group of layers that slim, the important ones first.
 
-    A channel's importance is the sum of the absolute weights that it meets in the layers that read it, each scaled by
-    the batch norm before it, |scale| + |shift|: its part in the next features (Once-for-All, arXiv 1908.09791, section
-    3.3, sorts by the first factor).
+    A channel's importance is its part in the next features: the sum of the absolute weights that it meets in the layers
+    that read it, times |scale| + |shift| of the batch norm before it. (Once-for-All, arXiv 1908.09791, section 3.3,
+    sorts by the first factor.)
     """
     names = {layer: name for name, layer in model.named_modules()}
     return [
@@ -95,7 +97,7 @@ def important_first(model: SlimmableNet) -> list[ChannelOrder]:
 
 
 def _groups(model: SlimmableNet) -> list[_ChannelGroup]:
-    """Return the runs of channels that may be reordered, with the layers that share each."""
+    """Return the runs of channels that may be reordered, with the layers that share them."""
     flow = model.channel_flow
     group_of: dict[Channels, _ChannelGroup] = {}
     for name, runs in flow.reads.items():

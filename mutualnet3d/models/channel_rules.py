@@ -1,6 +1,6 @@
 """Rules of operations for channels: the place of the channels in a result, by the operation's name.
 
-An operation without a rule is allowed on channels that come whole at every width, and on nothing else.
+An operation without a rule is allowed only on channels that come whole at every width.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Layout(NamedTuple):
     """Place of channels in a tensor.
 
     Args:
-        axis: dimension that has the channels.
+        axis: number of the dimension of the channels.
         runs: runs of channels along it, in order.
     """
 
@@ -31,7 +31,7 @@ class NoRule(Exception):
 
     Args:
         reason: sentence about its effect on the channels; "" for an unknown operation.
-        fixed: runs that have to come whole for it; None: all that it reads.
+        fixed: runs that have to come whole for the operation; None: all that it reads.
     """
 
     def __init__(self, reason: str = "", fixed: Iterable[Channels] | None = None):
@@ -44,9 +44,10 @@ class Call(NamedTuple):
 
     Args:
         function: the operation.
-        args, kwargs: its arguments.
-        tensors: the tensors among them, in order.
-        layouts: layout of each; None where no channels slim.
+        args: positional arguments.
+        kwargs: named arguments.
+        tensors: tensors among the arguments, in order.
+        layouts: layout of each tensor; None where no channels slim.
         output: first tensor of the result.
     """
 
@@ -67,7 +68,7 @@ class Call(NamedTuple):
         """Layout of the first tensor.
 
         Raises:
-            NoRule: it has none, another argument has.
+            NoRule: the first tensor has no layout, but another argument has one.
         """
         if self.layouts[0] is None:
             raise NoRule
@@ -101,7 +102,7 @@ _OPERATORS = {
 
 
 def _keep(call: Call) -> Layout:
-    """Operation on each value: its result has the channels where its first tensor has them."""
+    """Return the layout of an operation on each value: its result has the first tensor's channels."""
     layout = call.layout
     if call.output.shape[layout.axis : layout.axis + 1] != call.shape[layout.axis : layout.axis + 1]:
         raise NoRule("it changes the number of channels")
@@ -109,7 +110,10 @@ def _keep(call: Call) -> Layout:
 
 
 def _keep_in_space(call: Call) -> Layout:
-    """Operation over the last dimensions: as many as its name says (pooling), or all but two (resizing)."""
+    """Return the layout of an operation over the last dimensions.
+
+    These are as many as its name says (pooling), or all but two (resizing).
+    """
     digit = operation_name(call.function).partition("pool")[2][:1]
     if call.layout.axis > (call.tensors[0].ndim - 1 - int(digit) if digit else 1):
         raise NoRule("it works along the dimension of the channels")
@@ -117,7 +121,7 @@ def _keep_in_space(call: Call) -> Layout:
 
 
 def _meet(call: Call) -> Layout | None:
-    """Operation on values of several tensors, which broadcast: their channels are the same runs."""
+    """Return the layout of an operation on several tensors that broadcast: their channels are the same runs."""
     ndim = call.output.ndim
     meeting: list[Layout] = []  # axes counted in the result
     for tensor, layout in zip(call.tensors, call.layouts, strict=True):
@@ -164,7 +168,7 @@ def _stack(call: Call) -> Layout:
 
 
 def _reshape(call: Call) -> Layout:
-    """Other dimensions for the same values: the channels stay one dimension, or its first factor."""
+    """Return the layout of a reshape: the channels stay one dimension, or its first factor."""
     axis, runs = call.layout
     before, channels = prod(call.shape[:axis]), call.shape[axis]
     for place, length in enumerate(call.output.shape):
@@ -187,7 +191,10 @@ def _expand(call: Call) -> Layout:
 
 
 def _by_probe(call: Call) -> Layout | None:
-    """Operation along some dimensions (a permutation, a mean): seen on a small tensor, 2 long where channels are."""
+    """Return the layout of an operation along dimensions (a permutation, a mean), by a trial on a small tensor.
+
+    The small tensor is 2 long where the channels are.
+    """
     if len(call.tensors) > 1:
         return _meet(call)  # the larger value of two tensors
     layout = call.layout
@@ -246,7 +253,7 @@ def _prelu(call: Call) -> Layout:
 
 
 def _nothing(call: Call) -> None:
-    """Operation whose result has no channels that slim."""
+    """Return None for an operation whose result has no channels that slim."""
 
 
 _RULES: dict[str, Rule] = {

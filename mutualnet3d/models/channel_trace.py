@@ -1,8 +1,8 @@
-"""The flow of channels, found by a run of the network on a clip without arithmetic.
+"""Search for the flow of channels, by a run of the network on a clip without arithmetic.
 
-Each operation of torch that the run calls is seen with its tensors (`TorchFunctionMode`), so that the network may be
-any Python code: branches by shapes, lists, dictionaries. Layers that slim (convolutions, batch norms, linear layers)
-are steps of their own; other operations have rules (`channel_rules`). Names play no part.
+`TorchFunctionMode` shows each operation of torch that the run calls, with its tensors, so that the network may be any
+Python code: branches by shapes, lists, dictionaries. Layers that slim (convolutions, batch norms, linear layers) are
+steps of their own; other operations have rules (`channel_rules`). Names play no part.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def trace_channels(network: nn.Module, clips: Sequence[ClipShape], fixed: Collec
             operation in them that cannot be followed has inputs that come whole.
 
     Raises:
-        ValueError: a layer or an operation that cannot be followed, a network that does not run on these clips, or that
-            does not return logits (B, K); the place is named.
+        ValueError: a layer or an operation cannot be followed, or the network does not run on these clips or does not
+            return logits (B, K); the message names the place.
     """
     trace = _Trace(network, fixed)
     weights = {name: value.to("meta") for name, value in [*network.named_parameters(), *network.named_buffers()]}
@@ -66,11 +66,11 @@ class ChannelTraceError(ValueError):
 
 
 class _Trace(TorchFunctionMode):
-    """Run of a network whose tensors' channels are written down.
+    """Run of a network that notes the channels of its tensors.
 
     Args:
         network: the network.
-        fixed: see `trace_channels`.
+        fixed: names of layers or modules, see `trace_channels`.
     """
 
     def __init__(self, network: nn.Module, fixed: Collection[str]):
@@ -195,7 +195,7 @@ class _Trace(TorchFunctionMode):
     # ---- what cannot be followed -------------------------------------------------------------------------------------
 
     def _need_whole(self, runs: Sequence[Channels], problem: str) -> None:
-        """Have runs come whole in a fixed module; elsewhere note that they must."""
+        """Make runs come whole in a fixed module; elsewhere note that they must."""
         for run in runs:
             if self._is_in_fixed():
                 run.fix()
@@ -216,10 +216,16 @@ class _Trace(TorchFunctionMode):
         return f"cannot make {self.place()} slimmable: {problem}, {where}"
 
     def finish(self, logits: Any) -> ChannelFlow:
-        """Return the flow.
+        """Return the flow at the end of the run.
+
+        Args:
+            logits: result of the network.
+
+        Returns:
+            The flow.
 
         Raises:
-            ValueError: an operation that cannot be followed, or a result that is not logits.
+            ValueError: an operation cannot be followed, or the result is not logits.
         """
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != BATCH:
             came = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -245,8 +251,10 @@ class _Trace(TorchFunctionMode):
 
 
 def is_followed(module: nn.Module) -> bool:
-    """Return whether a layer has a slimmable form: a convolution, batch norm or linear layer that computes as torch's
-    own does."""
+    """Return True for a layer that has a slimmable form.
+
+    These are convolutions, batch norms and linear layers that compute as torch's own do.
+    """
     if isinstance(module, nn.Conv3d):
         kind: type[nn.Module] = nn.Conv3d
         if module.padding_mode != "zeros" or type(module)._conv_forward is not nn.Conv3d._conv_forward:

@@ -1,5 +1,7 @@
-"""A network made slimmable: by the types of its layers and by the flow of channels between them, because names may lie
-(pytorchvideo's X3D has two swapped in its stem)."""
+"""Conversion of a network into a slimmable one, by its layers' types and the flow of channels between them.
+
+Names may lie: pytorchvideo's X3D has two swapped in its stem.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,12 @@ from mutualnet3d.shapes import ClipShape
 
 
 def convert(network: VideoNet, clips: Sequence[ClipShape], fixed: Collection[str] = ()) -> ChannelFlow:
-    """Make `network` slimmable in place, and return the flow of its channels: every layer that has channels is replaced
-    by its slimmable form; parameters and their names stay.
+    """Make `network` slimmable in place, and return the flow of its channels.
 
-    The layers that give the logits keep all their outputs. A layer that reads a concatenation slims each part of it as
-    the layer does that makes the part.
+    Every layer that has channels is replaced by its slimmable form; parameters and their names stay.
+
+    The layers that give the logits keep all their outputs. A layer that reads a concatenation slims each part of it
+    like the layer that makes the part.
 
     Args:
         network: ordinary network.
@@ -34,7 +37,7 @@ def convert(network: VideoNet, clips: Sequence[ClipShape], fixed: Collection[str
         fixed: names of layers, or of modules with all that is in them, that keep all their outputs.
 
     Raises:
-        ValueError: a layer or an operation that cannot be followed; it is named.
+        ValueError: a layer or an operation cannot be followed; the message names it.
     """
     flow = trace_channels(network, clips, fixed)
     converted: dict[nn.Module, nn.Module] = {}  # a layer may have several places
@@ -58,11 +61,12 @@ def convert_blocks(network: Net, *clips: ClipShape) -> tuple[nn.ModuleList, Chan
     (`ProjectedPool.post_conv`), the Fast pathway and the laterals keep all their outputs.
 
     Args:
-        network: pytorchvideo's.
-        clips: clip shape of each pathway.
+        network: network of pytorchvideo.
+        *clips: clip shape of each pathway, Slow's first.
 
     Raises:
-        ValueError: a layer or an operation that cannot be followed; it is named. Pathways other than Slow and Fast.
+        ValueError: a layer or an operation cannot be followed (the message names it), or there are pathways other than
+            Slow and Fast.
     """
     plain = for_any_clip(network)
     kept = _modules_that_keep_outputs(plain)
@@ -71,8 +75,10 @@ def convert_blocks(network: Net, *clips: ClipShape) -> tuple[nn.ModuleList, Chan
 
 
 def for_any_clip(network: Net) -> VideoNet:
-    """Return `network`, changed in place, as one that takes clips of any shape and returns logits: global pooling,
-    adaptive fusion, no caller's list written to."""
+    """Return `network`, changed in place, as one that takes clips of any shape and returns logits.
+
+    It pools globally, fuses adaptively, and does not write into the caller's list.
+    """
     for module in network.modules():
         if isinstance(module, ResNetBasicHead):
             module.activation = None  # a network returns logits
@@ -110,7 +116,7 @@ def _modules_that_keep_outputs(network: VideoNet) -> set[nn.Module]:
 
 
 def _convert_layer(layer: nn.Module, path: str, flow: ChannelFlow) -> nn.Module:
-    """Return the slimmable form of a layer; itself where it has none, or did not run."""
+    """Return the slimmable form of a layer; the layer itself where it has none, or did not run."""
     if isinstance(layer, SqueezeExcitation) and f"{path}.block.0" in flow.reads:
         slim = SlimSqueezeExcitation.from_squeeze_excitation(layer)
         for place in (0, 2):

@@ -16,9 +16,10 @@ _KINDS = (nn.modules.dropout._DropoutNd, StochasticDepth)
 class DropoutSwitch:
     """Switch of a network's dropout layers.
 
-    Of a network whose one dropout layer is in its head, logits without dropout cost no second pass of the backbone:
+    If the network's only dropout layer is in its head, logits without dropout cost no second pass of the backbone:
     after the layer the head runs on both sets of features, as one batch of twice the size. No batch norm may follow the
-    layer; in pytorchvideo's heads a linear layer and a pooling do. Any other network runs once more, without gradients.
+    layer; in pytorchvideo's heads a linear layer and a pooling follow. Any other network runs once more, without
+    gradients.
 
     Args:
         network: network whose layers are switched.
@@ -42,7 +43,7 @@ class DropoutSwitch:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Context in which the layers let all features pass."""
+        """Let all features pass the layers for the time of the context."""
         modes = [layer.training for layer in self.layers]
         for layer in self.layers:
             layer.training = False
@@ -54,7 +55,7 @@ class DropoutSwitch:
 
     @contextmanager
     def clean_logits(self) -> Iterator[DropoutSwitch]:
-        """Context whose forward passes leave their logits without dropout at `clean_BK`."""
+        """Make forward passes in the context leave their logits without dropout at `clean_BK`."""
         hooks = [layer.register_forward_hook(_with_input) for layer in self.layers if self._is_in_head]
         self._is_doubled = True
         try:
@@ -86,5 +87,5 @@ class DropoutSwitch:
 
 
 def _with_input(_: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-    """Forward hook of a dropout layer: its output and then its input, as one batch."""
+    """Return a dropout layer's output and then its input, as one batch; a forward hook."""
     return torch.cat([output, inputs[0].detach()])

@@ -20,7 +20,7 @@ AfterLayer: TypeAlias = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], An
 
 
 class LayerRun(NamedTuple):
-    """One layer of a run: its name, and the shapes of its input and output, for a batch of `BATCH` clips."""
+    """Run of a layer: its name, and the shapes of its input and output, for a batch of `BATCH` clips."""
 
     name: str
     layer: nn.Module
@@ -31,7 +31,7 @@ class LayerRun(NamedTuple):
 def dry_run(model: SlimmableBase, config: SubnetConfig) -> list[LayerRun]:
     """Return every layer with channels, in the order in which `config` runs them.
 
-    On torch's meta device: no statistics are needed and none are written.
+    The run is on torch's meta device: no statistics are needed and none are written.
     """
     names = {layer: name for name, layer in model.named_modules()}
     runs: list[LayerRun] = []
@@ -70,6 +70,8 @@ def run_on_meta(
     """Return the logits of a run on torch's meta device, where there is no arithmetic.
 
     Args:
+        model: the network; it stays as it is.
+        config: sub-network that runs.
         clips: result of `meta_clips`.
         layers: layers after which `after_layer` is called.
         after_layer: function that records a layer.

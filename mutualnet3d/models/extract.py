@@ -21,15 +21,15 @@ from mutualnet3d.shapes import SubnetConfig
 def extract(model: SlimmableBase, config: SubnetConfig, fold_norms: bool = False) -> VideoNet:
     """Return the sub-network `config` of `model` as an ordinary network, in evaluation mode.
 
-    It is called with a list of clips, like the model, has layers of `torch.nn` alone (and the network's own modules
-    around them), shares no memory with the model, and gives its logits but for rounding. Without folding, its
+    It takes a list of clips, like the model, consists of layers of `torch.nn` (and the network's own modules around
+    them), shares no memory with the model, and gives the model's logits but for rounding. Without folding, its
     parameters have the model's names.
 
     Args:
         model: network that can evaluate `config` (calibrated, or the full network).
         config: sub-network.
-        fold_norms: True to fold every batch norm that follows a convolution into it: faster, fit for deployment, no
-            longer fit for training.
+        fold_norms: True to fold every batch norm that follows a convolution into it, which is faster but no longer fit
+            for training.
 
     Raises:
         ValueError: `config` has no batch-norm statistics.
@@ -89,8 +89,10 @@ def _extracted_layer(layer: nn.Module, input_shape: tuple[int, ...], output_shap
 
 
 def _dense_copy(weight: torch.Tensor) -> torch.Tensor:
-    """Return a copy of a slice without the gaps between its values; a 5D one whose input channels lie closest together
-    stays `channels_last_3d`."""
+    """Return a copy of a slice without the gaps between its values.
+
+    A 5D slice whose input channels lie closest together stays `channels_last_3d`.
+    """
     last = weight.ndim == 5 and weight.stride(1) == 1 and weight.shape[1] > 1
     return weight.detach().clone(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 
@@ -104,12 +106,13 @@ def _extracted_squeeze_excitation(module: SlimSqueezeExcitation, extracted: dict
 
 @torch.no_grad()
 def fold_batch_norms(network: VideoNet, norm_of: Mapping[str, str]) -> None:
-    """Fold, in place, every batch norm that alone reads a convolution's output into that convolution; in evaluation the
-    network computes the same. Computed in double precision, rounded once.
+    """Fold every batch norm that alone reads a convolution's output into that convolution, in place.
+
+    In evaluation the network computes the same. The fold is computed in double precision and rounded once.
 
     Args:
         network: ordinary network in evaluation mode.
-        norm_of: name of the batch norm of each such convolution.
+        norm_of: name of the batch norm, by the name of the convolution.
     """
     for conv_name, norm_name in norm_of.items():
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)

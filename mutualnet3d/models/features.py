@@ -1,8 +1,8 @@
 """Features of clips: the pooled vectors that a network's classifier reads, and the maps of its layers.
 
-The classifier is the layer that gives the logits, a linear layer or a convolution, found by the flow of channels. What
-it reads is averaged over all positions: for a linear layer and for a convolution of one position (S3D's, whose logits
-are averaged afterwards) the logits are the classifier's of the vector.
+The classifier is the layer that gives the logits, a linear layer or a convolution; the flow of channels shows it. The
+pooled vector is its input, averaged over all positions. For a linear layer, and for a convolution of one position whose
+logits are averaged afterwards (S3D's), the classifier gives the logits from that vector.
 
 Legend: B clips, C channels, K classes.
 """
@@ -30,8 +30,8 @@ class FeatureNet(nn.Module):
     """Network that returns its pooled vectors beside its logits.
 
     Args:
-        network: takes a list of clips and returns logits.
-        classifier: name of the layer that gives them.
+        network: network that takes a list of clips and returns logits.
+        classifier: name of the layer that gives the logits.
 
     Shape: a list of float tensors, one per pathway -> logits (B, K), pooled vectors (B, C).
     """
@@ -41,6 +41,7 @@ class FeatureNet(nn.Module):
         self.network, self.classifier = network, classifier
 
     def forward(self, clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits (B, K) and the pooled vectors (B, C)."""
         classifier = self.network.get_submodule(self.classifier)
         with _captured(classifier, takes_input=True) as values:
             logits_BK = self.network(clips)
@@ -50,8 +51,11 @@ class FeatureNet(nn.Module):
 def classifier_name(model: SlimmableBase) -> str:
     """Return the name of the layer that gives a network's logits.
 
+    Args:
+        model: slimmable network.
+
     Raises:
-        ValueError: there are several, or none is known.
+        ValueError: there are several, or none.
     """
     names = model.channel_flow.classifiers()
     if len(names) != 1:
@@ -63,14 +67,14 @@ def classifier_name(model: SlimmableBase) -> str:
 
 
 def pooled_vectors(model: SlimmableBase, clips: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the pooled vectors (B, C) of clips, as the network is switched now.
+    """Return the pooled vectors (B, C) of clips, by the sub-network that is active now.
 
     Args:
-        model: the network; the caller holds its lock.
+        model: network whose lock the caller holds.
         clips: float clips (B, 3, T, H, W), one tensor for each pathway.
 
     Raises:
-        ValueError: see `classifier_name`.
+        ValueError: several layers give the logits, or none.
     """
     return FeatureNet(model, classifier_name(model))(clips)[1]
 
@@ -78,8 +82,12 @@ def pooled_vectors(model: SlimmableBase, clips: Sequence[torch.Tensor]) -> torch
 def vector_length(model: SlimmableBase, config: SubnetConfig) -> int:
     """Return the length of the pooled vectors of `config`.
 
+    Args:
+        model: slimmable network.
+        config: sub-network.
+
     Raises:
-        ValueError: see `classifier_name`.
+        ValueError: several layers give the logits, or none.
     """
     name = classifier_name(model)
     (shape,) = (run.input_shape for run in dry_run(model, config) if run.name == name)
@@ -87,11 +95,12 @@ def vector_length(model: SlimmableBase, config: SubnetConfig) -> int:
 
 
 def layer_maps(model: SlimmableBase, clips: Sequence[torch.Tensor], layer: str) -> torch.Tensor:
-    """Return the output (B, ...) of a layer, as the network is switched now.
+    """Return the output (B, ...) of a layer, by the sub-network that is active now.
 
     Args:
-        model, clips: see `pooled_vectors`.
-        layer: name that `map_shapes` has.
+        model: network whose lock the caller holds.
+        clips: float clips (B, 3, T, H, W), one tensor for each pathway.
+        layer: name of a layer, one of `map_shapes`.
     """
     with _captured(model.get_submodule(layer), takes_input=False) as values:
         model(clips)
@@ -99,8 +108,10 @@ def layer_maps(model: SlimmableBase, clips: Sequence[torch.Tensor], layer: str) 
 
 
 def map_shapes(model: SlimmableBase, config: SubnetConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of the map that each layer of `config` gives of a clip, by the layer's name, in the order in
-    which they end. Layers that give several tensors, or run several times, are left out."""
+    """Return the shape of the map that each layer of `config` gives of a clip, by the layer's name.
+
+    The layers are in the order in which they end. Layers that give several tensors, or run several times, are left out.
+    """
     names = {layer: name for name, layer in model.named_modules() if name}
     shapes: dict[str, tuple[int, ...]] = {}
     counts: Counter[str] = Counter()
@@ -118,8 +129,14 @@ def map_shapes(model: SlimmableBase, config: SubnetConfig) -> dict[str, tuple[in
 def check_layer(model: SlimmableBase, config: SubnetConfig, layer: str) -> None:
     """Refuse the name of a layer that gives no map.
 
+    Args:
+        model: slimmable network.
+        config: sub-network.
+        layer: name of the layer.
+
     Raises:
-        ValueError: it is none, or gives no map; similar names, and the outermost layers, are listed.
+        ValueError: no layer has the name, or the layer gives no map; the message lists similar names and the outermost
+            layers.
     """
     shapes = map_shapes(model, config)
     if layer in shapes:
@@ -137,7 +154,7 @@ def check_layer(model: SlimmableBase, config: SubnetConfig, layer: str) -> None:
 
 @contextmanager
 def _captured(layer: nn.Module, takes_input: bool) -> Iterator[list[torch.Tensor]]:
-    """Context with a list of what a layer reads, or gives, in the forward passes inside it."""
+    """Yield a list that fills with a layer's inputs, or outputs, in the forward passes inside the context."""
     values: list[torch.Tensor] = []
 
     def take_input(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
@@ -160,7 +177,7 @@ def _single(values: Sequence[torch.Tensor], layer: str) -> torch.Tensor:
 
 
 def _mean_over_positions(classifier: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return the mean (B, C) of what a classifier reads."""
+    """Return the mean (B, C) of a classifier's input over its positions."""
     channel = x.ndim - 1 if isinstance(classifier, nn.Linear) else 1
     positions = [axis for axis in range(1, x.ndim) if axis != channel]
     return x.mean(dim=positions) if positions else x

@@ -12,7 +12,7 @@ class ForkSafeLock:
     """Re-entrant lock. A copy of it, deep or pickled, is another lock, and free.
 
     Attributes:
-        depth: number of times that its owner has it.
+        depth: number of times that its owner has acquired it.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class ForkSafeLock:
         return ForkSafeLock, ()
 
     def free_if_abandoned(self) -> None:
-        """Become free if another thread has it; called in a new process, which has one thread."""
+        """Release the lock if another thread holds it; for a new process, which has one thread."""
         if self._owner not in (None, threading.get_ident()):
             self._lock, self._owner, self.depth = threading.RLock(), None, 0
 

@@ -1,7 +1,7 @@
-"""Parts of a network that a training leaves as they are: statistics of batch norms, leading stages with their weights.
+"""Parts of a network that a training does not change: statistics of batch norms, leading stages with their weights.
 
-Frozen are the statistics of the full network, which its weights brought along. A sub-network has none before it is
-calibrated, so that its batch norms go on with those of the batch, frozen or not.
+Only the statistics of the full network, which were loaded with its weights, are frozen. A sub-network has none before
+it is calibrated, so its batch norms take the batch's statistics, frozen or not.
 """
 
 from __future__ import annotations
@@ -13,29 +13,34 @@ from mutualnet3d.ops import SlimBatchNorm3d
 
 
 def stages_of(model: VideoNet) -> list[nn.Module]:
-    """Return the stages of a network from the stem on, the classifier last: its blocks that have parameters; of a
-    network of any structure its parts, in their order."""
+    """Return the stages of a network from the stem on, the classifier last.
+
+    These are its blocks that have parameters; of a network of any structure its parts, in their order.
+    """
     parts = [part for part in model.content.children() if any(True for _ in part.parameters())]
     return parts or [model]
 
 
 def freeze_norms(part: nn.Module) -> None:
-    """Let the batch norms of a network, or of a part of it, train the full network with their tracked statistics, which
-    stay as they are. Scales and shifts are trained as before (PySlowFast's MODEL.FROZEN_BN)."""
+    """Let the batch norms of a part of a network train the full network with their tracked statistics.
+
+    The statistics do not change. Scales and shifts are trained as before (PySlowFast's MODEL.FROZEN_BN).
+    """
     for module in part.modules():
         if isinstance(module, SlimBatchNorm3d):
             module.frozen = True
 
 
 def freeze_stages(model: VideoNet, number: int) -> None:
-    """Leave weights and batch norms' statistics of a network's first stages as they are.
+    """Freeze the weights and the batch norms' statistics of a network's first stages.
 
     Args:
         model: network.
-        number: number of stages, at least 0: 1 is the stem alone; all but one leave the classifier to be trained.
+        number: number of stages, 0 <= number < all: 1 is the stem alone, all but one leave only the classifier to be
+            trained.
 
     Raises:
-        ValueError: so many stages leave nothing to be trained.
+        ValueError: no stage is left to be trained.
     """
     stages = stages_of(model)
     if not 0 <= number < len(stages):

@@ -14,9 +14,9 @@ from torch import nn
 class AdaptiveFusion(nn.Module):
     """Lateral connection from Fast to Slow for clips of different lengths and sizes.
 
-    The lateral's convolution is never slimmed; its output is resized to Slow's (T, H, W) and concatenated after
-    Slow's channels. Names of parameters are those of pytorchvideo's `FuseFastToSlow`, and so are the bits where the
-    shapes agree.
+    The lateral's convolution is never slimmed; its output is resized to Slow's (T, H, W) and concatenated after Slow's
+    channels. Names of parameters are those of pytorchvideo's `FuseFastToSlow`, and where the shapes agree so is the
+    result, to the bit.
 
     Shape: [slow (B, C, T, H, W), fast (B, C', T', H', W')] -> [(B, C + lateral, T, H, W), fast]
     """
@@ -31,13 +31,14 @@ class AdaptiveFusion(nn.Module):
         return cls(fusion.conv_fast_to_slow, fusion.norm, fusion.activation)
 
     def lateral(self, fast: torch.Tensor) -> torch.Tensor:
-        """Return the features that go over to Slow, before they are resized: the same for every sub-network."""
+        """Return the features for the Slow pathway before they are resized, the same for every sub-network."""
         x = self.conv_fast_to_slow(fast)
         if self.norm is not None:
             x = self.norm(x)
         return x if self.activation is None else self.activation(x)
 
     def forward(self, pathways: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return Slow's features with the lateral's after them, and Fast's as they came."""
         slow, fast = pathways
         return [fuse(slow, self.lateral(fast)), fast]
 
@@ -50,9 +51,10 @@ def fuse(slow: torch.Tensor, lateral: torch.Tensor) -> torch.Tensor:
 def resize(lateral: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return `lateral` (B, C, T', H', W') at the (T, H, W) of `like`, in its memory format; itself where they agree.
 
-    Linear in time with the ends on the ends: Slow's frames, however many, run from the first instant of the span to its
-    last (frame k of the full pathway meets lateral k), so that a frame meets the features of its own instant. Bilinear
-    in space with pixels as areas, as both clips show the same part of the picture: the centres of the crops agree.
+    In time it is linear and keeps the first and last instant: Slow's frames, however many, run from the first instant
+    of the span to its last, so that each meets the features of its own instant (frame k of the full pathway meets
+    lateral k). In space it is bilinear with pixels as areas, since both clips show the same part of the picture with
+    the same centre.
     """
     frames, height, width = like.shape[2:]
     if lateral.shape[2] != frames:

@@ -1,7 +1,7 @@
 """Grad-CAM (Selvaraju et al., arXiv 1610.02391) of a slimmable network's clips.
 
-Each channel of a feature map is weighted by the mean gradient of a class's logit; what the weighted sum has above 0
-raises the logit. Where pooling and one linear layer follow, this is the class activation map (Zhou et al., arXiv
+Each channel of a feature map is weighted by the mean gradient of a class's logit; places where the weighted sum is
+above 0 raise the logit. Where pooling and one linear layer follow, this is the class activation map (Zhou et al., arXiv
 1512.04150) but for its scale. The package `grad-cam` (MIT) is not taken: it calls the network with one tensor where
 SlowFast takes two, goes back through the whole network into the gradients of its weights, and needs OpenCV and
 scikit-learn. Here the graph begins at the feature map, so that a map costs little more than a prediction.
@@ -27,15 +27,16 @@ def grad_cam(
     layer: str,
     choose_class: Callable[[torch.Tensor], int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits (B, K) of some clips, and the map (T', H', W') of the first clip: at least 0, as large as the
-    layer's feature map. Weights and their gradients stay as they are.
+    """Return the logits (B, K) of clips, and the Grad-CAM map (T', H', W') of the first clip.
+
+    The map is at least 0 and as large as the layer's feature map. Weights and their gradients do not change.
 
     Args:
         model: network in evaluation mode.
         config: sub-network.
         clips: float (B, C, T, H, W) of each pathway.
-        layer: name of the layer whose output is the feature map; of several runs of it the last one counts.
-        choose_class: logits (B, K) -> number of the class whose map it is.
+        layer: name of the layer whose output is the feature map; if it runs several times, its last output counts.
+        choose_class: function from the logits (B, K) to the number of the map's class.
 
     Raises:
         ValueError: there is no such layer, it did not run, its output is no feature map of more than one pixel, or the
@@ -74,10 +75,17 @@ def grad_cam(
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """Return the module of a name.
+    """Return the module with a name.
+
+    Args:
+        model: network.
+        name: name of the module, as in `named_modules`.
+
+    Returns:
+        The module.
 
     Raises:
-        ValueError: there is none; similar names are listed.
+        ValueError: no module has the name; the message lists similar names.
     """
     modules = {path: module for path, module in model.named_modules() if path}
     if name not in modules:

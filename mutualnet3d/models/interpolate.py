@@ -1,9 +1,9 @@
-"""Batch-norm statistics of a sub-network without data: between those of a narrower and a wider calibrated one.
+"""Batch-norm statistics of a sub-network without data, between those of a narrower and a wider calibrated one.
 
-A batch norm sees sums over its convolution's input channels, so its statistics lie between those of the neighbours as
-the number of those channels does: rounded to multiples of 8, it is not linear in width (docs/RESULTS.md has the gain).
-Exact they are not. Their cost is measured where it can be (`TEST.MEASURE_INTERPOLATION`), and `interpolate` refuses
-where that is too much.
+A batch norm sees sums over its convolution's input channels, so its statistics are interpolated by the number of those
+channels. That number, rounded to multiples of 8, is not linear in width (docs/RESULTS.md has the gain). The result is
+an approximation: its cost in accuracy is measured where possible (`TEST.MEASURE_INTERPOLATION`), and `interpolate`
+refuses where the cost is too high.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def interpolate(model: SlimmableBase, configs: Sequence[SubnetConfig], max_loss:
     Args:
         model: network with calibrated sub-networks.
         configs: sub-networks without statistics.
-        max_loss: most points of top-1 that this may have cost where it was measured: at the calibrated widths between
-            others of that size and frames, in a test run with TEST.MEASURE_INTERPOLATION.
+        max_loss: most points of top-1 that interpolation may have cost in a test run with TEST.MEASURE_INTERPOLATION,
+            which measures it at the calibrated widths between others, at that size and frames.
 
     Raises:
-        ValueError: it has cost more, was not measured, or there are no such widths.
+        ValueError: interpolation has cost more, its cost was not measured, or there are no such widths.
     """
     statistics = {config: interpolated(model, config) for config in configs}
     model.statistics.check_interpolation(configs, max_loss)
@@ -38,8 +38,10 @@ def interpolate(model: SlimmableBase, configs: Sequence[SubnetConfig], max_loss:
 
 
 def neighbours(config: SubnetConfig, calibrated: Iterable[SubnetConfig]) -> tuple[SubnetConfig, SubnetConfig] | None:
-    """Return those of `calibrated` next to `config` in width, of its size and frames, the narrower first; without
-    `config` itself. None without any on one of its sides."""
+    """Return the configs of `calibrated` next to `config` in width, of its size and frames, the narrower first.
+
+    `config` itself does not count. None if one of its sides has no such config.
+    """
     same_clip = [other for other in calibrated if other.clip_shape == config.clip_shape]
     narrower = max((other for other in same_clip if other.width < config.width), default=None)
     wider = min((other for other in same_clip if other.width > config.width), default=None)
@@ -47,12 +49,18 @@ def neighbours(config: SubnetConfig, calibrated: Iterable[SubnetConfig]) -> tupl
 
 
 def interpolated(model: SlimmableBase, config: SubnetConfig) -> NormStatistics:
-    """Return statistics of `config`, between its `neighbours`' as the input channels of each layer are (where these do
-    not change, as its width is). A channel that the narrower one does not have has the wider one's, changed as much as
+    """Return statistics of `config`, between those of its `neighbours`.
+
+    The weight of the neighbours follows from each layer's number of input channels, or from the width where that number
+    does not change. A channel that the narrower neighbour does not have takes the wider one's value, changed as much as
     the others are on average.
 
+    Args:
+        model: network with calibrated sub-networks.
+        config: sub-network between two calibrated ones.
+
     Raises:
-        ValueError: it has no neighbours.
+        ValueError: `config` has no neighbours.
     """
     calibrated = model.statistics.calibrated
     pair = neighbours(config, calibrated)
@@ -79,7 +87,7 @@ def interpolated(model: SlimmableBase, config: SubnetConfig) -> NormStatistics:
 
 
 def inputs_of_norms(model: SlimmableBase, config: SubnetConfig) -> dict[str, int]:
-    """Return, by batch norm, the number of channels that its convolution adds up; 1 after a depthwise one."""
+    """Return the number of channels that the convolution before a batch norm adds up, by batch norm; 1 if depthwise."""
     inputs, last = {}, 1
     for run in dry_run(model, config):
         if isinstance(run.layer, SlimConv3d):
@@ -95,7 +103,8 @@ def _between_parts(
     """Return `_between` of each part of concatenated channels.
 
     Args:
-        low_C, high_C: values of the narrower and the wider network.
+        low_C: values of the narrower network.
+        high_C: values of the wider network.
         weight: place between them, in [0, 1].
         parts: channels of each part in the narrower network, in the new one, and in the wider one.
     """
@@ -105,8 +114,10 @@ def _between_parts(
 
 
 def _between(low_C: torch.Tensor, high_C: torch.Tensor, weight: float, channels: int) -> torch.Tensor:
-    """Return `channels` values: `weight` of the way from `low_C` to `high_C` where both have them; of the others the
-    wider one's, changed as much as those have changed on average."""
+    """Return `channels` values that are `weight` of the way from `low_C` to `high_C`, where both have them.
+
+    Of the other channels they are the wider network's, changed as much as the shared ones have changed on average.
+    """
     values_C = high_C[:channels].clone()
     common = min(len(low_C), channels)
     values_C[:common] = torch.lerp(low_C[:common], high_C[:common], weight)

@@ -1,8 +1,9 @@
-"""Choice of the layer whose feature map tells where a network looks, by a run without arithmetic; names play no part.
+"""Choice of the layer whose feature map shows where a network looks, by a run without arithmetic.
 
-It is the last feature map of more than one pixel that everything passes on its way from the clip to the logits, before
-the average pooling in front of the classifier: of X3D the input of the head's pooling, of a ResNet the last stage, of
-SlowFast the Slow pathway's last stage. Where the last stage of a small clip has one pixel left, it is an earlier one.
+It gives the last feature map of more than one pixel that lies on every path from the clip to the logits, before the
+average pooling in front of the classifier: of X3D the input of the head's pooling, of a ResNet the last stage, of
+SlowFast the Slow pathway's last stage. Where the last stage of a small clip has one pixel left, it is an earlier stage.
+Names play no part.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class MapLayer:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Layer that ran, with (T, H, W) of its input, () of an input that is no feature map, and with its output."""
+    """Layer that ran, with its output and (T, H, W) of its input, () for an input that is no feature map."""
 
     layer: nn.Module
     input_THW: tuple[int, ...]
@@ -47,12 +48,20 @@ class _Run:
 
 
 def map_layer(model: SlimmableBase, config: SubnetConfig, name: str | None = None) -> MapLayer:
-    """Return the layer that gives the last feature map of more than one pixel, see above, or the one of a name.
+    """Return the layer that gives the last feature map of more than one pixel, or the layer of a name.
 
-    Of several pathways the first one's layers are looked at.
+    Of several pathways the first one's layers count.
+
+    Args:
+        model: slimmable network.
+        config: sub-network.
+        name: name of a layer; None: the layer of the last map, see the module.
+
+    Returns:
+        The layer and the centres of its map's places.
 
     Raises:
-        ValueError: no layer gives such a map; the named one gives none.
+        ValueError: no layer gives such a map, or the named layer gives none.
     """
     names = {layer: path for path, layer in model.named_modules() if path}
     runs: list[_Run] = []
@@ -94,7 +103,7 @@ def map_layer(model: SlimmableBase, config: SubnetConfig, name: str | None = Non
 
 
 def _last_map(runs: Sequence[_Run], cuts: set[Node]) -> _Run | None:
-    """Return the last feature map of more than one pixel before the classifier's pooling; None: there is none."""
+    """Return the last feature map of more than one pixel before the classifier's pooling; None without any."""
     chosen, is_pooled = None, False
     for run in runs:
         if isinstance(run.layer, nn.Conv3d) and max(run.layer.kernel_size[1:]) > 1:
@@ -109,14 +118,14 @@ def _last_map(runs: Sequence[_Run], cuts: set[Node]) -> _Run | None:
 
 
 def has_pixels(y: torch.Tensor) -> bool:
-    """Return whether a feature map (B, C, T, H, W) has more than one pixel."""
+    """Return True for a feature map (B, C, T, H, W) of more than one pixel."""
     return y.ndim == 5 and y.shape[3] * y.shape[4] > 1
 
 
 def _nodes_on_every_path(order: Sequence[Node], leaf: torch.Tensor) -> set[Node]:
     """Return the nodes of autograd's graph that lie on every path from the last of `order` to `leaf`.
 
-    Such a node has as many paths through it as there are.
+    As many paths lead through such a node as there are in all.
     """
     to_leaf = _paths_to(order, leaf)
     from_root = dict.fromkeys(order, 0)
@@ -141,7 +150,7 @@ def _following(node: Node) -> Iterator[Node]:
 
 
 def _followed_first(root: Node) -> list[Node]:
-    """Return all nodes that `root` leads to, and itself, each after those that it leads to."""
+    """Return `root` and all nodes that it leads to, each after the nodes that it leads to itself."""
     order: list[Node] = []
     reached = {root}
     path = [(root, _following(root))]

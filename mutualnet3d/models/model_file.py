@@ -32,21 +32,21 @@ from mutualnet3d.shapes import ClipShape
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A trained model, as its file holds it.
+    """Content of a trained model's file.
 
     Args:
-        network: its tensors.
+        network: tensors of the network.
         builder: name of the function that builds it.
         arguments: the function's arguments; a clip shape as a mapping of frames and size.
         class_names: names of the classifier's outputs.
         preprocessing: values that clips are made with, of `data.preprocessing.Preprocessing`.
         space: width_range, sizes, frames and tested_sizes of its sub-networks.
-        channels_last: True if clips and weights lay in channels_last_3d.
+        channels_last: True for clips and weights in channels_last_3d.
         config: the run's config, YAML; "" for a model of no run.
-        versions: packages that wrote the file -> their versions.
+        versions: versions of the packages that wrote the file, by package.
 
     Raises:
-        ValueError: a value of another type; it names the field.
+        ValueError: a value has another type; the message names the field.
     """
 
     network: TrainedNetwork
@@ -81,8 +81,17 @@ class ModelFile:
     ) -> ModelFile:
         """Return the file's content for a network, whose tensors it shares.
 
+        Args:
+            model: network that `models.build` built.
+            class_names: names of the classifier's outputs.
+            preprocessing: values that clips are made with, of `data.preprocessing.Preprocessing`.
+            space: width_range, sizes, frames and tested_sizes of its sub-networks.
+            channels_last: True for clips and weights in channels_last_3d.
+            step: training steps that the weights have seen.
+            config: the run's config, YAML; "" for a model of no run.
+
         Raises:
-            ValueError: the network does not know its builder.
+            ValueError: the network has no record of its builder.
         """
         if not model.builder:
             raise ValueError(
@@ -110,7 +119,7 @@ class ModelFile:
         """Return the network with its weights and statistics, on the CPU.
 
         Raises:
-            ValueError: a builder or arguments that this release does not know, or weights of another network.
+            ValueError: this release does not know the builder or its arguments, or the weights are another network's.
         """
         arguments = {str(name): _argument(value) for name, value in self.arguments.items()}
         tensors = [value for value in self.network.weights.values() if isinstance(value, torch.Tensor)]
@@ -134,8 +143,11 @@ class ModelFile:
 def _check_weights(weights: Mapping[str, torch.Tensor]) -> None:
     """Refuse weights that are not finite, and running variances below 0.
 
+    Args:
+        weights: tensors by name.
+
     Raises:
-        ValueError: there are some; the tensor is named.
+        ValueError: a tensor has such values; the message names it.
     """
     for name, tensor in weights.items():
         if tensor.is_meta or not tensor.isfinite().all():
@@ -157,7 +169,7 @@ _TYPES: dict[str, tuple[type, str]] = {
 
 
 def _argument(value: Any) -> Any:
-    """Return a builder's argument from its form in files: see `plain`."""
+    """Return a builder's argument from its form in files, see `to_builtins`."""
     if not isinstance(value, Mapping):
         return value
     if set(value) != {"frames", "size"}:
@@ -193,9 +205,12 @@ _DESCRIPTION = (
 def read_model_file(path: str) -> ModelFile:
     """Return the content of a model file, tensors on the CPU.
 
+    Args:
+        path: model file.
+
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is truncated or damaged, is no model file, or one of a newer release.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated or damaged, is no model file, or is of a newer release.
     """
     return model_file_of(read_torch_file(path, "a model file"), path)
 
@@ -203,8 +218,12 @@ def read_model_file(path: str) -> ModelFile:
 def model_file_of(content: Any, path: str) -> ModelFile:
     """Return the content of a model file that was read from `path`.
 
+    Args:
+        content: mapping that was read.
+        path: file that it was read from, for messages.
+
     Raises:
-        ValueError: it is no model file, one of a newer release, or a part is missing or of another type.
+        ValueError: it is no model file, it is of a newer release, or a part is missing or of another type.
     """
     if format_of(content, path) != MODEL:
         raise ValueError(f"{path}: not a model file of mutualnet3d")
@@ -218,7 +237,7 @@ def model_file_of(content: Any, path: str) -> ModelFile:
 
 
 def to_builtins(value: Any) -> Any:
-    """Return `value` in mappings, lists, numbers and strings; a clip shape is a mapping of frames and size."""
+    """Return `value` as mappings, lists, numbers and strings; a clip shape as a mapping of frames and size."""
     if isinstance(value, ClipShape):
         return asdict(value)
     if isinstance(value, Mapping):

@@ -15,12 +15,13 @@ from mutualnet3d.models.fusion import AdaptiveFusion, fuse
 class GlobalAvgPool3d(nn.Module):
     """Mean over (T, H, W), whatever their lengths: (B, C, T, H, W) -> (B, C, 1, 1, 1).
 
-    An average pooling over the whole extent: at the extent that a pytorchvideo head's fixed kernel was made for, its
-    bits are that head's. (`mean` and `AdaptiveAvgPool3d` sum in another order.) The copy for `channels_last_3d`
-    leaves the bits alone and is faster than pooling in that format.
+    It is an average pooling over the whole extent: at the extent of a pytorchvideo head's fixed kernel it equals that
+    head to the bit. (`mean` and `AdaptiveAvgPool3d` sum in another order.) The copy for `channels_last_3d` does not
+    change the result and is faster than pooling in that format.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean of each channel."""
         return F.avg_pool3d(x.contiguous(), x.shape[2:])
 
 
@@ -45,10 +46,11 @@ class VideoNet(nn.Module):
 
     @property
     def last_block(self) -> nn.Module | None:
-        """Head: nothing but it has dropout. None where it is not known."""
+        """Head, the only block with dropout; None for a network of unknown structure."""
         return self.blocks[-1] if len(self.blocks) else None
 
     def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits (B, K) of a list of one clip tensor."""
         x = clips[0]
         for block in self.blocks:
             x = block(x)
@@ -61,7 +63,7 @@ class OwnNet(VideoNet):
     Its modules, parameters and buffers are those of `network`, under the same names.
 
     Args:
-        network: takes a clip (B, C, T, H, W) and returns logits (B, K).
+        network: network that takes a clip (B, C, T, H, W) and returns logits (B, K).
 
     Raises:
         ValueError: a part of `network` has the name of an attribute of this class.
@@ -86,13 +88,16 @@ class OwnNet(VideoNet):
 
     @property
     def content(self) -> nn.Module:
+        """Network that was wrapped."""
         return self._network[0]
 
     @property
     def last_block(self) -> nn.Module | None:
+        """None: the structure is unknown."""
         return None
 
     def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits (B, K) of a list of one clip tensor."""
         return self._network[0](clips[0])
 
     def train(self, mode: bool = True) -> OwnNet:
@@ -108,7 +113,7 @@ class SlowFastNet(VideoNet):
     The Fast pathway takes nothing from the Slow one, so it runs first, and its features are an interface of their own.
 
     Args:
-        blocks: pytorchvideo's: stem and stages (`MultiPathWayWithFuse`, fusions adaptive), pooling, head.
+        blocks: blocks of pytorchvideo: stem and stages (`MultiPathWayWithFuse`, with adaptive fusions), pooling, head.
 
     Shape: a list of Slow's clip and Fast's clip, each (B, C, T, H, W) of its own T, H, W -> logits (B, K).
     """
@@ -116,11 +121,12 @@ class SlowFastNet(VideoNet):
     num_pathways = 2
 
     def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits (B, K) of Slow's clip and Fast's."""
         features = self.fast_features(clips[1])
         return self.slow_logits(clips[0], features)
 
     def _parts(self) -> tuple[list[Any], Any, Any]:
-        """Return stem and stages, pooling, head: pytorchvideo's, whose attributes no type checker knows."""
+        """Return stem and stages, pooling, head, as pytorchvideo's untyped modules."""
         *stages, pool, head = self.blocks
         return stages, pool, head
 
@@ -135,7 +141,7 @@ class SlowFastNet(VideoNet):
         return [*features, pool.pool[1](x)]
 
     def slow_logits(self, clip: torch.Tensor, fast_features: list[torch.Tensor]) -> torch.Tensor:
-        """Return logits (B, K) of the Slow pathway and the classifier, fed with the Fast pathway's features."""
+        """Return the logits (B, K) of the Slow pathway's clip and the Fast pathway's features."""
         stages, pool, head = self._parts()
         *laterals, fast_pooled = fast_features
         remaining, x = list(laterals), clip

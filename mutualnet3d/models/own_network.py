@@ -24,19 +24,19 @@ _CHECKED_WIDTHS = (0.5, 0.3)
 def make_slimmable(network: nn.Module, clip: ClipShape | Sequence[int], fixed: Collection[str] = ()) -> SlimmableNet:
     """Return a slimmable copy of a 3D convolutional network of any structure.
 
-    Its state dict has the names of `network`, and at width 1 it computes the same. How channels flow is seen in a run
-    on a clip without arithmetic, so `network` may be any Python code over layers and operations of torch. Poolings
-    whose kernel is larger than a small clip's map are clipped to it.
+    Its state dict has the names of `network`, and at width 1 it computes the same. A run on a clip without arithmetic
+    shows the flow of channels, so `network` may be any Python code over layers and operations of torch. Poolings whose
+    kernel is larger than a small clip's map are clipped to it.
 
     Args:
-        network: takes a clip (B, 3, T, H, W) and returns logits (B, K). It stays as it is.
+        network: network that takes a clip (B, 3, T, H, W) and returns logits (B, K); it does not change.
         clip: frames and size of the full network's clips.
-        fixed: names of layers, or of modules with all that is in them, that keep all their outputs at every width. In
-            them any operation is allowed; what it reads keeps its channels too.
+        fixed: names of layers, or of modules with all that is in them, that keep all their outputs at every width. Any
+            operation is allowed in them; its inputs keep their channels too.
 
     Raises:
-        ValueError: a layer or an operation that cannot be followed, a network that does not run on the clip, or does
-            not return logits; the place is named, and what can be done. A name in `fixed` that no layer has.
+        ValueError: a layer or an operation cannot be followed, the network does not run on the clip or does not return
+            logits (the message names the place and a way out), or no layer has a name of `fixed`.
     """
     if not isinstance(clip, ClipShape):
         clip = ClipShape(*clip)
@@ -60,8 +60,12 @@ def make_slimmable(network: nn.Module, clip: ClipShape | Sequence[int], fixed: C
 def _check_names(network: nn.Module, fixed: Collection[str]) -> None:
     """Refuse names of no module.
 
+    Args:
+        network: network.
+        fixed: names of modules.
+
     Raises:
-        ValueError: there is one; similar names are listed.
+        ValueError: no module has such a name; the message lists similar names.
     """
     names = [name for name, _ in network.named_modules() if name]
     if isinstance(fixed, str):
@@ -75,8 +79,11 @@ def _check_names(network: nn.Module, fixed: Collection[str]) -> None:
 def _check_norms(network: nn.Module) -> None:
     """Refuse batch norms that track the statistics of all sub-networks together.
 
+    Args:
+        network: network.
+
     Raises:
-        ValueError: there is one; it is named.
+        ValueError: there is such a batch norm; the message names it.
     """
     for name, module in network.named_modules():
         if (
@@ -91,7 +98,11 @@ def _check_norms(network: nn.Module) -> None:
 
 
 def _check_run(model: SlimmableNet, config: SubnetConfig) -> None:
-    """Compare the channels of every layer in a sub-network with those that the flow of channels says.
+    """Compare the channels of every layer in a sub-network with those of the flow of channels.
+
+    Args:
+        model: slimmable network.
+        config: sub-network.
 
     Raises:
         ValueError: they differ, or the sub-network does not run.

@@ -1,4 +1,4 @@
-"""Pooling whose kernel may be larger than the map: networks made for one clip shape then take smaller clips."""
+"""Pooling whose kernel may be larger than the map, so that networks made for one clip shape take smaller clips."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from torch import nn
 
 
 class ClippedAvgPool3d(nn.AvgPool3d):
-    """AvgPool3d whose kernel is at most as large as the map; `torch.nn.AvgPool3d` wherever that one runs.
+    """AvgPool3d whose kernel is at most as large as the map; it equals `torch.nn.AvgPool3d` wherever that runs.
 
     Shape: (B, C, T, H, W) -> (B, C, T', H', W'), each of T', H', W' at least 1.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool with the clipped kernel."""
         kernel = _clipped(self.kernel_size, x, (0, 0, 0))  # torch takes none that is larger, however it is padded
         padding = tuple(min(pad, length // 2) for pad, length in zip(_triple(self.padding), kernel, strict=True))
         return F.avg_pool3d(
@@ -24,12 +25,13 @@ class ClippedAvgPool3d(nn.AvgPool3d):
 
 
 class ClippedMaxPool3d(nn.MaxPool3d):
-    """MaxPool3d whose kernel is at most as large as the padded map; `torch.nn.MaxPool3d` wherever that one runs.
+    """MaxPool3d whose kernel is at most as large as the padded map; it equals `torch.nn.MaxPool3d` wherever that runs.
 
     Shape: (B, C, T, H, W) -> (B, C, T', H', W'), each of T', H', W' at least 1.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool with the clipped kernel."""
         padding, dilation = _triple(self.padding), _triple(self.dilation)
         kernel = _clipped(self.kernel_size, x, padding, dilation)
         return F.max_pool3d(  # type: ignore[call-overload]

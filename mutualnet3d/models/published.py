@@ -33,7 +33,7 @@ class PublishedWeights:
 
     Args:
         model: name of the network.
-        dataset: data set that it was trained on, such as kinetics400.
+        dataset: data set of the training, such as kinetics400.
         source: project: pytorchvideo or torchvision.
         address: address of the file. The name of a torchvision file has the first digits of its SHA-256 sum.
         class_names: names of the classifier's outputs.
@@ -47,7 +47,7 @@ class PublishedWeights:
 
     @property
     def path(self) -> str:
-        """Path of the file on this machine, whether it is there or not."""
+        """Path of the file on this machine, present or not."""
         return place_of(self.address)
 
 
@@ -58,7 +58,7 @@ class LocalWeights:
     Args:
         path: the file.
         address: address that it was downloaded from; "" for none.
-        class_names: names of the classifier's outputs, as far as they are published; else none.
+        class_names: names of the classifier's outputs; empty where they are not published.
     """
 
     path: str
@@ -92,10 +92,10 @@ def published_weights(model: str, dataset: str = "") -> PublishedWeights:
 
     Args:
         model: name of the network, such as "x3d_m" or "r3d_18".
-        dataset: name of the data set, such as "kinetics400"; "": the default one.
+        dataset: name of the data set, such as "kinetics400"; "": the network's default.
 
     Raises:
-        ValueError: there are none; the message says of which networks, or on which data sets, there are.
+        ValueError: there are none; the message lists the networks, or the data sets, that have some.
     """
     of_model = [weights for weights in all_published() if weights.model == model]
     if not of_model:
@@ -109,17 +109,17 @@ def published_weights(model: str, dataset: str = "") -> PublishedWeights:
 
 
 def find_weights(text: str) -> LocalWeights:
-    """Return the file that a path, an address or a network's name means; it is downloaded if it is not there.
+    """Return the file of weights for a path, an address or a network's name; download it if it is not there.
 
     Args:
         text: path of a file, any that iopath can open; an address, http://, https:// or file://; or the name of a
             network with published weights, with or without a data set: "x3d_m", "x3d_m:kinetics400". A file of that
-            name goes first.
+            name takes precedence.
 
     Raises:
         FileNotFoundError: the server has no such file.
-        DownloadError: it cannot be downloaded; the message says where to put it by hand.
-        ValueError: no such data set, or the file has another hash than its address says.
+        DownloadError: the download fails; the message says where to put the file by hand.
+        ValueError: there is no such data set, or the file's hash is not the one in its address.
     """
     if is_address(text):
         published = [weights for weights in all_published() if weights.address == text]

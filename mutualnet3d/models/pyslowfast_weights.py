@@ -1,4 +1,4 @@
-"""State dicts with PySlowFast's names, under those of pytorchvideo, which this project's networks have."""
+"""Translation of PySlowFast's names in state dicts into pytorchvideo's, which this project's networks have."""
 
 from __future__ import annotations
 
@@ -50,18 +50,19 @@ _IN_HEAD = {
 
 
 def has_pyslowfast_names(state: Mapping[str, torch.Tensor]) -> bool:
-    """Return whether the names of a state dict are those of PySlowFast's own networks."""
+    """Return True for a state dict with the names of PySlowFast's own networks."""
     return any(re.match(r"s\d+\.pathway\d", name) for name in state)
 
 
 def rename_pyslowfast(
     state: Mapping[str, torch.Tensor], model: SlimmableNet
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Return a state dict with pytorchvideo's names in the place of PySlowFast's, and the names that no network of
-    PySlowFast's SlowFast, ResNet or X3D has.
+    """Return a state dict with pytorchvideo's names in the place of PySlowFast's, and the foreign names.
+
+    Foreign names are those that no SlowFast, ResNet or X3D of PySlowFast has.
 
     Args:
-        state: PySlowFast's.
+        state: state dict with PySlowFast's names.
         model: network that the weights are for; the places of its stages are read from it.
     """
     if isinstance(model, OwnNet):

@@ -1,7 +1,7 @@
 """Centres of the receptive fields of a feature map, in the clip that it was made of: arithmetic only.
 
-A convolution of stride 2 with a padding of 1 centres its output i on its input 2 i: after five of them the first place
-of the map is centred on the clip's first pixel, and not on the middle of the first 32.
+A convolution of stride 2 with a padding of 1 centres its output i on its input 2 i. After five of them the first place
+of the map is therefore centred on the clip's first pixel, not on the middle of the first 32 pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FieldCentres:
 
     Args:
         start: centre of the first place on each axis (T, H, W), frames or pixels from the first one's.
-        step: distance of the centres.
+        step: distance between centres on each axis.
         clip: frames, height and width of the clip.
     """
 
@@ -40,7 +40,7 @@ def field_centres(
 
     Args:
         runs: layers of `MOVING` in the order in which they ran, with the (T, H, W) of input and output. Of parallel
-            ones, which change the same length to the same other, the first counts.
+            layers, which change a length in the same way, the first counts.
         clip: (T, H, W) of the clip.
     """
     start, step = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
@@ -69,12 +69,15 @@ def _padding(layer: nn.Module, axis: int, reach: int) -> float:
 
 
 def resample_map(map_THW: torch.Tensor, centres: FieldCentres, frames: int, size: int) -> torch.Tensor:
-    """Return a map (frames, size, size) for each pixel of a clip, 0 to 1: its largest value is 1, if one is above 0.
+    """Return a map (frames, size, size) with a value in [0, 1] for each pixel of a clip.
+
+    The largest value is 1, unless all are 0.
 
     Args:
         map_THW: feature map of one channel, at least 0.
         centres: centres of its places.
-        frames, size: shape of the clip, which shows the same as `centres.clip`.
+        frames: frames of the clip, which shows the same as `centres.clip`.
+        size: height and width of the clip, pixels.
     """
     num_frames, height, width = centres.clip
     places = (

@@ -1,4 +1,4 @@
-"""Networks that remember how they were built, so that a file can have them built again."""
+"""Record of the builder and the arguments of a network, so that a file can have it built again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Network = TypeVar("Network", bound=SlimmableNet)
 
 
 def remembered_as(builder: str) -> Callable[[Callable[Arguments, Network]], Callable[Arguments, Network]]:
-    """Return a decorator of a function that builds networks: each remembers `builder` and the function's arguments.
+    """Return a decorator of a builder, whose networks then record `builder` and the arguments of the call.
 
     Args:
         builder: name of the function in `models.build.BUILDERS`.

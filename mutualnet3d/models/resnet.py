@@ -1,5 +1,8 @@
-"""ResNets over one clip, slimmable: Slow (Feichtenhofer et al., arXiv 1812.03982), C2D (Wang et al., arXiv 1711.07971)
-and I3D (Carreira and Zisserman, arXiv 1705.07750), as PySlowFast and pytorchvideo have them."""
+"""ResNets over one clip, slimmable, as PySlowFast and pytorchvideo have them.
+
+Slow (Feichtenhofer et al., arXiv 1812.03982), C2D (Wang et al., arXiv 1711.07971) and I3D (Carreira and Zisserman,
+arXiv 1705.07750).
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ STAGE_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 @dataclass(frozen=True)
 class _Kind:
-    """Lengths of the temporal kernels, in frames: of the stem, and of each stage's blocks in turn; True where time is
-    halved after the first stage."""
+    """Lengths of the temporal kernels, in frames: of the stem, and of each stage's blocks in turn.
+
+    With `halves_time`, a pooling after the first stage halves time.
+    """
 
     stem: int
     stages: tuple[tuple[int, ...], ...]
@@ -58,12 +63,12 @@ def build_resnet(
         dropout_rate: fraction of the features dropped before the classifier.
         depth: layers, 50, 101 or 152.
         width_per_group: channels of the stem; all others are multiples of it.
-        num_block_temp_kernel: number of blocks of each stage that have the temporal kernels of `kind`; those after them
-            see one frame. Default: all.
+        num_block_temp_kernel: number of blocks of each stage that have the temporal kernels of `kind`; later blocks see
+            one frame. Default: all.
         zero_init_final_bn: True to start every block as its shortcut alone (the scale of its last batch norm is 0).
 
     Raises:
-        ValueError: an unknown kind or depth, a clip that the network's strides leave nothing of.
+        ValueError: the kind or depth is unknown, or the network's strides leave nothing of the clip.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of ResNet {kind!r}; known: {', '.join(KINDS)}")
@@ -90,8 +95,12 @@ def build_resnet(
 def check_resnet(depth: int, full_clip: ClipShape) -> None:
     """Refuse a depth or a clip that no ResNet can have.
 
+    Args:
+        depth: number of layers, 50, 101 or 152.
+        full_clip: clip shape of the full network.
+
     Raises:
-        ValueError: the depth is none of the known ones, or the picture is too small.
+        ValueError: the depth is not allowed, or the picture is too small.
     """
     if depth not in STAGE_DEPTHS:
         raise ValueError(f"a ResNet has {', '.join(map(str, STAGE_DEPTHS))} layers, got {depth!r}")
@@ -104,8 +113,17 @@ def check_resnet(depth: int, full_clip: ClipShape) -> None:
 def temporal_kernels(
     stages: Sequence[Sequence[int]], depths: Sequence[int], num_blocks: Sequence[int] | None
 ) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    """Return the kernel of the first convolution of every block: a stage's temporal lengths in turn for its first
-    `num_blocks` blocks (default: all), one frame for the others. PySlowFast's rule.
+    """Return the kernel of the first convolution of every block, by PySlowFast's rule.
+
+    A stage's temporal lengths serve in turn for its first `num_blocks` blocks; the others see one frame.
+
+    Args:
+        stages: temporal lengths of each stage, frames.
+        depths: number of blocks of each stage.
+        num_blocks: number of blocks of each stage with temporal kernels; None: all.
+
+    Returns:
+        Kernel (T, H, W) of each block of each stage.
 
     Raises:
         ValueError: not one number of blocks per stage, or more blocks than there are.
@@ -120,8 +138,10 @@ def temporal_kernels(
 
 
 def start_blocks(network: nn.Module, as_shortcuts: bool) -> None:
-    """Set the scale of every block's last batch norm: 0 where blocks start as their shortcut alone (pytorchvideo's
-    start), else 1."""
+    """Set the scale of every block's last batch norm: 0 where blocks start as their shortcut alone, else 1.
+
+    Pytorchvideo starts with 0.
+    """
     if as_shortcuts:
         return
     for block in network.modules():

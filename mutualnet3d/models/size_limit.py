@@ -1,4 +1,4 @@
-"""Limit of a network's size while it is built: arguments from a file may ask for any."""
+"""Limit of a network's size while it is built, since arguments from a file may ask for any size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def limited_size(max_values: int, max_tensors: int) -> Iterator[None]:
         max_tensors: largest number of parameters.
 
     Raises:
-        ValueError: a module is given a parameter beyond the limit.
+        ValueError: a module gets a parameter beyond the limit.
     """
     thread = threading.get_ident()
     num_values = num_tensors = 0

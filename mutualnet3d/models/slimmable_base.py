@@ -29,9 +29,9 @@ class SlimmableBase(VideoNet):
     """Network whose leading channels make smaller networks, of one pathway; base of `SlimmableNet`.
 
     Args:
-        content: converted blocks, applied one after the other; of a network of another structure, that one.
+        content: converted blocks, applied one after the other, or a converted network of another structure.
         full_clip: clip shape that the full network is built for.
-        min_frames: frames of the shortest clip that the network's strides leave something of.
+        min_frames: frames of the shortest clip that the network can run on.
         flow: flow of channels through it; None for a network without layers.
 
     Attributes:
@@ -70,7 +70,7 @@ class SlimmableBase(VideoNet):
 
     @property
     def dropout(self) -> DropoutSwitch:
-        """Switch of its dropout."""
+        """Switch of the network's dropout."""
         return self._dropout
 
     @property
@@ -81,14 +81,18 @@ class SlimmableBase(VideoNet):
     def input_shapes(self, config: SubnetConfig) -> tuple[ClipShape, ...]:
         """Return the clip shape that each pathway needs under `config`.
 
+        Args:
+            config: sub-network.
+
         Raises:
-            ValueError: the network cannot run on so few frames.
+            ValueError: the network cannot run on as few frames.
         """
         if config.frames < self.min_frames:
             raise ValueError(f"sub-network {config}: this network needs clips of at least {self.min_frames} frames")
         return (config.clip_shape,)
 
     def forward(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits (B, K) of one clip tensor per pathway, by the sub-network that is active."""
         with self._exclusive():
             self._check(clips)
             if self.statistics.version != self._read_version:
@@ -108,7 +112,7 @@ class SlimmableBase(VideoNet):
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Context in which no other thread switches the network or runs it."""
+        """Keep other threads from switching or running the network in the context."""
         with self.lock:
             if self.lock.depth == 1 and self._active is not None:
                 self._switch(None)  # this process was forked while another thread had switched it
@@ -133,13 +137,14 @@ class SlimmableBase(VideoNet):
             )
 
     def can_evaluate(self, config: SubnetConfig) -> bool:
-        """Return whether `config` has statistics: stored ones, or, of the full network, the tracked ones."""
+        """Return True if `config` has statistics: stored ones, or, for the full network, the tracked ones."""
         return config in self.statistics or config == self.full
 
     @contextmanager
     def active(self, config: SubnetConfig) -> Iterator[SlimmableBase]:
-        """Be the sub-network `config` inside the block; the previous state comes back at its end, after an exception
-        too.
+        """Switch to the sub-network `config` inside the block.
+
+        The previous state comes back at its end, after an exception too.
 
         Nothing is tracked inside: a sub-network trains with batch statistics and evaluates with its calibrated ones.
         Other threads that switch the network or run it wait for the block's end.
@@ -154,14 +159,19 @@ class SlimmableBase(VideoNet):
 
     @contextmanager
     def shared_fast_features(self) -> Iterator[None]:
-        """All forwards inside the block are of one batch; a network that has something in common to all its
-        sub-networks computes that once (SlowFast's Fast pathway). Backward passes are complete at the block's end."""
+        """Compute parts that all sub-networks have in common once for the forward passes inside the block.
+
+        All of them are on one batch, and backward passes are complete at the block's end. SlowFast shares its Fast
+        pathway; other networks share nothing.
+        """
         yield
 
     @contextmanager
     def collecting(self, batch_statistics: dict[str, BatchStatistics]) -> Iterator[None]:
-        """Add the statistics that every batch norm takes of its batch to `batch_statistics`, by its name, and normalise
-        with the batch's own."""
+        """Add the statistics that every batch norm takes of its batch to `batch_statistics`, by its name.
+
+        The batch norms normalise with the batch's own statistics in the block.
+        """
         with self._exclusive():
             for name, norm in self._norms:
                 norm.batch_statistics = batch_statistics.setdefault(name, BatchStatistics())
@@ -174,10 +184,10 @@ class SlimmableBase(VideoNet):
                     norm.batch_statistics = None
 
     def tracked_statistics(self) -> NormStatistics:
-        """Return the full network's own, tracked in training.
+        """Return the full network's own statistics, tracked in training.
 
         Raises:
-            ValueError: a batch norm tracks none.
+            ValueError: a batch norm tracks no statistics.
         """
         statistics = {}
         for name, norm in self._norms:
@@ -193,10 +203,10 @@ class SlimmableBase(VideoNet):
                 yield name, module
 
     def _switch(self, config: SubnetConfig | None) -> None:
-        """Set every layer's state, which follows from `config` alone, so that switching back is switching.
+        """Set every layer's state, which depends on `config` alone.
 
-        Written straight into the layers' dictionaries: `nn.Module`'s own assignment looks for parameters and modules
-        first, and took 1.8 ms for X3D-M's layers where this takes a twentieth.
+        The state is written straight into the layers' dictionaries: `nn.Module`'s own assignment looks for parameters
+        and modules first, and took 1.8 ms for X3D-M's layers, twenty times as long.
         """
         width = 1.0 if config is None else config.width
         for layer, rule in self._slimming:
@@ -233,6 +243,10 @@ def _forget_statistics(network: nn.Module, _: Any) -> None:
 
 def _check_tensors(clips: Sequence[torch.Tensor], num_pathways: int) -> None:
     """Refuse anything but a list of one clip tensor for each pathway, of as many videos.
+
+    Args:
+        clips: argument of a forward pass.
+        num_pathways: number of tensors that the network takes.
 
     Raises:
         ValueError: it is something else.

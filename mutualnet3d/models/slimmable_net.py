@@ -1,4 +1,4 @@
-"""Slimmable network, for users: its sub-networks switched to, extracted, or given interpolated statistics."""
+"""Slimmable network with the calls that users need: switch to a sub-network, extract it, interpolate its statistics."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mutualnet3d.shapes import SubnetConfig
 
 
 class SlimmableNet(SlimmableBase):
-    """Network with slimmable layers; of pytorchvideo's blocks, if it is of no subclass.
+    """Network with slimmable layers; outside of its subclasses, one of pytorchvideo's blocks.
 
     Its state dict has the names of the network that it was made of. Called outside `active` it is the full network with
     its tracked statistics, like any network; inside `active` it is a sub-network. It returns logits in training and in
     evaluation alike.
 
-    Args, attributes and shape are those of `SlimmableBase`; and
+    Arguments, attributes and shape are those of `SlimmableBase`, with these in addition:
 
     Attributes:
         builder: name of the function that built it, in `models.build.BUILDERS`; "" for any other.
-        arguments: values that the function was called with, by name, for a file to build the network again.
-        class_names: names of the classifier's outputs, where loaded weights brought them; else none.
+        arguments: values of the function's arguments, by name, for a file to build the network again.
+        class_names: names of the classifier's outputs, from loaded weights; empty where they have none.
     """
 
     builder: str = ""

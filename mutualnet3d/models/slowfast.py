@@ -25,13 +25,14 @@ _FAST_STAGES = ((3,), (3,), (3,), (3,))
 
 
 class _SharedFeatures:
-    """The Fast pathway's features of one batch, computed once; gradients are gathered at `leaves`."""
+    """The Fast pathway's features of one batch, computed once; `leaves` gather their gradients."""
 
     def __init__(self, features: list[torch.Tensor]):
         self.features = features
         self.leaves = [feature.detach().requires_grad_(feature.requires_grad) for feature in features]
 
     def backward(self) -> None:
+        """Send the gathered gradients through the Fast pathway."""
         pairs = [(feature, leaf.grad) for feature, leaf in zip(self.features, self.leaves, strict=True)]
         reached = [(feature, grad) for feature, grad in pairs if grad is not None]
         if reached:
@@ -55,7 +56,7 @@ class _EvaluatedFeatures:
     statistics: list[tuple[torch.Tensor, torch.Tensor] | None]
 
     def fits(self, other: _EvaluatedFeatures) -> bool:
-        """Return whether a pass with the clip and statistics of `other` gives the same features."""
+        """Return True if a pass with the clip and statistics of `other` gives the same features."""
         return (
             (self.clip_shape, self.collecting) == (other.clip_shape, other.collecting)
             and len(self.statistics) == len(other.statistics)
@@ -70,10 +71,10 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
     frames of the full clip's size (of Slow's size, where that is the larger: testing at 256 pixels).
 
     Args:
-        blocks: the converted blocks.
-        full_clip: the full network's Slow clip.
-        alpha: frames of Fast for each of Slow's.
-        flow: flow of channels through it.
+        blocks: converted blocks of pytorchvideo's SlowFast.
+        full_clip: clip shape of the Slow pathway in the full network.
+        alpha: number of Fast's frames for each of Slow's.
+        flow: flow of channels through the network.
 
     Shape: a list of Slow's and Fast's clips, float (B, C, T, H, W) -> logits (B, K).
     """
@@ -115,7 +116,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
 
     @contextmanager
     def shared_fast_features(self) -> Iterator[None]:
-        """All forwards inside the block are of one batch: the Fast pathway runs once, for all of them.
+        """Run the Fast pathway once for all forward passes inside the block, which are on one batch.
 
         In training mode the first forward computes Fast's features. Every backward inside the block stops at them, and
         at the block's end their summed gradient goes on through the Fast pathway, once. Nothing but Fast's clip enters
@@ -123,9 +124,9 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
         separate passes in another order of additions (tests/models/test_slowfast.py; benchmarks/shared_fast.py measures
         both). The full network with frozen statistics shares with none.
 
-        In evaluation, features are those of a sub-network that came before, if Fast's clip has the same size and
-        Fast's statistics are the same numbers; in calibration, if its clip has the same size, and then the statistics
-        collected are that one's too. The network outside `active` shares with none.
+        In evaluation a sub-network takes the features of an earlier one, if Fast's clip has the same size and Fast's
+        statistics are the same numbers. In calibration the clip's size alone decides, and the collected statistics are
+        the earlier one's too. The network outside `active` shares with none.
         """
         with self._exclusive():
             self._sharing = True
@@ -140,6 +141,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
 
     @contextmanager
     def collecting(self, batch_statistics: dict[str, BatchStatistics]) -> Iterator[None]:
+        """Collect batch statistics as `SlimmableBase` does, with the shared Fast pathway's among them."""
         if self._sharing and self._active is not None:
             fast_clip = self.input_shapes(self._active)[1]
             for name, norm in self._fast_norms:
@@ -149,6 +151,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
             yield
 
     def fast_features(self, clip: torch.Tensor) -> list[torch.Tensor]:
+        """Return the Fast pathway's features, shared ones where there are some."""
         if not self._sharing:
             return super().fast_features(clip)
         if self.training:
@@ -172,7 +175,7 @@ class SlimmableSlowFast(SlimmableNet, SlowFastNet):
 def _are_equal(
     first: tuple[torch.Tensor, torch.Tensor] | None, second: tuple[torch.Tensor, torch.Tensor] | None
 ) -> bool:
-    """Return whether two pairs of statistics are the same numbers."""
+    """Return True for two pairs of statistics of the same numbers."""
     if first is None or second is None:
         return first is second
     return first is second or (torch.equal(first[0], second[0]) and torch.equal(first[1], second[1]))
@@ -196,21 +199,21 @@ def build_slowfast(
     """Return pytorchvideo's SlowFast, converted.
 
     Args:
-        full_clip: the Slow pathway's clip in the full network; Fast's has `alpha` times its frames.
-        alpha: frames of Fast for each of Slow's; the laterals' temporal stride.
+        full_clip: clip shape of the Slow pathway in the full network; Fast's has `alpha` times its frames.
+        alpha: number of Fast's frames for each of Slow's; the laterals' temporal stride.
         num_classes: outputs of the classifier.
         dropout_rate: fraction of the features dropped before the classifier.
         depth: layers of each pathway, 50, 101 or 152.
         width_per_group: channels of the Slow stem.
-        beta_inv: Slow's channels over Fast's.
-        fusion_conv_channel_ratio: a lateral's channels over Fast's.
+        beta_inv: ratio of Slow's channels to Fast's.
+        fusion_conv_channel_ratio: ratio of a lateral's channels to Fast's.
         fusion_kernel_size: temporal kernel of the laterals, frames.
         num_block_temp_kernel: number of blocks with temporal kernels in each stage, of Slow and of Fast; None: all.
         zero_init_final_bn: True to start every block as its shortcut alone (the scale of its last batch norm is 0).
 
     Raises:
-        ValueError: an unknown depth, a clip that the strides leave nothing of, channels that `beta_inv` does not
-            divide.
+        ValueError: the depth is unknown, the strides leave nothing of the clip, or `beta_inv` does not divide the
+            channels.
     """
     check_resnet(depth, full_clip)
     if width_per_group % beta_inv:

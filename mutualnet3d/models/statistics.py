@@ -1,4 +1,4 @@
-"""Batch-norm statistics that sub-networks are evaluated with: stored, measured, and forgotten with their weights."""
+"""Store of the batch-norm statistics that sub-networks are evaluated with."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ NormStatistics = dict[str, tuple[torch.Tensor, torch.Tensor]]
 class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
     """Statistics of a network's sub-networks, by their configs: calibrated ones, and interpolated ones.
 
-    All of it belongs to one set of weights: `clear` forgets everything, what interpolation was measured to cost too.
-    Values stored move to the network's device; `apply` moves them with its parameters.
+    All of it belongs to one set of weights: `clear` forgets everything, the measured costs of interpolation included.
+    Stored values move to the network's device; `apply` moves them with its parameters.
 
     Args:
         norms: batch norms of the network, by their names.
 
     Attributes:
-        interpolation_losses: points of top-1 that interpolated statistics were measured to cost at most, by clip shape.
-        version: number of changes; a network looks at it to learn that it has to read its statistics again.
+        interpolation_losses: largest measured cost of interpolated statistics, points of top-1, by clip shape.
+        version: number of changes, which tells a network to read its statistics again.
     """
 
     def __init__(self, norms: Mapping[str, SlimBatchNorm3d]):
@@ -63,11 +63,12 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
 
         Args:
             config: sub-network.
-            statistics: mean and variance for every batch norm of the network.
-            interpolated: True where they are not from data.
+            statistics: mean and variance for every batch norm of the network, by its name.
+            interpolated: True for statistics that are not from data.
 
         Raises:
-            ValueError: they are not of this network's batch norms, or have other channels than `config` leaves them.
+            ValueError: the statistics are not of this network's batch norms, or have other channels than under
+                `config`.
         """
         if not isinstance(statistics, Mapping) or set(statistics) != set(self._norms):
             odd = set(statistics) ^ set(self._norms) if isinstance(statistics, Mapping) else {repr(statistics)[:60]}
@@ -100,6 +101,9 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
     def remove(self, config: SubnetConfig) -> None:
         """Forget the statistics of `config`.
 
+        Args:
+            config: sub-network.
+
         Raises:
             KeyError: it has none.
         """
@@ -116,7 +120,7 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
 
     @contextmanager
     def replaced(self, statistics: Mapping[SubnetConfig, NormStatistics]) -> Iterator[None]:
-        """Store `statistics`, and nothing else, inside the block; at its end all is as before."""
+        """Store `statistics`, and nothing else, inside the block; restore the previous ones at its end."""
         before = self._stored, self._interpolated, dict(self.interpolation_losses)
         self._stored, self._interpolated = {}, set()
         try:
@@ -128,14 +132,14 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
             self.version += 1
 
     def check_interpolation(self, configs: Iterable[SubnetConfig], max_loss: float) -> None:
-        """Refuse to interpolate where that was not measured, or was found to cost too much.
+        """Refuse to interpolate where the cost was not measured or is too high.
 
         Args:
             configs: sub-networks to be interpolated.
-            max_loss: most points of top-1 that it may have cost.
+            max_loss: largest allowed cost, points of top-1.
 
         Raises:
-            ValueError: it has cost more, or was not measured, at the size and frames of one of `configs`.
+            ValueError: at the size and frames of one of `configs` the cost is higher or was not measured.
         """
         for config in configs:
             loss = self.interpolation_losses.get(config.clip_shape)
@@ -170,11 +174,14 @@ class SubnetStatistics(Mapping[SubnetConfig, NormStatistics]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace everything by what `state_dict` gave; an absent part is empty.
+        """Replace everything by the content of `state_dict`; an absent part is empty.
+
+        Args:
+            state: result of `state_dict`.
 
         Raises:
-            ValueError: they are not of this network's batch norms, not in the form of `state_dict`, or have values that
-                no statistics have; then there are none.
+            ValueError: the statistics are not of this network's batch norms, not in the form of `state_dict`, or not
+                possible; the store is empty then.
         """
         self.clear()
         stored, interpolated = state.get("statistics", {}), state.get("interpolated", ())
@@ -209,10 +216,14 @@ def _is_mean_and_variance(pair: Any) -> bool:
 
 
 def _check_numbers(config: SubnetConfig, statistics: NormStatistics) -> None:
-    """Refuse means that are not finite, and variances that are not, or below 0: a network would give other labels.
+    """Refuse means and variances that are not finite, and variances below 0.
+
+    Args:
+        config: sub-network, for the message.
+        statistics: mean and variance of each batch norm, by its name.
 
     Raises:
-        ValueError: there is one; the batch norm is named.
+        ValueError: there is such a value; the message names the batch norm.
     """
     for name, (mean, variance) in statistics.items():
         if len(mean) and not (mean.isfinite().all() and variance.min() >= 0 and variance.max() < math.inf):
@@ -222,10 +233,13 @@ def _check_numbers(config: SubnetConfig, statistics: NormStatistics) -> None:
 
 
 def _interpolation_losses(entries: Any) -> dict[ClipShape, float]:
-    """Return the losses that `state_dict` gave as lists of frames, size and loss.
+    """Return the losses of interpolation by clip shape.
+
+    Args:
+        entries: list of frames, size and loss, as `state_dict` returns it.
 
     Raises:
-        ValueError: they are none.
+        ValueError: the entries have another form.
     """
     if not isinstance(entries, list | tuple):
         raise ValueError(f"interpolation_losses is {entries!r:.60}; it must be a list")

@@ -1,5 +1,7 @@
-"""torchvision's networks of one pathway: R3D-18, MC3-18, R(2+1)D-18 (Tran et al., arXiv 1711.11248), S3D (Xie et al.,
-arXiv 1712.04851)."""
+"""Slimmable networks of torchvision, of one pathway.
+
+R3D-18, MC3-18, R(2+1)D-18 (Tran et al., arXiv 1711.11248), S3D (Xie et al., arXiv 1712.04851).
+"""
 
 from __future__ import annotations
 

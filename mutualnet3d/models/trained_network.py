@@ -1,4 +1,4 @@
-"""Tensors of a network in a file of this project: weights, statistics of its sub-networks, steps seen."""
+"""Tensors of a network in a file of this project: weights, statistics of its sub-networks, number of training steps."""
 
 from __future__ import annotations
 
@@ -29,10 +29,16 @@ class TrainedNetwork:
 
 
 def trained_network(content: Mapping[str, Any]) -> TrainedNetwork:
-    """Return the network's tensors in `content`, a model file's or a checkpoint's of any release.
+    """Return the tensors of a network in a file's content.
+
+    Args:
+        content: content of a model file, or of a checkpoint of any release.
+
+    Returns:
+        The tensors.
 
     Raises:
-        ValueError: its weights are none.
+        ValueError: the content has no weights.
     """
     step = content.get("step", 0)
     names = ("statistics", "interpolated", "interpolation_losses")

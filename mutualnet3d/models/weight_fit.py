@@ -36,13 +36,13 @@ class WeightFit:
         part: place of the tensors in the file.
         source: project of the names: "pytorchvideo" or "PySlowFast".
         state: tensors by the network's names.
-        beside: names of tensors of the part that are outside of the network: losses, metrics.
+        beside: names of the part's tensors that are outside of the network, such as losses and metrics.
         foreign: names in PySlowFast's style that none of its SlowFast, ResNet and X3D has.
-        classes: numbers of classes of the file's classifier and of the network's, where they differ; the file's
-            classifier is not in `state` then.
-        missing: names of the network's tensors that the file has not, without counters of steps.
-        unknown: names of the part that the network has not.
-        odd: names of tensors of another shape, with both shapes.
+        classes: numbers of classes of the file's classifier and of the network's where they differ, and then the file's
+            classifier is not in `state`; else None.
+        missing: names of the network's tensors that the file lacks, without counters of steps.
+        unknown: names of the part that the network lacks.
+        odd: names of tensors whose shapes differ, with both shapes.
     """
 
     part: WeightPart
@@ -57,7 +57,7 @@ class WeightFit:
 
     @property
     def is_complete(self) -> bool:
-        """True if the tensors are all that the network needs, but for a classifier of another number of classes."""
+        """True for tensors that are all the network needs, but for a classifier of another number of classes."""
         return not (self.foreign or self.missing or self.unknown or self.odd)
 
     @property
@@ -67,7 +67,7 @@ class WeightFit:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Names of the container's tensors that are none of the network's."""
+        """Names of the container's tensors that the network lacks."""
         return (*(f"{self.part.prefix}{name}" for name in self.beside), *self.part.others)
 
     @property
@@ -81,7 +81,7 @@ class WeightFit:
         return "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in kinds if names)
 
     def equals(self, other: WeightFit) -> bool:
-        """Return True if the other's tensors have the same values."""
+        """Return True if the tensors of `other` have the same values."""
         return self.state.keys() == other.state.keys() and all(
             value is other.state[name] or torch.equal(value, other.state[name]) for name, value in self.state.items()
         )
@@ -91,9 +91,9 @@ def fit_of(part: WeightPart, model: SlimmableNet, inflate: bool = False) -> Weig
     """Return the fit of a file's tensors to a network.
 
     Args:
-        part: the tensors.
-        model: the network; it stays as it is.
-        inflate: True to repeat kernels over time, see `load_weights`.
+        part: tensors of a file.
+        model: network; it does not change.
+        inflate: True to repeat kernels over time, as in `load_weights`.
     """
     own = model.state_dict()
     state = dict(part.tensors)
@@ -142,7 +142,7 @@ def classifier_of(model: SlimmableNet) -> tuple[str, ...]:
 
 
 def family_of(state: Mapping[str, torch.Tensor]) -> str:
-    """Return the kind of network that has these names, which are pytorchvideo's."""
+    """Return the kind of network of a state dict with pytorchvideo's names."""
     if any("multipathway" in name for name in state):
         return "a SlowFast"
     if "blocks.0.conv.conv_t.weight" in state:
@@ -157,12 +157,15 @@ def listed(names: tuple[str, ...]) -> str:
 
 
 def _other_type(value: torch.Tensor) -> str:
-    """Return the type of a tensor whose values no weights can take, complex or packed numbers, as text; else ""."""
+    """Return the type of a tensor that cannot hold weights, as text; else "".
+
+    Such tensors hold complex or packed numbers.
+    """
     return "" if value.dtype in _TYPES else f" of {value.dtype}"
 
 
 def _inflate(state: dict[str, torch.Tensor], own: State) -> None:
-    """Repeat kernels of one frame over the frames that the network's have."""
+    """Repeat kernels of one frame over the frames of the network's kernels."""
     for name, value in own.items():
         kernel = state.get(name)
         if value.ndim != 5 or kernel is None or kernel.shape == value.shape:
@@ -175,7 +178,7 @@ def _inflate(state: dict[str, torch.Tensor], own: State) -> None:
 
 
 def _other_classifier(state: State, own: State, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the classifier's weight and bias if those of the file are of another number of classes."""
+    """Return the names of the classifier's weight and bias if the file's have another number of classes."""
     if not all(name in state and state[name].ndim for name in names):
         return ()
     shapes = [(state[name].shape, own[name].shape) for name in names]

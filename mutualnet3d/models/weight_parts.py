@@ -1,5 +1,7 @@
-"""Parts of a file that may be a network's weights: the containers that people save state dicts in, and the prefixes
-that wrappers put before names."""
+"""Parts of a file that may be a network's weights.
+
+People save state dicts in containers, and wrappers put prefixes before names.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +56,10 @@ class WeightPart:
     Args:
         keys: keys that lead to the container; none for the file itself.
         prefix: text before the names, ends with a dot; "" for none.
-        wrappers: names of `WRAPPERS` that were taken out of the names.
+        wrappers: words of `WRAPPERS` that were taken out of the names.
         tensors: tensors by their names without prefix and wrappers.
         others: names of the container's other tensors.
-        votes: number of the tensors whose names a network of the kind has.
+        votes: number of the tensors that have a name of the network.
     """
 
     keys: tuple[str, ...]
@@ -74,7 +76,7 @@ class WeightPart:
 
     @property
     def num_unusual(self) -> int:
-        """Number of keys and words of the prefix that are none of `USUAL`; those of averages count as usual."""
+        """Number of keys and words of the prefix outside of `USUAL`; those of averages count as usual."""
         return sum(word not in USUAL and not _AVERAGE.search(word) for word in self._words)
 
     @property
@@ -127,8 +129,10 @@ def _containers(
 
 
 def _without_wrappers(tensors: State) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Return tensors by their names without `WRAPPERS`, and those of them that were there; names that would fall
-    together stay as they are."""
+    """Return tensors by their names without `WRAPPERS`, and the wrappers that were there.
+
+    If two names would become equal, all names are kept.
+    """
     present = tuple(word for word in WRAPPERS if any(word in name.split(".") for name in tensors))
     if not present:
         return dict(tensors), ()
@@ -139,9 +143,11 @@ def _without_wrappers(tensors: State) -> tuple[dict[str, torch.Tensor], tuple[st
 
 
 def _prefixes(names: Mapping[str, Any], network_names: frozenset[str], longest: int) -> Counter[str]:
-    """Return the prefixes before names of the network or of PySlowFast's, and how many names have each.
+    """Return the prefixes before names of the network or of PySlowFast, with their counts.
 
     Args:
+        names: names of tensors, as keys.
+        network_names: names of the network's tensors.
         longest: number of words of the network's longest name.
     """
     votes: Counter[str] = Counter()

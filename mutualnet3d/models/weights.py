@@ -1,5 +1,7 @@
-"""Weights of this project's files, of pytorchvideo's model zoo, of PySlowFast's checkpoints and of files as other
-trainings save them, told apart by their content."""
+"""Loading of weights: this project's files, pytorchvideo's model zoo, PySlowFast's checkpoints, other trainings' files.
+
+The content tells them apart.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,13 @@ class LoadedWeights:
     """Weights that were loaded.
 
     Attributes:
-        path: the file.
+        path: file of the weights.
         source: project whose names the weights had: "pytorchvideo" (this project's files have them too) or
             "PySlowFast".
         of_project: True for a file of this project.
-        new_classifier: True where the file's classifier was for another number of classes, and was left out.
+        new_classifier: True for a file whose classifier has another number of classes, and was left out.
         step: training steps that the weights have seen; 0 where the file does not say.
-        class_names: names of the classifier's outputs, where the file or its publisher says them; else none.
+        class_names: names of the classifier's outputs, by the file or its publisher; else empty.
     """
 
     path: str
@@ -49,30 +51,30 @@ def load_weights(
 ) -> LoadedWeights:
     """Load the weights of `path` into `model`, with their class names and the calibrated statistics if there are any.
 
-    Understood are model files and checkpoints of this project, checkpoints of pytorchvideo's model zoo and of
-    PySlowFast (its own networks and those that it builds by pytorchvideo), and state dicts with either's names as
-    people save them: in any container (`state_dict`, `model`, ...), with any prefix (`module.`, `_orig_mod.`, ...),
-    beside other tensors, by torch.save or as safetensors. The tensors that fit the network are taken. Where several
-    do: the weights of the last step before averages (names with ema, swa, averaged), and usual names (`state_dict`,
-    `model`, `net`, ...) before others. The log says which tensors were taken and left.
+    The formats are model files and checkpoints of this project, checkpoints of pytorchvideo's model zoo and of
+    PySlowFast (its own networks and those that it builds by pytorchvideo), and state dicts with either project's names
+    as people save them: in any container (`state_dict`, `model`, ...), with any prefix (`module.`, `_orig_mod.`, ...),
+    beside other tensors, by torch.save or as safetensors. The tensors that fit the network are taken. Of several sets
+    that fit, the weights of the last step take precedence over averages (names with ema, swa, averaged), and usual
+    names (`state_dict`, `model`, `net`, ...) over others. The log says which tensors were taken and left.
 
     Args:
-        model: network that they are for.
-        path: the file; its address (http://, https://, file://), whose content is downloaded once; or the name of a
-            network with published weights ("x3d_m", "x3d_m:kinetics400"): see `models.published`.
-        new_classifier: True to leave the model's classifier as it was, freshly started, where the file's has another
-            number of classes, and log a line about it. False: refuse the file.
-        inflate: True to repeat kernels over time, divided by the number of repetitions, where the file's are of one
-            frame and the model's of several: weights of images (Carreira and Zisserman, arXiv 1705.07750, section 2.4).
+        model: network that takes the weights.
+        path: path of the file; its address (http://, https://, file://), whose content is downloaded once; or the name
+            of a network with published weights ("x3d_m", "x3d_m:kinetics400"), see `models.published`.
+        new_classifier: True to keep the model's own classifier where the file's has another number of classes, and log
+            a line about it. False: refuse the file.
+        inflate: True to repeat kernels of one frame over the frames of the model's kernels, divided by their number:
+            weights of images (Carreira and Zisserman, arXiv 1705.07750, section 2.4).
         averaged: True for averaged weights: those of a training's checkpoint (SOLVER.EMA_DECAY), or another project's
             whose name has ema, swa or averaged.
 
     Raises:
-        FileNotFoundError: there is none.
-        DownloadError: it cannot be downloaded; the message says where to put it by hand.
-        ValueError: a Caffe2 pickle; a file that cannot be read or holds no weights; a file of a newer release of this
-            project; weights of another network: names missing, unknown or of another shape are listed; several weights
-            that fit equally well.
+        FileNotFoundError: there is no such file.
+        DownloadError: the download fails; the message says where to put the file by hand.
+        ValueError: the file is a Caffe2 pickle, cannot be read, holds no weights or is of a newer release of this
+            project; the weights are another network's (the message lists names that are missing, unknown or of another
+            shape); or several sets of weights fit equally well.
     """
     local = find_weights(path)
     path = local.path
@@ -110,8 +112,10 @@ def load_weights(
 
 
 def _class_names(content: Mapping[str, Any], model: SlimmableNet, published: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the classifier's outputs: those of a model file, or published ones; none if they are not as
-    many as the outputs."""
+    """Return the names of the classifier's outputs: those of a model file, or published ones.
+
+    Names of another number than the outputs are dropped.
+    """
     names = content.get("class_names") or published
     is_right = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     num_classes = [len(model.state_dict()[name]) for name in classifier_of(model)[:1]]
@@ -119,11 +123,14 @@ def _class_names(content: Mapping[str, Any], model: SlimmableNet, published: tup
 
 
 def read_weights_file(path: str) -> dict[str, Any]:
-    """Return the content of a file that torch.save or safetensors wrote, tensors on the CPU; nothing in it is executed.
+    """Return the content of a file of torch.save or safetensors, tensors on the CPU; nothing in it is executed.
+
+    Args:
+        path: file of torch.save or safetensors.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: a Caffe2 pickle, or a file that cannot be read.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is a Caffe2 pickle, or cannot be read.
     """
     if path.endswith(".pkl"):
         raise ValueError(
@@ -144,8 +151,15 @@ def _parts(
 ) -> list[WeightPart]:
     """Return the parts of a file that may be the network's weights.
 
+    Args:
+        content: content of the file.
+        model: network that takes the weights.
+        path: file, for messages.
+        of_project: True for a file of this project.
+        averaged: True for averaged weights.
+
     Raises:
-        ValueError: there are none, or no averaged ones.
+        ValueError: the file has no weights, or no averaged ones.
     """
     own_averages = averaged and isinstance(content.get("averaged"), Mapping)
     if averaged and of_project and not own_averages:
@@ -167,11 +181,17 @@ def _parts(
 
 
 def _best(fits: Sequence[WeightFit], model: SlimmableNet, path: str, prefers_average: bool) -> WeightFit:
-    """Return the fit of the weights that are meant.
+    """Return the best of several fits.
+
+    Args:
+        fits: fits of the file's parts to the network.
+        model: network that takes the weights.
+        path: file, for messages.
+        prefers_average: True for averaged weights.
 
     Raises:
-        OtherNetwork: none fits.
-        ValueError: several fit equally well, or the names are PySlowFast's of an unknown network.
+        OtherNetwork: no weights fit.
+        ValueError: several weights fit equally well, or the names are PySlowFast's of an unknown network.
     """
 
     def rank(fit: WeightFit) -> tuple[bool, int]:
@@ -204,7 +224,7 @@ def _refuse(fit: WeightFit, model: SlimmableNet, path: str) -> None:
 
 
 def _tell(fit: WeightFit, fits: Sequence[WeightFit], path: str) -> None:
-    """Log the tensors of a file that were taken, where they are not simply all of it, and those that were left."""
+    """Log the tensors of a file that were taken and those that were left, unless all were taken."""
     facts = []
     part = fit.part
     if part.prefix or part.wrappers or part.num_unusual or not USUAL.issuperset(part.keys):

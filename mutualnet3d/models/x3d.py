@@ -34,7 +34,9 @@ def build_x3d(
         full_clip: clip shape of the full network; the network itself takes any.
         num_classes: outputs of the classifier.
         dropout_rate: fraction of the features dropped before the classifier.
-        width_factor, depth_factor, bottleneck_factor: X3D's expansions.
+        width_factor: factor of the channels.
+        depth_factor: factor of the number of blocks of each stage.
+        bottleneck_factor: factor of a block's inner channels over its outer ones.
         dim_c1: channels of the stem before `width_factor`.
         dim_c5: channels between pooling and classifier; no width slims them.
         bn_lin5: True for a batch norm before the classifier.
@@ -42,7 +44,7 @@ def build_x3d(
             which suits long schedules; short ones learn faster with the blocks in use from the first step.
 
     Raises:
-        ValueError: a clip that the network's strides leave nothing of.
+        ValueError: the network's strides leave nothing of the clip.
     """
     if full_clip.size < 32:
         raise ValueError(f"X3D halves the picture five times: its clips need at least 32 x 32 pixels, got {full_clip}")

@@ -73,10 +73,11 @@ def _pool(
     full_channels: Mapping[str, int],
     sum_over_processes: Callable[[torch.Tensor], torch.Tensor],
 ) -> dict[str, BatchStatistics]:
-    """Return those of all processes' batches: the mean weighted by count, the squares about that mean.
+    """Pool the batch statistics of all processes: means weighted by count, squares about that mean.
 
-    All processes send as many values as the full network has channels, in every sub-network: a process without a batch
-    does not know the channels that it uses. Those are the ones that a process has counted.
+    Each process sends as many values as the full network has channels, in every sub-network, since a process without a
+    batch does not know which channels the sub-network uses. The channels in use are those that some process has
+    counted.
     """
     lengths = list(full_channels.values())
     counts, means, squares = (torch.zeros(sum(lengths), dtype=torch.float64) for _ in range(3))

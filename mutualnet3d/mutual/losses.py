@@ -1,4 +1,4 @@
-"""The losses of mutual learning: of classes of which a clip has one, or of labels of which it may have several.
+"""Losses of mutual learning, for one class per clip or for several labels per clip.
 
 Legend: B clips, K classes.
 """
@@ -17,8 +17,8 @@ def label_loss(
 ) -> torch.Tensor:
     """Return the cross-entropy with the labels, classes (B,) or probabilities (B, K), as the mean over the batch.
 
-    With weights of the classes it is the sum of the weighted ones over the number of clips, not over the sum of their
-    weights: so that the parts of a batch, on several processes, make up the whole one's.
+    With class weights it is the sum of the weighted losses divided by the number of clips, not by the sum of the
+    weights, so that the losses of a batch's parts, on several processes, add up to the loss of the whole batch.
     """
     if class_weight_K is None:
         return F.cross_entropy(logits_BK, labels)
@@ -41,18 +41,20 @@ def binary_label_loss(logits_BK: torch.Tensor, label_BK: torch.Tensor) -> torch.
 
 
 def binary_distillation_loss(logits_BK: torch.Tensor, teacher_logits_BK: torch.Tensor) -> torch.Tensor:
-    """Return the binary cross-entropy with the teacher's sigmoid outputs, which carry no gradient, as the mean over
-    clips and classes."""
+    """Return the binary cross-entropy with the teacher's sigmoid outputs, as the mean over clips and classes.
+
+    The teacher's logits carry no gradient.
+    """
     return F.binary_cross_entropy_with_logits(logits_BK, teacher_logits_BK.detach().sigmoid())
 
 
 def best_is_label(logits_BK: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return True for each clip whose label has the largest logit; of probabilities (B, K) the label of most weight."""
+    """Return True for each clip whose label, or whose label of most weight in (B, K), has the largest logit."""
     return logits_BK.argmax(dim=1) == (labels if labels.ndim == 1 else labels.argmax(dim=1))
 
 
 def best_is_among_labels(logits_BK: torch.Tensor, label_BK: torch.Tensor) -> torch.Tensor:
-    """Return True for each clip of which one of the labels has the largest logit."""
+    """Return True for each clip with a label that has the largest logit."""
     return label_BK.gather(1, logits_BK.argmax(dim=1, keepdim=True))[:, 0] > 0
 
 
@@ -63,7 +65,7 @@ class Losses:
     Args:
         label: function from logits (B, K) and labels to the loss with the labels.
         distillation: function from logits and the teacher's logits (B, K) to the loss with these.
-        hits: function from logits and labels to the clips that are right, bool (B,).
+        hits: function from logits and labels to a mask of the clips that are right, bool (B,).
     """
 
     label: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = label_loss
@@ -77,8 +79,11 @@ class Losses:
         labels: torch.Tensor,
         label_weight: float = 0.0,
     ) -> torch.Tensor:
-        """Return a sub-network's loss: (1 - label_weight) times the one with the full network, label_weight times the
-        one with the labels. The paper's is the first alone."""
+        """Return a sub-network's loss: the weighted mean of its distillation loss and its label loss.
+
+        It is `1 - label_weight` times the loss with the full network plus `label_weight` times the loss with the
+        labels. The paper has the first alone.
+        """
         if label_weight == 0.0:
             return self.distillation(logits_BK, teacher_logits_BK)
         loss = label_weight * self.label(logits_BK, labels)

@@ -1,4 +1,4 @@
-"""The space of sub-networks, and those of them that a training step draws."""
+"""The space of sub-networks, and the draw of a training step's sub-networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SubnetConfig", "SubnetSpace"]
 
 @dataclass(frozen=True)
 class SubnetSpace:
-    """All sub-networks of one network: any width of a range, every one of some sizes and some frame counts.
+    """All sub-networks of one network: a range of widths, a list of sizes and a list of frame counts.
 
     Args:
         width_range: narrowest and widest fraction of channels, 0 < narrowest <= widest = 1. (1, 1) for a network that
@@ -23,7 +23,7 @@ class SubnetSpace:
         frames: frame counts; the largest is the full network's.
 
     Raises:
-        ValueError: a range or list that makes no space; it is named, with the allowed values.
+        ValueError: an argument is not allowed; the message names it and the allowed values.
     """
 
     width_range: tuple[float, float]
@@ -64,10 +64,16 @@ class SubnetSpace:
         )
 
     def check(self, config: SubnetConfig) -> SubnetConfig:
-        """Return `config`, if the space has it.
+        """Return `config` if the space contains it.
+
+        Args:
+            config: sub-network to check.
+
+        Returns:
+            The same config.
 
         Raises:
-            ValueError: it does not; the message names width, size or frames, and the space's values.
+            ValueError: the space does not contain it; the message names width, size or frames, and the space's values.
         """
         low, high = self.width_range
         if not low <= config.width <= high:
@@ -85,8 +91,10 @@ class SubnetSpace:
         return SubnetConfig(width, int(rng.choice(self.sizes)), int(rng.choice(self.frames)))
 
     def at_step(self, seed: int, step: int) -> tuple[SubnetConfig, ...]:
-        """Return the networks of training step `step`: the full one, the narrowest width, and two random widths, the
-        last three each with a size and a frame count of its own (TPAMI 2022, algorithm 1).
+        """Return the networks of training step `step` (TPAMI 2022, algorithm 1).
+
+        They are the full network, the narrowest width, and two random widths. The last three have a size and a frame
+        count of their own each.
 
         A pure function of (seed, step): every rank, every loader worker and a resumed run draw the same. The generator
         is local; no global one is touched.
@@ -98,8 +106,14 @@ class SubnetSpace:
     def grid(self, widths: Iterable[float]) -> tuple[SubnetConfig, ...]:
         """Return every combination of `widths` with the space's sizes and frames, the most expensive first.
 
+        Args:
+            widths: fractions of channels, within the space's range.
+
+        Returns:
+            Sub-networks, widest first, then largest, then longest.
+
         Raises:
-            ValueError: a width outside the range.
+            ValueError: a width is outside the range.
         """
         configs = [
             self.check(SubnetConfig(width, size, frames))

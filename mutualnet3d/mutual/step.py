@@ -22,13 +22,14 @@ from mutualnet3d.slimmable_model import SlimmableForward
 
 @dataclass(frozen=True)
 class StepResult:
-    """Losses and hits of a step's networks, by their keys, the full network's first; a sub-network that was drawn again
-    has its number behind its key.
+    """Losses and hits of a step's networks by their keys, the full network's first.
+
+    A sub-network that was drawn again has a number after its key.
 
     Args:
-        losses: detached scalars.
-        top1: fractions of the clips whose label had the largest logit (of mixed clips: the label of most weight; of
-            several labels: one of them).
+        losses: detached scalar of each network.
+        top1: fraction of the clips whose label had the largest logit, for each network; for mixed clips the label of
+            most weight, for several labels any of them.
     """
 
     losses: dict[str, torch.Tensor]
@@ -52,9 +53,9 @@ def mutual_step(
     """Add the gradients of one mutual step to the parameters' `.grad`.
 
     The full network learns from the labels; each sub-network learns the full one's softmax, from the same clips at its
-    own size and frame count, or that and the labels. Each is backpropagated before the next one runs, so that one graph
-    is alive at a time and the step needs the full network's memory. Parts that all sub-networks have in common are
-    computed once for the step (`shared_fast_features`). With no sub-networks this is ordinary training.
+    own size and frame count, or that and the labels. Each network is backpropagated before the next one runs, so that
+    one graph is alive at a time and the step needs the full network's memory only. Parts that all sub-networks have in
+    common are computed once for the step (`shared_fast_features`). With no sub-networks this is ordinary training.
 
     Args:
         model: network in training mode; outside `active` it is the full network, which alone tracks statistics.
@@ -62,7 +63,7 @@ def mutual_step(
         labels: classes, int64 (B,), or their probabilities, float (B, K), of mixed clips; or, with losses of several
             labels, float (B, K) of 0 and 1.
         full: config of the full network.
-        subnets: configs that distil it.
+        subnets: configs of the sub-networks that learn from it.
         teacher: function from the full network's clips to the logits (B, K) that are distilled; None: the full
             network's own.
         label_weight: weight in [0, 1] of the labels in a sub-network's loss, beside that of the teacher's outputs; 0 is
@@ -101,8 +102,10 @@ def mutual_step(
 def _full_logits(
     model: SlimmableForward, clips: Sequence[torch.Tensor], has_own_dropout: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits (B, K) of the full network, and those that sub-networks learn: the same, or made without
-    dropout."""
+    """Return the full network's logits (B, K), and the logits (B, K) that sub-networks learn.
+
+    The second are the same, or made without dropout.
+    """
     if has_own_dropout:
         logits_BK = model(clips)
         return logits_BK, logits_BK.detach()
@@ -114,7 +117,9 @@ def _full_logits(
 
 
 def _new_key(key: str, keys: Container[str]) -> str:
-    """Return a key, with the lowest number after it that is not among `keys`: spaces of one width draw networks twice,
-    and the full one, whose loss is another."""
+    """Return `key` with the lowest number after it that is not among `keys`.
+
+    A space of one width draws the same network twice, or draws the full one, which has another loss.
+    """
     numbers = (f"{key} ({number})" for number in itertools.count(2))
     return key if key not in keys else next(new for new in numbers if new not in keys)

@@ -21,7 +21,7 @@ class BatchStatistics:
         self.squares_C = torch.zeros(())  # sum of squared deviations from the mean
 
     def add(self, mean_C: torch.Tensor, variance_C: torch.Tensor, count: int) -> None:
-        """Add a batch: its mean, its biased variance, and the number of values per channel that these are over."""
+        """Add a batch: its mean, its biased variance, and its number of values per channel."""
         mean_C, variance_C = mean_C.double(), variance_C.double()
         if self.count == 0:
             self.count, self.mean_C, self.squares_C = count, mean_C, variance_C * count
@@ -33,7 +33,7 @@ class BatchStatistics:
         self.count = total
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and unbiased variance, float32, in the form that batch norm stores.
+        """Return mean and unbiased variance (C,), float32, in the form that batch norm stores.
 
         Raises:
             ValueError: fewer than two values were added.

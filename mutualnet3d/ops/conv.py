@@ -13,18 +13,20 @@ class SlimConv3d(nn.Conv3d):
     """Conv3d whose leading channels make a smaller Conv3d of the same weights.
 
     The input width is read from the tensor; the output width, `out_width`, is the layer's state. A grouped convolution
-    (depthwise included) keeps whole groups, and gives as many output channels as its input's groups make.
+    (depthwise included) keeps whole groups, and its output channels follow from the groups of its input.
 
     Args:
+        *args: arguments of `torch.nn.Conv3d`, in its order.
         in_parts: full channels of each part of a concatenated input; the first part slims, the others come whole,
             unless `in_rules` says otherwise. Default: one part.
         slim_output: False for a layer that keeps all its outputs at every width (a classifier, X3D's last convolution).
-        The others are those of `torch.nn.Conv3d`.
+        **kwargs: arguments of `torch.nn.Conv3d`, by name.
 
     Attributes:
         in_rules: channels of each part at every width.
         out_rule: channels of the output at every width.
-        in_widths: channels of each part in the present sub-network; None where the input's own number tells them.
+        in_widths: channels of each part in the present sub-network; None where the input's number of channels
+            determines them.
 
     Shape: (B, C_in, T, H, W) -> (B, C_out, T', H', W'), C_in any width that the parts allow.
 
@@ -73,9 +75,11 @@ class SlimConv3d(nn.Conv3d):
         return slim
 
     def sliced(self, in_width: int, out_width: int) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-        """Return weight, bias and groups of the convolution that maps `in_width` channels to `out_width` (or, when
-        grouped, to as many whole groups as came in). Views of the parameters, or the parameters themselves at full
-        width."""
+        """Return weight, bias and groups of the convolution from `in_width` to `out_width` channels.
+
+        A grouped convolution maps to as many whole groups as came in. The tensors are views of the parameters, or the
+        parameters themselves at full width.
+        """
         weight, groups = self.weight, self.groups
         if self._is_depthwise and len(self.in_parts) > 1:
             weight = select_columns(weight, self.in_parts, in_width, self.in_widths, dim=0)

@@ -30,11 +30,17 @@ def conv3d(
 ) -> torch.Tensor:
     """Return `torch.nn.functional.conv3d` of the same arguments on the CPU.
 
-    For `x` in another format than channels_last_3d, and for half precision, it is torch's own. In evaluation without
-    gradients the result may differ from torch's by rounding, otherwise it has its bits.
+    Inputs in another format than channels_last_3d, and inputs of half precision, run by torch's own function. In
+    evaluation without gradients the result may differ from torch's by rounding; otherwise it is the same to the bit.
 
     Args:
-        x, weight, bias, stride, padding, dilation, groups: arguments of `torch.nn.functional.conv3d`.
+        x: features, (B, C_in, T, H, W).
+        weight: kernels, (C_out, C_in / groups, kT, kH, kW).
+        bias: one number per output channel, or None.
+        stride: steps in (T, H, W).
+        padding: zeros at each border in (T, H, W), or "same" or "valid".
+        dilation: distances of the kernel's taps in (T, H, W).
+        groups: number of separate groups of channels.
         training: True for a layer in training mode.
     """
     if torch.is_grad_enabled():
@@ -57,7 +63,7 @@ def _infer(
     dilation: tuple[int, ...],
     groups: int,
 ) -> torch.Tensor:
-    """Return the convolution of `x` in channels_last_3d, in that format too."""
+    """Return the convolution of `x` in channels_last_3d, in the same format."""
     if groups == 1 and padding == (0, 0, 0) and weight.shape[2:] == (1, 1, 1):
         frames, rows, columns = stride
         pixels = x[:, :, ::frames, ::rows, ::columns].permute(0, 2, 3, 4, 1)

@@ -20,14 +20,17 @@ def conv3d(
 ) -> torch.Tensor:
     """Return `torch.nn.functional.conv3d` of the same arguments, in the memory format of `x`.
 
-    Where a compiler or an exporter looks on, it is torch's own. Results differ from it by rounding at most, and only in
+    Under a compiler or an exporter it is torch's own. Results differ from it by rounding at most, and only in
     evaluation without gradients and on GPUs.
 
     Args:
         x: features, (B, C_in, T, H, W).
         weight: kernels, (C_out, C_in / groups, kT, kH, kW).
         bias: one number per output channel, or None.
-        stride, padding, dilation, groups: settings of `torch.nn.functional.conv3d`.
+        stride: steps in (T, H, W).
+        padding: zeros at each border in (T, H, W), or "same" or "valid".
+        dilation: distances of the kernel's taps in (T, H, W).
+        groups: number of separate groups of channels.
         training: True for a layer in training mode.
     """
     if torch.compiler.is_compiling():
@@ -51,8 +54,8 @@ def depthwise_by_contiguous(
     """Return a depthwise convolution of `x` in channels_last_3d, in that format, computed in the contiguous one.
 
     On GPUs torch sends depthwise convolutions in channels_last_3d to cuDNN, contiguous ones to a kernel of its own. On
-    an H200 that one is 1.1 to 12 times as fast forward and backward, the two copies included 1.03 to 10 times (X3D-M's
-    layers; docs/GPU.md).
+    an H200 the latter is 1.1 to 12 times as fast forward and backward, and 1.03 to 10 times with the two copies
+    included (X3D-M's layers; docs/GPU.md).
     """
     # The weight's strides count as well: where they are those of channels_last_3d, torch takes that format's kernels.
     weight = weight.clone(memory_format=torch.contiguous_format)

@@ -15,12 +15,13 @@ class SlimLinear(nn.Linear):
     The input width is read from the tensor; the output width, `out_width`, is the layer's state.
 
     Args:
+        *args: arguments of `torch.nn.Linear`, in its order.
         in_parts: full features of each part of a concatenated input; the first slims, the others come whole, unless
             `in_rules` says otherwise.
         slim_output: False for a layer that keeps all its outputs at every width, as classifiers do.
-        The others are those of `torch.nn.Linear`.
+        **kwargs: arguments of `torch.nn.Linear`, by name.
 
-    Attributes `in_rules`, `out_rule`, `in_widths`: those of `SlimConv3d`.
+    The attributes `in_rules`, `out_rule` and `in_widths` are those of `SlimConv3d`.
 
     Shape: (..., F_in) -> (..., F_out), F_in any width that the parts allow (else a ValueError).
     """
@@ -61,4 +62,5 @@ class SlimLinear(nn.Linear):
         return weight[:out_width], None if self.bias is None else self.bias[:out_width]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Slice the parameters by the input's width and `out_width`, and multiply."""
         return F.linear(x, *self.sliced(x.shape[-1], self.out_width))

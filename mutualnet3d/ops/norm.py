@@ -58,8 +58,10 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         return self.in_rules or (WidthRule(self.num_features),)
 
     def sliced(self, channels: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Return scale and shift for an input of `channels` channels, both None without any; views of the
-        parameters."""
+        """Return scale and shift for an input of `channels` channels, views of the parameters.
+
+        Both are None for a layer without them.
+        """
         if not self.affine:
             return None, None
         if self.in_widths is None:
@@ -71,6 +73,7 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         return weight, bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise with the statistics of the present mode; the class describes them."""
         if self.frozen and self.in_full and self.training and self.batch_statistics is None:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         group = self._group(x)
@@ -97,7 +100,7 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         return F.batch_norm(x, *self.statistics, weight, bias, False, 0.0, self.eps)
 
     def _group(self, x: torch.Tensor) -> dist.ProcessGroup | None:
-        """Return the processes to share this forward's statistics with; None without any."""
+        """Return the processes that share this forward's statistics; None for this process alone."""
         if self.sync_group is None or not self.training or self.batch_statistics is not None:
             return None
         if x.is_meta:  # a dry run: one process alone may ask for shapes

@@ -12,9 +12,10 @@ class Normalize(nn.Module):
     """Normalisation of uint8 clips: (x / 255 - mean) / std.
 
     Args:
-        mean, std: a value for each channel, fractions of the full brightness.
+        mean: mean of each channel, fraction of the full brightness.
+        std: standard deviation of each channel, fraction of the full brightness.
         memory_format: memory format of the result; `channels_last_3d` makes X3D nearly twice as fast on a CPU,
-            `preserve_format` leaves the order in memory as it is.
+            `preserve_format` keeps the input's.
         reverse_channels: True for blue, green, red instead of red, green, blue.
 
     Shape: uint8 (B, T, C, H, W) -> float32 (B, C, T, H, W), on the same device.
@@ -37,6 +38,7 @@ class Normalize(nn.Module):
         self.memory_format, self.reverse_channels = memory_format, reverse_channels
 
     def forward(self, clip_BTCHW: torch.Tensor) -> torch.Tensor:
+        """Return the clips as the network's input."""
         if self.reverse_channels:
             clip_BTCHW = clip_BTCHW.flip(2)
         clip_BCTHW = clip_BTCHW.transpose(1, 2).to(torch.float32, memory_format=self.memory_format)

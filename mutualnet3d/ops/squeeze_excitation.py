@@ -12,8 +12,8 @@ from mutualnet3d.ops.conv import SlimConv3d
 class SlimSqueezeExcitation(nn.Module):
     """Squeeze-and-excitation (Hu et al., arXiv 1709.01507) for any leading part of its channels.
 
-    The reduced width is the `out_width` of its first convolution; the second gives as many channels as came in. Names
-    of parameters are those of fvcore's `SqueezeExcitation`.
+    The reduced width is the `out_width` of its first convolution; the second has as many outputs as the block has
+    inputs. Names of parameters are those of fvcore's `SqueezeExcitation`.
 
     Shape: (B, C, T, H, W) -> the same.
     """
@@ -24,10 +24,16 @@ class SlimSqueezeExcitation(nn.Module):
 
     @classmethod
     def from_squeeze_excitation(cls, layer: SqueezeExcitation) -> SlimSqueezeExcitation:
-        """Return the slimmable layer of fvcore's; they share their parameters.
+        """Return the slimmable layer of fvcore's layer; they share their parameters.
+
+        Args:
+            layer: fvcore's layer for clips.
+
+        Returns:
+            Layer of the same outputs.
 
         Raises:
-            ValueError: a layer made for pictures (2D).
+            ValueError: the layer is made for pictures (2D).
         """
         if not layer.is_3d:
             raise ValueError("SlimSqueezeExcitation: the layer must be 3D (is_3d=True)")
@@ -35,6 +41,7 @@ class SlimSqueezeExcitation(nn.Module):
         return cls(SlimConv3d.from_conv(reduce), activation, SlimConv3d.from_conv(expand), gate)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale the channels of `x` by its squeezed and excited mean."""
         reduce, activation, expand, gate = self.block
         mean = x.mean(dim=[2, 3, 4], keepdim=True)
         return torch.mul(x, gate(expand(activation(reduce(mean)), out_width=x.shape[1])))

@@ -22,12 +22,21 @@ def synced_batch_norm(
     eps: float,
     group: dist.ProcessGroup,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return batch norm of x (B, C, T, H, W) by the statistics of the joined batch; every process of `group` calls it.
+    """Return batch norm of x (B, C, T, H, W) by the statistics of the joined batch.
 
-    All come with the same shape. The gradient of x is that of the sum of all processes' losses; the gradients of weight
-    and bias are this process's part of it. So, with the mean over its own batch as each process's loss, the average
-    over processes of any parameter's gradient, which DistributedDataParallel takes, is the joined batch's gradient.
-    It has no second derivative.
+    Every process of `group` calls it, all with the same shape.
+
+    The gradient of x is that of the sum of all processes' losses; the gradients of weight and bias are this process's
+    part of it. With the mean over its own batch as each process's loss, the average of a parameter's gradient over
+    processes, which DistributedDataParallel takes, is therefore the joined batch's gradient. It has no second
+    derivative.
+
+    Args:
+        x: this process's features, (B, C, T, H, W).
+        weight_C: scale of each channel, or None.
+        bias_C: shift of each channel, or None.
+        eps: number added to the variance.
+        group: processes whose batches are joined.
 
     Returns:
         Output, in x's type and memory format, and the joined batch's mean (C,) and biased variance (C,), without
@@ -77,7 +86,7 @@ class _SyncedBatchNorm(torch.autograd.Function):
 
 
 def _pool(means: torch.Tensor, variances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and biased variance (C,) of batches of one size, from theirs (K, C)."""
+    """Return mean and biased variance (C,) of K joined batches of one size, from the (K, C) values of the batches."""
     variance_of_means, mean = torch.var_mean(means, 0, correction=0)
     return mean, variances.mean(0) + variance_of_means
 

@@ -12,12 +12,19 @@ DIVISOR = 8
 
 @functools.lru_cache(maxsize=65536)
 def round_channels(width: float, full: int, divisor: int = DIVISOR) -> int:
-    """Return the channels that a layer of `full` channels keeps at `width`.
+    """Return the number of channels that a layer of `full` channels keeps at `width`.
 
-    `round(width * full / 8) * 8`, at least 8, never under 0.9 of `width * full`, never over `full`; always from
-    the layer's full count. At width 1 the layer keeps its channels, a multiple of 8 or not. With this rule the
-    multiply-adds of the paper's 3D results come out (tests/models/test_complexity.py). `divisor` is another number in
-    the place of 8, for channels that come in groups.
+    It is `round(width * full / 8) * 8`, at least 8, never under 0.9 of `width * full`, never over `full`; always from
+    the layer's full count. At width 1 the layer keeps its channels, a multiple of 8 or not. This rule gives the
+    multiply-adds of the paper's 3D results (tests/models/test_complexity.py).
+
+    Args:
+        width: fraction of the channels, 0 < width <= 1.
+        full: channels at width 1.
+        divisor: number in the place of 8, for channels that come in groups.
+
+    Returns:
+        Channels at `width`.
 
     Raises:
         ValueError: a width outside (0, 1] or a layer without channels.
@@ -37,13 +44,13 @@ def round_channels(width: float, full: int, divisor: int = DIVISOR) -> int:
 
 @dataclass(frozen=True)
 class WidthRule:
-    """Number of channels that a run of them keeps at each width.
+    """Number of channels that a run of channels keeps at each width.
 
     Args:
         full: channels at width 1.
         slims: False for a run that comes whole at every width.
         base: channels of the run that it follows, as the outputs of a grouped convolution follow its inputs; 0: none.
-        divisor: number that the kept channels are a multiple of (of the run that it follows, if there is one).
+        divisor: number whose multiple the kept channels are, in the run that it follows if there is one.
     """
 
     full: int
@@ -66,12 +73,16 @@ def first_slims(parts: tuple[int, ...]) -> tuple[WidthRule, ...]:
 
 
 def split_is_in_the_tensor(rules: tuple[WidthRule, ...]) -> bool:
-    """Return whether the channels of each part follow from those of all: no part but the first slims."""
+    """Return whether the total of channels determines those of each part: no part but the first slims."""
     return not any(rule.slims for rule in rules[1:])
 
 
 def check_parts(parts: tuple[int, ...], total: int) -> None:
     """Refuse input parts that do not add up to a layer's input.
+
+    Args:
+        parts: full channels of each part.
+        total: channels of the layer's input.
 
     Raises:
         ValueError: they do not, or a part is empty.
@@ -83,8 +94,15 @@ def check_parts(parts: tuple[int, ...], total: int) -> None:
 def part_widths(parts: tuple[int, ...], in_width: int) -> tuple[int, ...]:
     """Return the channels of each part of a concatenated input that has `in_width` channels in all.
 
-    The first part slims, the others always come whole: networks concatenate such parts (SlowFast: the slimmed Slow
-    features and the lateral's, which never slim), and the split can be read from the tensor alone.
+    The first part slims, the others always come whole. Networks concatenate such parts (SlowFast: the slimmed Slow
+    features and the lateral's, which never slim), and the total alone determines the split.
+
+    Args:
+        parts: full channels of each part.
+        in_width: channels of the input.
+
+    Returns:
+        Channels of each part, which add up to `in_width`.
 
     Raises:
         ValueError: no split of that kind gives `in_width`.
@@ -99,8 +117,7 @@ def part_widths(parts: tuple[int, ...], in_width: int) -> tuple[int, ...]:
 def select_columns(
     weight: torch.Tensor, parts: tuple[int, ...], in_width: int, widths: tuple[int, ...] | None = None, dim: int = 1
 ) -> torch.Tensor:
-    """Return the columns (dimension `dim`) of `weight` that an input of `in_width` channels meets: a prefix of each
-    part.
+    """Return the columns (dimension `dim`) of `weight` for an input of `in_width` channels: a prefix of each part.
 
     A view for one part; for several, a concatenation of views. The weight itself when nothing is cut.
 

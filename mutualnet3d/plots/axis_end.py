@@ -1,6 +1,6 @@
-"""End of an axis of milliseconds: one time that was measured far beyond the others does not squeeze them together.
+"""End of an axis of milliseconds, so that a time far beyond the others does not squeeze them together.
 
-What lies beyond stands at the end of the axis, as a triangle, with its time in words.
+A point beyond the end stands at the end as a triangle, with its time in words.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def last_shown(costs: Sequence[float], clips: Sequence[int]) -> float:
 
     Args:
         costs: costs of videos, at least one.
-        clips: number of clips of each video: a video of many takes long without being far beyond the others.
+        clips: number of clips of each video; a video of many clips takes long without being an outlier.
     """
     of_clips = sorted(cost / count for cost, count in zip(costs, clips, strict=True))
     if len(of_clips) < _FEWEST:
@@ -32,13 +32,15 @@ def last_shown(costs: Sequence[float], clips: Sequence[int]) -> float:
 
 
 def place_of(cost: float, last: float) -> float:
-    """Return the place of a cost on an axis whose last one is `last`; of two beyond it the larger is further right."""
+    """Return the place of a cost on an axis that ends at `last`; of two costs beyond, the larger is further right."""
     return cost if cost <= last else last * (_PLACE - 1e-6 * last / cost)
 
 
 def within_axis(curves: Sequence[Curve], cost: str) -> list[Curve]:
-    """Return the curves, points with times far beyond the others at the end of the axis; GFLOPs stay as they are: they
-    are counted, and no mistake makes them large."""
+    """Return the curves with times far beyond the others at the end of the axis.
+
+    GFLOPs do not change: they are counted, and no mistake makes them large.
+    """
     points = [point for curve in curves for point in curve.points]
     if cost != "milliseconds" or not points:
         return list(curves)

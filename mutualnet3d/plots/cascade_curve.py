@@ -8,10 +8,11 @@ from mutualnet3d.results.query_table import QueryTable
 
 
 def curves_of_cascades(name: str, table: QueryTable, cost: str = "gflops") -> list[Curve]:
-    """Return the cascades of a query table as a curve over the mean cost of a video; no curve where a row alone is as
-    good as any cascade, or none were made.
+    """Return the cascades of a query table as a curve over the mean cost of a video.
 
-    Their accuracy and costs are of the half of the test's videos that they were not fitted on.
+    There is no curve where a single row is as good as any cascade, or the table has no cascades.
+
+    Accuracy and costs are those on the half of the test's videos that no cascade was fitted on.
 
     Args:
         name: name of the curve.
@@ -19,7 +20,7 @@ def curves_of_cascades(name: str, table: QueryTable, cost: str = "gflops") -> li
         cost: "gflops" or "milliseconds".
 
     Raises:
-        ValueError: another cost.
+        ValueError: the cost is another one.
     """
     cascades = table.cascades or ()
     if all(len(cascade.stages) == 1 for cascade in cascades):

@@ -19,18 +19,18 @@ _MAX_NAMES, _MAX_NUMBERS = 60, 20
 
 
 def save_confusion_plot(confusion_KK: torch.Tensor, names: Sequence[str], path: str, title: str) -> None:
-    """Draw the classes (rows) and those that they are taken for (columns), and write a PNG file, atomically.
+    """Draw true classes (rows) against predicted classes (columns), and write a PNG file, atomically.
 
-    Each row is drawn as fractions of its videos.
+    Rows are drawn as fractions of their videos.
 
     Args:
-        confusion_KK: number of videos of each class that are taken for each.
+        confusion_KK: number of videos by true class and predicted class.
         names: names of the K classes.
         path: path of the file.
         title: title of the picture.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; it says what to install.
+        ModuleNotFoundError: matplotlib is not installed; the message says what to install.
     """
     names, title = [picture_text(name) for name in names], picture_text(title)
     with fonts_for([*names, title]):

@@ -1,4 +1,4 @@
-"""Curves of accuracy over cost, ready to be drawn: of query tables, of networks trained one by one, of the paper."""
+"""Curves of accuracy over cost to be drawn: of query tables, of networks trained one by one, of the paper."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ class Point:
     """Network in the plane of cost and accuracy.
 
     Args:
-        cost: GFLOPs or milliseconds of a video, whichever the picture shows.
-        top1: accuracy in percent, of the kind that `measure` names.
-        label: a sub-network's key, with the views of a video if these are several, or nothing.
+        cost: cost of a video, GFLOPs or milliseconds.
+        top1: accuracy of the kind `measure`, percent.
+        label: key of a sub-network, with the views of a video if these are several; "": no label.
         spread: standard deviation of top1 over seeds, in points; None: one run.
-        notes: other facts for an interactive page, a line each.
-        settled: False if the cost is a time that varied too much as it was measured: the point is on no front.
-        clips: number of clips that the cost is of.
-        beyond: cost of a point that stands at the end of the axis, at `cost`, as it lies far beyond it; None: it does
-            not.
+        notes: other facts for an interactive page, as lines.
+        settled: False for a time that varied too much in its measurement, so that the point is on no front.
+        clips: number of clips in the cost.
+        beyond: true cost of a point that is drawn at the end of the axis, at `cost`; None: the point is in its place.
         measure: name of the accuracy: top-1 or mAP.
 
     Raises:
-        ValueError: a number that cannot be drawn.
+        ValueError: a number cannot be drawn.
     """
 
     cost: float
@@ -63,11 +62,11 @@ class Curve:
     Args:
         name: name in the legend.
         points: points, at least one.
-        kind: "front": a line through those that no other beats, the others pale; "points": no line.
-        reference: True for a curve that others are compared with: it is drawn behind them, in grey.
+        kind: "front" for a line through the points that no other beats, with the others pale; "points" for no line.
+        reference: True for a curve that others are compared with, which is drawn below them, in grey.
 
     Raises:
-        ValueError: no points, or no such kind.
+        ValueError: there are no points, or the kind is another one.
     """
 
     name: str
@@ -83,8 +82,10 @@ class Curve:
 
     @property
     def front(self) -> tuple[Point, ...]:
-        """Points on the Pareto front of those whose costs are settled, the cheapest first; a curve of kind "points" has
-        none."""
+        """Points on the Pareto front of the points with settled costs, the cheapest first.
+
+        A curve of kind "points" has none.
+        """
         if self.kind == "points":
             return ()
         settled = [point for point in self.points if point.settled]
@@ -98,11 +99,18 @@ class Curve:
 
 
 def curve_of_tables(name: str, tables: Sequence[QueryTable], cost: str = "gflops", kind: Kind = "front") -> Curve:
-    """Return the rows of several query tables, of all views, as one curve over the cost of a video: networks trained
-    one by one have a table each.
+    """Return the rows of several query tables, of all views, as a curve over the cost of a video.
+
+    Networks trained one by one have a table each.
+
+    Args:
+        name: name of the curve.
+        tables: query tables.
+        cost: "gflops" or "milliseconds".
+        kind: "front" or "points", see `Curve`.
 
     Raises:
-        ValueError: another cost than "gflops" or "milliseconds"; a row without it.
+        ValueError: the cost is another one, or a row lacks it.
     """
     other = other_cost(cost)
     rows = [row for table in tables for row in table.query_rows]
@@ -112,7 +120,7 @@ def curve_of_tables(name: str, tables: Sequence[QueryTable], cost: str = "gflops
 
 
 def curve_of_table(name: str, table: QueryTable, cost: str = "gflops", kind: Kind = "front") -> Curve:
-    """Return the rows of a query table as a curve; see `curve_of_tables`."""
+    """Return the rows of a query table as a curve, see `curve_of_tables`."""
     return curve_of_tables(name, [table], cost, kind)
 
 
@@ -133,11 +141,14 @@ def _point_of_row(row: Row, cost: str) -> Point:
 
 
 def curves_of_paper(results: PaperResults, cost: str = "gflops") -> list[Curve]:
-    """Return the paper's sub-networks as a front, and the networks trained one by one that it compares them with, over
-    the cost of a video.
+    """Return the paper's sub-networks as a front, and the networks trained one by one as points, over the cost.
+
+    Args:
+        results: results of the paper for a network.
+        cost: "gflops".
 
     Raises:
-        ValueError: another cost than "gflops": the paper measured no time.
+        ValueError: the cost is another one: the paper measured no time.
     """
     if cost != "gflops":
         raise ValueError(f"the paper's results have a place over 'gflops' only, got {cost!r}")
@@ -153,8 +164,11 @@ def curves_of_paper(results: PaperResults, cost: str = "gflops") -> list[Curve]:
 def check_cost(cost: str) -> None:
     """Refuse another cost than "gflops" or "milliseconds".
 
+    Args:
+        cost: name of a cost.
+
     Raises:
-        ValueError: it is another one.
+        ValueError: the cost is another one.
     """
     other_cost(cost)
 
@@ -162,8 +176,11 @@ def check_cost(cost: str) -> None:
 def check_curves(curves: Sequence[Curve]) -> None:
     """Refuse curves that a legend could not tell apart.
 
+    Args:
+        curves: curves of a picture.
+
     Raises:
-        ValueError: there are none, two of one name, or top-1 and mAP among them, which do not compare.
+        ValueError: there are no curves, two have one name, or top-1 and mAP, which do not compare, are among them.
     """
     if len({point.measure for curve in curves for point in curve.points}) > 1:
         raise ValueError("curves of top-1 and curves of mAP, of several labels a video, do not compare")
@@ -176,13 +193,13 @@ def check_curves(curves: Sequence[Curve]) -> None:
 
 
 def title_of_milliseconds(tables: Mapping[str, QueryTable]) -> str:
-    """Return the title of an axis of milliseconds, with the device that they were measured on.
+    """Return the title of an axis of milliseconds, with the device of the measurements.
 
     Args:
-        tables: name for an error -> query table, at least one.
+        tables: query tables by their names in errors, at least one.
 
     Raises:
-        ValueError: not all were measured on the same device; it names each.
+        ValueError: the devices differ; the message names them.
     """
     titles = {name: _title_of_milliseconds(table.facts) for name, table in tables.items()}
     if len(set(titles.values())) > 1:
@@ -206,7 +223,7 @@ def accuracy_title(measure: str, views: str) -> str:
     """Return the title of the accuracy axis.
 
     Args:
-        measure: top-1 or mAP.
+        measure: kind of accuracy, top-1 or mAP.
         views: views of a video in words; "" where they differ.
     """
     name = "top-1 accuracy" if measure == "top-1" else measure

@@ -1,7 +1,7 @@
 """Fonts that show a text: Pillow's own, matplotlib's DejaVu Sans, and those of the system for other scripts.
 
-Names of classes come in any script. A character that no font of this machine shows is written as an escape, as `repr`
-has it, and a warning says so once.
+Names of classes may be in any script. A character that no font of this machine shows is written as an escape like
+`repr`'s, with one warning.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def load_font(path: str, size: int) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def shows(path: str, character: str) -> bool:
-    """Return True if a font has a picture of the character, or if it is a space."""
+    """Return True for a character that a font has a picture of, or a space."""
     if character.isspace():
         return True
     try:
@@ -81,7 +81,7 @@ def own_fonts() -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def system_font(character: str) -> str | None:
-    """Return the path of a font of this machine that shows the character; None: there is none."""
+    """Return the path of a font of this machine that shows the character; None without any."""
     path = next((path for path in _used if shows(path, character)), None)
     if path is None:
         path = next((path for path in _candidates(character) if shows(path, character)), None)
@@ -90,7 +90,7 @@ def system_font(character: str) -> str | None:
 
 
 def escape_unshown(text: str) -> str:
-    """Return text with escapes in place of the characters that no font shows, and of those that are not printed."""
+    """Return text with escapes in place of characters that no font shows or that are not printable."""
     text = printable(text)
     lacking = sorted({character for character in text if _font_of(character) is None})
     if lacking:
@@ -99,8 +99,10 @@ def escape_unshown(text: str) -> str:
 
 
 def split_by_font(text: str) -> list[tuple[str, str]]:
-    """Return the pieces of a text without characters that no font shows, each with the path of a font that shows it:
-    one piece where a font of the libraries shows all of it."""
+    """Return the pieces of a text without characters that no font shows, with the paths of their fonts.
+
+    It is one piece if a font of the libraries shows all of it.
+    """
     for path in own_fonts():
         if all(shows(path, character) for character in text):
             return [(text, path)]
@@ -109,7 +111,7 @@ def split_by_font(text: str) -> list[tuple[str, str]]:
 
 
 def files_for(texts: Iterable[str]) -> list[str]:
-    """Return the paths of the system's fonts that texts need beside DejaVu Sans."""
+    """Return the paths of the system's fonts that the texts need in addition to DejaVu Sans."""
     characters = sorted(set("".join(texts)))
     lacking = (character for character in characters if not shows(dejavu_sans() or PILLOWS_OWN, character))
     return list(dict.fromkeys(path for path in map(system_font, lacking) if path))
@@ -121,7 +123,7 @@ def _font_of(character: str) -> str | None:
 
 
 def _tell(examples: str) -> None:
-    """Say that fonts are lacking, the first time only."""
+    """Log that fonts are lacking, the first time only."""
     if not _told:
         _told.append(examples)
         logger.warning(

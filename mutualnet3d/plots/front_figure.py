@@ -1,4 +1,4 @@
-"""Front of a predictor over milliseconds as plotly's figure, with one sub-network marked; for the web page."""
+"""Front of a predictor over milliseconds as a figure of plotly, with a sub-network marked, for the web page."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mutualnet3d.results.table_text import views_text
 
 
 def front_figure(points: Sequence[Row], chosen: int, others: Sequence[Row] = ()) -> Any:
-    """Return accuracy over measured milliseconds of a video as plotly's figure.
+    """Return accuracy over measured milliseconds of a video as a figure of plotly.
 
     Args:
-        points: front, the cheapest first.
-        chosen: position in it of the one that is marked and named.
+        points: rows of the front, the cheapest first.
+        chosen: position in `points` of the marked and named row.
         others: rows that are not on the front, drawn pale.
 
-    A time far beyond the others is a triangle at the end of the axis, one that did not settle an open circle.
+    A time far beyond the others is a triangle at the end of the axis; a time that did not settle is an open circle.
 
     Raises:
-        ModuleNotFoundError: plotly is not installed; it says what to install.
+        ModuleNotFoundError: plotly is not installed; the message says what to install.
     """
     go = require("plotly.graph_objects", "web")
     marked = points[chosen]
@@ -103,7 +103,7 @@ def _name(row: Row) -> str:
 
 
 def _views(points: Sequence[Row], others: Sequence[Row]) -> str:
-    """Return the views of all rows; "" if they differ."""
+    """Return the views that all rows have; "" if they differ."""
     views = {views_text(row.views) for row in (*points, *others)}
     return views.pop() if len(views) == 1 else ""
 

@@ -1,4 +1,4 @@
-"""File of a plotly figure: one HTML page that needs no network."""
+"""File of a plotly figure: an HTML page that needs no network."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", 
 
 
 def save_page(figure: Any, path: str, title: str, name: str) -> None:
-    """Write a page, atomically: 5 MB, which are plotly's own code but for the data. The same figure gives the same
-    bytes.
+    """Write a page, atomically: 5 MB, which are plotly's own code but for the data.
+
+    The same figure gives the same bytes.
 
     Args:
         figure: plotly's figure.
         path: path of the file.
         title: title of the page.
-        name: name of the figure in it.
+        name: name of the figure in the page.
     """
     page = figure.to_html(full_html=False, include_plotlyjs=True, default_height="96vh", div_id=name, config=_CONFIG)
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title>'

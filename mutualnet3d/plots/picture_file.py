@@ -21,11 +21,12 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
     """Return an empty figure that needs no display.
 
     Args:
-        width, height: size, inches.
+        width: width, inches.
+        height: height, inches.
         layout: matplotlib's layout engine, or its name.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; it says what to install.
+        ModuleNotFoundError: matplotlib is not installed; the message says what to install.
     """
     figure: Figure = require("matplotlib.figure", "plot").Figure(figsize=(width, height), dpi=150, layout=layout)
     require("matplotlib.backends.backend_agg", "plot").FigureCanvasAgg(figure)  # it measures texts
@@ -33,22 +34,22 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
 
 
 def picture_text(text: str) -> str:
-    """Return text that matplotlib draws as it is, with escapes where no font shows it.
+    """Return text that matplotlib draws literally, with escapes for characters that no font shows.
 
-    matplotlib takes what stands between two dollar signs for a formula; a backslash before them is not drawn.
+    matplotlib reads text between two dollar signs as a formula; a backslash before them is not drawn.
     """
     return escape_unshown(text).replace("$", r"\$")
 
 
 @contextmanager
 def fonts_for(texts: Iterable[str]) -> Iterator[None]:
-    """Context in which pictures with these texts are drawn, in fonts that show them.
+    """Choose fonts that show these texts, for pictures that are drawn in the context.
 
     Args:
-        texts: names and titles, each a `picture_text`.
+        texts: names and titles, results of `picture_text`.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; it says what to install.
+        ModuleNotFoundError: matplotlib is not installed; the message says what to install.
     """
     manager = require("matplotlib.font_manager", "plot")
     families = ["DejaVu Sans"]
@@ -60,10 +61,13 @@ def fonts_for(texts: Iterable[str]) -> Iterator[None]:
 
 
 def check_suffix(path: str) -> None:
-    """Refuse a path whose suffix is no format.
+    """Refuse a path whose suffix is not that of a picture format.
+
+    Args:
+        path: path of a picture.
 
     Raises:
-        ValueError: it ends in another suffix, or in none.
+        ValueError: the suffix is another one, or there is none.
     """
     suffix = os.path.splitext(path)[1]
     if suffix.lower() not in SUFFIXES:
@@ -75,10 +79,11 @@ def save_figure(figure: Figure, path: str) -> None:
     """Write a figure, atomically.
 
     Args:
+        figure: figure of matplotlib.
         path: path that ends in .png or .svg.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: the suffix is another one.
     """
     check_suffix(path)
     suffix = os.path.splitext(path)[1].lower()

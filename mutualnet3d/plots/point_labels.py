@@ -1,4 +1,4 @@
-"""Labels beside points of a matplotlib picture: as many as there is room for."""
+"""Labels beside points of a matplotlib picture, as many as there is room for."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _PLACES = (
 def place_labels(
     axes: Axes, labels: Iterable[tuple[float, float, str, dict[str, Any]]], occupied: Sequence[Bbox]
 ) -> None:
-    """Put labels beside their points, the first ones first; one that finds no free place is left out.
+    """Put labels beside their points, in their order; leave out labels without a free place.
 
     No label covers another, a line of `axes` or the pixels `occupied`, and none leaves the frame. Call it after
-    everything else has its place: places are computed in pixels.
+    everything else has its place, since places are computed in pixels.
 
     Args:
         axes: axes of the picture.
-        labels: x, y (data), text, and its style (keywords of `axes.annotate`).
+        labels: labels: x, y (data), text, and style (keywords of `axes.annotate`).
         occupied: pixels that markers and error bars cover.
     """
     occupied = list(occupied)

@@ -1,6 +1,6 @@
-"""Interactive picture of the classes over the time of a video: one HTML file that needs no network, by plotly.
+"""Interactive picture of the classes over the time of a video, an HTML file that needs no network, by plotly.
 
-The mouse shows what is seen from when to when; a rectangle is zoomed into; a click on the legend hides a class.
+The mouse shows a segment's class, start and end; a rectangle zooms in; a click on the legend hides a class.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from mutualnet3d.results.segments import Segment, WindowScores, lost_stretches
 def save_segment_page(
     scores: WindowScores, segments: Sequence[Segment], path: str, title: str, min_score: float = 0.0, smooth: int = 1
 ) -> None:
-    """Draw the segments of each class in a row, and below them its score over time; write the page, atomically.
+    """Draw the segments of each class in a row, with scores over time below, and write the page, atomically.
 
-    Args and errors are those of `save_timeline`, with plotly for matplotlib; `path` ends in .html.
+    Arguments and errors are those of `save_timeline`, with plotly for matplotlib; `path` ends in .html.
     """
     go = require("plotly.graph_objects", "plot")
     shown, num_more = shown_classes(segments)
@@ -106,5 +106,5 @@ def clock(seconds: float) -> str:
 
 
 def _numbers(score_P: Any) -> list[float | None]:
-    """Return scores, None where they are not known: there the curve has a gap."""
+    """Return scores, None for unknown ones, where the curve has a gap."""
     return [None if score != score else round(float(score), 4) for score in score_P.tolist()]

@@ -30,20 +30,21 @@ _UNITS = ((2 * 3600, 3600, "hours"), (300, 60, "minutes"), (0, 1, "seconds"))
 def save_timeline(
     scores: WindowScores, segments: Sequence[Segment], path: str, title: str, min_score: float = 0.0, smooth: int = 1
 ) -> None:
-    """Draw a row for each class, with its segments and its score over time, and write the picture, atomically. The same
-    arguments give the same bytes.
+    """Draw a row for each class, with its segments and its score over time, and write the picture, atomically.
+
+    The same arguments give the same bytes.
 
     Args:
         scores: scores of the windows.
-        segments: segments that were made of them.
+        segments: segments that were made of the scores.
         path: path that ends in .png or .svg.
         title: title of the picture.
-        min_score: score under which a time has no label; drawn as a line where it is above 0.
+        min_score: score under which a time has no label, drawn as a line if above 0.
         smooth: number of windows whose mean is drawn, odd.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; it says what to install.
-        ValueError: another suffix.
+        ModuleNotFoundError: matplotlib is not installed; the message says what to install.
+        ValueError: the suffix is another one.
     """
     check_suffix(path)
     save_figure(draw_timeline(scores, segments, title, min_score, smooth), path)
@@ -72,8 +73,10 @@ def draw_timeline(
 
 
 def shown_classes(segments: Sequence[Segment]) -> tuple[list[int], int]:
-    """Return the numbers of the classes that have a row, in the order of their first segment, and how many others there
-    are: those that have less time."""
+    """Return the numbers of the classes that have a row, in the order of their first segment, and the number of others.
+
+    The others are those that have less time.
+    """
     seconds_of: dict[int, float] = defaultdict(float)
     for segment in segments:
         seconds_of[segment.labels[0].index] += segment.end - segment.start
@@ -82,7 +85,7 @@ def shown_classes(segments: Sequence[Segment]) -> tuple[list[int], int]:
 
 
 def axis_unit(seconds: float) -> tuple[int, str]:
-    """Return the seconds of the unit of an axis for so many seconds, and its name."""
+    """Return the unit of an axis that is `seconds` long, in seconds, and its name."""
     return next((unit, name) for least, unit, name in _UNITS if seconds >= least)
 
 
@@ -117,13 +120,14 @@ def _draw(
 
 
 def score_points(scores: WindowScores, shown: Sequence[int], smooth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the seconds (P,) of the points of curves, and their scores (P, classes): where there are many windows,
-    means of some.
+    """Return the seconds (P,) of the points of curves, and their scores (P, classes).
+
+    Where there are many windows, a point is the mean of several.
 
     Args:
         scores: scores of the windows.
         shown: numbers of the classes.
-        smooth: number of windows whose mean stands for the middle one, odd.
+        smooth: number of windows, odd, whose mean stands for the middle one.
     """
     middle_N = scores.start_N + scores.span_seconds / 2
     score_NK = scores.smoothed(smooth)[:, list(shown)]

@@ -30,20 +30,19 @@ def save_trace_plot(
     configs: Sequence[SubnetConfig] | None = None,
     loads: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """Draw a trace into a picture and write it, atomically. The same trace gives the same bytes.
+    """Draw a trace into a picture and write it, atomically; the same trace gives the same bytes.
 
     Args:
-        trace: windows, the oldest first.
+        trace: windows of the stream, the oldest first.
         milliseconds: budget of a window.
         path: path that ends in .png or .svg.
         title: title of the picture.
-        configs: sub-networks in the order that they are shown in, from below; None: those that ran, ordered by
-            frames x size x size x width.
-        loads: stretches of time, (start, end) in seconds of the trace, in which the machine was busy; they are shaded.
+        configs: sub-networks in their order from below; None: those that ran, ordered by frames x size x size x width.
+        loads: times in which the machine was busy, (start, end) in seconds of the trace; they are shaded.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; it says what to install.
-        ValueError: another suffix, an empty trace, or a sub-network that is not in `configs`.
+        ModuleNotFoundError: matplotlib is not installed; the message says what to install.
+        ValueError: the suffix is another one, the trace is empty, or a sub-network is not in `configs`.
     """
     check_suffix(path)
     save_figure(draw_trace(trace, milliseconds, title, configs, loads), path)

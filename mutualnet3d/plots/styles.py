@@ -20,7 +20,7 @@ WEB_FONTS = "system-ui, 'Noto Sans', 'DejaVu Sans', 'Noto Sans CJK SC', 'WenQuan
 def line_styles(curves: Sequence[Curve]) -> list[tuple[str, str]]:
     """Return a colour and a marker (matplotlib's letter) for each curve, the same in every picture of these curves.
 
-    References are grey, and take the markers from the other end.
+    References are grey, and take the markers from the other end of the list.
     """
     styles, numbers = [], {False: 0, True: 0}
     for curve in curves:

@@ -35,8 +35,14 @@ if TYPE_CHECKING:
 
 
 def save_table_plot(table: QueryTable, path: str, title: str) -> None:
-    """Draw the rows of a query table, each a point, the Pareto front (top-1 over the GFLOPs of a video) a line; over a
-    logarithmic axis if videos have one view and several.
+    """Draw the rows of a query table as points, and the Pareto front (top-1 over GFLOPs of a video) as a line.
+
+    The axis is logarithmic if some videos have one view and some several.
+
+    Args:
+        table: query table.
+        path: path that ends in .png or .svg.
+        title: title of the picture.
 
     Raises:
         ModuleNotFoundError, ValueError: see `save_tradeoff_plot`.
@@ -56,20 +62,20 @@ def save_tradeoff_plot(
     views: str = "",
     milliseconds_title: str = "milliseconds per video",
 ) -> None:
-    """Draw curves into one picture and write it, atomically. The same curves give the same bytes.
+    """Draw curves into a picture and write it, atomically; the same curves give the same bytes.
 
     Args:
-        curves: curves, each of another name.
+        curves: curves of different names.
         path: path that ends in .png or .svg.
         title: title of the picture.
         cost: cost of the points, "gflops" or "milliseconds".
         log: True for a logarithmic cost axis.
-        views: number of views that top1 is over, in words, such as "10 x 3 views"; "": points differ in it.
-        milliseconds_title: title of an axis of milliseconds; see `title_of_milliseconds`.
+        views: number of views of the accuracy in words, such as "10 x 3 views"; "": points differ in it.
+        milliseconds_title: title of an axis of milliseconds, see `title_of_milliseconds`.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; it says what to install.
-        ValueError: another suffix or cost; no curves, or two of one name.
+        ModuleNotFoundError: matplotlib is not installed; the message says what to install.
+        ValueError: the suffix or the cost is another one; there are no curves, or two have one name.
     """
     check_suffix(path)
     save_figure(draw(curves, title, cost, log, views, milliseconds_title), path)
@@ -160,7 +166,7 @@ def _draw_curve(axes: Axes, curve: Curve, color: str, marker: str) -> Any:
 
 
 def _columns(points: Sequence[Point]) -> tuple[list[float], list[float], list[float] | None]:
-    """Return cost, top1 and spread; a point without a spread has an error bar of NaN, which is none."""
+    """Return costs, accuracies and spreads; a missing spread is NaN, which draws no error bar."""
     spreads = [math.nan if point.spread is None else point.spread for point in points]
     shown = None if all(map(math.isnan, spreads)) else spreads
     return [point.cost for point in points], [point.top1 for point in points], shown
@@ -179,10 +185,9 @@ def _markers(axes: Axes, curves: Sequence[Curve]) -> list[Bbox]:
 
 
 def _labels(curves: Sequence[Curve]) -> Iterator[tuple[float, float, str, dict[str, Any]]]:
-    """Yield the labels for `place_labels`: fronts first, of each its ends; then networks trained one by one, then
-    references.
+    """Yield the labels for `place_labels`: the ends of fronts first, then networks trained one by one, then references.
 
-    The most expensive one of a front's curve is named too: the others are compared with it.
+    The most expensive point of a front's curve is named too, since the others are compared with it.
     """
     styled = zip(curves, line_styles(curves), strict=True)
     by_importance = sorted(styled, key=lambda pair: (pair[0].reference, pair[0].kind != "front"))
@@ -197,5 +202,5 @@ def _labels(curves: Sequence[Curve]) -> Iterator[tuple[float, float, str, dict[s
 
 
 def _darker(color: str) -> tuple[float, ...]:
-    """Return a curve's colour for small letters, which need more contrast than lines."""
+    """Return a curve's colour, darker, for small letters, which need more contrast than lines."""
     return tuple(0.65 * part for part in require("matplotlib.colors", "plot").to_rgb(color))

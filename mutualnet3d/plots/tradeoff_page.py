@@ -1,6 +1,6 @@
-"""Interactive picture of accuracy over cost: one HTML file that needs no network, by plotly.
+"""Interactive picture of accuracy over cost, an HTML file that needs no network, by plotly.
 
-The mouse on a point shows its facts; a click on the legend hides a curve; buttons change the cost axis.
+The mouse on a point shows its facts, a click on the legend hides a curve, buttons change the cost axis.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ def save_tradeoff_page(
     views: str = "",
     milliseconds_title: str = "milliseconds per video",
 ) -> None:
-    """Write one interactive HTML file, atomically: 5 MB, which are plotly's own code but for the data.
+    """Write an interactive HTML file, atomically: 5 MB, which are plotly's own code but for the data.
 
     Args:
-        curves_by_cost: "gflops" and/or "milliseconds" -> the curves over it; the first is shown first. Curves of one
-            name are one curve over two costs.
+        curves_by_cost: curves by their cost, "gflops", "milliseconds" or both; the page opens with the first. Curves of
+            the same name are the same curve over two costs.
         path: path of the file.
         title: title of the page.
         log: True to start with a logarithmic cost axis.
-        views: number of views that top1 is over, in words, such as "10 x 3 views"; "": points differ in it.
-        milliseconds_title: title of an axis of milliseconds; see `title_of_milliseconds`.
+        views: number of views of the accuracy in words, such as "10 x 3 views"; "": points differ in it.
+        milliseconds_title: title of an axis of milliseconds, see `title_of_milliseconds`.
 
     Raises:
-        ModuleNotFoundError: plotly is not installed; it says what to install.
-        ValueError: another cost; no curves, or two of one name.
+        ModuleNotFoundError: plotly is not installed; the message says what to install.
+        ValueError: the cost is another one; there are no curves, or two have one name.
     """
     go = require("plotly.graph_objects", "plot")
     if not curves_by_cost:
@@ -90,10 +90,10 @@ def save_tradeoff_page(
 
 
 def _traces(curves: Sequence[Curve], cost: str, curves_by_cost: Mapping[str, Sequence[Curve]]) -> list[dict[str, Any]]:
-    """Return two traces for each curve that has a place over any cost: its front, and its other points.
+    """Return two traces for each curve that has points over any cost: its front, and its other points.
 
-    A curve that has none over this cost has empty ones, so that a button can change the data of every trace and leave
-    the legend as it is.
+    A curve without points over this cost has empty traces, so that a button can change the data of every trace and keep
+    the legend.
     """
     all_curves = {curve.name: curve for curves_over in curves_by_cost.values() for curve in curves_over}
     by_name = {curve.name: curve for curve in curves}
@@ -136,7 +136,7 @@ def _traces(curves: Sequence[Curve], cost: str, curves_by_cost: Mapping[str, Seq
 
 
 def _symbols(points: Sequence[Point], symbol: str) -> str | list[str]:
-    """Return the marker of all points, or that of each where some stand at the end of the axis."""
+    """Return the marker of all points, or a list of markers where some points are at the end of the axis."""
     if not any(point.beyond for point in points):
         return symbol
     return ["triangle-right" if point.beyond else symbol for point in points]

@@ -14,12 +14,12 @@ from mutualnet3d.results.view_scores import Accuracy
 def average_precisions(score_VK: torch.Tensor, label_VK: torch.Tensor) -> torch.Tensor:
     """Return the average precision of each class, 0 to 1, float64 (K,); NaN for a class that no video has.
 
-    The sum over the distinct scores of the class, the highest first, of the precision among the videos of at least that
-    score, times what the recall grows there (scikit-learn's `average_precision_score`).
+    It is the sum over the distinct scores of the class, the highest first, of the precision among the videos of at
+    least that score times the growth of the recall there (scikit-learn's `average_precision_score`).
 
     Args:
-        score_VK: scores of the videos.
-        label_VK: True where a video has the class.
+        score_VK: scores of the videos, (V, K).
+        label_VK: labels, bool (V, K), True for a class that the video has.
     """
     columns = zip(score_VK.double().numpy().T, label_VK.bool().numpy().T, strict=True)
     return torch.tensor([_average_precision(score_V, label_V) for score_V, label_V in columns], dtype=torch.float64)
@@ -38,12 +38,14 @@ def _average_precision(score_V: np.ndarray, label_V: np.ndarray) -> float:
 
 
 def accuracy_of_several(score_VK: torch.Tensor, label_VK: torch.Tensor) -> Accuracy:
-    """Return the accuracies of videos by their scores: the mean average precision over the classes that videos have;
-    and as top-1 and top-5 the videos one of whose labels has the largest score, or one of the five largest.
+    """Return the accuracies of videos of several labels by their scores.
+
+    They are the mean average precision over the classes that videos have, and as top-1 and top-5 the fractions of
+    videos with a label of the largest score, or among the five largest.
 
     Args:
-        score_VK: scores of the videos.
-        label_VK: True where a video has the class.
+        score_VK: scores of the videos, (V, K).
+        label_VK: labels, bool (V, K), True for a class that the video has.
     """
     best_Vk = label_VK.bool().gather(1, score_VK.topk(min(5, score_VK.shape[1]), dim=1).indices)
     top1, top5 = (100.0 * int(hits_V.sum()) / len(score_VK) for hits_V in (best_Vk[:, 0], best_Vk.any(dim=1)))

@@ -10,17 +10,20 @@ from mutualnet3d.results.row import COSTS, Row, Views
 
 
 def best_row(rows: Sequence[Row], gflops: float | None, milliseconds: float | None, views: Views | None = None) -> Row:
-    """Return the most accurate row within all given bounds of a video; of equals the cheaper one, in the given bounds
-    first, then in the other cost; of those still equal the first by its key, as on a front.
+    """Return the most accurate row within all given bounds of a video.
+
+    Of equals it is the cheaper one, by the given bounds first and then by the other cost; of equals in that, too, the
+    first by its key, as on a front.
 
     Args:
         rows: rows of one back end.
-        gflops: 1e9 multiply-adds that a video may take; None: any.
-        milliseconds: time that the network may take for a video; None: any.
+        gflops: largest cost of a video, 1e9 multiply-adds; None: no bound.
+        milliseconds: largest time of the network for a video; None: no bound.
         views: views of the video; None: those of each row.
 
     Raises:
-        ValueError: no bound is given, one is not above 0, or nothing is within them; it names the cheapest rows.
+        ValueError: no bound is given, a bound is not above 0, or no row is within the bounds; the message names the
+            cheapest rows.
     """
     bounds = checked_bounds(gflops, milliseconds)
     within = [row for row in rows if all(row.cost_of_video(cost, views) <= bound for cost, bound in bounds.items())]
@@ -35,11 +38,12 @@ def best_row(rows: Sequence[Row], gflops: float | None, milliseconds: float | No
 
 
 def rows_nearest(rows: Sequence[Row], default_rows: Sequence[Row], views: Views) -> tuple[Row, ...]:
-    """Return the rows of `views`, where every sub-network of the default rows has one; else those of one view, where
-    every one has; else the default rows.
+    """Return the rows of `views` if every sub-network of the default rows has one.
+
+    Else they are the rows of one view if every sub-network has one, else the default rows.
 
     Args:
-        rows: rows of a table, of any back end; only those of the default rows' back end count.
+        rows: rows of a table, of which only those of the default rows' back end count.
         default_rows: rows of the test's own back end and views.
         views: views of a video, the first choice.
     """
@@ -52,13 +56,15 @@ def rows_nearest(rows: Sequence[Row], default_rows: Sequence[Row], views: Views)
 
 
 def checked_bounds(gflops: float | None, milliseconds: float | None, prefix: str = "") -> dict[str, float]:
-    """Return the bounds that are given, cost -> bound.
+    """Return the bounds that are given, by their cost.
 
     Args:
+        gflops: largest 1e9 multiply-adds; None: no bound.
+        milliseconds: largest time; None: no bound.
         prefix: start of the bounds' names in errors, such as "mean_".
 
     Raises:
-        ValueError: there is none, or one is no number above 0.
+        ValueError: there is no bound, or a bound is no number above 0.
     """
     bounds = {"gflops": gflops, "milliseconds": milliseconds}
     given = {cost: bound for cost, bound in bounds.items() if bound is not None}

@@ -1,6 +1,6 @@
-"""Cascade of rows: a cheap row is run on every video, a dearer one only on those of which it is not sure.
+"""Cascade of rows: a cheap row runs on every video, a dearer row only on videos that the cheap one is not sure of.
 
-A row is sure of a video if the `confidence` of its scores is at least the stage's threshold; the last stage is always.
+A row is sure of a video if the `confidence` of its scores is at least the stage's threshold; the last stage always is.
 Costs are those of all stages that ran. Arithmetic only; `cascade_fit` finds the rows and thresholds.
 
 Legend: V videos, K classes.
@@ -25,12 +25,13 @@ class Stage:
     """Row of a cascade.
 
     Args:
-        config, views: sub-network, and views of a video that it runs on.
-        threshold: confidence, 0 to 1, from which on the cascade ends after this stage; 0 in the last one.
-        share: fraction of the reporting videos that ran it; 1 in the first one.
+        config: sub-network.
+        views: views of a video that it runs on.
+        threshold: confidence, 0 to 1, from which on the cascade ends after this stage; 0 for the last stage.
+        share: fraction of the reporting videos that ran the stage; 1 for the first stage.
 
     Raises:
-        ValueError: a number that is not from 0 to 1; it names the field.
+        ValueError: a number is not from 0 to 1; the message names the field.
     """
 
     config: SubnetConfig
@@ -47,7 +48,7 @@ class Stage:
 
     @property
     def key(self) -> RowKey:
-        """Sub-network and views: those of its row on the back end at hand."""
+        """Sub-network and views, the key of the stage's row on the back end at hand."""
         return self.config, self.views
 
 
@@ -62,16 +63,18 @@ class CostSpread:
 
 @dataclass(frozen=True)
 class Cascade:
-    """Stages, and what they gave on videos that they were not fitted on.
+    """Stages, with their accuracy on videos that they were not fitted on.
 
     Args:
-        stages: rows in the order in which they run, at least one; of one stage alone: a row for every video.
-        top1, top5: accuracy in percent on the reporting videos.
-        fit_top1: top-1 in percent on the fitting videos, by which cascades were chosen, and which is too high for it.
+        stages: rows in the order in which they run, at least one; a single stage is a row for every video.
+        top1: top-1 on the reporting videos, percent.
+        top5: top-5 on the reporting videos, percent.
+        fit_top1: top-1 on the fitting videos, percent, by which cascades were chosen, and which is biased upwards by
+            the choice.
 
     Raises:
-        ValueError: no stage, a row twice, shares that rise or do not start at 1, a threshold of 0 before the last stage
-            or another one in it, or an accuracy that is no percentage.
+        ValueError: there is no stage, a row is there twice, the shares rise or do not start at 1, a threshold is 0
+            before the last stage or not 0 in it, or an accuracy is no percentage.
     """
 
     stages: tuple[Stage, ...]
@@ -106,7 +109,7 @@ class Cascade:
         """Return the cost of a video over the reporting videos.
 
         Args:
-            cost_of: stage -> cost of a video in it.
+            cost_of: function from a stage to the cost of a video in it.
         """
         costs = [cost_of(stage) for stage in self.stages]
         shares = [stage.share for stage in self.stages]
@@ -120,7 +123,7 @@ class Cascade:
 def confidence(probability_VK: torch.Tensor) -> torch.Tensor:
     """Return the distance of each video's two largest probabilities (V,), 0 to 1; of a single class 1.
 
-    The largest probability and the entropy chose worse on held-out videos: see benchmarks/cascade.py.
+    The largest probability and the entropy chose worse on held-out videos (benchmarks/cascade.py).
     """
     if probability_VK.shape[1] == 1:
         return torch.ones(len(probability_VK))
@@ -132,7 +135,8 @@ def probabilities(score_VK: torch.Tensor, ensemble: str) -> torch.Tensor:
     """Return scores of videos as probabilities that sum to 1, whatever way views were put together.
 
     Args:
-        ensemble: "sum", "logits" or "max": see `view_scores.ViewScores`.
+        score_VK: scores of the videos, (V, K).
+        ensemble: way of putting views together, "sum", "logits" or "max", see `view_scores.ViewScores`.
     """
     if ensemble == "logits":
         return score_VK.softmax(dim=1)
@@ -145,11 +149,12 @@ def best_cascade(
     """Return the cascade within the bounds that was the most accurate on the fitting videos; of equals the cheapest.
 
     Args:
-        bounds: cost -> most that a video may take of it, in the mean over many.
-        mean_cost: (cascade, cost) -> its mean.
+        cascades: cascades to choose from.
+        bounds: largest mean cost of a video, by the name of the cost.
+        mean_cost: function from a cascade and the name of a cost to the mean cost.
 
     Raises:
-        ValueError: there are no cascades, or none is within the bounds; it names the cheapest.
+        ValueError: there are no cascades, or none is within the bounds; the message names the cheapest.
     """
     if not cascades:
         raise ValueError("the query table has no cascades; a test with TEST.CASCADES True makes them")

@@ -1,4 +1,4 @@
-"""Cascades fitted on one part of a test's videos and reported on the other. Arithmetic only.
+"""Cascades fitted on one half of a test's videos and reported on the other. Arithmetic only.
 
 Legend: V videos, K classes.
 """
@@ -56,18 +56,18 @@ def fit_cascades(
 ) -> tuple[Cascade, ...]:
     """Return the Pareto front of cascades over mean cost, the cheapest first: at most `MAX_CASCADES`.
 
-    Rows on the front of the fitting videos are cascades of one stage; pairs of them are kept that are more accurate
-    than every row, and every other pair, of no more cost there. Of the last stage that ran the scores count. All
-    that is stored but `fit_top1` is of the other half of the videos.
+    Rows on the front of the fitting videos are cascades of one stage. Of the pairs of such rows those are kept that are
+    more accurate there than every row and every other pair of no more cost. The scores of the last stage that ran
+    count. All stored numbers but `fit_top1` are those on the other half of the videos.
 
     Args:
-        probabilities: row -> its scores of each video (V, K), summing to 1 over the classes; each is asked for once.
-        gflops: row -> 1e9 multiply-adds of a video.
+        probabilities: scores of the videos by each row, (V, K), which sum to 1 over the classes; read once each.
+        gflops: cost of a video by each row, 1e9 multiply-adds.
         label_V: classes of the videos.
         seed: seed of the halves.
 
     Raises:
-        ValueError: fewer than `MIN_VIDEOS` videos.
+        ValueError: there are fewer than `MIN_VIDEOS` videos.
     """
     if len(label_V) < MIN_VIDEOS:
         raise ValueError(f"cascades are fitted on {MIN_VIDEOS} videos or more; there are {len(label_V)}")
@@ -95,7 +95,7 @@ def _chosen(outcomes: Mapping[RowKey, _Outcome], gflops: Mapping[RowKey, float])
 def _pairs(
     first: _Candidate, second: _Candidate, confidence_V: torch.Tensor, hits_of: Mapping[RowKey, torch.Tensor]
 ) -> Iterator[_Candidate]:
-    """Yield the pairs of two rows, one for each share of the videos that go on."""
+    """Yield the cascades of two rows, for the shares of the videos that go on to the second."""
     keys = first.keys + second.keys
     thresholds = torch.quantile(confidence_V.double(), torch.tensor(_SHARES, dtype=torch.float64)).tolist()
     for threshold in dict.fromkeys(thresholds):

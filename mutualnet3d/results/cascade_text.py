@@ -14,7 +14,7 @@ _TITLES = ("GFLOPs: mean", "95 %", "worst", "ms: mean", "95 %", "worst", "top-1 
 
 
 def cascades_to_text(cascades: Sequence[CascadeCosts], context: Mapping[str, Any]) -> str:
-    """Return the cascades for a terminal, the cheapest first, and a line about them; "" where there are none."""
+    """Return the cascades for a terminal, the cheapest first, and a line about them; "" without any."""
     if not cascades:
         return ""
     names = [_name(cascade) for cascade, *_ in cascades]
@@ -27,7 +27,7 @@ def cascades_to_text(cascades: Sequence[CascadeCosts], context: Mapping[str, Any
 
 
 def cascades_to_markdown(cascades: Sequence[CascadeCosts], context: Mapping[str, Any]) -> str:
-    """Return the cascades as GitHub shows them, and a line about them; "" where there are none."""
+    """Return the cascades in GitHub's Markdown, and a line about them; "" without any."""
     if not cascades:
         return ""
     lines = [["cascade", *_TITLES], ["---"] + ["---:"] * len(_TITLES)]
@@ -36,7 +36,7 @@ def cascades_to_markdown(cascades: Sequence[CascadeCosts], context: Mapping[str,
 
 
 def _name(cascade: Cascade) -> str:
-    """Return the stages, and the fraction of videos that each further one runs on."""
+    """Return the stages, with the fraction of videos that go on to each of them."""
     shares = "".join(f", {100 * stage.share:.0f} %" for stage in cascade.stages[1:])
     return f"{cascade}{shares}"
 

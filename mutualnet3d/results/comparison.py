@@ -12,8 +12,9 @@ _LEGEND = "{} in % beside GFLOPs per clip; `*`: on the front of its column, no c
 
 
 def comparison_text(tables: Mapping[str, QueryTable]) -> str:
-    """Return the accuracies of the tables' rows, a line per sub-network and a column per table: top-1, or mAP where
-    videos have several labels.
+    """Return the accuracies of the tables' rows, with a line per sub-network and a column per table.
+
+    The accuracy is top-1, or mAP where videos have several labels.
 
     Lines are sorted by GFLOPs, the most expensive first. A table without a sub-network has a hyphen there.
 

@@ -1,8 +1,9 @@
-"""Files of features of many videos: NumPy's .npz, or Parquet. Either is written piece by piece, from records and a file
-of the numbers.
+"""Files of features of many videos, NumPy's .npz or Parquet, written piece by piece.
 
-A record is of one video: `source`, `status`, `label` (None: it has none); and, if it is ok, `starts` and `ends` of its
-vectors, seconds, and `place` and `shape` of its numbers in the other file; else `error`.
+The writers take records and a file of the numbers.
+
+A record is of one video and has `source`, `status` and `label` (None without any). An ok one also has `starts` and
+`ends` of its vectors, seconds, and `place` and `shape` of its numbers in the other file; any other has `error`.
 
 Legend: N vectors, C channels.
 """
@@ -36,8 +37,8 @@ class FeatureLayout:
 
     Args:
         num_vectors: number of vectors of all videos.
-        shape: shape of one of them; (0,): there is none.
-        label_type: int or str, the type of the videos' labels; None: not all have one.
+        shape: shape of a vector; (0,) without any.
+        label_type: type of the videos' labels, int or str; None: not all have one.
     """
 
     num_vectors: int
@@ -59,14 +60,14 @@ class FeatureLayout:
 
 
 def check_format(path: str, option: str) -> None:
-    """Refuse a file whose format is not known by its extension, or whose library is not installed.
+    """Refuse a file whose extension is not that of a format, or whose library is not installed.
 
     Args:
-        path: the file.
-        option: name that the user gives it by, for the error.
+        path: path of the file.
+        option: name of the user's option, for the error.
 
     Raises:
-        ValueError: another extension.
+        ValueError: the extension is another one.
         ModuleNotFoundError: the library is not installed; the message says what to install.
     """
     extension = os.path.splitext(path)[1].lower()
@@ -79,14 +80,14 @@ def check_format(path: str, option: str) -> None:
 def write_features(
     path: str, records: Iterable[Record], layout: FeatureLayout, vectors_path: str, about: Mapping[str, str]
 ) -> None:
-    """Write features in the format that the extension says. The file is whole or absent.
+    """Write features in the format of the path's extension; the file is whole or absent.
 
     Args:
-        path: the file.
+        path: path of the file.
         records: records of all videos.
-        layout: layout of their features.
-        vectors_path: file of the numbers.
-        about: texts by names, the same for all vectors: `config`, `backend`, `layer`.
+        layout: layout of the records' features.
+        vectors_path: path of the file of the numbers.
+        about: facts of all vectors, texts by names: `config`, `backend`, `layer`.
 
     Raises:
         EOFError: the file of the numbers is too short.
@@ -141,8 +142,11 @@ def _write_npz(
 def _write_parquet(
     path: str, records: Iterable[Record], layout: FeatureLayout, vectors: IO[bytes], about: Mapping[str, str]
 ) -> None:
-    """Write a row for each vector, and one for each video that was not read; `features` is a list of fixed length, its
-    shape in the column's metadata."""
+    """Write a row for each vector, and one for each video that was not read.
+
+    `features` is a list, with its shape in the column's metadata. The list's type has no fixed length: before version
+    26, pyarrow cannot read such a column with missing rows.
+    """
     arrow, parquet = require("pyarrow", EXTRA), require("pyarrow.parquet", EXTRA)
     length = max(1, prod(layout.shape))
     label_type = arrow.int64() if layout.label_type is int else arrow.string()
@@ -153,15 +157,16 @@ def _write_parquet(
         *(("start", arrow.float64()), ("end", arrow.float64())),
     ]
     shape = {"shape": " ".join(map(str, layout.shape))}
-    features = arrow.field("features", arrow.list_(arrow.float32(), length), metadata=shape)
+    features = arrow.field("features", arrow.list_(arrow.float32()), metadata=shape)
     schema = arrow.schema([*(arrow.field(name, kind) for name, kind in columns), features])
     with parquet.ParquetWriter(path, schema) as writer:
         for rows in _row_chunks(records, vectors, layout, about, max(1, _CHUNK_BYTES // (4 * length))):
             arrays = [arrow.array([row[name] for row in rows], kind) for name, kind in columns]
             missing = np.array([row["features"] is None for row in rows])
-            zeros = np.zeros(length, VECTOR_TYPE)
-            values = np.concatenate([zeros if row["features"] is None else row["features"].ravel() for row in rows])
-            arrays.append(arrow.FixedSizeListArray.from_arrays(values, length, mask=arrow.array(missing)))
+            vectors_read = [row["features"].ravel() for row in rows if row["features"] is not None]
+            values = np.concatenate([np.zeros(0, VECTOR_TYPE), *vectors_read])
+            offsets = np.concatenate([[0], np.cumsum(np.where(missing, 0, length))]).astype(np.int32)
+            arrays.append(arrow.ListArray.from_arrays(offsets, values, mask=arrow.array(missing)))
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
 
 

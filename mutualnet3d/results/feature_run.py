@@ -1,7 +1,7 @@
-"""Run that takes the features of many files into one file, and that goes on after any kill; see `listed_run`.
+"""Run that writes the features of many files into one file, and goes on after any kill, see `listed_run`.
 
-The numbers themselves lie, while the run goes on, one file's after the other in `OUTPUT.vectors`, and the journal says
-where: a line of it would be too long for them. What a kill leaves there without a line of the journal is never read.
+During the run the numbers lie in `OUTPUT.vectors`, one file's after the other, since they are too long for a line of
+the journal, which has their places. Numbers that a kill leaves without a line of the journal are never read.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from mutualnet3d.results.prediction_rows import OK
 
 
 class FeatureRun(ListedRun):
-    """Context of a run whose results are features; `output` is of one of `feature_files.FORMATS`.
+    """Run whose results are features, as a context; `output` has an extension of `feature_files.FORMATS`.
 
-    Args, attributes and errors are those of `ListedRun`.
+    Arguments, attributes and errors are those of `ListedRun`.
     """
 
     form = "mutualnet3d.features"
@@ -51,15 +51,15 @@ class FeatureRun(ListedRun):
         super().__exit__(kind, error, trace)
 
     def add(self, number: int, record: Mapping[str, Any], feature_NC: np.ndarray) -> None:
-        """Write down the features of a file.
+        """Record the features of a file.
 
         Args:
             number: number of the file.
-            record: its record without `place` and `shape`, see `feature_files`.
-            feature_NC: its features.
+            record: record of the file without `place` and `shape`, see `feature_files`.
+            feature_NC: features of the file.
 
         Raises:
-            OSError: they cannot be written.
+            OSError: the features cannot be written.
         """
         values = np.ascontiguousarray(feature_NC, VECTOR_TYPE)
         place = os.fstat(self._vectors.fileno()).st_size
@@ -72,10 +72,10 @@ class FeatureRun(ListedRun):
         """Write the results, and that the run is complete.
 
         Args:
-            about: facts of all vectors, texts by names; see `feature_files.write_features`.
+            about: facts of all vectors, texts by names, see `feature_files.write_features`.
 
         Raises:
-            ValueError: a file has no result yet, or its features are gone.
+            ValueError: a file has no result yet, or its features are missing.
             WriteError: the disk is full; the journal stays.
         """
         layout = FeatureLayout.of(self.journal.records())
@@ -94,14 +94,14 @@ class FeatureRun(ListedRun):
 
 
 def check_output(path: str, option: str) -> None:
-    """Refuse an output that cannot be written; nothing is made.
+    """Refuse an output that cannot be written, without making anything.
 
     Args:
         path: path of the results.
-        option: name that the user gives it by, for the error.
+        option: name of the user's option, for the error.
 
     Raises:
-        ValueError: it is a folder, nothing can be written into its folder, or its format is not known.
+        ValueError: the path is a folder, its folder cannot be written to, or its format is unknown.
         ModuleNotFoundError: the format's library is not installed.
     """
     check_output_file(path, option)

@@ -1,4 +1,4 @@
-"""Cascades of a query table in JSON, read strictly: an error names the cascade and the field."""
+"""Cascades of a query table in JSON, read strictly, with errors that name the cascade and the field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def cascade_to_json(cascade: Cascade, gflops: CostSpread) -> dict[str, Any]:
     """Return a cascade as plain values.
 
     Args:
-        gflops: 1e9 multiply-adds of a video, for who reads the file; they follow from the rows.
+        cascade: cascade.
+        gflops: cost of a video, 1e9 multiply-adds, for readers of the file; it follows from the rows.
     """
     stages = [
         {"config": str(stage.config), "views": str(stage.views), "threshold": stage.threshold, "share": stage.share}
@@ -33,13 +34,14 @@ def cascade_to_json(cascade: Cascade, gflops: CostSpread) -> dict[str, Any]:
 
 
 def cascades_from_json(entries: Any, path: str) -> tuple[Cascade, ...]:
-    """Return the cascades that `cascade_to_json` gave.
+    """Return cascades from the results of `cascade_to_json`.
 
     Args:
-        path: the file, for the error.
+        entries: list of results of `cascade_to_json`.
+        path: path of the file, for the error.
 
     Raises:
-        ValueError: they are no list of cascades; file, cascade (the first is 1) and field are named.
+        ValueError: the entries are no list of cascades; the message names file, cascade (the first is 1) and field.
     """
     if not isinstance(entries, list):
         raise ValueError(f"{path}: cascades is {entries!r:.60}; it must be a list")
@@ -68,7 +70,7 @@ def _stage(entry: Any, where: str) -> Stage:
 
 
 def _check_gflops(gflops: Any, where: str) -> None:
-    """Refuse costs that are none; they are not kept, as the rows give them."""
+    """Refuse costs of another form; they are not stored, since they follow from the rows."""
     values = checked_fields(gflops, f"{where}: gflops", _SPREAD_FIELDS, kind="a spread of costs")
     for name, value in values.items():
         try:

@@ -1,4 +1,4 @@
-"""Rows of a query table as JSON has them, read strictly: an error names the row and the field."""
+"""Rows of a query table in JSON, read strictly, with errors that name the row and the field."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def row_to_json(row: Row) -> dict[str, Any]:
 
 
 def row_from_json(entry: Any, where: str) -> Row:
-    """Return the row that `row_to_json` gave.
+    """Return a row from the result of `row_to_json`.
 
     Args:
+        entry: result of `row_to_json`.
         where: file and row, for the error.
 
     Raises:
-        ValueError: it is no row; `where` and the field are named.
+        ValueError: the entry is no row; the message has `where` and the field.
     """
     values = dict(checked_fields(entry, where, FIELDS, (*_OPTIONAL, *_DERIVED)))
     derived = {name: values.pop(name) for name in _DERIVED if name in values}
@@ -57,16 +58,17 @@ def _number(name: str, value: Any, where: str) -> float:
 def checked_fields(
     entry: Any, where: str, required: Sequence[str], optional: Sequence[str] = (), kind: str = "a row"
 ) -> Mapping[str, Any]:
-    """Return the fields of a row, not looked into.
+    """Return the fields of a row, with unchecked values.
 
     Args:
+        entry: value from JSON.
         where: file and row, for the error.
-        required: names of the fields that it must have.
-        optional: names of the fields that it may have.
-        kind: name for errors.
+        required: names of the fields that the row must have.
+        optional: names of the fields that the row may have.
+        kind: name of the entry's kind, for errors.
 
     Raises:
-        ValueError: it is no object, or has other fields.
+        ValueError: the entry is no object, or has other fields.
     """
     if not isinstance(entry, dict):
         raise ValueError(f"{where} is {entry!r:.60}; it must be an object")
@@ -81,10 +83,14 @@ def checked_fields(
 
 
 def build_row(values: Mapping[str, Any], where: str) -> Row:
-    """Return the row of these fields, keys of sub-network and views as text.
+    """Return the row of some fields, with keys of sub-network and views as text.
+
+    Args:
+        values: values by the names of the fields.
+        where: file and row, for the error.
 
     Raises:
-        ValueError: one of them is not allowed; `where` and the field are named.
+        ValueError: a value is not allowed; the message has `where` and the field.
     """
     try:
         views = Views.parse(values["views"])
@@ -96,8 +102,11 @@ def build_row(values: Mapping[str, Any], where: str) -> Row:
 def parsed_config(key: Any) -> SubnetConfig:
     """Return the sub-network of a key.
 
+    Args:
+        key: key of a sub-network, such as `w0.63-s160-t10`.
+
     Raises:
-        ValueError: it is no key.
+        ValueError: the value is no key.
     """
     if not isinstance(key, str):
         raise ValueError(f"config is {key!r:.60}; it must be a key such as 'w0.63-s160-t10'")

@@ -1,4 +1,4 @@
-"""Label of a video or of a stretch of one."""
+"""Label of a video or of a segment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Label:
     Args:
         name: name of the class.
         index: number of the class.
-        score: probability, 0 to 1; with the ensemble "logits" of several views that of their mean logits; of a stretch
-            of a video the mean over its windows. Where videos have several labels each has a probability of its own.
+        score: probability, 0 to 1: with the ensemble "logits" of several views the one of their mean logits, for a
+            segment the mean over its windows. With several labels a video, labels have independent probabilities.
     """
 
     name: str

@@ -32,10 +32,10 @@ class Latencies(Generic[Key]):
     """Measured times.
 
     Args:
-        milliseconds: time of one forward pass of each key.
-        num_rounds: number of timed passes of each, of which the time is the median (or another summary); keys that had
-            not settled by then have more.
-        unsettled: keys whose times still varied so much at the end that their median says little.
+        milliseconds: time of a forward pass, by key.
+        num_rounds: number of timed passes of each key, of which the time is the median (or another summary); keys that
+            had not settled have more.
+        unsettled: keys whose times varied too much, to the end, for their median to be trusted.
     """
 
     milliseconds: dict[Key, float]
@@ -56,28 +56,28 @@ def measure_latencies(
     passes: int = 2,
     summary: Callable[[Sequence[float]], float] = statistics.median,
 ) -> Latencies[Key]:
-    """Measure the time of a forward pass of each key: of a sub-network, of a back end, or of both.
+    """Measure the time of a forward pass of each key: a sub-network, a back end, or both.
 
     The keys take turns, in another order every round, so that a busy moment of the machine or a large neighbour does
-    not fall on one alone. A turn is several passes on the same clips, of which the last is timed.
+    not affect the same key always. A turn is several passes on the same clips, of which the last is timed.
 
-    A machine that is busy for some of the rounds makes medians of them a matter of luck. Keys whose median has not
-    settled get further rounds, for twice the time of the first at most; a warning names those that still have not. A
-    quiet machine has no further rounds. Nothing is known of fewer than three rounds.
+    On a machine that is busy for some of the rounds the medians are a matter of luck. Keys whose median has not settled
+    get further rounds, for twice the time of the first rounds at most; a warning names keys that have not settled then.
+    A quiet machine needs no further rounds. Fewer than three rounds always count as settled.
 
     Args:
-        forward: (key, clips) -> logits, in evaluation mode.
+        forward: function from a key and its clips to logits, in evaluation mode.
         keys: keys to measure, at least one.
-        make_clips: key -> clips on `device`; their batch size is what is measured.
-        device: device that is waited for.
-        num_rounds: most turns of each key, at least 1.
-        min_rounds: turns that each key has, whatever they take.
+        make_clips: function from a key to clips on `device`, of the batch size to be measured.
+        device: device of the passes, which a measurement waits for.
+        num_rounds: largest number of turns of each key, at least 1.
+        min_rounds: smallest number of turns of each key, whatever their time.
         max_seconds: time after which no other round begins.
-        passes: forward passes of a turn. In the ones before the last, kernels are chosen, and weights come into the
-            caches that the key before had filled: without them the demo's small networks took a tenth longer than when
-            run on their own.
-        summary: times of a key -> its time: the median, or the minimum, which a burst leaves as it is: it has no
-            further rounds.
+        passes: number of forward passes of a turn. Passes before the last choose kernels, and bring weights into the
+            caches that the previous key had filled: without them the demo's small networks took a tenth longer than
+            when run on their own.
+        summary: function from the times of a key to its time: the median, or the minimum, which a burst does not change
+            and which needs no further rounds.
 
     Raises:
         ValueError: there is no key, or no round.
@@ -138,15 +138,18 @@ def measure_passes(
     min_rounds: int = _MIN_TIMES,
     max_seconds: float = 30.0,
 ) -> Latencies[Pass]:
-    """Measure forward passes of several clips, of which there may be none: they take many times as long as those of one
-    clip, so that they have fewer rounds.
+    """Measure forward passes of several clips, of which there may be none.
+
+    They take many times as long as passes of one clip, so they have fewer rounds.
 
     Args:
-        forward: (sub-network, clips) -> logits, in evaluation mode.
+        forward: function from a sub-network and clips to logits, in evaluation mode.
         passes: passes to measure.
-        make_clips: (sub-network, number of clips) -> clips on `device`.
-        device, num_rounds, max_seconds: see `measure_latencies`.
-        min_rounds: turns that each pass has, whatever they take, at most `num_rounds`.
+        make_clips: function from a sub-network and a number of clips to clips on `device`.
+        device: device of the passes.
+        num_rounds: largest number of turns of each pass, at least 1.
+        min_rounds: smallest number of turns of each pass, whatever their time, at most `num_rounds`.
+        max_seconds: time after which no other round begins, seconds.
     """
     if not passes:
         return Latencies({}, 0)
@@ -166,10 +169,11 @@ def _key_text(key: object) -> str:
 
 
 def has_settled(times: Sequence[float]) -> bool:
-    """Return False if the median of `times` may be far from that of more of them; True for fewer than three.
+    """Return False if the median of `times` may be far from that of further times; True for fewer than three.
 
     The median of n independent values lies between those of the ranks n / 2 -+ sqrt(n) / 2, with the odds of one
-    standard deviation. Of times of a machine that was busy for a third of them or more these ranks are of both kinds.
+    standard deviation. If the machine was busy for a third of the times or more, one of these ranks is a busy time and
+    the other a quiet one.
     """
     if len(times) < _MIN_TIMES:
         return True
@@ -180,14 +184,14 @@ def has_settled(times: Sequence[float]) -> bool:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the GPU's name, or the CPU's model; "cpu" where the system does not tell."""
+    """Return the GPU's name, or the CPU's model; "cpu" if the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return _cpu_name("/proc/cpuinfo") or platform.processor() or "cpu"
 
 
 def _cpu_name(cpuinfo: str) -> str:
-    """Return the first "model name" in Linux's list of processors; "" where there is none (other systems or chips)."""
+    """Return the first "model name" in Linux's list of processors; "" without any (other systems or chips)."""
     try:
         with open(cpuinfo, encoding="utf-8", errors="replace") as file:
             for line in file:

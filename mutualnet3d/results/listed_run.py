@@ -1,8 +1,8 @@
 """Run over many files into one file of results, which goes on after any kill.
 
-Beside the results lie, while they are made, the journal (`OUTPUT.journal`), and for good a description of the run
-(`OUTPUT.run.json`): what was asked for, what was chosen, and, at the end, how many files were read. The results
-themselves are whole or absent.
+During the run its journal (`OUTPUT.journal`) lies beside the results. A description of the run (`OUTPUT.run.json`)
+stays there: its options, its choices, and, at the end, the number of files that were read. The results themselves are
+whole or absent.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ BEGIN_ANEW = "--overwrite begins anew, another --output leaves it alone"
 
 
 class ListedRun:
-    """Context of a run; see the module. Subclasses say what the results are.
+    """Run over many files, as a context; subclasses define the results.
 
     Args:
         output: path of the results.
         num_files: number of files.
-        asked: options of the run, texts by names for messages; a run goes on only if all of them are the same.
-        overwrite: True to begin anew, whatever exists.
+        asked: options of the run, texts by names for messages; a run goes on only with the same options.
+        overwrite: True to begin anew, whatever files exist.
 
     Attributes:
         journal: results so far.
-        chosen: choices of the run's first start, plain values; {}: none yet.
-        counts: number of files by status; {}: the run is not complete.
-        form: name of the results' kind, which the description has.
+        chosen: choices of the run's first start, plain values; {} before them.
+        counts: number of files by status; {} before the run is complete.
+        form: name of the results' kind, in the description.
 
     Raises:
-        ValueError: the results of another run are there, or its journal; another run writes it now; the description is
-            none, or of a newer release.
+        ValueError: the results or the journal of another run are there, another run writes them now, or the description
+            is invalid or of a newer release.
     """
 
     form: str
@@ -69,10 +69,10 @@ class ListedRun:
         self._leave(drops_journal=bool(self.counts) or not self.chosen)
 
     def choose(self, chosen: Mapping[str, Any]) -> None:
-        """Write down what is the same for all files from now on: the run has begun.
+        """Record the choices for all files; the run has begun.
 
         Args:
-            chosen: plain values.
+            chosen: choices, plain values.
         """
         self.chosen = dict(chosen)
         self._save({})
@@ -100,7 +100,7 @@ class ListedRun:
         self.journal.remove()
 
     def _begin(self, had_journal: bool) -> None:
-        """Look whether the run can begin, or go on; nothing is written before `choose`."""
+        """Check that the run can begin or go on; nothing is written before `choose`."""
         if self._overwrite:
             self.journal.clear()
         elif os.path.lexists(self.description_path):
@@ -149,16 +149,16 @@ class ListedRun:
 
 
 def list_text(paths: Sequence[str]) -> str:
-    """Return text that stands for a list of paths: their number, and a digest."""
+    """Return text that stands for a list of paths: their number and a digest."""
     digest = hashlib.sha256("\n".join(paths).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return f"{len(paths)} files ({digest})"
 
 
 def difference_text(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return the values that differ, as text for people; "" if none does.
+    """Return the values that differ, as text for people; "" without any.
 
     Args:
-        before: options that a run was begun with, texts by names.
+        before: options of the run's first start, texts by names.
         now: options of this start, texts by names.
     """
     texts = []

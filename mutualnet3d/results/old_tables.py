@@ -1,9 +1,9 @@
-"""Query tables of earlier releases as rows of today.
+"""Query tables of earlier releases, turned into present rows.
 
-Those of schema version 4 had no times of videos, and accuracies of single views that could be a mean over all. Those of
-versions 1 to 3 had one row of each sub-network, of the test run's back end and views. Accuracy of single views (from
-version 2) and of the sub-network quantised to int8 (from version 3) stood in columns of that row; facts of measurements
-stood in the context without a back end.
+Tables of schema version 4 had no times of videos, and accuracies of single views could be a mean over all. Tables of
+versions 1 to 3 had a single row of each sub-network, of the test run's back end and views. Accuracies of single views
+(from version 2) and of int8 (from version 3) were columns of that row, and facts of measurements were in the context
+without a back end.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ _INT8_FACTS = {"int8_device": "device", "int8_clips": "calibration_clips"}
 
 
 def upgrade_table(entries: Sequence[Any], context: Mapping[str, Any], path: str) -> tuple[list[Row], dict[str, Any]]:
-    """Return the rows and the context of today from those of an old file.
+    """Return the present form of the rows and the context of an old file.
 
-    A row of single views or of int8 needs all its numbers; where one is not known there is none, as before.
+    A row of single views or of int8 needs all its numbers; without one of them the row is left out.
 
     Args:
-        entries: the rows as JSON has them.
-        path: the file, for errors.
+        entries: rows from JSON.
+        context: context from JSON.
+        path: path of the file, for errors.
 
     Raises:
-        ValueError: a row is none, or the context's views or facts are none; file, row and field are named.
+        ValueError: a row, or the context's views or facts, are invalid; the message names file, row and field.
     """
     try:
         check_facts(context)
@@ -60,7 +61,7 @@ def upgrade_table(entries: Sequence[Any], context: Mapping[str, Any], path: str)
 
 
 def _views(context: Mapping[str, Any], path: str) -> Views:
-    """Return the test's views; 1 x 1 where nothing is said of them."""
+    """Return the test's views; 1 x 1 if the context has none."""
     text = context.get("views", f"{Views()} views")
     try:
         return Views.parse(text.removesuffix(" views") if isinstance(text, str) else text)
@@ -69,7 +70,7 @@ def _views(context: Mapping[str, Any], path: str) -> Views:
 
 
 def _numbers(values: Mapping[str, Any], names: Sequence[str], where: str) -> dict[str, float]:
-    """Return the optional numbers of these names; nothing where one of them is not known."""
+    """Return the optional numbers of these names; {} if a number is missing."""
     try:
         numbers = {name: finite_number(name, values[name]) for name in names if values.get(name) is not None}
     except ValueError as error:
@@ -88,7 +89,9 @@ def _context(context: Mapping[str, Any], backend: str, views: Views) -> dict[str
 
 
 def with_single_views(rows: Sequence[Row], context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the context of an old table, which says that accuracies of single views are the mean over all, unless it
-    says otherwise or there are none."""
+    """Return the context of an old table with the fact that accuracies of single views are the mean over all.
+
+    A context that says otherwise, and that of a table without such accuracies, do not change.
+    """
     views = {row.views for row in rows}
     return {"single_views": "mean", **context} if Views() in views and len(views) > 1 else dict(context)

@@ -1,6 +1,6 @@
-"""Paper's results on Kinetics-400, read off its figures: a training of ours is compared with them.
+"""The paper's results on Kinetics-400, read off its figures, for comparison with a training.
 
-MutualNet, TPAMI 2022, arXiv 2105.07085; the file beside this module says how the numbers were obtained.
+MutualNet, TPAMI 2022, arXiv 2105.07085; the file beside this module describes the origin of the numbers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NETWORKS: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True)
 class PaperRow:
-    """Sub-network of the paper's.
+    """Sub-network in the paper's results.
 
     Args:
-        config: width, size, frames; SlowFast's are those of the Slow pathway.
+        config: width, size and frames, of SlowFast those of the Slow pathway.
         gflops: 1e9 multiply-adds of one clip, by the paper.
         top1: accuracy on Kinetics-400's validation videos, percent.
     """
@@ -43,15 +43,15 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperResults:
-    """Results of one network.
+    """Results of a network in the paper.
 
     Args:
-        network: "x3d_m", "slow_8x8" or "slowfast_4x16".
-        views: number of clips and crops of a video that were averaged, in words.
-        num_views: their number, which the GFLOPs of a video are as many times those of a clip.
+        network: name of the network, "x3d_m", "slow_8x8" or "slowfast_4x16".
+        views: numbers of averaged clips and crops of a video, in words.
+        num_views: number of views of a video, the factor from the GFLOPs of a clip to those of a video.
         rows: sub-networks of one mutual training, the most expensive first.
-        separate: (gflops, top1) of networks trained one by one, published by their own authors.
-        reproduced: (gflops, top1) of some of these, found by MutualNet's authors.
+        separate: networks trained one by one, (gflops, top1), as published by their own authors.
+        reproduced: some of these networks, (gflops, top1), as measured by MutualNet's authors.
     """
 
     network: str
@@ -63,7 +63,7 @@ class PaperResults:
 
 
 def paper_results() -> dict[str, PaperResults]:
-    """Return the paper's results, network -> results."""
+    """Return the paper's results, by network."""
     text = resources.files("mutualnet3d.results").joinpath("kinetics_tradeoff.json").read_text(encoding="utf-8")
     content = json.loads(text)
     return {
@@ -85,15 +85,16 @@ def paper_results() -> dict[str, PaperResults]:
 def results_of(
     *, arch: str, depth: int, alpha: int, num_frames: int, sampling_rate: int, crop_size: int
 ) -> PaperResults | None:
-    """Return the paper's results of a network, or None where it has none.
+    """Return the paper's results of a network; None without any.
 
     Args:
         arch: architecture, "x3d", "slow", "slowfast"...
-        depth: depth of the ResNet, 50 or 101; not looked at for X3D.
-        alpha: SlowFast's ratio of frame rates; not looked at for other networks.
-        num_frames: frames of the full network's clip, DATA.NUM_FRAMES: SlowFast's Fast pathway.
-        sampling_rate: source frames from one of these to the next, DATA.SAMPLING_RATE.
-        crop_size: side of the full network's crop in training, DATA.TRAIN_CROP_SIZE; X3D-L differs from X3D-M in it.
+        depth: depth of the ResNet, 50 or 101; ignored for X3D.
+        alpha: ratio of frame rates of SlowFast; ignored for other networks.
+        num_frames: frames of the full network's clip, DATA.NUM_FRAMES, in SlowFast of the Fast pathway.
+        sampling_rate: source frames from one frame of the clip to the next, DATA.SAMPLING_RATE.
+        crop_size: side of the full network's crop in training, DATA.TRAIN_CROP_SIZE, pixels, in which X3D-L differs
+            from X3D-M.
     """
     settings = {
         "arch": arch,

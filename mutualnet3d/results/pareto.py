@@ -1,4 +1,4 @@
-"""Pareto front: what no other beats in cost and accuracy."""
+"""Pareto front of cost and accuracy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 def pareto_front(
     items: Iterable[Item], cost: Callable[[Item], float], accuracy: Callable[[Item], float]
 ) -> tuple[Item, ...]:
-    """Return the items that no other beats, the cheapest first: none is at least as accurate at less cost.
+    """Return the items that no other item beats, the cheapest first: none is as accurate or better at less cost.
 
     Of items of the same cost the most accurate one is on the front; of items of the same cost and accuracy the first.
     """
@@ -27,16 +27,16 @@ def pareto_front(
 def front_of_rows(rows: Iterable[Row], cost: str, views: Views | None = None) -> tuple[Row, ...]:
     """Return the rows that no other beats in accuracy over the `cost` of a video, the cheapest first.
 
-    Of rows of the same cost and accuracy the one that is cheaper in the other cost is on the front, and of those still
-    equal the first by its key.
+    Of rows of the same cost and accuracy the one that is cheaper in the other cost is on the front; of equals in that,
+    too, the first by its key.
 
     Args:
-        rows: rows of one back end, which alone compare.
-        cost: "gflops" or "milliseconds".
+        rows: rows of one back end.
+        cost: name of the cost, "gflops" or "milliseconds".
         views: views of the videos; None: those of each row.
 
     Raises:
-        ValueError: another cost.
+        ValueError: the cost is another one.
     """
     other = other_cost(cost)
     in_order = sorted(rows, key=lambda row: (row.cost_of_video(other, views), str(row.config), row.views))
@@ -44,10 +44,13 @@ def front_of_rows(rows: Iterable[Row], cost: str, views: Views | None = None) ->
 
 
 def other_cost(cost: str) -> str:
-    """Return the one of `COSTS` that `cost` is not.
+    """Return the other one of the two `COSTS`.
+
+    Args:
+        cost: name of a cost.
 
     Raises:
-        ValueError: `cost` is none of them.
+        ValueError: the cost is not one of them.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be 'gflops' or 'milliseconds', got {cost!r}")

@@ -1,7 +1,7 @@
-"""Rows of many files' predictions, and the files that they are written to: Parquet, CSV, JSON Lines.
+"""Rows of many files' predictions, and their files: Parquet, CSV, JSON Lines.
 
-A record is what `mutualnet3d predict --json` prints for a file, with its status. A row has the same in columns of plain
-values, for tables; the names of the columns carry their units.
+A record is the object that `mutualnet3d predict --json` prints for a file, with its status. A row has the same in
+columns of plain values, for tables; the names of the columns have their units.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def columns(top: int) -> dict[str, type]:
     """Return the type of each column.
 
     Args:
-        top: number of labels; those of label n are `label_n`, `class_n`, `score_n`, n from 1 on.
+        top: number of labels; label n has the columns `label_n`, `class_n`, `score_n`, n from 1 on.
     """
     of_labels = [(f"label_{n}", f"class_{n}", f"score_{n}") for n in range(1, top + 1)]
     types = (str, int, float)
@@ -63,7 +63,7 @@ def unread_record(path: str, status: str, reason: str) -> dict[str, Any]:
 
 
 def row_of(record: Record, top: int) -> Row:
-    """Return the row of a record: the values of all columns, None where it has none."""
+    """Return the row of a record: the values of all columns, None for missing ones."""
     row: Row = dict.fromkeys(columns(top))
     row["path"], row["status"] = record["source"], record["status"]
     if record["status"] != OK:
@@ -80,14 +80,14 @@ def row_of(record: Record, top: int) -> Row:
 
 
 def check_format(path: str, option: str) -> None:
-    """Refuse a file whose format is not known by its extension, or whose library is not installed.
+    """Refuse a file whose extension is not that of a format, or whose library is not installed.
 
     Args:
-        path: the file.
-        option: name that the user gives it by, for the error.
+        path: path of the file.
+        option: name of the user's option, for the error.
 
     Raises:
-        ValueError: another extension.
+        ValueError: the extension is another one.
         ModuleNotFoundError: the library is not installed; the message says what to install.
     """
     if _extension(path) not in FORMATS:
@@ -97,18 +97,18 @@ def check_format(path: str, option: str) -> None:
 
 
 def write_predictions(path: str, records: Iterable[Record], top: int) -> None:
-    """Write records in the format that the extension says. The file is whole or absent.
+    r"""Write records in the format of the path's extension; the file is whole or absent.
 
-    A path that is not UTF-8 stands with escapes (`\\udcff`) in Parquet, with its own bytes in CSV, and as JSON writes
+    A path that is not UTF-8 has escapes (`\udcff`) in Parquet, with its own bytes in CSV, and as JSON writes
     it in JSON Lines.
 
     Args:
-        path: the file.
-        records: records; few are in memory at a time.
+        path: path of the file.
+        records: records of the files; few are in memory at a time.
         top: number of labels.
 
     Raises:
-        ValueError: another extension.
+        ValueError: the extension is another one.
         WriteError: the disk is full.
     """
     check_format(path, "output")
@@ -122,7 +122,8 @@ def write_parquet(file: Any, records: Iterable[Record], top: int) -> None:
 
     Args:
         file: path of a local file, or a file of pyarrow that is open for writing.
-        records, top: see `write_predictions`.
+        records: records of the files; few are in memory at a time.
+        top: number of labels.
     """
     arrow, parquet = require("pyarrow", EXTRA), require("pyarrow.parquet", EXTRA)
     kinds = {str: arrow.string(), int: arrow.int32(), float: arrow.float64()}
@@ -155,7 +156,7 @@ def _chunks(records: Iterable[Record], top: int) -> Iterator[list[Row]]:
 
 
 def utf8_text(text: str) -> str:
-    """Return a text as UTF-8: what is not has escapes."""
+    """Return a text in UTF-8, with escapes for other characters."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Run that predicts many files into one file of results; see `listed_run`."""
+"""Run that predicts many files into one file of results, see `listed_run`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mutualnet3d.results.prediction_rows import check_format, write_predictions
 
 
 class PredictionRun(ListedRun):
-    """Context of a run whose results are predictions; `output` is of one of `prediction_rows.FORMATS`."""
+    """Run whose results are predictions, as a context; `output` has an extension of `prediction_rows.FORMATS`."""
 
     form = "mutualnet3d.predictions"
 
@@ -26,14 +26,14 @@ class PredictionRun(ListedRun):
 
 
 def check_output(path: str, option: str) -> None:
-    """Refuse an output that cannot be written; nothing is made.
+    """Refuse an output that cannot be written, without making anything.
 
     Args:
         path: path of the results.
-        option: name that the user gives it by, for the error.
+        option: name of the user's option, for the error.
 
     Raises:
-        ValueError: it is a folder, nothing can be written into its folder, or its format is not known.
+        ValueError: the path is a folder, its folder cannot be written to, or its format is unknown.
         ModuleNotFoundError: the format's library is not installed.
     """
     check_output_file(path, option)

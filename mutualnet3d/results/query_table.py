@@ -1,5 +1,4 @@
-"""Query table: cost and accuracy of every sub-network, with each number of views. A budget goes in, the best row comes
-out.
+"""Query table: cost and accuracy of every sub-network, with each number of views; it gives the best row of a budget.
 
 table = QueryTable.load("output/demo/query_table.json")
 row = table.best(gflops=0.01)  # of a video
@@ -39,19 +38,20 @@ __all__ = ["COSTS", "QueryTable", "Row", "Views", "checked_bounds"]
 
 @dataclass(frozen=True)
 class QueryTable(WrittenTable):
-    """Rows, the most expensive first, and what they have in common.
+    """Rows, the most expensive first, and their common facts.
 
     A row's key is its sub-network, back end and views. The *default rows* are those of the test run's own back end and
-    views. Queries have bounds of one video, and are answered from all rows of that back end, whatever their views.
-    `select` gives the table of others, or of one number of views.
+    views. Queries have bounds for a video, and are answered from all rows of that back end, whatever their views.
+    `select` returns the table of another back end or of one number of views.
 
     Args:
-        rows: rows, at least one, each of another key.
-        context: facts of the test and of each back end: see `table_context`.
-        cascades: cascades of rows of the test run's back end, the cheapest first; None: none were made.
+        rows: rows, at least one, of different keys.
+        context: facts of the test and of each back end, see `table_context`.
+        cascades: cascades of rows of the test run's back end, the cheapest first; None: no cascades were fitted.
 
     Raises:
-        ValueError: there is no row, a key has two, there are no default rows, or a cascade's stage has no row.
+        ValueError: there is no row, two rows have the same key, there are no default rows, or a cascade's stage has no
+            row.
     """
 
     rows: tuple[Row, ...]
@@ -64,8 +64,7 @@ class QueryTable(WrittenTable):
         check_cascades(self.cascades or (), self.rows, self.backend)
 
     def __repr__(self) -> str:
-        """Return one line: number of rows, and the range of costs and accuracy of those that queries are answered
-        from."""
+        """Return a line with the number of rows, and the range of costs and accuracy of the `query_rows`."""
         return table_text.summary(self.rows, self.query_rows, self.context)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
@@ -82,7 +81,7 @@ class QueryTable(WrittenTable):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Conditions of the default rows' milliseconds: device, threads, batch_size... See `table_context`."""
+        """Conditions of the default rows' milliseconds, such as device, threads and batch_size, see `table_context`."""
         return backend_facts(self.context, self.backend)
 
     @cached_property
@@ -92,7 +91,7 @@ class QueryTable(WrittenTable):
 
     @cached_property
     def query_rows(self) -> tuple[Row, ...]:
-        """Rows of the test run's back end, which queries are answered from; of the most expensive clips first."""
+        """Rows of the test run's back end, from which queries are answered, those of the most expensive clips first."""
         return tuple(row for row in self.rows if row.backend == self.backend)
 
     @cached_property
@@ -100,9 +99,10 @@ class QueryTable(WrittenTable):
         return default_key(self.rows, self.context)
 
     def row(self, config: SubnetConfig, views: Views | None = None) -> Row | None:
-        """Return the row of a sub-network on the test run's back end; None where there is none.
+        """Return the row of a sub-network on the test run's back end; None without any.
 
         Args:
+            config: sub-network.
             views: views of the row; None: those of the default rows.
         """
         key = config, self.backend, self.views if views is None else views
@@ -116,7 +116,7 @@ class QueryTable(WrittenTable):
             views: views of a video, or their key, such as "10 x 3"; None: those of the default rows.
 
         Raises:
-            ValueError: there are no such rows; it names what there is.
+            ValueError: there are no such rows; the message names the back ends and views of the rows.
         """
         views = Views.parse(views) if isinstance(views, str) else views
         key = self.backend if backend is None else backend, self.views if views is None else views
@@ -126,10 +126,13 @@ class QueryTable(WrittenTable):
         return _part(self, rows, *key)
 
     def of_backend(self, backend: str) -> QueryTable:
-        """Return the table of one back end, with all its views; its default rows are those of the test run's views.
+        """Return the table of a back end with all its views, and those of the test run's views as default rows.
+
+        Args:
+            backend: name of the back end.
 
         Raises:
-            ValueError: there are no rows of that back end and these views; it names what there is.
+            ValueError: there are no rows of that back end and these views; the message names those of the rows.
         """
         self.select(backend=backend)
         return _part(self, [row for row in self.rows if row.backend == backend], backend, self.views)
@@ -138,7 +141,8 @@ class QueryTable(WrittenTable):
         """Return the table with rows of one back end added, in place of those of the same keys.
 
         Args:
-            facts: facts of the back end's measurements, in place of those of the same names.
+            rows: rows of one back end.
+            **facts: facts of the back end's measurements, in place of those of the same names.
         """
         (backend,) = {row.backend for row in rows}
         by_key = {row.key: row for row in (*self.rows, *rows)}
@@ -155,9 +159,10 @@ class QueryTable(WrittenTable):
         """Return the table with other times of the default rows' back end, whatever the number of views.
 
         Args:
-            milliseconds: time of a forward pass of every one of the back end's sub-networks; others are ignored.
-            unsettled, passes: see `timed_rows`.
-            facts: conditions of the times, in place of those of the same names.
+            milliseconds: times of a forward pass of the back end's sub-networks; other sub-networks are ignored.
+            unsettled: sub-networks and passes whose times did not settle.
+            passes: times of passes of several clips, see `timed_rows`.
+            **facts: conditions of the times, in place of those of the same names.
 
         Raises:
             ValueError: a sub-network has no time.
@@ -170,16 +175,19 @@ class QueryTable(WrittenTable):
     # ---- queries -----------------------------------------------------------------------------------------------------
 
     def best(self, gflops: float | None = None, milliseconds: float | None = None) -> Row:
-        """Return the most accurate of the `query_rows` within all given bounds of a video, all views of `row.views`
-        included. Order and errors are those of `budget_query.best_row`."""
+        """Return the most accurate of the `query_rows` within all given bounds of a video, all views of it included.
+
+        Order and errors are those of `budget_query.best_row`.
+        """
         return best_row(self.query_rows, gflops, milliseconds)
 
     def pareto(self, cost: str = "gflops") -> tuple[Row, ...]:
-        """Return the `query_rows` that no other beats: none is at least as accurate at less `cost` of a video. The
-        cheapest comes first.
+        """Return the `query_rows` that no other row beats over a cost of a video, the cheapest first.
 
-        See `front_of_rows` for equals: `best` under a bound of `cost` alone always gives a row of this front, and every
-        row of it can be had so.
+        No other row is at least as accurate at less cost.
+
+        `front_of_rows` describes the choice among equals: `best` under a bound of `cost` alone always gives a row of
+        this front, and every row of the front under some bound.
 
         Args:
             cost: "gflops" or "milliseconds".
@@ -195,13 +203,16 @@ class QueryTable(WrittenTable):
         return spread_of(cascade, self.rows, self.backend, cost)
 
     def best_cascade(self, mean_gflops: float | None = None, mean_milliseconds: float | None = None) -> Cascade:
-        """Return the most accurate cascade whose mean cost of a video is within a bound; see `cascade.best_cascade`."""
+        """Return the most accurate cascade within bounds of the mean cost of a video, see `cascade.best_cascade`."""
         bounds = checked_bounds(mean_gflops, mean_milliseconds, "mean_")
         return best_cascade(self.cascades or (), bounds, lambda cascade, cost: self.spread(cascade, cost).mean)
 
     def front_configs(self) -> tuple[SubnetConfig, ...]:
-        """Return the sub-networks on the Pareto front over any cost, whatever the views, or with one view, or with as
-        many as in the test, and those of the cascades; the most expensive first."""
+        """Return the sub-networks on a Pareto front, and those of the cascades, the most expensive first.
+
+        The fronts are over either cost, of all rows, of the rows of one view, and of the rows of as many views as in
+        the test.
+        """
         single_views = rows_nearest(self.rows, self.default_rows, Views())
         groups = (self.query_rows, single_views, self.default_rows)
         on_front = {row.config for rows in groups for cost in COSTS for row in front_of_rows(rows, cost)}
@@ -216,12 +227,15 @@ class QueryTable(WrittenTable):
 
     @classmethod
     def load(cls, path: str) -> QueryTable:
-        """Read a table that `save` wrote, in this release or an earlier one.
+        """Read a table that `save` of this or an earlier release wrote.
+
+        Args:
+            path: path of the file.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is no query table, a later release's, or one with a wrong row: file, row (the first is 1) and
-                field are named.
+            ValueError: the file is no query table, is a later release's, or has an invalid row; the message names file,
+                row (the first is 1) and field.
         """
         rows, context, cascades = read_table(path)
         try:
@@ -231,10 +245,10 @@ class QueryTable(WrittenTable):
 
 
 def _in_order(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[Row, ...]:
-    """Return the rows, the most expensive first, and of each sub-network the default row first.
+    """Return the rows, the most expensive sub-network first, and its default row before its others.
 
     Raises:
-        ValueError: there is no row, a key has two, or there are no default rows.
+        ValueError: there is no row, two rows have the same key, or there are no default rows.
     """
     if not rows:
         raise ValueError("a query table needs at least one row")
@@ -254,12 +268,12 @@ def _in_order(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[Row, ...
 
 
 def _part(table: QueryTable, rows: Sequence[Row], backend: str, views: Views) -> QueryTable:
-    """Return the table of some of a table's rows, all of one back end; its default rows are those of `views`."""
+    """Return the table of some rows of a back end, with those of `views` as default rows."""
     facts = {backend: dict(backend_facts(table.context, backend))}
     context = {**table.context, "backend": backend, "views": str(views), "backends": facts}
     return QueryTable(tuple(rows), context, kept_cascades(table.cascades, table.rows, table.backend, rows, backend))
 
 
 def _with_spreads(table: QueryTable) -> list[tuple[Cascade, CostSpread]] | None:
-    """Return the table's cascades, each with its GFLOPs; None where none were made."""
+    """Return the table's cascades with their GFLOPs; None if no cascades were fitted."""
     return None if table.cascades is None else [(cascade, table.spread(cascade)) for cascade in table.cascades]

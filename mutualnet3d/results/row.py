@@ -1,4 +1,4 @@
-"""Row of the query table, and what identifies it: sub-network, back end, views."""
+"""Row of the query table, and its key: sub-network, back end, views."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ COSTS = ("gflops", "milliseconds")
 
 @dataclass(frozen=True, order=True)
 class Views:
-    """Views of a video, whose scores are put together; each is one crop of one clip.
+    """Views of a video, crops of clips, whose scores are put together.
 
     Args:
-        spans: number of clips over the length of the video, at least 1.
+        spans: number of clips along the video, at least 1.
         crops: number of crops of each clip, at least 1.
 
     Raises:
-        ValueError: either is not an integer of at least 1.
+        ValueError: a number is not an integer of at least 1.
     """
 
     spans: int = 1
@@ -48,10 +48,13 @@ class Views:
 
     @classmethod
     def parse(cls, key: object) -> Views:
-        """Return the views that a key names; `Views.parse(str(views)) == views`.
+        """Return the views of a key; `Views.parse(str(views)) == views`.
+
+        Args:
+            key: text such as `10 x 3`.
 
         Raises:
-            ValueError: it is no such key.
+            ValueError: the value is no such key.
         """
         match = re.fullmatch(r"(\d+) x (\d+)", key) if isinstance(key, str) else None
         if not match:
@@ -64,24 +67,25 @@ class Row:
     """Cost and accuracy of one sub-network on one back end, with one number of views of a video.
 
     Args:
-        config: width, size, frames.
-        gflops: 1e9 multiply-adds of one clip of `frames` x `size` x `size`.
+        config: sub-network.
+        gflops: cost of a clip of `frames` x `size` x `size`, 1e9 multiply-adds.
         params: number of parameters in use.
-        milliseconds: measured time of one forward pass, not of a video; the table's context has the device and the
-            number of clips.
-        top1, top5: accuracy in percent, over all views of a video.
+        milliseconds: measured time of a forward pass, not of a video; the table's context has the device and the number
+            of clips.
+        top1: top-1 with all views of a video, percent.
+        top5: top-5 with all views of a video, percent.
         backend: name of the library and precision, such as "pytorch".
-        views: number of views of a video that the accuracy is of.
-        settled: False if the times that the milliseconds are the median of varied too much to trust it, as on a busy
-            machine; such a row marks no front over milliseconds.
-        pass_milliseconds: measured time of one forward pass of several views, as many as `views` has; None: it was not
-            measured, or there is one view.
-        mean_ap: mean average precision in percent, of videos of several labels, of which top-1 and top-5 are the videos
-            one of whose labels is the best, or among the five best; None: each video has one label.
+        views: views of a video in the accuracy.
+        settled: False for milliseconds that are the median of times that varied too much, as on a busy machine; the row
+            is on no front over milliseconds then.
+        pass_milliseconds: measured time of a forward pass of all of several `views`; None: not measured, or there is
+            one view.
+        mean_ap: mean average precision of videos of several labels, percent, where top-1 and top-5 count the videos
+            with a label that is the best, or among the five best; None: each video has one label.
 
     Raises:
-        ValueError: a number that is not finite or below 0, no back end, `settled` that is no bool, or
-            `pass_milliseconds` beside one view; it names the field.
+        ValueError: a number is not finite or below 0, there is no back end, `settled` is no bool, or there are
+            `pass_milliseconds` of one view; the message names the field.
     """
 
     config: SubnetConfig
@@ -118,23 +122,26 @@ class Row:
 
     @property
     def accuracy(self) -> float:
-        """Accuracy that rows are compared by, in percent: the mean average precision where there is one, else top-1."""
+        """Accuracy for the comparison of rows, percent: the mean average precision if there is one, else top-1."""
         return self.top1 if self.mean_ap is None else self.mean_ap
 
     @property
     def measure(self) -> str:
-        """Name of that accuracy for people: mAP or top-1."""
+        """Name of `accuracy` for people: mAP or top-1."""
         return "top-1" if self.mean_ap is None else "mAP"
 
     @property
     def gflops_of_video(self) -> float:
-        """Multiply-adds of all views of a video, in 1e9: the cost that the accuracy takes."""
+        """Multiply-adds of all views of a video, in 1e9."""
         return self.gflops * self.views.count
 
     @property
     def milliseconds_of_video(self) -> float:
-        """Time of all views of a video: measured, or else that of one clip for each view, as if each had a forward pass
-        of its own; together they often take less."""
+        """Time of all views of a video.
+
+        It is the measured time, or else that of a clip times the number of views; a joint forward pass often takes
+        less.
+        """
         return self.cost_of_video("milliseconds")
 
     def cost_of_video(self, cost: str, views: Views | None = None) -> float:
@@ -151,7 +158,7 @@ class Row:
 
     @property
     def key(self) -> tuple[SubnetConfig, str, Views]:
-        """Sub-network, back end and views: no two rows of a table have the same."""
+        """Sub-network, back end and views, different in all rows of a table."""
         return self.config, self.backend, self.views
 
 
@@ -160,9 +167,10 @@ def finite_number(name: str, value: Any) -> float:
 
     Args:
         name: name of the field, for the error.
+        value: value of the field.
 
     Raises:
-        ValueError: it is no number, not finite, below 0, or more than a float can hold.
+        ValueError: the value is no number, not finite, below 0, or more than a float can hold.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name} is {value!r:.60}; it must be a number of at least 0")

@@ -1,4 +1,4 @@
-"""Milliseconds of rows: of a clip, and of all views of a video in one forward pass; arithmetic only."""
+"""Milliseconds of rows, of a clip and of all views of a video in a forward pass. Arithmetic only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pass: TypeAlias = tuple[SubnetConfig, int]
 
 
 def passes_of(videos: Iterable[tuple[SubnetConfig, Views]]) -> tuple[Pass, ...]:
-    """Return the forward passes of several clips that videos of these sub-networks and views take, each once."""
+    """Return the forward passes of several clips for videos of these sub-networks and views, without repetitions."""
     return tuple(dict.fromkeys((config, views.count) for config, views in videos if views.count > 1))
 
 
@@ -29,8 +29,8 @@ def timed_rows(
     Args:
         rows: rows of one back end, of sub-networks in `milliseconds`.
         milliseconds: time of a clip by each sub-network.
-        passes: times of passes of several clips. A row of several views whose pass is not among them has no measured
-            time of a video: see `Row.milliseconds_of_video`.
+        passes: times of passes of several clips. A row of several views without a pass has no measured time of a video,
+            see `Row.milliseconds_of_video`.
         unsettled: sub-networks and passes whose times did not settle.
     """
     return [

@@ -92,6 +92,10 @@ class ScoreFile(Mapping[Key, torch.Tensor]):
     def __setitem__(self, key: Key, score_VK: torch.Tensor) -> None:
         """Add the scores of a key that has none.
 
+        Args:
+            key: key of the scores.
+            score_VK: scores, float32.
+
         Raises:
             WriteError: the disk is full.
         """

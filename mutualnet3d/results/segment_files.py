@@ -17,8 +17,10 @@ from mutualnet3d.results.segments import Segment, WindowScores
 
 
 def csv_text(segments: Sequence[Segment]) -> str:
-    """Return a table with a header, a line for each segment: `start,end,label,score`, then `label_2,score_2` and so on
-    where segments have more labels."""
+    """Return a table with a header and a line for each segment.
+
+    The columns are `start,end,label,score`, then `label_2,score_2` and so on where segments have more labels.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     top = max((len(segment.labels) for segment in segments), default=1)
@@ -33,7 +35,7 @@ def csv_text(segments: Sequence[Segment]) -> str:
 
 
 def srt_text(segments: Sequence[Segment]) -> str:
-    """Return subtitles (SubRip): a number, `00:00:01,500 --> 00:00:04,000`, and lines `label 87 %` for each segment."""
+    """Return subtitles (SubRip): for each segment a number, `00:00:01,500 --> 00:00:04,000`, and lines `label 87 %`."""
     blocks = []
     for number, segment in enumerate(segments, start=1):
         start, end = _clock(segment.start), _clock(segment.end)
@@ -50,7 +52,7 @@ def save_window_scores(path: str, scores: WindowScores, config: str) -> None:
 
     Args:
         path: path of the file.
-        scores: scores, float32 (N, K); a row of NaN is of a window most of whose frames are lost.
+        scores: scores, float32 (N, K); rows of NaN belong to windows with most of their frames lost.
         config: key of the sub-network.
     """
     arrays = {
@@ -72,5 +74,5 @@ def _clock(seconds: float) -> str:
 
 
 def _line(name: str) -> str:
-    """Return the name of a class on one line that no player takes for times or markup."""
+    """Return the name of a class on a line that no player takes for times or markup."""
     return printable(" ".join(name.split())).translate(str.maketrans("<>{}", "()()"))

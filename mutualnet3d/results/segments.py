@@ -1,9 +1,9 @@
-"""Labels over the time of a video: scores of windows to segments, arithmetic only.
+"""Labels over the time of a video: segments from scores of windows. Arithmetic only.
 
-Every window stands for the time around its middle, up to half way to its neighbours' middles; the first one for all
-before it, the last one for all after it. Scores are smoothed by a moving mean, every window gets its best label, and
-neighbours with the same label are one segment. Nothing is trained to find where an action begins: a border is as exact
-as the distance between windows.
+Every window stands for the time around its middle, up to half way to its neighbours' middles; the first window for all
+time before it, the last one for all time after it. Scores are smoothed by a moving mean, every window gets its best
+label, and neighbours with the same label are one segment. Nothing is trained to locate the begin of an action: a border
+is as exact as the distance between windows.
 
 Legend: N windows, K classes.
 """
@@ -30,14 +30,14 @@ class SegmentRules:
     """Rules by which scores of windows become segments.
 
     Args:
-        smooth: number of windows whose mean score stands for the middle one, odd; 1: none are put together.
-        min_score: smoothed score under which a time has no label, 0 to 1.
-        min_seconds: length that a segment has at least; the time of shorter ones goes to the longer ones beside them,
-            or has no label where there are none.
+        smooth: number of windows, odd, whose mean score stands for the middle one; 1: no smoothing.
+        min_score: smoothed score, 0 to 1, under which a time has no label.
+        min_seconds: shortest segment, seconds; the time of shorter ones goes to the longer ones beside them, or has no
+            label without any.
         top: number of labels of each segment, at least 1.
 
     Raises:
-        ValueError: a value that is not allowed.
+        ValueError: a value is not allowed.
     """
 
     smooth: int = SMOOTH
@@ -61,10 +61,10 @@ class WindowScores:
     """Scores of the windows of a video.
 
     Args:
-        score_NK: scores, float32; a row of NaN: most frames of the window are lost.
-        start_N: start of each window, seconds since the first frame.
-        span_seconds: time that a window spans.
-        duration_seconds: time that the video lasts.
+        score_NK: scores, float32 (N, K); rows of NaN belong to windows with most of their frames lost.
+        start_N: start of each window, (N,), seconds since the first frame.
+        span_seconds: length of a window, seconds.
+        duration_seconds: length of the video, seconds.
         class_names: names of the classes.
     """
 
@@ -78,26 +78,26 @@ class WindowScores:
         return len(self.start_N)
 
     def __repr__(self) -> str:
-        """Return one line: numbers of windows and classes, length of the video."""
+        """Return a line with the numbers of windows and classes and the length of the video."""
         return f"<WindowScores: {len(self)} windows of {self.duration_seconds:.1f} s, {len(self.class_names)} classes>"
 
     @property
     def is_lost_N(self) -> np.ndarray:
-        """True for windows most of whose frames are lost."""
+        """Flags of the windows with most of their frames lost, bool (N,)."""
         return np.isnan(self.score_NK[:, 0])
 
     @property
     def border_M(self) -> np.ndarray:
-        """Ends of the times that the windows stand for, seconds, float64 (N + 1): window n has [n] to [n + 1]."""
+        """Borders between the times of the windows, seconds, float64 (N + 1): window n has [n] to [n + 1]."""
         middle_N = self.start_N + self.span_seconds / 2
         between = (middle_N[:-1] + middle_N[1:]) / 2
         return np.concatenate([[0.0], between, [self.duration_seconds]])
 
     def smoothed(self, smooth: int) -> np.ndarray:
-        """Return the mean scores, float32 (N, K), of each window and its neighbours, as far as there are some.
+        """Return the mean scores, float32 (N, K), of each window and its existing neighbours.
 
         Args:
-            smooth: number of windows, odd. Lost ones are left out, and stay lost.
+            smooth: number of windows, odd; lost windows are left out, and stay lost.
         """
         if smooth == 1:
             return self.score_NK
@@ -114,12 +114,13 @@ class WindowScores:
 
 @dataclass(frozen=True)
 class Segment:
-    """Stretch of a video with one label.
+    """Part of a video with one label.
 
     Args:
-        start, end: seconds since the first frame.
-        labels: label of the segment, then the classes that follow it by their scores; a score is the mean over the
-            segment's windows, before smoothing.
+        start: start of the segment, seconds since the first frame.
+        end: end of the segment, seconds since the first frame.
+        labels: label of the segment, then those of the next best classes; a score is the mean over the segment's
+            windows, before smoothing.
     """
 
     start: float
@@ -137,7 +138,7 @@ class Segment:
         return self.labels[0].score
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; `labels` has the first label too."""
+        """Return plain values, with the first label in `labels` too."""
         labels = [{"name": label.name, "index": label.index, "score": label.score} for label in self.labels]
         return {"start": self.start, "end": self.end, "label": self.label, "score": self.score, "labels": labels}
 
@@ -155,8 +156,8 @@ def find_segments(scores: WindowScores, rules: SegmentRules | None = None) -> tu
     """Return the segments of a video, in order.
 
     Args:
-        scores: scores of its windows.
-        rules: rules; None: the usual ones.
+        scores: scores of the video's windows.
+        rules: rules by which windows become segments; None: the defaults of `SegmentRules`.
     """
     rules = rules or SegmentRules()
     smooth_NK = scores.smoothed(rules.smooth)
@@ -174,13 +175,13 @@ def find_segments(scores: WindowScores, rules: SegmentRules | None = None) -> tu
 
 
 def lost_stretches(scores: WindowScores) -> tuple[tuple[float, float], ...]:
-    """Return start and end, seconds, of the times that have no scores because most frames are lost."""
+    """Return start and end, seconds, of the times without scores, where most frames are lost."""
     border_M, runs = scores.border_M, _runs(np.where(scores.is_lost_N, LOST, NO_LABEL).tolist())
     return tuple((float(border_M[run.first]), float(border_M[run.stop])) for run in runs if run.label == LOST)
 
 
 def _runs(labels: Sequence[int]) -> Iterator[_Run]:
-    """Yield the stretches of equal labels."""
+    """Yield the runs of equal labels."""
     first = 0
     for label, group in itertools.groupby(labels):
         stop = first + len(list(group))
@@ -191,8 +192,9 @@ def _runs(labels: Sequence[int]) -> Iterator[_Run]:
 def _without_short(label_N: np.ndarray, smooth_NK: np.ndarray, border_M: np.ndarray, min_seconds: float) -> np.ndarray:
     """Return labels without segments that are shorter than `min_seconds`.
 
-    The time of short ones between two longer ones goes to these, parted where the scores of both add up to most; beside
-    one it goes to that. Without any they become one segment of their best label, if that is long enough.
+    The time of short segments between two longer ones is divided between these, at the place where the scores of both
+    add up to most; with a longer one on one side only it goes to that one. Without any longer one they become a segment
+    of their best label, if it is long enough.
     """
     label_N = label_N.copy()
 
@@ -227,7 +229,7 @@ def _labels(scores: WindowScores, run: _Run, top: int) -> tuple[Label, ...]:
 
 
 def _shifted(shift: int, length: int) -> tuple[slice, slice]:
-    """Return places, and those that lie `shift` after them, both within `length`."""
+    """Return the slices of the places, and of the places `shift` after them, both within `length`."""
     count = max(0, length - abs(shift))
     first, of_first = max(0, -shift), max(0, shift)
     return slice(first, first + count), slice(of_first, of_first + count)

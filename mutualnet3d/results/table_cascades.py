@@ -1,4 +1,4 @@
-"""Cascades and the rows of their table: the costs that these give, and the cascades that some of them leave."""
+"""Cascades and the rows of their table: the costs of cascades, and the cascades that a part of the rows allows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from mutualnet3d.results.row import COSTS, Row
 
 
 def check_cascades(cascades: Iterable[Cascade], rows: Iterable[Row], backend: str) -> None:
-    """Refuse cascades of rows that a table has not.
+    """Refuse cascades of rows that a table does not have.
 
     Args:
+        cascades: cascades of the table.
         rows: rows of the table.
         backend: back end that the cascades run on.
 
     Raises:
-        ValueError: a stage has no row; it is named.
+        ValueError: a stage has no row; the message names it.
     """
     by_key = _by_key(rows, backend)
     for cascade in cascades:
@@ -28,12 +29,16 @@ def check_cascades(cascades: Iterable[Cascade], rows: Iterable[Row], backend: st
 
 
 def spread_of(cascade: Cascade, rows: Iterable[Row], backend: str, cost: str) -> CostSpread:
-    """Return the cost of a video by a cascade: that of all views of every stage that ran.
+    """Return the cost of a video by a cascade, the sum over all views of every stage that ran.
 
     Args:
+        cascade: cascade.
         rows: rows of the table, with one of each stage.
-        backend: back end that it runs on.
+        backend: back end that the cascade runs on.
         cost: "gflops" or "milliseconds".
+
+    Raises:
+        ValueError: the cost is another one.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be 'gflops' or 'milliseconds', got {cost!r}")
@@ -48,16 +53,17 @@ def kept_cascades(
     other_rows: Iterable[Row],
     other_backend: str,
 ) -> tuple[Cascade, ...] | None:
-    """Return the cascades whose every stage has a row of the same accuracy in another table; None where none were made.
+    """Return the cascades whose stages all have rows of the same accuracy in another table; None without cascades.
 
-    Rows of another accuracy are of other scores, as int8's are: thresholds that were fitted on the test's mean nothing
-    to them.
+    Rows of another accuracy, like int8's, have other scores, for which thresholds that were fitted on the test's mean
+    nothing.
 
     Args:
-        rows: rows of the table that the cascades are of.
-        backend: its back end.
+        cascades: cascades; None: no cascades were fitted.
+        rows: rows of the cascades' table.
+        backend: back end of these rows.
         other_rows: rows of the other table, such as a part of it.
-        other_backend: back end of them that the cascades are to run on.
+        other_backend: back end of the other rows that the cascades are to run on.
     """
     if cascades is None:
         return None

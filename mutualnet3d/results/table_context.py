@@ -26,10 +26,14 @@ from mutualnet3d.results.row import Row, Views
 
 
 def default_key(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[str, Views]:
-    """Return the back end and the views of the test run: the context's, or, where it names none, the rows' only ones.
+    """Return the back end and the views of the test run: the context's, or else the rows' only ones.
+
+    Args:
+        rows: rows of the table.
+        context: context of the table.
 
     Raises:
-        ValueError: the context names what is none, or none, and the rows have several; or no row has the key.
+        ValueError: the context's value is invalid; it has none and the rows have several; or no row has the key.
     """
     backends, views = (sorted({getattr(row, name) for row in rows}) for name in ("backend", "views"))
     for name, values in (("backend", backends), ("views", views)):
@@ -51,7 +55,7 @@ def default_key(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[str, V
 
 
 def backend_facts(context: Mapping[str, Any], backend: str) -> Mapping[str, Any]:
-    """Return the facts of a back end's measurements; nothing where none are known."""
+    """Return the facts of a back end's measurements; {} without any."""
     facts: Mapping[str, Any] = context.get("backends", {}).get(backend, {})
     return facts
 
@@ -63,10 +67,13 @@ def with_facts(context: Mapping[str, Any], backend: str, facts: Mapping[str, Any
 
 
 def check_facts(context: Mapping[str, Any]) -> None:
-    """Refuse facts that are none.
+    """Refuse facts of another form.
+
+    Args:
+        context: context of the table.
 
     Raises:
-        ValueError: `backends` is no object of objects, `cascades` is none, or a number of videos is none.
+        ValueError: `backends` is no object of objects, or `cascades` or a number of videos is invalid.
     """
     for name in ("num_videos", "num_found", "num_listed", "num_in_list"):
         value = context.get(name, 0)
@@ -89,6 +96,6 @@ def key_text(backend: str, views: Views) -> str:
 
 
 def keys_text(rows: Sequence[Row]) -> str:
-    """Return, for a message, the back ends and views that rows have."""
+    """Return the back ends and views of rows for a message."""
     keys = sorted({(row.backend, row.views) for row in rows})
     return f"the table has {', '.join(key_text(*key) for key in keys)}"

@@ -1,4 +1,4 @@
-"""File of a query table: JSON with a schema version; files of earlier releases are read too."""
+"""File of a query table, JSON with a schema version, read from earlier releases too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_table(
     context: Mapping[str, Any],
     cascades: Sequence[tuple[Cascade, CostSpread]] | None = None,
 ) -> None:
-    """Write rows, context and cascades, each with its GFLOPs, as JSON, atomically."""
+    """Write rows, context, and cascades with their GFLOPs as JSON, atomically."""
     content = {
         "schema": SCHEMA,
         "version": SCHEMA_VERSION,
@@ -38,12 +38,14 @@ def write_table(
 
 
 def read_table(path: str) -> tuple[list[Row], dict[str, Any], tuple[Cascade, ...] | None]:
-    """Return rows, context and cascades (None: it has none) of a file that `write_table` wrote, in this release or an
-    earlier one.
+    """Return rows, context and cascades (None without any) of a file that this or an earlier release wrote.
+
+    Args:
+        path: path of the file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no query table, or a later release's; file, row or cascade, and field are named.
+        ValueError: the file is no query table, or a later release's; the message names file, row or cascade, and field.
     """
     content = read_json(path, "a query table")
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

@@ -1,7 +1,7 @@
-"""Query table as text: for a terminal, as Markdown, as CSV, and the legend below it.
+"""Query table as text for a terminal, as Markdown and as CSV, with the legend below it.
 
-The back end has a column where it varies. Where a video has several views, they have one too, and both costs stand
-there twice: of a clip and of a video. Milliseconds that did not settle have a question mark.
+The back end has a column if it varies. If videos have several views, the views have a column too, and both costs are
+there for a clip and for a video. Milliseconds that did not settle have a question mark.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CSV_COLUMNS = (
 
 
 def summary(rows: Sequence[Row], query_rows: Sequence[Row], context: Mapping[str, Any]) -> str:
-    """Return one line about a table: its rows, and the least and the most of those that queries are answered from."""
+    """Return a line about a table: its number of rows, and the ranges of the rows that queries are answered from."""
 
     def span(name: str, form: str) -> str:
         values = [getattr(row, name) for row in query_rows]
@@ -62,8 +62,8 @@ def views_text(views: Views) -> str:
 def table_to_text(rows: Sequence[Row]) -> str:
     """Return the rows for a terminal.
 
-    Two columns of marks come first: `*` on the Pareto front of accuracy over GFLOPs, `+` on that over milliseconds,
-    both of a video.
+    Two columns of marks come first: `*` on the Pareto front of accuracy over GFLOPs of a video, `+` on that over
+    milliseconds.
     """
     columns = _columns(rows)
     cells_of = {title: [text(row) for row in rows] for title, text in columns.items()}
@@ -78,7 +78,7 @@ def table_to_text(rows: Sequence[Row]) -> str:
 
 
 def rows_to_show(rows: Sequence[Row], context: Mapping[str, Any]) -> list[Row]:
-    """Return the rows that a terminal shows of a table: those of the test's views, of one view, and on a front."""
+    """Return the rows of a table for a terminal: those of the test's views, of one view, and on a front."""
     backend, views = default_key(rows, context)
     return [
         row
@@ -99,10 +99,10 @@ def table_to_markdown(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
 
 
 def table_to_csv(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
-    """Return the rows as CSV, each with the context and with the facts of its back end.
+    """Return the rows as CSV, with the context and with the facts of their back ends.
 
-    `pareto_gflops` and `pareto_milliseconds` are 1 for rows on that front and 0 for others. `settled` is there only if
-    it is 0 for some row, whose milliseconds did not settle; `mean_ap` only if videos have several labels.
+    `pareto_gflops` and `pareto_milliseconds` are 1 for rows on that front and 0 for others. `settled` is a column only
+    if the milliseconds of some row did not settle, which has 0; `mean_ap` only if videos have several labels.
     """
     shared = {name: value for name, value in context.items() if name not in ("backend", "views", "backends")}
     facts = {row.backend: backend_facts(context, row.backend) for row in rows}
@@ -125,7 +125,7 @@ def table_to_csv(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
 
 
 def legend(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
-    """Return some lines: the meaning of marks, GFLOPs and ms, and the conditions of the test that the context has."""
+    """Return lines with the meaning of marks, GFLOPs and ms, and the conditions of the test from the context."""
     default_backend, default_views = default_key(rows, context)
     backends = sorted({row.backend for row in rows}, key=lambda backend: (backend != default_backend, backend))
     all_views = sorted({row.views for row in rows})
@@ -149,7 +149,7 @@ def legend(rows: Sequence[Row], context: Mapping[str, Any]) -> str:
 
 
 def _legend_of_videos(rows: Sequence[Row], context: Mapping[str, Any], default_views: Views) -> str:
-    """Return the lines about the costs of videos of several views, and about the views that rows are of."""
+    """Return the lines about the costs of videos of several views, and about the views of rows."""
     text = "per video: of all its views (clips x crops); its ms: of one forward pass of all of them"
     unmeasured = [row for row in rows if row.views.count > 1 and row.pass_milliseconds is None]
     if unmeasured:
@@ -168,7 +168,7 @@ def _nearby(context: Mapping[str, Any]) -> Sequence[object]:
 
 
 def _legend_of_times(backend: str, facts: Mapping[str, Any], named: bool) -> str:
-    """Return the line about one back end's milliseconds."""
+    """Return the line about a back end's milliseconds."""
     text = f"ms on {backend}" if named else "ms"
     text += ": median time of one forward pass"
     if "batch_size" in facts:
@@ -189,7 +189,7 @@ def _milliseconds(row: Row, of_video: bool = False) -> str:
 
 
 def _tested_videos(context: Mapping[str, Any]) -> list[str]:
-    """Return the numbers of videos in words; nothing where the context has none."""
+    """Return the numbers of videos in words; [] if the context has none."""
     if "num_videos" not in context:
         return []
     listed = f" of {context['num_listed']} listed" if "num_listed" in context else ""
@@ -203,7 +203,7 @@ _WORDS = ("sub-network", "back end", "views")
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
-    """Return the columns of a table for people, title -> text of a row."""
+    """Return the columns of a table for people: functions from a row to text, by title."""
     several = any(row.views.count > 1 for row in rows)
     columns: dict[str, Callable[[Row], str]] = {"sub-network": lambda row: str(row.config)}
     if len({row.backend for row in rows}) > 1:
@@ -234,7 +234,7 @@ def _aligned(title: str, cell: str, width: int) -> str:
 def _fronts(rows: Sequence[Row]) -> list[set[str]]:
     """Return, for each row, the costs of a video over which it is on the front of the rows of its back end.
 
-    Over milliseconds only rows count whose time settled.
+    Rows whose time did not settle do not count over milliseconds.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:

@@ -16,11 +16,11 @@ class TracePoint:
     """Window of a stream, after it has run.
 
     Args:
-        seconds: start of its run, since the stream began, by the wall clock.
+        seconds: start of the window's run, seconds since the stream began, by the wall clock.
         config: sub-network that ran.
-        milliseconds: wall time of cutting out, resizing and the network.
-        load: estimate, after it had run, of the time of a window relative to that on the idle machine.
-        num_skipped: frames of the source between the window before and this one, which are in no window.
+        milliseconds: wall time of cutting, resizing and the network.
+        load: estimate, after the window's run, of the ratio of a window's time to that on the idle machine.
+        num_skipped: number of frames of the source between the window before and this one, which are in no window.
     """
 
     seconds: float
@@ -31,5 +31,5 @@ class TracePoint:
 
 
 def fraction_within(trace: Sequence[TracePoint], milliseconds: float) -> float:
-    """Return the fraction of the windows that took at most `milliseconds`; 0 of no windows."""
+    """Return the fraction of the windows that took at most `milliseconds`; 0 without windows."""
     return sum(point.milliseconds <= milliseconds for point in trace) / max(1, len(trace))

@@ -1,4 +1,4 @@
-"""Scores of videos from scores of their views, and what follows from them: accuracies and the confusion of classes.
+"""Scores of videos from scores of their views, with accuracies and the confusion of classes.
 
 Legend: B views of a batch, S subsets of views, V videos, K classes.
 """
@@ -22,12 +22,13 @@ ENSEMBLES = ("sum", "logits", "max", *(f"{_SIGMOID}{name}" for name in ("sum", "
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracies in percent. Of fewer than five classes top-5 is of all.
+    """Accuracies in percent; with fewer than five classes top-5 is over all classes.
 
     Args:
-        top1, top5: accuracy over videos, the scores of each one's views put together.
+        top1: top-1 over videos, by the scores of all their views.
+        top5: top-5 over videos, by the scores of all their views.
         num_videos: number of videos.
-        mean_ap: mean average precision, of videos of several labels; None: each has one label.
+        mean_ap: mean average precision of videos of several labels; None: each video has one label.
     """
 
     top1: float
@@ -37,31 +38,32 @@ class Accuracy:
 
     @property
     def score(self) -> float:
-        """Accuracy that networks are compared by: the mean average precision where there is one, else top-1."""
+        """Accuracy for the comparison of networks: the mean average precision if there is one, else top-1."""
         return self.top1 if self.mean_ap is None else self.mean_ap
 
     @property
     def measure(self) -> str:
-        """Name of that accuracy for people: mAP or top-1."""
+        """Name of `score` for people: mAP or top-1."""
         return "top-1" if self.mean_ap is None else "mAP"
 
 
 class ViewScores:
-    """One network's scores of the videos of one process, put together from those of their views: of all, and of some.
+    """A network's scores of the videos of a process, put together from those of all or some of their views.
 
     Args:
-        videos: positions in the list.
+        videos: positions of the videos in the list.
         num_classes: number of classes of the network.
-        ensemble: "sum", the mean of the views' softmax (PySlowFast's name); "logits", the mean of their logits; "max",
-            the largest softmax of each class; with "sigmoid_" before it, sigmoids in place of the softmax.
-        subsets: numbers of the views of a video that are put together, for each of the scores; None: all views, once.
-        memory_SVK: memory of the sums, float32, whatever is in it; None: they have their own.
+        ensemble: way of putting views together: "sum", the mean of the views' softmax (PySlowFast's name); "logits",
+            the mean of their logits; "max", the largest softmax of each class; with "sigmoid_" before it, by sigmoids
+            in place of the softmax.
+        subsets: numbers of the views of a video that are put together, for each kind of scores; None: all views only.
+        memory_SVK: memory of the sums, float32 (S, V, K), any content; None: new memory.
 
     Attributes:
-        score_SVK: sums so far of each subset, or maxima, of the videos that have come.
+        score_SVK: sums or maxima so far, (S, V, K), of the videos that have come.
 
     Raises:
-        ValueError: another ensemble.
+        ValueError: the ensemble is another one.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class ViewScores:
         self._num_views = np.zeros(len(self._video_V), np.int64)  # that came so far
 
     def add(self, video_B: torch.Tensor, logits_BK: torch.Tensor) -> None:
-        """Take in views, all on the CPU. Those of a video come in their order; that of the videos changes nothing."""
+        """Add views, on the CPU, those of a video in their order, the videos in any order."""
         rows_B = torch.from_numpy(self._row_of_video[video_B.numpy()])
         assert not (rows_B < 0).any(), "a video of another process"
         score_BK, numbers = _scores_of_views(logits_BK, self.ensemble), self._count_views(rows_B)
@@ -100,11 +102,11 @@ class ViewScores:
             _add_views(total_VK, rows_B[of_subset_B], score_BK[of_subset_B], self.ensemble)
 
     def go_on(self, num_views: Sequence[int]) -> None:
-        """Go on with scores that were put into these, of so many views of each of `videos`."""
+        """Go on from scores that were put into this object, with the number of their views for each of `videos`."""
         self._num_views = np.array(num_views, np.int64)
 
     def _count_views(self, rows_B: torch.Tensor) -> list[int]:
-        """Return the number of each view among those of its video, and remember how many came."""
+        """Return the number of each view among those of its video, and update the counts of views."""
         numbers: list[int] = []
         for row in rows_B.tolist():
             numbers.append(int(self._num_views[row]))
@@ -112,9 +114,10 @@ class ViewScores:
         return numbers
 
     def whole(self, num_videos: int, num_views: int, subset: int = 0) -> torch.Tensor:
-        """Return the scores (V, K) of all `num_videos` of the list, zeros for other processes'.
+        """Return the scores (V, K) of all videos of the list, zeros for those of other processes.
 
         Args:
+            num_videos: number of videos of the list.
             num_views: number of views of each video that were put together.
             subset: position among the subsets.
         """
@@ -124,7 +127,7 @@ class ViewScores:
 
 
 def ensemble_views(logits_BK: torch.Tensor, ensemble: str) -> torch.Tensor:
-    """Return the scores (K,) of one video, put together from its views as `ViewScores` does."""
+    """Return the scores (K,) of a video, put together from its views as `ViewScores` does."""
     total_VK = torch.zeros(1, logits_BK.shape[1])
     rows_B = torch.zeros(len(logits_BK), dtype=torch.int64)
     _add_views(total_VK, rows_B, _scores_of_views(logits_BK, ensemble), ensemble)
@@ -144,6 +147,8 @@ def _add_views(total_VK: torch.Tensor, rows_B: torch.Tensor, score_BK: torch.Ten
     Args:
         total_VK: sum of the views so far, or their maximum; changed in place.
         rows_B: row of each view's video in `total_VK`.
+        score_BK: logits of the views.
+        ensemble: way of putting views together, see `ViewScores`.
     """
     if ensemble.endswith("max"):
         for row, score_K in zip(rows_B.tolist(), score_BK, strict=True):
@@ -157,27 +162,27 @@ def _scores_of_videos(total_VK: torch.Tensor, num_views: int, ensemble: str) -> 
 
 
 def hits(score_VK: torch.Tensor, label_V: torch.Tensor) -> torch.Tensor:
-    """Return bool (V, 2): True where the label has the largest score, and where it is among the five largest."""
+    """Return bool (V, 2): the label has the largest score; it is among the five largest."""
     hits_Vk = score_VK.topk(min(5, score_VK.shape[1]), dim=1).indices == label_V[:, None]
     return torch.stack([hits_Vk[:, 0], hits_Vk.any(dim=1)], dim=1)
 
 
 def accuracy(score_VK: torch.Tensor, label_V: torch.Tensor) -> Accuracy:
-    """Return accuracies of videos by their scores; exact until the last division."""
+    """Return the accuracies of videos by their scores, from exact counts."""
     right_2 = hits(score_VK, label_V).sum(dim=0).tolist()
     top1, top5 = (100.0 * right / len(label_V) for right in right_2)
     return Accuracy(top1, top5, len(label_V))
 
 
 def confusion_matrix(score_VK: torch.Tensor, label_V: torch.Tensor) -> torch.Tensor:
-    """Return the number of videos of each class (rows) that are taken for each (columns): int64 (K, K)."""
+    """Return the number of videos by true class (rows) and predicted class (columns), int64 (K, K)."""
     num_classes = score_VK.shape[1]
     cells_V = label_V * num_classes + score_VK.argmax(dim=1)
     return torch.bincount(cells_V, minlength=num_classes**2).view(num_classes, num_classes)
 
 
 def class_accuracy(confusion_KK: torch.Tensor) -> torch.Tensor:
-    """Return top-1 of each class in percent, float64 (K,); NaN for one without videos."""
+    """Return top-1 of each class in percent, float64 (K,); NaN for a class without videos."""
     return 100.0 * confusion_KK.diagonal().double() / confusion_KK.sum(dim=1)
 
 
@@ -190,9 +195,10 @@ def save_scores(
     file["w1.0-s224-t16"], file["labels"], file["paths"], file["ensemble"]
 
     Args:
-        scores: sub-network's key -> its scores (V, K), float32; one of them is in memory at a time, if they are
-            computed when asked for.
-        label_V, paths: class, or labels as bool (V, K), and path of each of these videos, in the order of the list.
+        path: path of the file.
+        scores: scores, float32 (V, K), by the sub-network's key; read one after the other.
+        label_V: classes of the V videos, or their labels as bool (V, K), in the order of the list.
+        paths: paths of the videos.
         ensemble: name of the way that views were put together.
     """
     arrays = {"labels": label_V.numpy(), "paths": np.array(paths), "ensemble": np.array(ensemble)}

@@ -14,7 +14,7 @@ from mutualnet3d.results.table_cascades import spread_of
 
 
 class WrittenTable:
-    """Base of `QueryTable`, which has these attributes: its text."""
+    """Text of a query table; base of `QueryTable`, which has these attributes."""
 
     rows: tuple[Row, ...]
     context: Mapping[str, Any]
@@ -26,28 +26,28 @@ class WrittenTable:
         raise NotImplementedError
 
     def save_csv(self, path: str) -> None:
-        """Write the rows as CSV, atomically; see `table_text.table_to_csv`."""
+        """Write the rows as CSV, atomically, see `table_text.table_to_csv`."""
         write_text(path, table_text.table_to_csv(self.rows, self.context))
 
     def save_markdown(self, path: str) -> None:
-        """Write `to_markdown` to a file, atomically."""
+        """Write the result of `to_markdown` to a file, atomically."""
         write_text(path, self.to_markdown() + "\n")
 
     def to_text(self) -> str:
-        """Return rows and cascades for a terminal; see `table_text.table_to_text`."""
+        """Return rows and cascades for a terminal, see `table_text.table_to_text`."""
         return "\n".join(filter(None, (table_text.table_to_text(self.rows), self.cascades_to_text())))
 
     def cascades_to_text(self) -> str:
-        """Return the cascades for a terminal; "" where there are none."""
+        """Return the cascades for a terminal; "" without any."""
         return cascades_to_text(self._cascade_costs(), self.context)
 
     def to_markdown(self) -> str:
-        """Return rows and cascades for a README, with the legend; see `table_text.table_to_markdown`."""
+        """Return rows and cascades for a README, with the legend, see `table_text.table_to_markdown`."""
         cascades = cascades_to_markdown(self._cascade_costs(), self.context)
         return "\n\n".join(filter(None, (table_text.table_to_markdown(self.rows, self.context), cascades)))
 
     def legend(self) -> str:
-        """Return some lines about marks, costs and the test; see `table_text.legend`."""
+        """Return the lines about marks, costs and the test, see `table_text.legend`."""
         return table_text.legend(self.rows, self.context)
 
     def _cascade_costs(self) -> list[CascadeCosts]:

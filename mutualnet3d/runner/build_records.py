@@ -1,4 +1,4 @@
-"""cfg to the programs that draw a training: TensorBoard, Weights & Biases, MLflow."""
+"""Translation of a config to the programs that draw a training: TensorBoard, Weights & Biases, MLflow."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from mutualnet3d.log import Records
 
 
 def build_records(cfg: CfgNode, start_step: int) -> list[Records]:
-    """Return the writers that a cfg asks for.
+    """Return the writers that a config asks for.
+
+    Args:
+        cfg: config of the run.
+        start_step: first step of this run.
+
+    Returns:
+        Writers of records.
 
     Raises:
-        ModuleNotFoundError: the library of one is not installed.
+        ModuleNotFoundError: the library of a writer is not installed.
     """
     folder, writers = cfg.OUTPUT_DIR, list[Records]()
     if cfg.TENSORBOARD.ENABLE:
@@ -33,7 +40,7 @@ def build_records(cfg: CfgNode, start_step: int) -> list[Records]:
 
 
 def _settings(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the keys of a cfg and their values."""
+    """Yield the keys of a config and their values."""
     for name, value in cfg.items():
         if isinstance(value, CfgNode):
             yield from _settings(value, f"{prefix}{name}.")

@@ -20,18 +20,25 @@ def build_space(cfg: CfgNode) -> SubnetSpace:
 
 
 def build_test_space(cfg: CfgNode) -> SubnetSpace:
-    """Return the sub-networks of `cfg` at the sizes of testing: see `TEST.SIZES`."""
+    """Return the sub-networks of `cfg` at the sizes of testing, `TEST.SIZES`."""
     space = space_of(cfg)
     return SubnetSpace(space["width_range"], space["tested_sizes"], space["frames"])
 
 
 def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:
-    """Return the sub-networks of `TEST.SUBNETS`, each once, at the sizes of testing. Keys may have training's sizes
-    too.
+    """Return the sub-networks of `TEST.SUBNETS`, without repetitions, at the sizes of testing.
+
+    Keys may have training's sizes too.
+
+    Args:
+        cfg: config of the run.
+
+    Returns:
+        Sub-networks.
 
     Raises:
-        ValueError: nothing is named, a key is none, the spaces do not have its sub-network, or the paper has no results
-            of this network.
+        ValueError: the list is empty, a key is invalid, the spaces do not have its sub-network, or the paper has no
+            results of this network.
         FileNotFoundError: "pareto" without an earlier table.
     """
     space, test_space = build_space(cfg), build_test_space(cfg)
@@ -58,7 +65,7 @@ def configs_to_test(cfg: CfgNode) -> tuple[SubnetConfig, ...]:
 
 
 def _checked(space: SubnetSpace, entries: Sequence[SubnetConfig | str]) -> list[SubnetConfig]:
-    """Return sub-networks, or those that keys name, if the space has them."""
+    """Return sub-networks, given as such or by their keys, if the space has them."""
     try:
         return [space.check(SubnetConfig.parse(entry) if isinstance(entry, str) else entry) for entry in entries]
     except ValueError as error:

@@ -35,11 +35,20 @@ from mutualnet3d.runner.session import Session
 _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
+def autocast_of(cfg: CfgNode) -> torch.dtype | None:
+    """Return the type of the training's convolutions and products; None for float32."""
+    return _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
+
+
 def single_subnet_of(cfg: CfgNode, space: SubnetSpace) -> SubnetConfig | None:
-    """Return `TRAIN.SUBNET`, the one sub-network that is trained alone; None if it is the full network.
+    """Return `TRAIN.SUBNET`, the sub-network that is trained alone; None if it is the full network.
+
+    Args:
+        cfg: config of the run.
+        space: sub-networks of the training.
 
     Raises:
-        ValueError: the space does not have it.
+        ValueError: the space does not have the sub-network.
     """
     if not cfg.TRAIN.SUBNET:
         return None
@@ -50,22 +59,27 @@ def single_subnet_of(cfg: CfgNode, space: SubnetSpace) -> SubnetConfig | None:
 
 
 def first_mutual_step(cfg: CfgNode, num_steps: int) -> int:
-    """Return the number of the step from which on sub-networks are trained too; `num_steps` if none are."""
+    """Return the number of the first step that trains sub-networks too; `num_steps` if none does."""
     return round(cfg.MUTUAL.START * num_steps) if cfg.MUTUAL.ENABLE else num_steps
 
 
 def build_configs_at(cfg: CfgNode, space: SubnetSpace, num_steps: int) -> Callable[[int], tuple[SubnetConfig, ...]]:
-    """Return the function of a step's number that says which networks the step trains, in a training of `num_steps`."""
+    """Return the function from a step's number to the networks it trains, in a training of `num_steps`."""
     alone, first = (single_subnet_of(cfg, space) or space.full,), first_mutual_step(cfg, num_steps)
     return lambda step: alone if step < first else space.at_step(cfg.RNG_SEED, step)
 
 
 def freeze_parts(cfg: CfgNode, model: VideoNet) -> None:
-    """Leave batch norms (`MODEL.FROZEN_BN`) and stages (`MODEL.FROZEN_STAGES`) of a network as they are, from its first
-    step on: before its optimizer and its average are made.
+    """Freeze batch norms (`MODEL.FROZEN_BN`) and stages (`MODEL.FROZEN_STAGES`) of a network from its first step on.
+
+    The call comes before the optimizer and the average are made.
+
+    Args:
+        cfg: config of the run.
+        model: network.
 
     Raises:
-        ValueError: so many stages leave nothing to be trained.
+        ValueError: no stage is left to be trained.
     """
     try:
         freeze_stages(model, cfg.MODEL.FROZEN_STAGES)
@@ -124,7 +138,11 @@ def build_lr_schedule(cfg: CfgNode) -> Callable[[float], float]:
 
 
 def sync_norms(cfg: CfgNode, networks: Sequence[SlimmableNet]) -> None:
-    """Let batch norms see the clips of several processes, if `BN.NORM_TYPE` is sync_batchnorm.
+    """Let batch norms take the clips of several processes, if `BN.NORM_TYPE` is sync_batchnorm.
+
+    Args:
+        cfg: config of the run.
+        networks: networks of the training.
 
     Raises:
         ValueError: the processes do not divide into groups of `BN.NUM_SYNC_DEVICES`.
@@ -147,7 +165,7 @@ def build_losses(cfg: CfgNode, split: Split, device: torch.device) -> Losses:
 
     Args:
         cfg: config of the run.
-        split: training list, whose classes `TRAIN.CLASS_BALANCE` loss weights.
+        split: training list, whose classes are weighted where `TRAIN.CLASS_BALANCE` is loss.
         device: device of the network.
     """
     if is_multi_label(cfg):
@@ -168,14 +186,15 @@ def build_train_step(
     """Return the training step of the session's model, which is put into training mode.
 
     Args:
-        session, optimizer_step, averaged: parts of the training.
-        configs_at: networks of a step by its number.
+        session: session of the training.
+        optimizer_step: step from gradients to weights.
+        averaged: average of the weights; None: none is kept.
+        configs_at: function from a step's number to its networks.
         split: training list, whose classes are balanced and whose sets of labels are learned.
     """
     cfg = session.cfg
     session.model.train()
-    autocast = _AUTOCAST[cfg.TRAIN.MIXED_PRECISION_TYPE] if cfg.TRAIN.MIXED_PRECISION else None
-    network = TrainNetwork(session.model, autocast)
+    network = TrainNetwork(session.model, autocast_of(cfg))
     network.fix_order(session.space.smallest, session.blank_clips(session.space.smallest, num_clips=2))
     mixup, label_sets_SK = build_mixup(cfg), label_sets_of(split)
     return TrainStep(
@@ -197,8 +216,10 @@ def build_train_step(
 
 
 def cost_of_mutual_steps(space: SubnetSpace, seed: int) -> float:
-    """Return about how many times longer a step with sub-networks takes than the full network's alone: the mean of 100
-    steps, a network's time taken as its width times the pixels of its clip."""
+    """Return about how many times longer a step with sub-networks takes than the full network's alone.
+
+    It is the mean of 100 steps, with a network's time taken as its width times the pixels of its clip.
+    """
     full = space.full
     steps = [space.at_step(seed, step) for step in range(100)]
     costs = [config.width * config.size**2 * config.frames for configs in steps for config in configs]
@@ -208,11 +229,19 @@ def cost_of_mutual_steps(space: SubnetSpace, seed: int) -> float:
 def build_log_hooks(
     session: Session, optimizer: torch.optim.Optimizer, epoch_steps: int, start_step: int, num_steps: int
 ) -> list[Hook]:
-    """Return the hooks that write log and profile, and open the files of TensorBoard and others; none on other ranks
-    than 0.
+    """Return the hooks that write log and profile, and open the files of TensorBoard and others.
+
+    Only rank 0 has any.
+
+    Args:
+        session: session of the training.
+        optimizer: optimizer whose learning rate is written.
+        epoch_steps: number of steps of an epoch.
+        start_step: first step of this run.
+        num_steps: number of steps of the whole training.
 
     Raises:
-        ModuleNotFoundError: such a program is asked for and not installed.
+        ModuleNotFoundError: a program that the config asks for is not installed.
     """
     cfg = session.cfg
     if not distributed.is_main():
@@ -237,8 +266,10 @@ def build_log_hooks(
 
 
 def build_validation(session: Session, model: SlimmableNet, train_split: Split) -> Validation:
-    """Return the hook that tests the full network and, in mutual training, the smallest one on val.csv; its score is
-    the mean of their top-1, or of their mean average precision."""
+    """Return the hook that tests the full network and, in mutual training, the smallest one on val.csv.
+
+    Its score is the mean of their top-1, or of their mean average precision.
+    """
     cfg, space = session.cfg, session.space
     epoch_steps = steps_per_epoch(cfg, train_split)
     if not cfg.TRAIN.EVAL_PERIOD:

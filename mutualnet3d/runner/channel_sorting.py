@@ -1,4 +1,4 @@
-"""Channels of a training sorted by importance, with all that the training keeps of each channel."""
+"""Sorting of a training's channels by importance, with all that the training keeps for each channel."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def sort_training(
 ) -> None:
     """Put the important channels of a network in training first.
 
-    Momenta and averaged weights go along with their channels, so that the training of the full network goes on as it
-    would have, but for the order of additions. All processes of the job call this, and take the order of the first.
+    Momenta and averaged weights move with their channels, so that the training of the full network goes on unchanged
+    but for the order of additions. All processes of the job call this, and take the order of the first.
     """
     orders = distributed.broadcast(important_first(model) if distributed.is_main() else None)
     momenta = _momenta(model, optimizer)
@@ -36,8 +36,10 @@ def sort_training(
 
 
 def _momenta(model: SlimmableNet, optimizer: torch.optim.Optimizer) -> list[dict[str, torch.Tensor]]:
-    """Return the optimizer's tensors that have a value for each of a weight's, by the weights' names: SGD's momentum;
-    Adam's mean and mean square of the gradients."""
+    """Return the optimizer's tensors that have a value for each value of a weight, by the weights' names.
+
+    They are SGD's momentum, or Adam's mean and mean square of the gradients.
+    """
     momenta: dict[str, dict[str, torch.Tensor]] = {}
     for name, parameter in model.named_parameters():
         for kind, value in optimizer.state.get(parameter, {}).items():
@@ -47,10 +49,10 @@ def _momenta(model: SlimmableNet, optimizer: torch.optim.Optimizer) -> list[dict
 
 
 class SortedAt:
-    """Training step before which, once, the channels are sorted.
+    """Training step that sorts the channels once, before the step of a number.
 
-    That is a part of its step, and no hook before it: a checkpoint that is written while the step waits for its clips
-    must not have half of it.
+    The sorting is a part of its step, not a hook before it: a checkpoint that is written while the step waits for its
+    clips must not contain it.
 
     Args:
         run_step: training step.
@@ -62,6 +64,7 @@ class SortedAt:
         self.run_step, self.sorted_step, self.sort = run_step, sorted_step, sort
 
     def __call__(self, step: int, batch: ClipBatch) -> StepMetrics:
+        """Sort if it is time, and train on `batch`."""
         if step == self.sorted_step:
             self.sort()
         return self.run_step(step, batch)

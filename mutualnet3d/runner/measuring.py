@@ -27,24 +27,24 @@ def measure_latency(
     batch_size: int,
     num_runs: int,
 ) -> QueryTable:
-    """Return the table with the milliseconds of this machine: accuracy and multiply-adds are the same on any machine.
+    """Return the table with the milliseconds of this machine; accuracy and multiply-adds do not depend on it.
 
-    A row's milliseconds are the time of one forward pass, of the whole batch: the time that a caller waits, not a
-    clip's part of it. Those of a video are of a pass of all views of a batch of videos. Facts of the back end have its
-    conditions: device, threads, batch_size, latency_runs.
+    A row's milliseconds are the time of a forward pass of the whole batch, for which a caller waits, not a clip's part
+    of it. The milliseconds of a video are those of a pass of all views of a batch of videos. The facts of the back end
+    have the conditions: device, threads, batch_size, latency_runs.
 
     Args:
         table: query table of a test run.
-        checkpoint: calibrated.pyth that the run wrote beside it.
+        checkpoint: path of the run's calibrated.pyth.
         device: device that the network runs on.
-        threads: number of PyTorch's threads while it is measured; None: as many as it has.
+        threads: number of PyTorch's threads during the measurement; None: as many as it has.
         batch_size: number of clips of a forward pass, or of videos.
         num_runs: number of timed passes of each sub-network, of which the median counts.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: a number is below 1; torch sees no GPU and one is asked for; the checkpoint is not the table's,
-            no model file that this release can read, or has no statistics of one of the table's sub-networks.
+        ValueError: a number is below 1; torch sees no GPU although the device is one; the checkpoint is not the
+            table's, is no model file that this release can read, or lacks statistics of a sub-network of the table.
     """
     for name, number in (("threads", threads), ("batch_size", batch_size), ("num_runs", num_runs)):
         if number is not None and number < 1:

@@ -1,10 +1,11 @@
-"""Model file of weights that are complete as they are: they predict without a training or a test."""
+"""Model file of complete weights, which predict without a training or a test."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 
+import torch
 from fvcore.common.config import CfgNode
 
 from mutualnet3d.data.build_loaders import build_preprocessing
@@ -12,6 +13,7 @@ from mutualnet3d.data.build_split import read_class_names
 from mutualnet3d.models import ModelFile, build_model, load_weights, write_model_file
 from mutualnet3d.models.build import space_of
 from mutualnet3d.runner.build_space import build_test_space
+from mutualnet3d.runner.session import configured_memory_format
 
 logger = logging.getLogger("mutualnet3d")
 
@@ -22,9 +24,9 @@ def write_model_of(cfg: CfgNode, weights: str, path: str) -> Sequence[str]:
     Its one sub-network is the full one, with the statistics that the weights bring.
 
     Args:
-        cfg: config that the weights are of: network, clips, classes.
-        weights: file, address, or name of a network with published weights: see `load_weights`.
-        path: the model file.
+        cfg: config of the weights: network, clips, classes.
+        weights: path, address, or name of a network with published weights, see `load_weights`.
+        path: path of the model file.
 
     Raises:
         FileNotFoundError, DownloadError, ValueError: see `load_weights`; the classifier has another number of classes
@@ -40,7 +42,7 @@ def write_model_of(cfg: CfgNode, weights: str, path: str) -> Sequence[str]:
         class_names=tuple(class_names),
         preprocessing=build_preprocessing(cfg).to_json(),
         space=space_of(cfg),
-        channels_last=cfg.MODEL.CHANNELS_LAST,
+        channels_last=configured_memory_format(cfg) == torch.channels_last_3d,
         step=loaded.step,
         config=cfg.dump(),
     )

@@ -1,4 +1,7 @@
-"""Weights of another network explained by the config keys that differ, since the names of parameters say little."""
+"""Explanation of weights of another network by the config keys that differ.
+
+The names of parameters say little.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,13 @@ _WITHOUT_WEIGHTS = ("RESNET.ZERO_INIT_FINAL_BN",)
 
 @contextmanager
 def changes_named(cfg: CfgNode) -> Iterator[None]:
-    """Context in which an error about the weights of another network names the config keys that differ.
+    """Add the config keys that differ to an error about the weights of another network, in the context.
+
+    Args:
+        cfg: config of the run.
 
     Raises:
-        OtherNetwork: the block's own, with the keys first, where the file holds a config.
+        OtherNetwork: error of the block, with the keys first if the file holds a config.
     """
     try:
         yield
@@ -34,7 +40,7 @@ def changes_named(cfg: CfgNode) -> Iterator[None]:
 
 
 def network_changes(stored: str, cfg: CfgNode) -> list[str]:
-    """Return the values of a config that make another network than those of a stored one, as text.
+    """Return the values of a config that make another network than a stored config, as text.
 
     Args:
         stored: YAML of the stored config; "" for none.

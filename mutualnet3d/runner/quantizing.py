@@ -1,5 +1,7 @@
-"""Sub-networks of a test run in int8: calibrated on training clips, and tested as the run tested them, so that their
-accuracy can stand beside its own."""
+"""Sub-networks of a test run in int8, for comparison with the run's own.
+
+They are calibrated on training clips, and tested as the run tested its own.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,9 @@ class Quantized:
     """Sub-networks in int8.
 
     Args:
-        models: sub-network -> OpenVINO model.
-        table: the checkpoint's table with a row of back end "openvino-int8" for each of `models`.
-        float32_milliseconds: time of the same sub-networks by OpenVINO in float32, measured in turns with int8's.
+        models: OpenVINO models, by sub-network.
+        table: table of the checkpoint with a row of back end "openvino-int8" for each of `models`.
+        float32_milliseconds: times of the same sub-networks by OpenVINO in float32, measured in turns with int8's.
     """
 
     models: Mapping[SubnetConfig, Any]
@@ -62,7 +64,9 @@ class Quantized:
 def quantize_tested(
     networks: CheckpointNetworks, configs: Sequence[SubnetConfig], overrides: Sequence[Any] = ()
 ) -> Quantized:
-    """Quantise `configs` and test them: every view of every video of the table's test is decoded once and run by all.
+    """Quantise `configs` and test them on the videos of the table's test.
+
+    Every view of a video is decoded once, and all of them run it.
 
     Bad videos are listed in bad_videos.csv beside the checkpoint, and count as in a test run.
 
@@ -153,7 +157,7 @@ def _config(networks: CheckpointNetworks, overrides: Sequence[Any]) -> CfgNode:
 
 
 def _check_test(cfg: CfgNode, split: Split, table: QueryTable) -> None:
-    """Refuse another test than the table's: its rows would not compare."""
+    """Refuse another test than the table's, whose rows would not be comparable."""
     for name in ("views", "num_videos"):
         if name not in table.context:
             raise ValueError(f"the query table does not say of which test it is: its context has no {name!r}")
@@ -194,7 +198,7 @@ def _quantize(
 
 
 def _calibration_clips(cfg: CfgNode, split: Split, shapes: tuple[ClipShape, ...]) -> list[list[torch.Tensor]]:
-    """Return training clips in `shapes`: those that batch norms are calibrated with, `_MAX_CLIPS` at most."""
+    """Return the training clips that batch norms are calibrated with, in `shapes`, `_MAX_CLIPS` at most."""
     # Clips like those of testing: see `runner.testing`.
     larger = cfg.DATA.TEST_CROP_SIZE / cfg.DATA.TRAIN_CROP_SIZE
     clips: list[list[torch.Tensor]] = []
@@ -245,7 +249,7 @@ def _evaluate(cfg: CfgNode, int8: OpenVINOInt8, configs: Sequence[SubnetConfig],
 def _latencies(
     backends: Sequence[Backend], configs: Sequence[SubnetConfig], num_rounds: int
 ) -> Latencies[tuple[str, SubnetConfig]]:
-    """Return the time of one clip on each back end by each sub-network, all taking turns."""
+    """Return the time of a clip on each back end by each sub-network, measured in turns."""
     by_name = {backend.name: backend for backend in backends}
     networks = backends[0].networks
     return measure_latencies(

@@ -1,4 +1,4 @@
-"""Files of a test run: the query table in its forms, scores, confusion of classes, pictures."""
+"""Report files of a test run: the query table in its forms, scores, confusion of classes, pictures."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def write_reports(
 ) -> None:
     """Write all files into `folder`, each whole or not at all.
 
-    Confusion matrices are those of the most expensive and the cheapest sub-network; the scores hold all others'. Of
-    several labels a video there are none, and classes have their average precision.
+    The most expensive and the cheapest sub-network have confusion matrices; those of all others follow from the scores.
+    With several labels a video there are no matrices, and classes have their average precision.
 
     Args:
         cfg: config of the run.
@@ -70,7 +70,7 @@ def write_reports(
 
 
 def _save_class_precision(path: str, names: Sequence[str], result: Evaluation, label_sets_SK: np.ndarray) -> None:
-    """Write a line for each class: the number of its videos, and each sub-network's average precision, in percent."""
+    """Write a line for each class: number of its videos, and average precision of the sub-networks, percent."""
     label_VK = torch.from_numpy(label_sets_SK)[result.label_V]
     columns = {
         str(config): (100.0 * average_precisions(score_VK, label_VK)).tolist()
@@ -80,7 +80,7 @@ def _save_class_precision(path: str, names: Sequence[str], result: Evaluation, l
 
 
 def _save_class_accuracy(path: str, names: Sequence[str], confusions: dict[SubnetConfig, torch.Tensor]) -> None:
-    """Write a line for each class: the number of its videos, and each sub-network's top-1 on them, in percent."""
+    """Write a line for each class: number of its videos, and top-1 of the sub-networks on them, percent."""
     columns = {str(config): class_accuracy(confusion_KK).tolist() for config, confusion_KK in confusions.items()}
     _save_classes(path, names, next(iter(confusions.values())).sum(dim=1).tolist(), columns)
 
@@ -96,7 +96,7 @@ def _save_classes(
 
 
 def _save_confusion(path: str, names: Sequence[str], confusion_KK: torch.Tensor) -> None:
-    """Write a confusion matrix: rows are the true classes, columns those that they are taken for."""
+    """Write a confusion matrix, with true classes as rows and predicted classes as columns."""
     rows = [[name, *row] for name, row in zip(names, confusion_KK.tolist(), strict=True)]
     _save_csv(path, [["true class", *names], *rows])
 

@@ -63,12 +63,12 @@ _STATE = (
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """The place where a run goes on.
+    """Place at which a run goes on.
 
     Args:
         step: number of steps done.
         position: place in this process's part of the stream of training clips.
-        bad_since: place of the stream since which a video is known to be bad, by the video's index.
+        bad_since: place in the stream at which a video turned out to be bad, by the video's index.
     """
 
     step: int = 0
@@ -80,10 +80,17 @@ class TrainState:
     """Everything that a resumed training needs to end like an uninterrupted one.
 
     The learning rate is a function of the step. Weights, averages, optimizer and scaler are the same on all processes;
-    each has its own random numbers for dropout and its own place in the data.
+    each process has its own random numbers for dropout and its own place in the data.
+
+    Args:
+        session: session of the training.
+        split: training list.
+        optimizer_step: step from gradients to weights.
+        averaged: average of the weights; None: none is kept.
+        validation: hook that holds the best score.
 
     Attributes:
-        loader: loader of training clips, which starts at the resume point; it must be set before `capture`.
+        loader: loader of training clips, which starts at the resume point; set before `capture` is called.
     """
 
     def __init__(
@@ -99,14 +106,14 @@ class TrainState:
         self.loader: TrainLoader | None = None
 
     def capture(self, step: int, position: int) -> dict[str, Any]:
-        """Return the content of a checkpoint. All processes call this.
+        """Return the content of a checkpoint; all processes call this.
 
         Args:
             step: number of steps done.
             position: place in this process's part of the stream of training clips.
 
         Raises:
-            TooManyBadVideos: the processes have found too many together.
+            TooManyBadVideos: the processes have met too many bad videos together.
         """
         assert self.loader is not None, "set before capture"
         cfg = self.session.cfg
@@ -128,7 +135,13 @@ class TrainState:
         }
 
     def resume(self, folder: CheckpointFolder) -> ResumePoint:
-        """Load the newest usable checkpoint of the run, if there is one, and return the place where it goes on.
+        """Load the newest usable checkpoint of the run, if there is one.
+
+        Args:
+            folder: folder of the run's checkpoints.
+
+        Returns:
+            Place at which the run goes on.
 
         Raises:
             ValueError: there are checkpoints and none is usable, or TRAIN.AUTO_RESUME is False.
@@ -149,8 +162,11 @@ class TrainState:
     def _checked(self, path: str) -> tuple[str, dict[str, Any]]:
         """Load a checkpoint's weights into the model, and return its path and content.
 
+        Args:
+            path: file of the checkpoint.
+
         Raises:
-            ValueError: it is damaged, or not of this training.
+            ValueError: the checkpoint is damaged, or not of this training.
         """
         content = load_checkpoint(path)
         missing = [name for name in (*_STATE, *self._identity()) if name not in content]
@@ -231,7 +247,7 @@ class TrainState:
 
 @contextmanager
 def _optimizer_keys_named(stored: Any, current: str) -> Iterator[None]:
-    """Context in which an error about the optimizer's state names the keys of the config that make another optimizer.
+    """Add the config keys that make another optimizer to an error about its state, in the context.
 
     Args:
         stored: YAML of the checkpoint's config, not checked yet.

@@ -47,14 +47,14 @@ class Session:
     Args:
         cfg: config of the run.
         launch: place of this process in its job, which it has joined.
-        lock: lock of OUTPUT_DIR, whose notices are logged; None: there are none.
+        lock: lock of OUTPUT_DIR, whose notices are logged; None: no notices.
 
     Attributes:
         shard: this process's part of the work.
         device: device of the network.
-        model: the network.
-        space: its sub-networks in training.
-        normalize: step from uint8 clips to the network's input.
+        model: network of the run.
+        space: sub-networks of the training.
+        normalize: layer from uint8 clips to the network's input.
         records: JSON lines of the run.
         bad_videos: file of missing and bad videos.
     """
@@ -74,16 +74,24 @@ class Session:
             write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
         self.space = build_space(cfg)
         self.device = device_of(launch)
+        self.memory_format = configured_memory_format(cfg)
         self.normalize = build_normalize(cfg).to(self.device)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
-        self.model = build_model(cfg).to(self.device, memory_format=configured_memory_format(cfg))  # type: ignore[call-overload]
+        self.model = build_model(cfg).to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         if self.shard.rank:  # each process drops other features
             torch.manual_seed(int(np.random.SeedSequence((cfg.RNG_SEED, self.shard.rank)).generate_state(1)[0]))
 
+    def use_memory_format(self, memory_format: torch.memory_format) -> None:
+        """Put the network's weights into a memory format, and clips that are prepared from now on."""
+        self.memory_format = self.normalize.memory_format = memory_format
+        self.model.to(memory_format=memory_format)
+
     @contextmanager
     def sharing_the_cores(self) -> Iterator[None]:
-        """Context that, on a CPU, leaves a core to each loader worker, but at most half of them: threads that wait for
-        a worker's core spin, and took twice as long for a training step as half the threads do."""
+        """Leave a core to each loader worker in the context, but at most half of the cores, on a CPU.
+
+        Threads that wait for a worker's core spin, and took twice as long for a training step as half the threads do.
+        """
         before = torch.get_num_threads()
         if self.device.type == "cpu":
             cores = threads_of(self.launch, os.environ)
@@ -107,14 +115,18 @@ class Session:
         return blank_clips(self.model, self.normalize, self.device, config, num_clips)
 
     def read_split(self, name: str) -> Split:
-        """Return the videos of train, val or test; one process looks for the files, and says which of them the training
-        list has too.
+        """Return the videos of train, val or test.
 
-        A training that goes on from a checkpoint had its videos when it began: they are waited for. Those of the test
+        One process looks for the files, and logs which of them the training list has too.
+
+        A training that goes on from a checkpoint had its videos when it began, so it waits for them; a test's videos
         may never have been there.
 
+        Args:
+            name: train, val or test.
+
         Raises:
-            DataAway: they do not come.
+            DataAway: the videos do not come back.
         """
         newest = None
         if name != "test":
@@ -125,7 +137,7 @@ class Session:
         return split
 
     def _warn_of_shared_videos(self, split: Split) -> None:
-        """Say once for each tested split how many of its videos the training list has too."""
+        """Log, once for each tested split, the number of its videos that the training list has too."""
         if split.name not in self._splits:
             self._splits[split.name] = split
             for tested in self._splits.values() if split.name == "train" else [split]:
@@ -138,7 +150,10 @@ class Session:
         """Recompute the statistics of `configs` over training clips; all processes call it with the same configs.
 
         Args:
-            crop_scale: see `build_calibration_loader`.
+            model: network that gets the statistics.
+            configs: sub-networks.
+            train_split: training list.
+            crop_scale: scale of the crops, see `build_calibration_loader`.
         """
         loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.shard, crop_scale)
         batches = progress(loader, len(loader), "calibrating")
@@ -147,10 +162,12 @@ class Session:
         logger.info("calibrated %d sub-networks on %d training clips", len(configs), num_clips)
 
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
-        """Return those of `configs` that have no statistics from data.
+        """Return the sub-networks among `configs` that have no statistics from data.
 
         Args:
-            precise: True if the full network's tracked statistics do not count.
+            model: network of the sub-networks.
+            configs: sub-networks.
+            precise: True to leave the full network's tracked statistics out of account.
         """
         without = [config for config in configs if config not in model.statistics.calibrated]
         # A sub-network that is trained alone tracks nothing.
@@ -169,11 +186,21 @@ class Session:
         after_batch: Callable[[EvaluationState], object] = lambda state: None,
         score_folder: str | None = None,
     ) -> Evaluation:
-        """Return the accuracy of `configs` over the videos of `split` that the processes could decode, with a warning
-        if these are not all.
+        """Return the accuracy of `configs` over the videos of `split` that the processes could decode.
+
+        A warning is logged if these are not all.
 
         Args:
-            subsets, state, after_batch, score_folder: see `engine.evaluate`.
+            model: network that can evaluate `configs`.
+            configs: sub-networks.
+            loader: loader of this process's test clips.
+            split: tested list.
+            num_views: number of views of each video.
+            keep_scores: True for scores in the result.
+            subsets: numbers of the views that are put together, see `engine.evaluate`.
+            state: results of earlier batches, see `engine.evaluate`.
+            after_batch: function that is called after each batch, see `engine.evaluate`.
+            score_folder: folder of the result's scores, see `engine.evaluate`.
         """
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:
@@ -212,19 +239,24 @@ class Session:
         return result
 
     def videos_of(self, split: Split) -> range:
-        """Return this process's part of a tested list, positions in it."""
+        """Return the positions of this process's part of a tested list."""
         return range(self.shard.rank, len(split.videos), self.shard.world_size)
 
     def exchange_bad_videos(self, split: Split) -> None:
-        """Tell all processes the videos of `split` that any of them has found bad or damaged."""
+        """Share the videos of `split` that turned out to be bad or damaged on any process with all processes."""
         split.bad.merge(entry for entries in distributed.gather(split.bad.new_entries()) for entry in entries)
         split.bad.damaged.update(*distributed.gather(split.bad.damaged))
 
 
 @contextmanager
 def holding_outputs(cfg: CfgNode) -> Iterator[FolderLock | None]:
-    """Context in which OUTPUT_DIR is this job's: its first process holds the lock, and has checked before that the run
-    can write its files. Testing holds it too, since both write logs, config and bad videos.
+    """Hold OUTPUT_DIR for this job in the context.
+
+    The job's first process holds the lock, and has checked before that the run can write its files. Testing holds it
+    too, since both write logs, config and bad videos.
+
+    Args:
+        cfg: config of the run.
 
     Yields:
         The lock; None on other processes than the first.
@@ -243,8 +275,10 @@ def holding_outputs(cfg: CfgNode) -> Iterator[FolderLock | None]:
 
 
 def job_of(environ: Mapping[str, str]) -> tuple[str, int]:
-    """Return the name of the job that this process is of, and the number of its starts before this one; "" and 0 for a
-    process that neither SLURM nor torchrun has named."""
+    """Return the name of this process's job, and the number of its starts before this one.
+
+    A process that neither SLURM nor torchrun has named gets "" and 0.
+    """
     if environ.get("SLURM_JOB_ID"):
         return f"SLURM job {environ['SLURM_JOB_ID']}", _count(environ.get("SLURM_RESTART_COUNT"))
     if environ.get("TORCHELASTIC_RUN_ID", "none") != "none":
@@ -257,7 +291,7 @@ def _count(text: str | None) -> int:
 
 
 def _check_outputs(cfg: CfgNode) -> None:
-    """Refuse a folder that a run cannot write its files into.
+    """Refuse an output folder that the run cannot write its files into.
 
     Raises:
         ValueError: OUTPUT_DIR, or one of its files, cannot be written.
@@ -284,8 +318,11 @@ def _check_outputs(cfg: CfgNode) -> None:
 def provide_descriptors(num_workers: int) -> None:
     """Raise this process's limit of open files, to 65,536 if it may; loader workers inherit it.
 
-    Each tensor on its way from a worker is an open file. A worker that can open none loses a batch without a word to
-    the process that waits for it.
+    Each tensor on its way from a worker is an open file. A worker that can open none loses a batch, and the process
+    that waits for it gets no message.
+
+    Args:
+        num_workers: number of loader workers.
 
     Raises:
         OSError: the limit is too low for so many workers.
@@ -303,17 +340,17 @@ def provide_descriptors(num_workers: int) -> None:
 
 
 def on_main(make: Callable[[], bytes]) -> bytes:
-    """Return the result of `make` on rank 0, on all processes."""
+    """Return the result that `make` has on rank 0, on all processes."""
     return distributed.broadcast(make() if distributed.is_main() else None)
 
 
 def configured_memory_format(cfg: CfgNode) -> torch.memory_format:
-    """Return the memory format of clips and weights."""
+    """Return the memory format of clips and weights: channels last where a training is to find out the faster one."""
     return torch.channels_last_3d if cfg.MODEL.CHANNELS_LAST else torch.contiguous_format
 
 
 def build_normalize(cfg: CfgNode) -> Normalize:
-    """Return the step from a loader's clips to a network's input."""
+    """Return the layer from a loader's clips to a network's input."""
     return Normalize(cfg.DATA.MEAN, cfg.DATA.STD, configured_memory_format(cfg), cfg.DATA.REVERSE_INPUT_CHANNEL)
 
 

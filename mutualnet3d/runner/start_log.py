@@ -20,7 +20,7 @@ _PACKAGES = {"mutualnet3d": "mutualnet3d", "torchvision": "torchvision", "av": "
 
 
 def log_start(session: Session) -> None:
-    """Log versions, device and config; the keys that are not the defaults' go to the file alone."""
+    """Log versions, device and config; keys that differ from the defaults go to the file alone."""
     cfg, versions = session.cfg, versions_of(*_PACKAGES)
     packages = ", ".join(f"{_PACKAGES[name]} {version}" for name, version in versions.items())
     python = platform.python_version()

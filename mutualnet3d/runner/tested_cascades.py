@@ -1,4 +1,4 @@
-"""Cascades of a test run: fitted on half of its videos, reported on the other."""
+"""Cascades of a test run, fitted on half of its videos and reported on the other half."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from mutualnet3d.results.score_store import ComputedScores
 def cascades_of_test(
     cfg: CfgNode, result: Evaluation, rows: Sequence[Row]
 ) -> tuple[tuple[Cascade, ...] | None, dict[str, int]]:
-    """Return the cascades of a test, and the facts about them for the table's context; None and no facts where
-    `TEST.CASCADES` is False, videos have several labels, or there are too few.
+    """Return the cascades of a test, and the facts about them for the table's context.
+
+    There are no cascades (None, no facts) where `TEST.CASCADES` is False, where videos have several labels, and where
+    there are too few.
 
     Args:
-        cfg: config of the test; RNG_SEED draws the halves.
+        cfg: config of the test, whose RNG_SEED draws the halves.
         result: scores of the test.
         rows: rows of the test.
     """

@@ -1,4 +1,4 @@
-"""Folder of a test's files: OUTPUT_DIR, unless a fuller test's are there, which a smaller one must not replace."""
+"""Folder of a test's files: OUTPUT_DIR, unless it holds those of a fuller test."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mutualnet3d.shapes import SubnetConfig
 def folder_of_test(output_dir: str, configs: Sequence[SubnetConfig], num_videos: int, views: Views) -> str:
     """Return the folder that a test writes its table, model file and reports into.
 
-    A table of `output_dir` stays where the test has fewer videos or views than it, or as many and fewer sub-networks:
-    the test then has a folder of its own below `output_dir`, always the same one for the same test. A table of fewer
-    videos, such as one whose Pareto front is tested now, is replaced.
+    A table in `output_dir` stays if the test has fewer videos or views than the table, or as many and fewer
+    sub-networks. The test then has a folder of its own below `output_dir`, always the same for the same test. A table
+    of fewer videos, such as one whose Pareto front is tested now, is replaced.
 
     Args:
         output_dir: folder of the run.

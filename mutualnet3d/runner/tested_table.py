@@ -1,4 +1,4 @@
-"""Query table of a test run: its accuracies beside costs that are counted and measured here."""
+"""Query table of a test run: accuracies, and costs that are counted and measured here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views of a test by a cfg, and the smaller tests that these hold."""
+"""Views of a test by a config, and the smaller tests that they contain."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ def views_of(cfg: CfgNode) -> Views:
 
 
 def subsets_of(cfg: CfgNode) -> dict[Views, tuple[int, ...]]:
-    """Return the views that rows of a test have, all of them first, with the numbers of the test's views that are put
-    together for them."""
+    """Return the sets of views that rows of a test have, all of them first, with the numbers of their views.
+
+    The numbers are positions among the test's views.
+    """
     return {Views(subset.spans, subset.crops): subset.numbers for subset in _subsets(cfg)}
 
 
 def nearby_views(cfg: CfgNode) -> list[str]:
-    """Return the keys of the views that the test's own lie near to, but are not."""
+    """Return the config keys of views that are close to the test's but not equal."""
     return [str(Views(subset.spans, subset.crops)) for subset in _subsets(cfg) if not subset.is_same]
 
 

@@ -1,4 +1,4 @@
-"""Test run, test(cfg): calibrate, evaluate and measure sub-networks, and write the query table."""
+"""Test run by a config: calibration, evaluation and measurement of sub-networks, and the query table."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.reports import write_reports
 from mutualnet3d.runner.session import Session, holding_outputs
 from mutualnet3d.runner.start_log import log_start
+from mutualnet3d.runner.summary import log_summary
 from mutualnet3d.runner.tested_folder import folder_of_test
 from mutualnet3d.runner.tested_table import table_of_test
 from mutualnet3d.runner.tested_views import subsets_of, views_of
@@ -62,15 +63,19 @@ _KEYS_WITHOUT_EFFECT = (
 def test(cfg: CfgNode, launch: Launch | None = None) -> QueryTable | None:  # noqa: PT028 - not a test case
     """Calibrate, evaluate and measure the sub-networks of `TEST.SUBNETS`; write and return the query table.
 
-    Files in `OUTPUT_DIR`, or in a folder below it where those of a fuller test are (`tested_folder`): calibrated.pyth
-    (weights and statistics), query_table.json, .csv and .md, tradeoff.png, class_accuracy.csv, confusion_*.csv and
-    .png, and `TEST.SAVE_RESULTS_PATH`. The processes of a job share clips and videos; the first of them measures,
-    writes and returns the table.
+    The files are in `OUTPUT_DIR`, or in a folder below it if it holds those of a fuller test (`tested_folder`):
+    calibrated.pyth (weights and statistics), query_table.json, .csv and .md, tradeoff.png, class_accuracy.csv,
+    confusion_*.csv and .png, and `TEST.SAVE_RESULTS_PATH`. The processes of a job share clips and videos; the first of
+    them measures, writes and returns the table.
 
-    A test that is stopped goes on where it was, by the same call: see `unfinished_test`.
+    A test that was stopped goes on from where it was by the same call, see `unfinished_test`.
+
+    Args:
+        cfg: config of the run.
+        launch: place of this process in its job, which it has joined; None for a process alone.
 
     Raises:
-        DataAway: the disk of the videos is away, or does not answer; the results so far are saved.
+        DataAway: the disk of the videos is missing or does not answer; the results so far are saved.
         Interrupted: a signal asked the process to leave; the results so far are saved.
     """
     check_cfg(cfg)  # again: Python may have changed it since it was loaded
@@ -109,6 +114,8 @@ def _test(session: Session, signals: Signals) -> QueryTable | None:
     table = _write(session, folder, result, split, loaded, class_names) if distributed.is_main() else None
     distributed.barrier()  # the others wait while the first one measures
     unfinished.remove()
+    if table is not None:
+        log_summary(cfg, folder, table)
     return table
 
 
@@ -146,8 +153,10 @@ def _identity(session: Session, configs: Sequence[SubnetConfig], split: Split, l
 
 
 def _find_statistics(session: Session, configs: Sequence[SubnetConfig], loaded: LoadedWeights) -> bool:
-    """Give all of `configs` batch-norm statistics: calibrated, interpolated, or the full network's tracked ones; return
-    True if that took a calibration."""
+    """Give all of `configs` batch-norm statistics: calibrated, interpolated, or the full network's tracked ones.
+
+    Return True after a calibration.
+    """
     cfg, model = session.cfg, session.model
     full = build_test_space(cfg).full
     # Foreign weights bring the full network's final statistics; testing them alone needs no training clips. They are of
@@ -189,11 +198,17 @@ def _evaluate(
     name: str,
     keep_scores: bool = False,
 ) -> Evaluation:
-    """Return the accuracy of `configs` with all views and with fewer; results of the same evaluation before it was
-    stopped count.
+    """Return the accuracy of `configs` with all views and with fewer.
+
+    Results of the same evaluation before it was stopped count.
 
     Args:
+        session: session of the test.
+        configs: sub-networks that can be evaluated.
+        split: tested list.
+        unfinished: files of the test.
         name: name of the evaluation, for its file.
+        keep_scores: True for scores in the result.
     """
     cfg, num_videos = session.cfg, len(split.videos)
     subsets = subsets_of(cfg)
@@ -265,14 +280,13 @@ def _write(
         class_names=tuple(class_names),
         preprocessing=build_preprocessing(cfg).to_json(),
         space=space_of(cfg),
-        channels_last=cfg.MODEL.CHANNELS_LAST,
+        channels_last=session.memory_format == torch.channels_last_3d,
         step=loaded.step,
         config=cfg.dump(),
     )
     write_model_file(calibrated, model_file)
     table = table_of_test(session, result, split, loaded, file_hash(calibrated))
     write_reports(cfg, folder, table, result, split, class_names)
-    logger.info("wrote the query table to %s", folder)
     shown = rows_to_show(table.rows, table.context)
     lines = [table_to_text(shown), legend(shown, table.context)]
     if len(shown) < len(table.rows):

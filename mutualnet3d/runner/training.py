@@ -31,6 +31,7 @@ from mutualnet3d.log import logger
 from mutualnet3d.models import load_weights
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.runner.build_training import (
+    autocast_of,
     build_configs_at,
     build_log_hooks,
     build_lr_schedule,
@@ -42,23 +43,26 @@ from mutualnet3d.runner.build_training import (
     sync_norms,
 )
 from mutualnet3d.runner.channel_sorting import SortedAt, sort_training
+from mutualnet3d.runner.memory_format import choose_memory_format
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.resume import TrainState
 from mutualnet3d.runner.session import Session, holding_outputs
 from mutualnet3d.runner.start_log import log_network, log_start
+from mutualnet3d.runner.summary import log_summary
 from mutualnet3d.shapes import ClipBatch
 
 
 def train(cfg: CfgNode, launch: Launch | None = None) -> str:
-    """Train by a config, from the newest checkpoint of `OUTPUT_DIR` on if there is one; return the path of the last
-    checkpoint.
+    """Train by a config, from the newest checkpoint of `OUTPUT_DIR` on if there is one.
+
+    Return the path of the last checkpoint.
 
     Args:
         cfg: config of the run.
-        launch: place of this process in its job, which it has joined; None if it is alone.
+        launch: place of this process in its job, which it has joined; None for a process alone.
 
     Raises:
-        DataAway: the disk of the videos is away, or does not answer; the state is saved.
+        DataAway: the disk of the videos is missing or does not answer; the state is saved.
         Interrupted: SIGTERM or SIGUSR1 asked a process of the job to leave; the state is saved.
     """
     check_cfg(cfg)  # again: Python may have changed it since it was loaded
@@ -78,6 +82,8 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     epoch_steps = steps_per_epoch(cfg, split)
     num_steps = cfg.SOLVER.MAX_EPOCH * epoch_steps
     configs_at = build_configs_at(cfg, session.space, num_steps)
+    num_clips = max(1, cfg.TRAIN.BATCH_SIZE // session.shard.world_size // cfg.TRAIN.ACCUMULATION_STEPS)
+    choose_memory_format(session, configs_at(0)[0], autocast_of(cfg), num_clips)
     freeze_parts(cfg, session.model)
     averaged = AveragedWeights(session.model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
     networks: list[SlimmableNet] = [session.model]
@@ -140,6 +146,8 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     _log_end(session, split, num_steps, time.monotonic() - started)
     newest = distributed.broadcast(folder.newest())
     assert newest is not None, "the last step wrote one, in this run or in the one that it resumed"
+    if distributed.is_main() and not cfg.TEST.ENABLE:
+        log_summary(cfg)
     return newest
 
 
@@ -150,7 +158,7 @@ def _build_run_step(
     averaged: AveragedWeights | None,
     num_steps: int,
 ) -> Callable[[int, ClipBatch], StepMetrics]:
-    """Return the training step; channels are sorted before the first mutual one if it is late and the config asks."""
+    """Return the training step, which sorts channels before a late first mutual step if the config asks."""
     cfg = session.cfg
     configs_at = build_configs_at(cfg, session.space, num_steps)
     train_step = build_train_step(session, optimizer_step, averaged, configs_at, split)
@@ -174,8 +182,10 @@ def _complete(session: Session, folder: CheckpointFolder, step: int, num_steps: 
 
 
 def _start_from_weights(session: Session, optimizer_step: OptimizerStep, averaged: AveragedWeights | None) -> None:
-    """Load `TRAIN.CHECKPOINT_FILE_PATH` into a new run, and sort its channels if `MUTUAL.SORT_CHANNELS`, unless they
-    are sorted later."""
+    """Load `TRAIN.CHECKPOINT_FILE_PATH` into a new run.
+
+    If `MUTUAL.SORT_CHANNELS` is set, sort its channels too, unless they are sorted later.
+    """
     cfg = session.cfg
     if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
         return

@@ -1,4 +1,4 @@
-"""Files of a test that was stopped, in a folder of OUTPUT_DIR/unfinished_test: the same test goes on from them."""
+"""Files of a test that was stopped, in a folder of OUTPUT_DIR/unfinished_test, from which the same test goes on."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class UnfinishedTest:
     """Results of a test so far: statistics of the sub-networks, and for each process the scores of its videos.
 
     Scores are in a file that is mapped into memory (`NAME.scores`). Every minute, and when a signal asks the process to
-    leave, which it then does after a batch, it is synced, and how far it goes is written beside it (`NAME.pyth`).
+    leave, which it does after a batch, the file is synced, and `NAME.pyth` beside it says how far it goes.
 
     Args:
         output_dir: folder of the run.
-        identity: digits that stand for the test, whose files have a folder of that name; those of others stay.
+        identity: digits that stand for the test, and name the folder of its files; other tests' files stay.
         shard: this process's part of the work.
         signals: signals of this process.
         period_seconds: time between two files of scores.
@@ -47,7 +47,7 @@ class UnfinishedTest:
         self.signals, self.period_seconds = signals, period_seconds
 
     def load_statistics(self, model: SlimmableNet) -> bool:
-        """Load the statistics that the test had found before it was stopped; return False if there are none."""
+        """Load the statistics that the stopped test had computed; return False if there are none."""
         stored = distributed.broadcast(self._read("statistics.pyth") if distributed.is_main() else None)
         if stored is None:
             return False
@@ -55,7 +55,7 @@ class UnfinishedTest:
         return True
 
     def save_statistics(self, model: SlimmableNet) -> None:
-        """Write the statistics of the test's sub-networks; on the first process."""
+        """Write the statistics of the test's sub-networks, on the first process."""
         if distributed.is_main():
             self.write("statistics.pyth", {"statistics": model.statistics.state_dict()})
 
@@ -77,8 +77,7 @@ class UnfinishedTest:
     def kept(
         self, name: str, state: EvaluationState, loader: TestLoader
     ) -> Iterator[Callable[[EvaluationState], None]]:
-        """Context of an evaluation whose results are written when a signal, an outage of the data disk or a full disk
-        ends it.
+        """Keep the results of the evaluation in the context when a signal, an outage or a full disk ends it.
 
         Args:
             name: name of the evaluation, for its file.
@@ -86,7 +85,7 @@ class UnfinishedTest:
             loader: loader of the batches that are left.
 
         Yields:
-            Function to be called with the results after each batch.
+            Function that takes the results after each batch.
 
         Raises:
             Interrupted: a signal asked the process to leave; the results are written.
@@ -140,11 +139,11 @@ class UnfinishedTest:
 
 
 class _Evaluation:
-    """One evaluation of a test, in this process.
+    """Evaluation of a test, in this process.
 
     Args:
         test: files of the test.
-        name: name of its file.
+        name: name of the evaluation, for its file.
         state: results so far.
         loader: loader of the batches that are left.
     """
@@ -155,7 +154,10 @@ class _Evaluation:
         self.saved_at, self.seconds = time.monotonic(), 0.0
 
     def after_batch(self, state: EvaluationState) -> None:
-        """Write the results so far, if it is time, or if a signal came.
+        """Write the results so far, if it is time or a signal came.
+
+        Args:
+            state: results so far.
 
         Raises:
             Interrupted: a signal asked the process to leave; the results are written.
@@ -169,8 +171,11 @@ class _Evaluation:
     def leave_if_asked(self, state: EvaluationState) -> None:
         """Write the results so far and leave, if a signal came.
 
+        Args:
+            state: results so far.
+
         Raises:
-            Interrupted: it came.
+            Interrupted: a signal came.
         """
         signal_name = self.test.signals.name
         if not signal_name:
@@ -181,7 +186,7 @@ class _Evaluation:
         raise Interrupted(f"{signal_name} after {done}", signal_name)
 
     def save(self, state: EvaluationState) -> None:
-        """Write the results so far, unless they are written."""
+        """Write the results so far, unless they are on disk already."""
         if state.num_batches == self.num_saved:
             return
         started = time.monotonic()

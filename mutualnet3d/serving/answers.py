@@ -13,19 +13,24 @@ _LINGER_SECONDS = 5.0
 
 
 class JsonAnswer(Response):
-    """Values as JSON, as `mutualnet3d predict --json` prints them; numbers that are not finite are null."""
+    """Answer of values in JSON, as `mutualnet3d predict --json` prints them; numbers that are not finite are null."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
+        """Return the values as bytes of JSON."""
         return (simplejson.dumps(content, ignore_nan=True) + "\n").encode()
 
 
 class LingeringAnswer(JsonAnswer):
-    """Answer to a request whose body may still be coming. The rest of that is read and dropped, for some seconds: a
-    client whose connection is closed while it sends would get an error of its own in place of the answer."""
+    """Answer to a request whose body may still be coming.
+
+    The rest of the body is read and dropped, for some seconds: a client whose connection is closed while it sends would
+    get an error of its own in place of the answer.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, and read the rest of the body."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         waits_for_us = any(name == b"expect" for name, _ in scope["headers"])
@@ -53,7 +58,7 @@ class AnswerError(Exception):
         self.status, self.text, self.source = status, " ".join(text.split()), source
 
     def answer(self) -> LingeringAnswer:
-        """Return the answer; of a video that cannot be read it is the line of `mutualnet3d predict --json`."""
+        """Return the answer; for a video that cannot be read, the line of `mutualnet3d predict --json`."""
         headers = {"Retry-After": "1"} if self.status in (429, 507) else None
         content = {"error": self.text} if self.source is None else {"source": self.source, "error": self.text}
         return LingeringAnswer(content, self.status, headers)

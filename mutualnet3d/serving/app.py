@@ -1,4 +1,4 @@
-"""Application of a server: its addresses, and an answer in JSON to whatever comes."""
+"""Application of a server: its addresses, and an answer in JSON to every request."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def create_app(
     Args:
         service: prepared predictor.
         limits: limits of the server.
-        root: folder of videos that requests may name; None: they may name none.
-        hosts: names of this server that requests may be addressed to: a page from elsewhere whose name is made to point
-            to this machine is not let in. "*": any.
+        root: folder of videos that requests may name; None: no folder.
+        hosts: names of this server that requests may be addressed to, against pages from elsewhere whose name is made
+            to point to this machine. "*": any.
         version: version of this package, for the description of the addresses.
     """
     predictions = Predictions(service, limits, root)
@@ -89,7 +89,9 @@ class Predictions:
     """Handlers of the addresses.
 
     Args:
-        service, limits, root: see `create_app`.
+        service: prepared predictor.
+        limits: limits of the server.
+        root: folder of videos that requests may name; None: no folder.
     """
 
     def __init__(self, service: PredictionService, limits: ServingLimits, root: str | None):
@@ -101,11 +103,11 @@ class Predictions:
         )
 
     def close(self) -> None:
-        """Drop what waits."""
+        """Drop the calls that wait."""
         self._turns.close()
 
     async def predict(self, request: Request, query: Annotated[PredictionQuery, Query()]) -> Response:
-        """Labels of a video: of the body, or of a file of the server's folder."""
+        """Predict the labels of a video: the body of the request, or a file of the server's folder."""
         started = time.monotonic()
         answer: Response
         try:
@@ -121,7 +123,7 @@ class Predictions:
         return answer
 
     async def model(self) -> Response:
-        """Describe the model of the server: classes, sub-networks, costs and accuracy of those on the front."""
+        """Describe the model of the server: classes, sub-networks, and costs and accuracy of the front."""
         predictor = self._service.predictor
         content = {
             "class_names": list(predictor.class_names),
@@ -132,7 +134,7 @@ class Predictions:
         return JsonAnswer(content)
 
     async def metrics(self) -> Response:
-        """Numbers for Prometheus."""
+        """Return the server's numbers for Prometheus."""
         return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _predicted(self, request: Request, query: PredictionQuery) -> Prediction:
@@ -187,8 +189,17 @@ class Predictions:
 
 
 async def unless_gone(request: Request, turns: Turns, work: functools.partial[Prediction]) -> Prediction:
-    """Return the result of some work. If the client disconnects, it is dropped while it waits, and waited for once it
-    runs: it has a file that is closed after it.
+    """Return the result of some work, unless the client disconnects.
+
+    If it disconnects, work that waits is dropped. Work that runs is waited for, since its file is closed after it.
+
+    Args:
+        request: request of the client.
+        turns: queue of the work.
+        work: prediction to be made.
+
+    Returns:
+        The prediction.
 
     Raises:
         ClientDisconnect: the client has disconnected.
@@ -212,7 +223,7 @@ async def _disconnected(request: Request) -> None:
 
 
 async def health() -> Response:
-    """Answer that the server takes requests."""
+    """Tell that the server takes requests."""
     return JsonAnswer({"status": "ok"})
 
 

@@ -9,24 +9,24 @@ from mutualnet3d.process_pool import num_cores
 
 @dataclass(frozen=True)
 class ServingLimits:
-    """Limits of a server. Together they bound the time until an answer, the memory, and the disk that uploads take.
+    """Limits of a server, which bound the time until an answer, the memory, and the disk space of uploads.
 
     Args:
-        upload_bytes: most bytes of the body of a request.
-        uploads: most bodies that are received at the same time.
-        upload_seconds: time in which a body has to come.
-        workers: most videos that are predicted at the same time; their networks run one after the other.
-        queue: most videos that wait for a worker.
-        queue_seconds: time that a video waits at most.
-        decode_seconds: time that reading a video may take.
-        decode_bytes: memory that reading a video may take.
-        clips: most clips of a video: views, of all stages of a cascade.
-        connections: most connections at the same time.
-        header_seconds: time in which the head of a request has to come.
-        grace_seconds: time that running requests have to end after SIGTERM.
+        upload_bytes: largest body of a request, bytes.
+        uploads: largest number of bodies that are received at the same time.
+        upload_seconds: longest time of the receipt of a body, seconds.
+        workers: largest number of videos that are predicted at the same time; their networks run in turns.
+        queue: largest number of videos that wait for a worker.
+        queue_seconds: longest wait of a video, seconds.
+        decode_seconds: longest time of reading a video, seconds.
+        decode_bytes: largest memory for reading a video, bytes.
+        clips: largest number of clips of a video, its views in all stages of a cascade.
+        connections: largest number of connections at the same time.
+        header_seconds: longest wait for the head of a request, seconds.
+        grace_seconds: time for running requests to end after SIGTERM, seconds.
 
     Raises:
-        ValueError: a number below its least value.
+        ValueError: a number is below its least value.
     """
 
     upload_bytes: int = 200 << 20

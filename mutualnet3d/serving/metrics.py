@@ -12,11 +12,12 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 
 
 class ServingMetrics:
-    """Numbers of a server, of its own and not of the process: two servers do not share them.
+    """Numbers of a server, which two servers in one process do not share.
 
     Args:
-        running, waiting, receiving: functions that return numbers of now: videos that are predicted, videos that wait,
-            bodies that are received.
+        running: function that returns the number of videos that are predicted now.
+        waiting: function that returns the number of videos that wait now.
+        receiving: function that returns the number of bodies that are received now.
     """
 
     def __init__(self, running: Callable[[], int], waiting: Callable[[], int], receiving: Callable[[], int]):
@@ -59,7 +60,7 @@ class ServingMetrics:
         self._answers.labels(str(status)).inc()
 
     def add(self, prediction: Prediction, seconds: float) -> None:
-        """Add a predicted video; `seconds`: time from the head of its request on."""
+        """Add a predicted video, with the seconds since the head of its request."""
         self._seconds.observe(seconds)
         self._videos.labels(str(prediction.config)).inc()
         self._gflops.inc(prediction.gflops_of_video)

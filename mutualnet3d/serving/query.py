@@ -1,4 +1,4 @@
-"""Query of a prediction: which video, which budget, how many labels."""
+"""Query of a prediction: the video, the budget, the number of labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Cost = Annotated[float | None, Field(gt=0, allow_inf_nan=False)]
 
 
 class PredictionQuery(BaseModel):
-    """Parameters in the address of a prediction. An unknown one is an error: a budget would be lost in silence."""
+    """Parameters in the address of a prediction; an unknown one is an error, or a mistyped budget would be lost."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,7 +31,7 @@ class PredictionQuery(BaseModel):
         """Return the arguments of `Predictor.plan`.
 
         Raises:
-            ValueError: views that are not allowed.
+            ValueError: the views are not allowed.
         """
         views = None
         if self.views is not None:

@@ -9,23 +9,27 @@ from contextlib import contextmanager
 
 
 class NoFileError(ValueError):
-    """A name is that of no regular file below the folder."""
+    """Error about a name that is not of a regular file below the folder."""
 
 
 @contextmanager
 def file_below(root: str, name: str) -> Iterator[int]:
-    """Yield the descriptor of a regular file below a folder, for `path_of_open_file`. It cannot be read itself.
+    """Yield the descriptor of a regular file below a folder, for `path_of_open_file`.
 
-    Each part of the name is opened in the folder before it and must not be a link, so that nothing which is replaced
-    meanwhile leads out either. FIFOs and devices are not opened, only looked at.
+    The descriptor itself cannot be read. Each part of the name is opened in the folder before it and must not be a
+    link, so that a part that is replaced meanwhile does not lead out either. FIFOs and devices are not opened, only
+    looked at.
 
     Args:
         root: path of the folder.
         name: relative name, parts separated by slashes.
 
+    Yields:
+        The descriptor.
+
     Raises:
-        NoFileError: the name has an empty part, `.`, `..` or a NUL, is of no file, or leads through a link. Which of
-            these is not said: it would tell of files outside.
+        NoFileError: the name has an empty part, `.`, `..` or a NUL, is of no file, or leads through a link. The message
+            does not say which, since that would tell of files outside.
         FileNotFoundError: there is no folder `root`.
     """
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

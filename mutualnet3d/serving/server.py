@@ -1,4 +1,4 @@
-"""Uvicorn's server with limits of its own: what does not send, or does not read, is not waited for.
+"""Uvicorn's server with limits on the wait for clients that do not send or do not read.
 
 Uvicorn itself waits without end for the head of a first request, and takes any number of connections.
 """
@@ -24,8 +24,11 @@ _KEEP_ALIVE_SECONDS = 5
 
 
 class LimitedProtocol(H11Protocol):
-    """Connection of a client. It is closed if the head of a request does not come in time, from the connection or the
-    last answer on, or if the client does not read its answer in time."""
+    """Connection of a client, with limits of time.
+
+    It is closed if the head of a request does not come in time after the connection or the last answer, or if the
+    client does not read its answer in time.
+    """
 
     limits: ServingLimits
     _head_timer: asyncio.TimerHandle | None = None
@@ -33,6 +36,7 @@ class LimitedProtocol(H11Protocol):
     _is_refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse a connection too many, or wait for the head of a request."""
         if len(self.connections) >= self.limits.connections:
             self._is_refused = True
             self.transport = cast(asyncio.Transport, transport)
@@ -43,6 +47,7 @@ class LimitedProtocol(H11Protocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
+        """Take bytes from the client; end the wait when the head of a request is complete."""
         if self._is_refused:
             return
         before = self.cycle
@@ -51,29 +56,35 @@ class LimitedProtocol(H11Protocol):
             self._cancel(self._head_timer)
 
     def on_response_complete(self) -> None:
+        """Wait for the head of the next request."""
         before = self.cycle
         super().on_response_complete()
         if self.cycle is before:  # no request was waiting already
             self._wait_for_head()
 
     def pause_writing(self) -> None:
+        """Start the wait for a client that does not read."""
         super().pause_writing()
         self._cancel(self._write_timer)
         self._write_timer = self.loop.call_later(self.limits.header_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """End the wait for a client that reads again."""
         super().resume_writing()
         self._cancel(self._write_timer)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clocks of a closed connection."""
         self._cancel(self._head_timer)
         self._cancel(self._write_timer)
         if not self._is_refused:
             super().connection_lost(exc)
 
     def _wait_for_head(self) -> None:
-        """Close the connection unless the head of a request comes. What else comes, such as the body of a request that
-        was answered before, is no reason to wait longer."""
+        """Close the connection unless the head of a request comes in time.
+
+        Other bytes, such as the body of a request that was answered before, do not extend the time.
+        """
         self._cancel(self._head_timer)
         self._head_timer = self.loop.call_later(self.limits.header_seconds, self.transport.abort)
 

@@ -1,4 +1,4 @@
-"""Predictor of a server: all that takes long is done before, and what a request may ask for is bounded."""
+"""Predictor of a server, prepared before the first request, with bounds on what a request may ask for."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mutualnet3d.video.open_file import path_of_open_file
 
 
 class PredictionService:
-    """Predictor for requests. Several threads may call `predict`.
+    """Predictor for requests; several threads may call `predict`.
 
     Args:
         predictor: predictor with a reader that is limited in time and memory.
-        most_clips: most clips of a video, of all stages of a cascade.
-        hidden: path of the model, which errors do not tell.
+        most_clips: largest number of clips of a video, in all stages of a cascade.
+        hidden: path of the model, which is left out of errors.
 
     Attributes:
-        points: front of sub-networks and views over milliseconds of a video, measured here; (): there is no table.
+        points: front of sub-networks and views over milliseconds of a video, measured here; () without a table.
     """
 
     def __init__(self, predictor: Predictor, most_clips: int, hidden: str = ""):
@@ -34,7 +34,7 @@ class PredictionService:
         self._measured = {Views()}
 
     def prepare(self) -> None:
-        """Make the sub-networks of the table's fronts ready, and measure them: no request has to wait for that."""
+        """Make the sub-networks of the table's fronts ready, and measure them, so that no request waits for that."""
         with suppress(VideoDecodeError):  # the processes that read videos are there after it
             self.predictor.read(os.devnull, config=self.predictor.configs[0])
         if not self._has_table():
@@ -58,7 +58,7 @@ class PredictionService:
             top: number of labels.
 
         Raises:
-            BudgetError: no sub-network fits; a budget that this server does not take.
+            BudgetError: no sub-network fits, or this server does not take the budget.
             VideoDecodeError, ValueError: the video cannot be read within the limits.
         """
         try:
@@ -93,4 +93,4 @@ class PredictionService:
 
 
 class BudgetError(ValueError):
-    """A budget that cannot be had; of the request, not of the video."""
+    """Error about a budget that cannot be met: the fault of the request, not of the video."""

@@ -1,4 +1,4 @@
-"""Bounded queue before some worker threads: what does not fit is refused at once, and nothing waits for ever."""
+"""Bounded queue before some worker threads: calls that do not fit are refused at once, and none waits for ever."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Result = TypeVar("Result")
 
 
 class FullError(RuntimeError):
-    """So much is running and waiting that nothing more is taken now."""
+    """Refusal of a call because the workers and the queue are full."""
 
 
 class Turns:
-    """Calls of functions in worker threads, so many at a time; some more wait, in their order.
+    """Calls of functions in worker threads: `workers` run at a time, up to `queue` more wait in their order.
 
     Args:
-        workers: most calls at the same time.
-        queue: most calls that wait.
-        seconds: time that a call waits at most.
+        workers: largest number of calls at the same time.
+        queue: largest number of calls that wait.
+        seconds: longest wait of a call, seconds.
 
     Attributes:
-        running: number of calls now.
-        waiting: number of those that wait.
+        running: number of calls that run.
+        waiting: number of calls that wait.
     """
 
     def __init__(self, workers: int, queue: int, seconds: float):
@@ -43,11 +43,19 @@ class Turns:
             raise FullError(f"{self.running} videos are being predicted and {self.waiting} wait; try again")
 
     async def run(self, function: Callable[[], Result]) -> Result:
-        """Return the result of a function, called when its turn comes. Cancelled before that it is not called;
-        cancelled later this ends when the function has returned.
+        """Return the result of a function, called when its turn comes.
+
+        Cancelled before its turn, the function is not called; cancelled later, this ends when the function has
+        returned.
+
+        Args:
+            function: function without arguments.
+
+        Returns:
+            Its result.
 
         Raises:
-            FullError: see `check`; or the time is over.
+            FullError: all workers are busy and the queue is full, or the longest wait is over.
         """
         self.check()
         self.waiting += 1
@@ -68,7 +76,7 @@ class Turns:
             raise
 
     def close(self) -> None:
-        """Drop what waits. The process ends after the calls that run."""
+        """Drop the calls that wait; the process ends after the calls that run."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _end(self, future: asyncio.Future[Result]) -> None:

@@ -1,4 +1,6 @@
-"""Bodies of requests to files without a name: within limits of size and time, and gone when they are closed.
+"""Receipt of requests' bodies into files without a name, within limits of size and time.
+
+The files are gone when they are closed.
 
 A body is a video as it is, or a form (multipart/form-data) with one file. What is too large is refused by its length
 before it is read, or, without a length, when the limit is passed.
@@ -23,7 +25,7 @@ _LONGEST_NAME = 200
 
 
 class UploadError(ValueError):
-    """A body that is not taken.
+    """Refusal of a body.
 
     Args:
         status: status of HTTP.
@@ -40,8 +42,8 @@ class Upload:
     """Video that was received.
 
     Args:
-        file: its file, without a name.
-        name: name that its sender gave it; "upload": none.
+        file: file without a name.
+        name: name from the sender; "upload" without any.
     """
 
     file: IO[bytes]
@@ -57,12 +59,15 @@ async def received_upload(
     Args:
         headers: head of the request.
         stream: body, piece by piece.
-        most_bytes: most bytes of the body.
-        seconds: time in which it has to come.
+        most_bytes: largest body, bytes.
+        seconds: longest time of the receipt.
+
+    Yields:
+        The video.
 
     Raises:
-        UploadError: too large (413), too slow (408), a form that is damaged or is not one file (400), nothing in it
-            (400), no room on the disk (507).
+        UploadError: the body is too large (413) or too slow (408), is a damaged form or one without exactly one file
+            (400), is empty (400), or does not fit on the disk (507).
     """
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > most_bytes:

@@ -1,4 +1,4 @@
-"""A trained model in the form in which it is shared: a folder that nothing is run of when it is read.
+"""Folder of a shared model, which is read without running anything in it.
 
 model.safetensors      weights, and statistics of the sub-networks
 config.json            the rest of the model file: builder and arguments, class names, preprocessing, space, versions
@@ -34,12 +34,12 @@ _WEIGHTS, _STATISTICS, _PARTS = "weights", "statistics", ("mean", "variance")
 
 
 def write_hub_folder(folder: str, model_file: ModelFile, table: QueryTable | None) -> None:
-    """Write a model into a folder that is there.
+    """Write a model into an existing folder.
 
     Args:
-        folder: the folder; files of these names are replaced.
+        folder: path of the folder, whose files of these names are replaced.
         model_file: content of the model file.
-        table: costs and accuracy of its sub-networks; None: not known.
+        table: costs and accuracy of its sub-networks; None: unknown.
     """
     network = model_file.network
     # Of memory of its own each: the format has no shared memory, and no order of dimensions but one.
@@ -63,9 +63,12 @@ def write_hub_folder(folder: str, model_file: ModelFile, table: QueryTable | Non
 def read_hub_folder(folder: str) -> tuple[ModelFile, QueryTable | None]:
     """Return the model and the query table of a folder.
 
+    Args:
+        folder: path of the folder.
+
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: a file is damaged, or of another model; it is named.
+        FileNotFoundError: there is no such folder or model.
+        ValueError: a file is damaged, or of another model; the message names it.
     """
     description = os.path.join(folder, DESCRIPTION)
     content = read_json(description, "the description of a shared model")
@@ -101,11 +104,12 @@ def networks_of(model_file: ModelFile, table: QueryTable | None, path: str) -> C
 
     Args:
         model_file: content of its model file.
-        table: costs and accuracy; None: not known.
-        path: name in errors.
+        table: costs and accuracy; None: unknown.
+        path: name of the model in errors.
 
     Raises:
-        ValueError: a network that this release cannot build, weights of another one, other preprocessing or names.
+        ValueError: this release cannot build the network, the weights are another network's, or preprocessing or names
+            do not fit.
     """
     preprocessing = Preprocessing.from_json(model_file.preprocessing, path)
     model = build_network_of(model_file, path)
@@ -137,10 +141,14 @@ def _named(network: TrainedNetwork) -> Iterator[tuple[str, torch.Tensor]]:
 def _taken_apart(
     tensors: Mapping[str, torch.Tensor], path: str
 ) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]]]:
-    """Return weights and statistics from the tensors by their names in the file.
+    """Return weights and statistics from the tensors of the file.
+
+    Args:
+        tensors: tensors by their names in the file.
+        path: file, for messages.
 
     Raises:
-        ValueError: a name of another form, or a variance without mean.
+        ValueError: a name has another form, or a variance has no mean.
     """
     weights: dict[str, torch.Tensor] = {}
     statistics: dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]] = {}

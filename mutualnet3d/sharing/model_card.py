@@ -31,12 +31,13 @@ def model_card_text(
     """Return the card.
 
     Args:
-        model_file: the model.
-        table: costs and accuracy of its sub-networks; None: not known.
-        license: licence of the weights, a name of the hub's such as "cc-by-4.0"; None: the card says so.
-        data: videos that it was trained and tested on, in words; None: not said.
-        repo: name on the hub, in the example.
-        has_curve: True if `CURVE` lies beside the card.
+        model_file: content of the model file.
+        table: costs and accuracy of its sub-networks; None: unknown.
+        license: licence of the weights, a name of the hub's such as "cc-by-4.0"; None: the card says that there is
+            none.
+        data: videos of training and test, in words; None: the card does not say.
+        repo: name of the repository on the hub, in the example.
+        has_curve: True for a picture `CURVE` beside the card.
     """
     head: dict[str, Any] = {
         **({"license": license} if license else {}),
@@ -84,5 +85,5 @@ def _choices(values: Any) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Return a name that Markdown shows as it is: it may be a link or a picture."""
+    """Return a name that Markdown shows literally, since it may be a link or a picture."""
     return "".join(f"\\{char}" if char in "\\`*_{}[]()<>#+-.!|&" else char for char in " ".join(name.split()))

@@ -1,10 +1,10 @@
-"""A trained model on the Hugging Face Hub: pushed with its table, curve and card, and taken from there by its name.
+"""Trained model on the Hugging Face Hub: pushed with its table, curve and card, and loaded by its name.
 
     shared = SharedModel.load("output/demo/calibrated.pyth")
     shared.push_to_hub("user/name", model_card_kwargs={"license": "cc-by-4.0", "data": "Kinetics-400"})
     predictor = SharedModel.from_pretrained("user/name").predictor()
 
-Needs the extra `hub`. Nothing that is taken from there is code.
+It needs the extra `hub`. Nothing that is loaded from the hub is run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SharedModel(hub.ModelHubMixin, library_name="mutualnet3d"):  # type: ignor
 
     Args:
         model_file: content of its model file.
-        table: costs and accuracy of its sub-networks; None: not known.
+        table: costs and accuracy of its sub-networks; None: unknown.
     """
 
     def __init__(self, model_file: ModelFile, table: QueryTable | None = None):
@@ -44,7 +44,7 @@ class SharedModel(hub.ModelHubMixin, library_name="mutualnet3d"):  # type: ignor
         """Return the model of a test run.
 
         Args:
-            path: calibrated.pyth.
+            path: path of calibrated.pyth.
             table: path of its query table; None: query_table.json beside it, if there is one.
 
         Raises:
@@ -59,26 +59,26 @@ class SharedModel(hub.ModelHubMixin, library_name="mutualnet3d"):  # type: ignor
         return cls(model_file, rows)
 
     def predictor(self, backend: str = "auto", device: str | None = None, threads: int | None = None) -> Predictor:
-        """Return a predictor of the model; see `Predictor`."""
+        """Return a predictor of the model, see `Predictor`."""
         return Predictor(networks_of(self.model_file, self.table, "the shared model"), backend, device, threads)
 
     def generate_model_card(self, license: str | None = None, data: str | None = None, repo: str = "user/name") -> Any:
-        """Return the model card; the arguments are those that `model_card_kwargs` may have.
+        """Return the model card, by the arguments that `model_card_kwargs` may have.
 
         Args:
             license: licence of the weights, a name of the hub's such as "cc-by-4.0".
-            data: videos that the model was trained and tested on, in words.
-            repo: name on the hub, in the card's example.
+            data: videos of the model's training and test, in words.
+            repo: name of the repository on the hub, in the card's example.
         """
         has_curve = self._has_curve()
         return hub.ModelCard(model_card_text(self.model_file, self.table, license, data, repo, has_curve))
 
     def push_to_hub(self, repo_id: str, **settings: Any) -> str:
-        """Push the model to a repository of the hub, which is made if there is none; the address of the commit.
+        """Push the model to a repository of the hub, which is made if there is none; return the address of the commit.
 
         Args:
             repo_id: name of the repository, `user/name`.
-            settings: arguments of huggingface_hub's `ModelHubMixin.push_to_hub`.
+            **settings: arguments of huggingface_hub's `ModelHubMixin.push_to_hub`.
         """
         card = {"repo": repo_id, **(settings.pop("model_card_kwargs", None) or {})}
         address: str = super().push_to_hub(repo_id, model_card_kwargs=card, **settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NotUnderstood(ValueError):
-    """Headers of which the order of pictures cannot be told."""
+    """Error for headers of which the order of pictures cannot be told."""
 
 
 class Bits:
@@ -16,6 +16,9 @@ class Bits:
 
     def take(self, count: int) -> int:
         """Return the number in the next `count` bits.
+
+        Args:
+            count: number of bits.
 
         Raises:
             NotUnderstood: there are fewer.

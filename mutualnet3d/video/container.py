@@ -1,4 +1,4 @@
-"""The one way to open a video file or device: its video stream, its header's frame rates and its packets."""
+"""Access to a video file or device: its video stream, its header's frame rates and its packets."""
 
 from __future__ import annotations
 
@@ -67,9 +67,11 @@ class VideoContainer:
         options: libav's options for a device.
 
     Attributes:
-        name, location: see above.
-        stream, codec: the video stream and its decoder.
-        is_probed: libav has decoded the first frames.
+        name: name of the file or device.
+        location: path of the file or device.
+        stream: video stream.
+        codec: decoder of the stream.
+        is_probed: True if libav has decoded the first frames.
         refuses_errors: True after `refuse_errors`, until the file is opened anew.
 
     Raises:
@@ -180,7 +182,7 @@ class VideoContainer:
 
     @property
     def format(self) -> str:
-        """libav's name of the container format."""
+        """Libav's name of the container format."""
         return self._opened.format.name
 
     @property
@@ -248,7 +250,8 @@ def open_file(path: str, probe: bool = True, deadline: Deadline | None = None) -
 
     Args:
         path: path of the file; any that iopath can open.
-        probe, deadline: see `VideoContainer`.
+        probe: True to let libav decode the first frames, see `VideoContainer`.
+        deadline: time that opening and each wait for data may take; None: any time.
 
     Raises:
         VideoDecodeError, av.FFmpegError, OSError: see `VideoContainer`; `path` is no regular file; the file's index

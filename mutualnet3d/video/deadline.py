@@ -25,7 +25,7 @@ class Deadline:
         self._end = None if self.timeout is None else time.monotonic() + self.timeout
 
     def check(self, needed: float = 0.0) -> None:
-        """Do nothing until the time is over.
+        """Raise an error if the time is over.
 
         Args:
             needed: time that the next part takes, in seconds.

@@ -68,8 +68,9 @@ class Decoder:
     def frames_and_damage(
         self, packets: Iterable[av.Packet], chosen: Collection[int] | None = None
     ) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Yield the frames as `all_frames` does, each with True if errors are concealed in it, or in those that it may
-        refer to.
+        """Yield the frames as `all_frames` does, each with True if errors are concealed in it.
+
+        Errors in frames that it may refer to count too.
 
         Args:
             packets: see `all_frames`.
@@ -108,7 +109,7 @@ class Decoder:
 
 
 class _StrictDecoder:
-    """Decoder that says of a picture of MJPEG whether it is damaged, which a usual one does not."""
+    """Decoder that reports damaged pictures of MJPEG, which a usual one does not."""
 
     def __init__(self) -> None:
         self._codec = av.CodecContext.create("mjpeg", "r")

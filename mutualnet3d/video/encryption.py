@@ -73,7 +73,8 @@ def check_metadata_for_encryption(
 
     Args:
         name: name of the file, for the message.
-        of_file, of_stream: libav's metadata of the file and of its video stream.
+        of_file: libav's metadata of the file.
+        of_stream: libav's metadata of its video stream.
         file_format: libav's name of the container format.
 
     Raises:

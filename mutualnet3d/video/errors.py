@@ -13,19 +13,21 @@ DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryEr
 
 
 class VideoDecodeError(RuntimeError):
-    """A video that cannot give the frames that were asked for. The message names the file and the cause.
+    """Error for a video that cannot give the chosen frames. The message names the file and the cause.
 
-    Takes the message alone, so that it crosses a loader worker's border unchanged.
+    It takes the message alone, so that it crosses a loader worker's border unchanged.
     """
 
 
 class FrameCountCorrected(VideoDecodeError):
-    """The video has fewer frames than its packets promised; the reader's `info` now has their true number. Choose
-    frames among those and ask again."""
+    """Error for a video that has fewer frames than its packets promised.
+
+    The reader's `info` now has their true number. Choose frames among those and ask again.
+    """
 
 
 class VideoEncodeError(RuntimeError):
-    """Pictures that the encoder does not take. The message names the file and the cause."""
+    """Error for pictures that the encoder does not take. The message names the file and the cause."""
 
 
 def is_of_memory(error: BaseException | None) -> bool:
@@ -51,6 +53,9 @@ def decoder_errors(name: str, timeout: float | None = None, problem: str = "not 
         name: name of the file or device, for the message.
         timeout: seconds that libav was given to wait for data; None: any time.
         problem: words for what did not happen in that time.
+
+    Raises:
+        VideoDecodeError: the decoder has raised an error.
     """
     try:
         yield

@@ -50,12 +50,12 @@ _num_remembered = 0
 
 
 def facts_of(state: FileState) -> FileFacts:
-    """Return what this process knows about a file."""
+    """Return the facts that this process has about a file."""
     return _facts.get(state, NOTHING_KNOWN)
 
 
 def num_remembered() -> int:
-    """Return how often something was remembered so far."""
+    """Return the number of facts that were remembered so far."""
     return _num_remembered
 
 

@@ -40,8 +40,12 @@ class FrameFolder:
     def __exit__(self, *_: object) -> None: ...
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield the frames at `indices`, RGB, uint8 (H, W, 3); all have the size of the first, to which others are
-        scaled.
+        """Yield the frames at `indices`, RGB, uint8 (H, W, 3).
+
+        All have the size of the first, to which others are scaled.
+
+        Args:
+            indices: numbers of the frames, from 0.
 
         Raises:
             VideoDecodeError: a picture is missing or damaged; it names the picture.

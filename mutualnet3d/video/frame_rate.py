@@ -67,7 +67,10 @@ def rate_fraction(fps: float | None) -> Fraction:
 
 
 def check_fps(fps: float | None) -> float | None:
-    """Return a frame rate that a user gave, frames per second; None: not known.
+    """Return a frame rate that a user gave.
+
+    Args:
+        fps: frames per second, above 0; None: unknown.
 
     Raises:
         ValueError: no number above 0.

@@ -1,11 +1,10 @@
-"""Frames of a video file, decoded once from its start to its end, each with its number: for films and recordings of
-hours.
+"""Frames of a video file, decoded once from its start to its end, each with its number.
 
-All packets are read first: they say how many frames there are and when each is shown, as `VideoReader.info` does. Then
-every packet is decoded in turn. A frame has the place of its timestamp, so that what is lost in a damaged part moves no
-later frame; where a file has no timestamps that can be relied on, frames are counted, and in AVI, whose packets are
-numbered, packets without a frame are counted too once an error was seen. What is in memory is one frame and eight bytes
-for each frame of the file.
+It is for films and recordings of hours. All packets are read first: they say how many frames there are and when each is
+shown, as `VideoReader.info` does. Then every packet is decoded in turn. A frame has the place of its timestamp, so that
+what is lost in a damaged part moves no later frame; where a file has no timestamps that can be relied on, frames are
+counted, and in AVI, whose packets are numbered, packets without a frame are counted too once an error was seen. What is
+in memory is one frame and eight bytes for each frame of the file.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class FrameSequence:
         path: path of the file; any that iopath can open.
 
     Attributes:
-        path: see above.
+        path: path of the file.
         info: number, rate and times of the frames, as the packets tell them.
         num_damaged: number of pictures so far that were given although errors are concealed in them, or in frames that
             they may refer to.

@@ -1,5 +1,8 @@
-"""Frames of a stream one after the other, each with its time: of a file, a folder of pictures, a camera, or whatever
-gives pictures. Nothing is read that was not asked for, and nothing is kept."""
+"""Frames of a stream one after the other, each with its time.
+
+A stream is a file, a folder of pictures, a camera, or whatever gives pictures. Nothing is read that was not asked for,
+and nothing is kept.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +55,10 @@ class FrameStream(Protocol):
     longest_wait: float | None
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Yield seconds since the first frame, ascending, and the picture: RGB, uint8 (H, W, 3), all of the first's
-        size."""
+        """Yield seconds since the first frame, ascending, and the picture, RGB, uint8 (H, W, 3).
+
+        All pictures have the size of the first.
+        """
         ...
 
     def close(self) -> None:
@@ -121,7 +126,8 @@ class _ContainerStream:
     Args:
         container: the file or device.
         deadline: time that opening it took part of; it begins anew with every frame.
-        is_live, is_paced: see `FrameStream`.
+        is_live: True if frames come at their own times, taken or not: a device.
+        is_paced: True if the reader has to keep to the times: a file that is played live.
         max_short_side: see `open_frame_stream`.
     """
 
@@ -240,7 +246,8 @@ class PictureStream:
     Args:
         pictures: uint8 (H, W, 3), RGB, arrays or tensors, all of one size.
         fps: frames per second; None: each picture has the time at which it came.
-        is_live, is_paced: see `FrameStream`.
+        is_live: True if pictures come at their own times, taken or not.
+        is_paced: True if the reader has to keep to the times.
         max_short_side: see `open_frame_stream`.
         copies: True to give each picture in memory of its own.
         name: name of the pictures, for messages.

@@ -16,9 +16,11 @@ _ALLOWED = "frames are uint8 (T, H, W, 3), RGB, of at least one frame"
 class Tensor(Protocol):
     """A tensor of torch's, by what is used of it: processes that only read videos do not load torch."""
 
-    def cpu(self) -> Tensor: ...
+    def cpu(self) -> Tensor:
+        """Return the tensor in the memory of the CPU."""
 
-    def numpy(self) -> np.ndarray: ...
+    def numpy(self) -> np.ndarray:
+        """Return the values as an array."""
 
 
 class FramesInMemory:

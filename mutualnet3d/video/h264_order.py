@@ -65,6 +65,9 @@ class H264Order:
     def add(self, packet: av.Packet) -> int:
         """Read the next packet; return the number of its picture.
 
+        Args:
+            packet: packet of the file, in the order of the file.
+
         Raises:
             NotUnderstood: it has no picture, or one whose number is written in a way that is not read here.
         """
@@ -98,8 +101,11 @@ class H264Order:
         return number
 
     def _place_of_number(self, unit: bytes, kind: int) -> tuple[int, int]:
-        """Return by how many bits the number's last one is from the end of `HEAD_BYTES`, and the number's mask; 0:
-        pictures are shown as they are decoded."""
+        """Return the place of the picture's number in its packet, and the number's mask.
+
+        The place is the bits from the number's last one to the end of `HEAD_BYTES`. A mask of 0 says that pictures are
+        shown as they are decoded.
+        """
         bits = Bits(unit[1:])
         bits.take_code()  # first macroblock
         bits.take_code()  # type

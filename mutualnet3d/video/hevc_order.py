@@ -27,7 +27,12 @@ _SEQUENCE_STEP = 1 << 33
 
 @dataclass(frozen=True)
 class _Sequence:
-    """Sequence parameter set: bits of a picture's number in a slice; True if a slice says which plane it is of."""
+    """Sequence parameter set.
+
+    Args:
+        number_bits: bits of a picture's number in a slice.
+        has_planes: True if a slice names its plane.
+    """
 
     number_bits: int
     has_planes: bool
@@ -35,8 +40,13 @@ class _Sequence:
 
 @dataclass(frozen=True)
 class _Picture:
-    """Picture parameter set: number of its sequence's; True if a slice may say that its picture is not shown; bits of
-    a slice's header before its type."""
+    """Picture parameter set.
+
+    Args:
+        sequence: number of its sequence's parameter set.
+        may_hide: True if a slice may say that its picture is not shown.
+        extra_bits: bits of a slice's header before its type.
+    """
 
     sequence: int
     may_hide: bool
@@ -64,6 +74,9 @@ class HevcOrder:
 
     def add(self, packet: av.Packet) -> int:
         """Read the next packet; return the number of its picture.
+
+        Args:
+            packet: packet of the file, in the order of the file.
 
         Raises:
             NotUnderstood: it has no picture, or one that is not shown, or whose parameter sets are not there.

@@ -16,8 +16,10 @@ _AV1_FRAME_HEADER, _AV1_FRAME = 3, 6
 
 
 def shown_frames_counter(codec_name: str) -> Callable[[av.Packet], int] | None:
-    """Return the function that tells how many frames of a packet are shown; None: all codecs whose packets always show
-    one."""
+    """Return the function that gives the number of a packet's frames that are shown.
+
+    It is None for all codecs whose packets always show one.
+    """
     return {"vp8": _vp8, "vp9": _vp9, "av1": _av1, "libdav1d": _av1}.get(codec_name)
 
 
@@ -74,7 +76,7 @@ def _av1(packet: av.Packet) -> int:
                 if not data[place - 1] & 0x80:
                     break
         is_frame = header >> 3 & 15 in (_AV1_FRAME_HEADER, _AV1_FRAME) and place < len(data)
-        if is_frame and data[place] & 0x90:  # show_existing_frame, or show_frame behind two bits of its type
+        if is_frame and data[place] & 0x90:  # show_existing_frame, or show_frame after two bits of its type
             return 1
         place += size
     return 0

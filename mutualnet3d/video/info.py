@@ -34,7 +34,7 @@ class VideoInfo:
     def with_count(self, num_frames: int) -> VideoInfo:
         """Return the properties of the same video with another number of frames.
 
-        Nobody knows which of the frames with times there are not: each gets the time of about its place.
+        It is unknown which frames are missing, so that each gets the time of about its place.
         """
         if self.times is None:
             return replace(self, num_frames=num_frames)
@@ -73,10 +73,14 @@ class ReadableVideo(Protocol):
     """A video whose frames can be read by their numbers."""
 
     @property
-    def info(self) -> VideoInfo: ...
+    def info(self) -> VideoInfo:
+        """Number, rate and times of the video's frames."""
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield the frames at `indices` (ascending, no repeats), upright, RGB, uint8 (H, W, 3), all of one size.
+        """Yield the frames at `indices`, upright, RGB, uint8 (H, W, 3), all of one size.
+
+        Args:
+            indices: numbers of the frames, from 0, ascending, no repeats.
 
         Raises:
             FrameCountCorrected: the video has fewer frames than `info` said; `info` has changed.

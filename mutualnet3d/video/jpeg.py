@@ -1,5 +1,7 @@
-"""Pictures of MJPEG (ITU-T T.81, annex B), of which those with broken headers give no frame: all later ones then have
-another number than their packet."""
+"""Pictures of MJPEG (ITU-T T.81, annex B), of which those with broken headers give no frame.
+
+All later frames then have another number than their packet.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ class JpegCheck:
         self._header, self._num_header_bytes = b"?", 0  # of the last picture
 
     def is_whole(self, packet: av.Packet) -> bool:
-        """Tell whether a picture has its start, its end, headers that a decoder takes, and the first one's size. Broken
-        ones give no frame, or, as it depends on the decoder's memory, parts of an earlier one."""
+        """Tell whether a picture has its start, its end, headers that a decoder takes, and the first one's size.
+
+        Broken ones give no frame, or, as it depends on the decoder's memory, parts of an earlier one.
+        """
         data = bytes(packet)
         if not data.startswith(_START) or not (data.endswith(_END) or data.rstrip(b"\0").endswith(_END)):
             return False

@@ -11,7 +11,7 @@ from mutualnet3d.video.packet_list import PacketList
 
 
 class NotBelieved(Exception):
-    """Claims of a file about its packets that its frames contradict."""
+    """Error for claims of a file about its packets that its frames contradict."""
 
 
 def decode_run(
@@ -19,14 +19,15 @@ def decode_run(
 ) -> Iterator[av.VideoFrame]:
     """Yield the frames that are needed of a run of packets that begins where a keyframe is claimed.
 
-    The frames say whether it is one, and whether keys are in the order of being shown. Errors are concealed by what was
+    The frames show if it is a keyframe, and if keys are in the order of being shown. Errors are concealed by what was
     decoded before: that has to be all of the video. A frame is given once those that stand before it in the file have
     come undamaged too, since it may refer to them.
 
     Args:
         decoder: decoder of the file.
         packets: packets of the file.
-        start, stop: positions of the run's first packet and of the end.
+        start: position of the run's first packet.
+        stop: position after the run's last packet.
         chosen: keys of the frames that are needed.
         is_probed: False if the decoder may not know how far frames are reordered; then the run ends where they are not
             in order.

@@ -108,6 +108,10 @@ class _Claims:
     def add(self, boxes: bytes, is_unfolded: bool = False) -> None:
         """Count the samples that a box at the top claims.
 
+        Args:
+            boxes: bytes of the box, its header included.
+            is_unfolded: True if they were compressed in another box, which is done once alone.
+
         Raises:
             VideoDecodeError: there are too many; the video is encrypted.
         """

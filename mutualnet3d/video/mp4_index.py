@@ -49,10 +49,14 @@ class Mp4Index:
 
     @property
     def num_frames(self) -> int:
+        """Number of frames that the index has."""
         return len(self.timestamps)
 
     def load(self, indices: Sequence[int]) -> PacketList | None:
         """Read the packets from the keyframe before each frame at `indices` up to the next keyframe.
+
+        Args:
+            indices: numbers of the frames, from 0.
 
         Returns:
             The packets, those of other groups left out. None: they are not what the index said. Each group must show

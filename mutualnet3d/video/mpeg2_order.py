@@ -22,6 +22,9 @@ class Mpeg2Order:
     def add(self, packet: av.Packet) -> int:
         """Read the next packet; return the number of its picture.
 
+        Args:
+            packet: packet of the file, in the order of the file.
+
         Raises:
             NotUnderstood: it has none.
         """

@@ -66,7 +66,7 @@ class _Picture:
 
 
 class Mpeg4Order:
-    """Reads the packets of a video in the order of the file.
+    """Reader of a video's packets, which come in the order of the file.
 
     Args:
         extradata: headers that the container has; empty if there are none.
@@ -90,6 +90,9 @@ class Mpeg4Order:
 
     def add(self, packet: bytes) -> bytes:
         """Read the next packet.
+
+        Args:
+            packet: bytes of the next packet, in the order of the file.
 
         Returns:
             The packet as a decoder needs it that may begin at any keyframe: with one picture that it can see. Empty:
@@ -243,8 +246,10 @@ class Mpeg4Order:
 
 
 def _without_second(packet: bytes, second: int) -> bytes:
-    """Return a packet in whose picture at `second`, if there is one, the decoder sees none to be kept for later. All
-    else stays: how many bits follow the first picture has its effects."""
+    """Return a packet in whose picture at `second`, if there is one, the decoder sees none to be kept for later.
+
+    All else stays, since the number of bits after the first picture has its effects.
+    """
     if not 0 <= second < len(packet) - 4:
         return packet
     return packet[: second + 4] + bytes([packet[second + 4] | _PREDICTED]) + packet[second + 5 :]

@@ -18,7 +18,14 @@ _AVCC_SETS, _HVCC_SETS = 5, 22  # bytes before the sets in MP4's headers
 
 
 class _Kinds(NamedTuple):
-    """Kinds of units: bits before the kind's in the first byte, its mask, parameter sets, parts of pictures."""
+    """Kinds of a codec's units.
+
+    Args:
+        shift: bits before the kind's in the first byte.
+        mask: mask of the kind's bits.
+        sets: kinds of parameter sets.
+        pictures: kinds of parts of pictures.
+    """
 
     shift: int
     mask: int
@@ -66,8 +73,10 @@ class NalUnits:
         return sets
 
     def usual_head(self, packet: av.Packet, kind: int) -> bytes:
-        """Return the first bytes of a packet that begins with a unit of a kind of H.264, or has nothing but a delimiter
-        before it; empty: any other packet, or one with start codes. Most packets are of that form."""
+        """Return the first bytes of a packet that begins with a unit of a kind of H.264; empty: any other packet.
+
+        Nothing but a delimiter may stand before the unit, and there are no start codes. Most packets are of that form.
+        """
         length_bytes = self._length_bytes
         if not length_bytes:
             return b""
@@ -79,8 +88,10 @@ class NalUnits:
         return bytes(data[start : start + HEAD_BYTES]) if data[start] & 0x1F == kind else b""
 
     def before_picture(self, packet: av.Packet) -> tuple[bytes, list[bytes]]:
-        """Return the first bytes of the first unit of a packet's picture, empty if it has none, and the parameter sets
-        before it."""
+        """Return the first bytes of the first unit of a packet's picture, and the parameter sets before it.
+
+        The bytes are empty if the packet has no picture.
+        """
         if not self._length_bytes:
             return self._by_start_codes(bytes(packet))
         data, length_bytes, place = memoryview(packet), self._length_bytes, 0

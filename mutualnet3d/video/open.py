@@ -1,4 +1,4 @@
-"""The one way to open a video, whatever its path stands for: a file or a folder of pictures."""
+"""Opening of a video, whatever its path stands for: a file or a folder of pictures."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ def open_video(
 
 def refuse_fps_of_file(fps: float | None) -> None:
     """Refuse a frame rate that was given for a video file.
+
+    Args:
+        fps: frames per second that the user gave; None, which alone is allowed: none.
 
     Raises:
         ValueError: there is one.

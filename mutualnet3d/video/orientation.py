@@ -1,4 +1,4 @@
-"""Orientation of decoded frames: how each has to be turned and mirrored to stand upright, by its display matrix."""
+"""Orientation of decoded frames: turns and mirrorings after which they stand upright, by their display matrix."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UPRIGHT = Orientation()
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """Return how a decoded frame is turned upright: by the container's matrix or the frame's own (H.264's, EXIF's)."""
+    """Return the way to an upright frame, by the container's matrix or the frame's own (H.264's, EXIF's)."""
     try:
         matrix = _display_matrix(frame)
     except ValueError:  # PyAV lists nothing of a frame with data that it has no name for

@@ -31,8 +31,11 @@ class PacketIndex:
 
     @cached_property
     def shown(self) -> list[int] | None:
-        """Keys of the shown frames, ascending; None if packets lack one or share one, or if timestamps jump back where
-        two recordings were joined. Then only decoding from the start says which frame comes when."""
+        """Keys of the shown frames, ascending; None if they do not tell the order of the frames.
+
+        That is so if packets lack a key or share one, or if timestamps jump back where two recordings were joined. Then
+        only decoding from the start says which frame comes when.
+        """
         hidden = self.hidden
         times = [time for time in self.keys if time is not None]
         if len(times) < len(self.keys):
@@ -61,9 +64,10 @@ class PacketIndex:
         return [keyframe - bisect_left(hidden, keyframe) for keyframe in self.keyframes if keyframe not in self.hidden]
 
     def runs(self, keys: Collection[int]) -> list[tuple[int, int]]:
-        """Return the stretches [start, stop) of packets to decode for the frames of `keys`: each begins at a
-        keyframe and ends with a packet of one of these frames; they do not overlap. For indices whose `shown` is not
-        None.
+        """Return the stretches [start, stop) of packets to decode for the frames of `keys`.
+
+        Each begins at a keyframe and ends with a packet of one of these frames; they do not overlap. Only for
+        indices whose `shown` is not None.
 
         A frame that is shown before the keyframe which precedes it in the file may need the packets before that
         keyframe (an open group of pictures), so it is decoded from an earlier one.

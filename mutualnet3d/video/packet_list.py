@@ -1,4 +1,4 @@
-"""All packets of a video, which say what frames there are and when each is shown, whatever the headers claim."""
+"""Packets of a video, all of them: they tell number and times of the frames, whatever the headers claim."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mutualnet3d.video.frame_times import times_of_showing
 from mutualnet3d.video.packet_claims import PacketClaims
 from mutualnet3d.video.packet_index import PacketIndex
 
-# Packets of more bytes in all are not kept between reading and decoding but read again.
+# Packets of more bytes in all are not held between reading and decoding but read again.
 _MAX_KEPT_BYTES = 64 << 20
 
 # A packet in memory costs that much beside its bytes.
@@ -38,7 +38,7 @@ class PacketList:
     """Packets of a video in the order of the file, in memory or to be read once more.
 
     Args:
-        container: the file; to be read again where the packets are not kept.
+        container: the file; to be read again where the packets are not held.
         deadline: time that reading may take.
         index: keys and keyframes of the packets. The frame of a packet has its key as timestamp.
         packets: the packets, None for those that nobody needs; or None: they are read again.
@@ -66,6 +66,7 @@ class PacketList:
 
     @property
     def num_packets(self) -> int:
+        """Number of packets."""
         return len(self.index.keys)
 
     @property
@@ -105,11 +106,15 @@ class PacketList:
 def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
     """Read all packets of a file that was just opened.
 
+    Args:
+        container: file that was just opened.
+        deadline: time that reading may take.
+
     Raises:
         VideoDecodeError: there is no frame; there are too many; the time is over.
         av.FFmpegError: the file cannot be read.
     """
-    kept: list[av.Packet | None] | None = []
+    held: list[av.Packet | None] | None = []
     kept_bytes = num_bytes = 0
     pts: list[int | None] = []
     decoding_times: list[int | None] = []
@@ -131,11 +136,11 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
             )
         if len(pts) > MAX_PACKETS:
             raise VideoDecodeError(f"{container.name}: the video has more than {MAX_PACKETS} packets; cut it")
-        if kept is not None:
-            kept += fed
+        if held is not None:
+            held += fed
             kept_bytes += batch_bytes + _PACKET_BYTES * len(packets)
             if kept_bytes > _MAX_KEPT_BYTES:
-                kept = None
+                held = None
     order = claims.order()
     hidden |= claims.hidden if order is None else set(order.hidden)
     if len(pts) - len(hidden) < 1:
@@ -148,12 +153,12 @@ def read_packets(container: VideoContainer, deadline: Deadline) -> PacketList:
         shown_times = times_of_showing(shown, container.codec.reorder_depth)
     keys = None
     if order is not None or container.has_times:
-        keys = index.shown if claims.are_believed and (kept is not None or not claims.are_changed) else None
+        keys = index.shown if claims.are_believed and (held is not None or not claims.are_changed) else None
     return PacketList(
         container,
         deadline,
         index,
-        kept,
+        held,
         keys,
         shown_times,
         is_renumbered=order is not None or claims.are_changed,

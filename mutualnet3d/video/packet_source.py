@@ -22,7 +22,7 @@ class PacketSource:
 
     Attributes:
         info: number and rate of the frames, as far as the packets tell.
-        container: see above.
+        container: the file; closed by `close`.
         decoder: decoder of the packets.
         mp4_index: index that stands for the packets; None: they were read.
         packets: all packets; None: the index stands for them, or this source is closed.
@@ -46,14 +46,19 @@ class PacketSource:
 
     @property
     def frame_keys(self) -> Sequence[int] | None:
-        """Timestamps that tell the frames apart when all packets are decoded in turn, ascending, one for each frame in
-        the order of being shown; None: such frames have to be counted."""
+        """Timestamps that tell the frames apart when all packets are decoded in turn; None: frames have to be counted.
+
+        They are ascending, one for each frame in the order of being shown.
+        """
         if self.mp4_index is not None:
             return self.mp4_index.timestamps
         return None if self.packets is None or self.packets.is_renumbered else self.packets.keys
 
     def attempts(self, indices: Sequence[int]) -> Iterator[PacketList]:
         """Yield packets to take the frames at `indices` from by their keys, as long as those before gave too few.
+
+        Args:
+            indices: numbers of the frames, from 0.
 
         Raises:
             FrameCountCorrected: see `_read_instead_of_index`.
@@ -71,6 +76,9 @@ class PacketSource:
 
     def load(self, indices: Sequence[int]) -> PacketList:
         """Return packets that have the frames at `indices`.
+
+        Args:
+            indices: numbers of the frames, from 0.
 
         Raises:
             FrameCountCorrected: see `_read_instead_of_index`.

@@ -1,5 +1,7 @@
-"""Data that a decoder of H.264 and HEVC must have seen before a keyframe: parameter sets within the stream, and the
-note of the encoder in the first packet."""
+"""Data that a decoder of H.264 and HEVC must have seen before a keyframe.
+
+It is the parameter sets within the stream, and the note of the encoder in the first packet.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,10 @@ def is_folder(path: str) -> bool:
 
 
 def picture_paths(folder: str) -> list[str]:
-    """Return the pictures of a folder in the natural order of their names: 2.jpg comes before 10.jpg. Hidden ones are
-    left out."""
+    """Return the pictures of a folder in the natural order of their names: 2.jpg comes before 10.jpg.
+
+    Hidden ones are left out.
+    """
     names = [name for name in g_pathmgr.ls(folder) if is_picture_file(name)]
     return [os.path.join(folder, name) for name in sorted(names, key=_natural)]
 
@@ -30,7 +32,7 @@ def picture_paths(folder: str) -> list[str]:
 def video_exists(path: str) -> bool:
     """Tell whether a video file, or a folder with a picture in it, is at `path`.
 
-    On a network's disk each look is a wait, and a list has many paths: a file, and a path with nothing behind it, cost
+    On a network's disk each look is a wait, and a list has many paths: a file, and a path that leads to nothing, cost
     one look.
     """
     if "://" in path:
@@ -46,7 +48,7 @@ def video_exists(path: str) -> bool:
 
 
 def is_picture_file(name: str) -> bool:
-    """Return whether a file is a picture by its name; hidden files are none."""
+    """Return True if a file is a picture by its name; hidden files are none."""
     return name.lower().endswith(PICTURE_EXTENSIONS) and not name.startswith(".")
 
 

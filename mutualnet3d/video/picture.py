@@ -23,7 +23,7 @@ def upright_pixel_aspect(stream: av.VideoStream, frame: av.VideoFrame) -> Fracti
 
 
 class RgbConverter:
-    """Makes frames upright RGB pictures of one size: the first frame's, or a smaller one.
+    """Converter of frames to upright RGB pictures of one size: the first frame's, or a smaller one.
 
     Args:
         max_short_side: pixels; larger pictures are shrunk to it. None: any size.

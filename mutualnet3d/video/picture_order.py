@@ -56,8 +56,10 @@ class TimesCheck:
         self._times += [packet.pts for packet in packets]
 
     def take(self) -> bool:
-        """Return True if the packets since the last call have timestamps in the order in which they are shown; False if
-        theirs is another, or if that order cannot be told. They are forgotten."""
+        """Return True if the packets since the last call have timestamps in the order in which they are shown.
+
+        It is False if theirs is another, or if that order cannot be told. The packets are forgotten.
+        """
         times, numbers = self._times, self._numbers
         self._times, self._numbers = [], []
         if not self._is_understood or None in times:

@@ -5,7 +5,7 @@ All packets of the video stream are read first (`packet_list`); they say which f
 `mp4_index`.) Decoding then begins at the keyframe before a chosen frame and ends with the last packet that is needed,
 and H.264 frames between them to which no other refers are skipped (`decoder`).
 
-What all of that must equal is the decoding of the whole file, from its start to its end, each frame counted. Keyframes,
+The result must equal that of decoding the whole file, from its start to its end, each frame counted. Keyframes,
 timestamps and the order of frames are claims, of the container or of the packets. Where the frames that come out
 contradict them, or are damaged, or where there are no such claims, the video is decoded from its start and its frames
 are counted as they come; the process remembers it of the file (`file_facts`).
@@ -82,9 +82,12 @@ class VideoReader:
         self._source.close()
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield the frames at `indices` (ascending, no repeats), upright, RGB, uint8 (H, W, 3).
+        """Yield the frames at `indices`, upright, RGB, uint8 (H, W, 3).
 
         All have the size of the first; in a video that changes its size the others are scaled to it.
+
+        Args:
+            indices: numbers of the frames, from 0, ascending, no repeats.
 
         Raises:
             FrameCountCorrected: the video has fewer frames than `info` said; `info` has changed.
@@ -104,8 +107,10 @@ class VideoReader:
                 )
 
     def decode(self, indices: Sequence[int]) -> Iterator[av.VideoFrame]:
-        """Yield the decoder's frames at `indices`, in order; fewer where the video has fewer than `info` said, which
-        then has their true number."""
+        """Yield the decoder's frames at `indices`, in order.
+
+        There are fewer where the video has fewer than `info` said, which then has their true number.
+        """
         facts, delivered = facts_of(self._state), 0
         if facts.num_frames is not None and indices and indices[-1] >= facts.num_frames:
             # What was promised is said first in any case: a clip must not depend on what was found out before.

@@ -53,8 +53,7 @@ class Encoding:
             raise ValueError(f"preset is {self.preset!r}; allowed: {', '.join(PRESETS)}")
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return (width, height) of the pictures of a video of that size: even, none larger, the aspect kept to a
-        pixel."""
+        """Return width and height of the new pictures of a video: even, none larger, the aspect kept to a pixel."""
         short = min(width, height)
         if short <= self.short_side:
             return max(width // 2 * 2, 2), max(height // 2 * 2, 2)
@@ -64,8 +63,10 @@ class Encoding:
         )
 
     def options(self) -> dict[str, str]:
-        """Return libx264's. Keyframes stand every `keyframe_every` frames, nowhere else, and nothing refers across
-        them."""
+        """Return the options of libx264.
+
+        Keyframes stand every `keyframe_every` frames, nowhere else, and nothing refers across them.
+        """
         every = self.keyframe_every
         params = f"keyint={every}:min-keyint={every}:scenecut=0:open-gop=0:threads=1:lookahead-threads=1"
         return {"crf": str(self.crf), "preset": self.preset, "x264-params": params}
@@ -76,6 +77,11 @@ def transcode(source: str, target: str, encoding: Encoding) -> int:
 
     Frames keep their times (from the first one on, evenly spaced or not) and their colours' meaning; pictures are
     turned upright. Packets that cannot be decoded give no frame, as in training. One thread.
+
+    Args:
+        source: path of the video.
+        target: path of the new file.
+        encoding: size and quality of the new video.
 
     Returns:
         Number of damages: packets that could not be decoded, and frames in which errors are concealed.

@@ -73,8 +73,9 @@ def compare_random_access(
 
 
 def _decode_all(path: str, deadline: Deadline) -> tuple[list[int], int, int]:
-    """Return a check sum of each frame of the file, the number of damaged ones, and the number of frames that the
-    header promises, 0 if it does not tell.
+    """Return a check sum of each frame of the file, the number of damaged ones, and that of the promised ones.
+
+    The last is the number of frames in the header, 0 if it does not tell.
 
     Raises:
         VideoDecodeError: there is no frame; the time is over.

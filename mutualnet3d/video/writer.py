@@ -1,4 +1,4 @@
-"""H.264 files in mp4: the one encoder of the package. A file has its name only once it is whole.
+"""H.264 files in mp4, the package's only encoder. A file has its name only once it is whole.
 
 with open_video_writer("out.mp4", fps=24) as writer:
     for picture_HWC in pictures:
@@ -115,11 +115,12 @@ class VideoWriter:
     def write(
         self, picture_HWC: np.ndarray, seconds: float | None = None, pixel_aspect: Fraction | None = None
     ) -> None:
-        """Add a picture, uint8, RGB. An odd line at its edge is left out: the encoder halves colours both ways.
+        """Add a picture. An odd line at its edge is left out: the encoder halves colours both ways.
 
         Args:
+            picture_HWC: picture, uint8 (H, W, 3), RGB.
             seconds: time from which it is shown; None: one frame after the last picture.
-            pixel_aspect: width over height of a pixel, by the first picture; None: not known.
+            pixel_aspect: width over height of a pixel, by the first picture; None: unknown.
 
         Raises:
             ValueError: the file is closed; H.264 has no pictures of that size.
@@ -138,6 +139,7 @@ class VideoWriter:
         """Add a frame of libav's.
 
         Args:
+            frame: frame of libav's.
             pts: time from which it is shown, in units of the time base; None: one frame after the last.
             pixel_aspect: see `write`.
 

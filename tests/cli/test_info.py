@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 import mutualnet3d as m3
@@ -57,6 +58,7 @@ def test_a_folder_without_configs(tmp_path):
 def test_a_library_that_is_missing(monkeypatch):
     monkeypatch.setattr("mutualnet3d.deploy.backend.installed", lambda module: False)
     assert info.find_backends()["onnxruntime"] == "onnxruntime is not installed: pip install 'mutualnet3d[deploy]'"
+    pytest.importorskip("openvino", reason="openvino is not installed (extra [deploy])")
     monkeypatch.setattr("mutualnet3d.deploy.backend.installed", lambda module: True)
     monkeypatch.setattr(info, "installed", lambda module: module != "onnxscript")
     states = info.find_backends()

@@ -13,7 +13,7 @@ TOOL = "tools/plot_tradeoff.py"
 
 @pytest.fixture
 def save(tmp_path):
-    """Writes a table and gives its path."""
+    """Function that writes a table and returns its path."""
 
     def save_table(name, rows=TABLE.rows, views=TABLE.views, **facts):
         path = str(tmp_path / f"{name}.json")

@@ -43,7 +43,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture
 def predict(run_tool, tested):
-    """Runs the tool on PyTorch and one thread, unless told otherwise."""
+    """Function that runs the tool, on PyTorch and one thread unless its words say otherwise."""
 
     def run(*words, backend="pytorch"):
         return run_tool(TOOL, *words, "--checkpoint", tested, "--threads", 1, "--backend", backend)

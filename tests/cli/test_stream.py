@@ -44,7 +44,7 @@ def tested(tmp_path_factory):
 
 @pytest.fixture
 def demo(run_tool, tested, tmp_path):
-    """Runs the tool on PyTorch and one thread; the output is `tmp_path/out/drawn.mp4`."""
+    """Function that runs the tool on PyTorch and one thread; the output is `tmp_path/out/drawn.mp4`."""
 
     def run(source, *words):
         output = tmp_path / "out" / "drawn.mp4"

@@ -4,6 +4,7 @@ import pytest
 
 import mutualnet3d as m3
 from mutualnet3d.config import CONFIG_ROOT, find_cfg, parse_stored_cfg
+from mutualnet3d.config.check import check_cfg
 from mutualnet3d.config.defaults import default_cfg
 
 
@@ -24,6 +25,22 @@ def test_overrides_come_last_and_the_config_is_frozen():
     assert (cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR, cfg.MUTUAL.SIZES) == (16, 1.0, "1", [224, 96])
     with pytest.raises(AttributeError, match="immutable"):
         cfg.TRAIN.BATCH_SIZE = 8
+
+
+def test_a_flag_may_have_a_word_too(tmp_path):
+    path = tmp_path / "auto.yaml"
+    path.write_text(f"_BASE_: {CONFIG_ROOT}/kinetics/X3D_M_mutual.yaml\nMODEL:\n  CHANNELS_LAST: Auto\n")
+    assert m3.load_cfg(str(path)).MODEL.CHANNELS_LAST == "auto"
+    assert m3.load_cfg(str(path), ["MODEL.CHANNELS_LAST", "False"]).MODEL.CHANNELS_LAST is False
+    stored = m3.load_cfg(str(path), ["MODEL.CHANNELS_LAST", "auto"]).dump()
+    assert parse_stored_cfg(stored, "stored").MODEL.CHANNELS_LAST == "auto"
+    with pytest.raises(ValueError, match=r"MODEL\.CHANNELS_LAST: Type mismatch"):
+        m3.load_cfg(str(path), ["MODEL.CHANNELS_LAST", "fast"])
+    cfg = m3.load_cfg(str(path)).clone()
+    cfg.defrost()
+    cfg.MODEL.CHANNELS_LAST = "fast"
+    with pytest.raises(ValueError, match=r"CHANNELS_LAST is 'fast'; it must be True, False or auto"):
+        check_cfg(cfg)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class Numbers(torch.utils.data.Dataset):
 
 @pytest.fixture
 def numbers(monkeypatch):
-    """Loads of lists of numbers by some workers."""
+    """Function that loads lists of numbers by some workers."""
     monkeypatch.setattr(workers_module, "collate", list)
     return lambda number: Workers(number).load(Numbers(), [[n] for n in range(8)])
 

@@ -50,7 +50,7 @@ def whole(exported, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quantized(whole, exported, tmp_path_factory):
-    """The same bundle with a network that was quantised, where NNCF is installed."""
+    """Bundle of `whole` with a network that was quantised, where NNCF is installed."""
     path = tmp_path_factory.mktemp("quantized") / "bundle"
     shutil.copytree(whole, path)
     if installed("nncf"):

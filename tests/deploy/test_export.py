@@ -29,9 +29,8 @@ EXACT = ("onnx", "openvino", "pt2")
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    "family", ["x3d", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slow", "slowfast"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["x3d", "slow", "slowfast"])
 def test_every_format_gives_the_eager_logits(family, tmp_path):
     source = source_of(family, tmp_path, reverse_channels=family == "slow")
     bundle = export(source, str(tmp_path / "bundle"), [SMALL], EXACT)

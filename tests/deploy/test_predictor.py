@@ -128,7 +128,8 @@ def test_predictors_of_one_model_do_not_meet(backend, networks):
 def test_a_thread_that_switches_the_model_meets_no_predictor(predictor, networks, video):
     model, expected = networks.network(), predictor.predict(video, config=FULL).labels
     clips = random_clips(networks.shapes(SMALL), 1)
-    normalized = [clip.permute(0, 4, 1, 2, 3).float() / 255 for clip in clips]
+    device = next(model.parameters()).device
+    normalized = [clip.permute(0, 4, 1, 2, 3).float().to(device) / 255 for clip in clips]
 
     def logits():
         with torch.no_grad(), model.active(SMALL):

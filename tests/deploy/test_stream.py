@@ -31,8 +31,10 @@ FULL = ROWS[-1].config
 
 @dataclass
 class Machine:
-    """Runs sub-networks in the time that their rows say, times `load`, on its own clock; notes what it was given. The
-    pictures' grey levels say which frames they are (see `numbered_frames`)."""
+    """Machine that runs sub-networks in the time of their rows, times `load`, by its own clock.
+
+    It notes its inputs. The pictures' grey levels are the numbers of their frames (see `numbered_frames`).
+    """
 
     load: float = 1.0
     now: float = 0.0
@@ -211,7 +213,7 @@ def test_the_trace_is_bounded(monkeypatch):
 
 
 class Camera:
-    """Gives frames when it is told to; iterating waits for them."""
+    """Source of frames that come at a call; iterating waits for them."""
 
     def __init__(self):
         self._frames: list[np.ndarray] = []

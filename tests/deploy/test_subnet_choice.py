@@ -154,6 +154,7 @@ def test_a_sub_network_that_is_not_measured_keeps_its_accuracy(networks, monkeyp
     assert (row.top1, row.milliseconds) == (10.0, beaten.milliseconds)
 
 
+@pytest.mark.slow
 def test_times_are_measured_again_when_that_is_asked_for(networks, monkeypatch):
     choice = SubnetChoice(networks, PyTorch(networks, CPU, 1))
     first = choice.measure()

@@ -10,7 +10,7 @@ from tests.deploy.networks import FULL, HOW, SMALL
 
 
 def test_it_needs_no_video(networks):
-    predictor = SubnetPredictor(networks, backend="pytorch")
+    predictor = SubnetPredictor(networks, backend="pytorch", device="cpu")
     assert predictor.configs == (FULL, SMALL)
     assert predictor.choose(gflops=networks.gflops(SMALL))[0] == SMALL
     assert predictor.preprocessing == HOW

@@ -79,17 +79,22 @@ def test_lost_windows_are_not_run(tmp_path):
         run_windows(WindowReader(short, HOW, [SHAPE], 1.0), network, "sum", 3, ("a", "b"))
 
 
+def reading_threads(before):
+    return [t for t in threading.enumerate() if t.name.startswith("mutualnet3d windows") and t not in before]
+
+
 def test_who_stops_leaves_no_thread():
     """One batch is read ahead, and no more."""
+    before = threading.enumerate()  # an error of another test can hold its iterator until garbage is collected
     reader = WindowReader(numbered_frames(100), HOW, [SHAPE], 0.5, fps=10.0)
     windows = score_windows(reader, Network(), "sum", 2)
     next(windows)
     windows.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mutualnet3d windows")]
+    assert not reading_threads(before)
 
     def broken(clips):
         raise RuntimeError("made up")
 
     with pytest.raises(RuntimeError, match="made up"):
         next(score_windows(reader, broken, "sum", 2))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mutualnet3d windows")]
+    assert not reading_threads(before)

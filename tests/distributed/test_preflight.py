@@ -129,6 +129,7 @@ def test_a_store_that_cannot_be_reached_or_opened():
 
 PREAMBLE = """
 import json, os, signal, sys, time
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # two processes cannot share a GPU by NCCL
 from datetime import timedelta
 import torch
 import torch.distributed as dist
@@ -247,8 +248,8 @@ def run_copies(tmp_path: Path, body: str) -> tuple[list[int], list[dict[str, Any
 
 def environment() -> dict[str, str]:
     """Without what would say that this process is one of a job's."""
-    kept = {name: value for name, value in os.environ.items() if name not in (*_TORCHRUN, *_SLURM_NEEDS)}
-    return kept | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in (*_TORCHRUN, *_SLURM_NEEDS)}
+    return environment | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.mark.slow

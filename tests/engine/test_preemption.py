@@ -14,7 +14,7 @@ from tests.engine.loops import SavedCalls, run_loop
 
 
 class Send(Hook):
-    """Sends this process a signal after a step."""
+    """Hook that sends this process a signal after a step."""
 
     def __init__(self, number, step):
         self.number, self.step = number, step

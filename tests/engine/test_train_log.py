@@ -50,9 +50,26 @@ def test_a_line_tells_cross_entropy_from_kl_and_has_the_accuracy(tmp_path, monke
         run_loop([log_of(tmp_path / "log.jsonl", period=6)], losses=lambda step: losses)
     line = caplog.records[0].getMessage()
     assert line.startswith(
-        "step 1/6, epoch 0.33: cross-entropy w1.00-s32-t4 1.250; KL w0.50 0.5000, random widths 0.2500; "
-        "top-1 w1.00-s32-t4 50.0 %, w0.50 50.0 %, random widths 50.0 % | lr 0.5000, "
+        "step 1/6, epoch 0.33: cross-entropy w1.00-s32-t4  1.250; KL w0.50  0.5000, random widths  0.2500; "
+        "top-1 w1.00-s32-t4  50.0 %, w0.50  50.0 %, random widths  50.0 % | lr 0.5000, "
     )
+
+
+def test_lines_below_each_other_compare(tmp_path, monkeypatch, caplog):
+    """Networks in one order, numbers of one width."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    losses = [(0.01, 0.002), (12.5, 0.25)]
+
+    def losses_of(step):
+        full, subnet = losses[step % 2]
+        return {"w1.0-s32-t4": torch.tensor(full), "w0.5-s32-t2": torch.tensor(subnet)}
+
+    with caplog.at_level("INFO", logger="mutualnet3d"):
+        run_loop([log_of(tmp_path / "log.jsonl", period=1)], losses=losses_of)
+    lines = [record.getMessage().partition(" | ")[0] for record in caplog.records if "epoch" in record.getMessage()]
+    assert len(lines) == 6
+    assert len(set(map(len, lines))) == 1
+    assert {line.index("KL") for line in lines} == {lines[0].index("KL")}
 
 
 def test_the_time_left_knows_that_steps_become_longer(tmp_path):
@@ -73,7 +90,7 @@ def test_on_a_terminal_there_is_a_bar_with_the_losses(tmp_path, monkeypatch, cap
     bar = capsys.readouterr().err
     assert "training" in bar
     assert "6/6" in bar
-    assert "cross-entropy w1.00-s32-t4 1.250; KL w1.00 0.5000" in bar
+    assert "cross-entropy w1.00-s32-t4  1.250; KL w1.00  0.5000" in bar
 
 
 def test_account_of_time():

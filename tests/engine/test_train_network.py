@@ -139,6 +139,7 @@ def test_with_sync_batchnorm_two_processes_are_one_on_the_joined_batch(family):
         assert half["losses"] == pytest.approx(whole["losses"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_it_gradients_are_the_mean_of_the_halves(family):
     halves = [gradients(family, slice(start, start + NUM_CLIPS // 2)) for start in (0, NUM_CLIPS // 2)]
@@ -150,6 +151,7 @@ def test_without_it_gradients_are_the_mean_of_the_halves(family):
         assert worst(of_process[family, "own"]["tracked"], half["tracked"]) < 1e-12  # each process keeps its own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parts_add_up_to_the_mean_of_the_quarters(family):
     size = NUM_CLIPS // 4
@@ -159,6 +161,7 @@ def test_parts_add_up_to_the_mean_of_the_quarters(family):
         assert worst(of_process[family, "parts"]["gradients"], mean) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_exchanges_one_set_of_gradients(family):
     for of_process in two_processes():

@@ -83,7 +83,7 @@ def test_parts_have_the_mean_gradients_of_their_own_steps(batch):
 
 def test_a_mixture_mixes_clips_and_labels_of_every_network(batch):
     class Swap:
-        """Turns the batch around."""
+        """Mixture that turns the batch around."""
 
         def clips(self, clip_BCTHW):
             return clip_BCTHW.flip(0)
@@ -113,7 +113,7 @@ def test_averages_are_updated_after_the_step_and_may_be_the_teacher(batch):
     first, second = zip(losses[False], losses[True], strict=True)
     assert first[0] == pytest.approx(first[1], rel=1e-5)  # from the same weights
     assert second[0][0] == second[1][0]
-    assert second[0][1] != pytest.approx(second[1][1], rel=1e-3)  # the average stays behind
+    assert second[0][1] != pytest.approx(second[1][1], rel=1e-3)  # the average changes more slowly
 
 
 def test_a_single_subnet_is_trained_with_the_labels(batch):

@@ -63,16 +63,16 @@ def test_what_is_being_written_stays(tmp_path, kind, monkeypatch):
 
 def test_only_an_output_s_own_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(unfinished, "is_running", lambda pid: pid == 7)
-    kept = [".a.b.9.tmp", ".a.7.tmp", ".a.x.tmp", ".a.9.tmp2", "a.9.tmp", ".b.9.tmp", ".a.12345678.9a.b.tmp"]
-    for name in (*kept, ".a.9.tmp", ".a.8.abc_1.tmp"):
+    foreign = [".a.b.9.tmp", ".a.7.tmp", ".a.x.tmp", ".a.9.tmp2", "a.9.tmp", ".b.9.tmp", ".a.12345678.9a.b.tmp"]
+    for name in (*foreign, ".a.9.tmp", ".a.8.abc_1.tmp"):
         (tmp_path / name).touch()
     (tmp_path / ".a.8.folder.tmp").mkdir()  # without a lock: of something else
     unfinished.remove_abandoned(str(tmp_path), "a")
-    assert names_in(tmp_path) == sorted([*kept, ".a.8.folder.tmp"])
+    assert names_in(tmp_path) == sorted([*foreign, ".a.8.folder.tmp"])
     unfinished.remove_abandoned(str(tmp_path / "none"), "a")
     unfinished.remove_abandoned(str(tmp_path))
     others = {".a.b.9.tmp", ".b.9.tmp"}
-    assert names_in(tmp_path) == sorted({*kept, ".a.8.folder.tmp"} - others)
+    assert names_in(tmp_path) == sorted({*foreign, ".a.8.folder.tmp"} - others)
 
 
 def test_a_link_or_a_pipe_is_not_followed_or_waited_for(tmp_path):

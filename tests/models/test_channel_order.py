@@ -43,10 +43,10 @@ def test_a_narrow_slice_holds_the_important_channels(family):
     for name, layer in model.named_modules():
         fast = ".multipathway_blocks.1." in name or "multipathway_fusion" in name
         if isinstance(layer, torch.nn.BatchNorm3d) and not fast:
-            kept = round_channels(0.6, layer.num_features)
+            width = round_channels(0.6, layer.num_features)
             # Every second channel, so that a prefix has dead ones; the same ones in all layers of a stream.
             order = torch.arange(layer.num_features).roll(layer.num_features // 3)
-            off = order[kept:]
+            off = order[width:]
             with torch.no_grad():
                 layer.weight[off], layer.bias[off] = 0.0, 0.0
             dead.append(name)

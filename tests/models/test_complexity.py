@@ -26,8 +26,8 @@ def x3d_m():
 def rounded(width: float, full: int) -> int:
     if width == 1:
         return full
-    kept = max(8, round(width * full / 8) * 8)
-    return min(kept + 8 * (kept < 0.9 * width * full), full)
+    channels = max(8, round(width * full / 8) * 8)
+    return min(channels + 8 * (channels < 0.9 * width * full), full)
 
 
 def x3d_by_hand(width: float, size: int, frames: int, num_classes: int = 400) -> int:

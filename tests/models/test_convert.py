@@ -62,7 +62,7 @@ class Shuffle(nn.Module):
 
 
 class Wrapped(nn.Module):
-    """The same where the tracer sees it happen."""
+    """Shuffle of channels that the tracer sees: it follows a layer."""
 
     def __init__(self):
         super().__init__()

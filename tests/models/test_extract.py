@@ -31,7 +31,7 @@ def model(request: pytest.FixtureRequest) -> SlimmableNet:
 def test_extracted_network_is_ordinary_and_gives_the_logits(model, config, memory_format, fold_norms):
     calibrated(model.to(memory_format=memory_format), config)
     # Folding rounds every weight, other kernels round sums, and a tiny random network makes 1e-5 of 1e-7: in double
-    # precision nothing hides behind rounding. (Networks of the real size: tests/models/test_pyslowfast_weights.py.)
+    # precision rounding hides nothing. (Networks of the real size: tests/models/test_pyslowfast_weights.py.)
     is_double = fold_norms or memory_format == torch.channels_last_3d
     dtype = torch.float64 if is_double else torch.float32
     model.to(dtype)

@@ -38,18 +38,18 @@ def ordinary_subnet(model: SlimmableNet, config: SubnetConfig) -> nn.Module:
         if not isinstance(layer, nn.Conv3d | nn.BatchNorm3d | nn.Linear):
             continue
         rows = layer.weight.shape[0]
-        kept = rows if name.endswith(("post_conv", "proj")) else round_channels(config.width, rows)
+        num_outputs = rows if name.endswith(("post_conv", "proj")) else round_channels(config.width, rows)
         if isinstance(layer, nn.BatchNorm3d):
-            new = nn.BatchNorm3d(kept)
+            new = nn.BatchNorm3d(num_outputs)
             new.running_mean, new.running_var = statistics[name]
         elif isinstance(layer, nn.Linear):
-            new = nn.Linear(layer.in_features, kept)
+            new = nn.Linear(layer.in_features, num_outputs)
         else:
             depthwise = layer.groups > 1
             fan_in = layer.in_channels if layer.in_channels == 3 else round_channels(config.width, layer.in_channels)
             new = nn.Conv3d(
-                fan_in, kept, layer.kernel_size, layer.stride, layer.padding,
-                groups=kept if depthwise else 1, bias=layer.bias is not None,
+                fan_in, num_outputs, layer.kernel_size, layer.stride, layer.padding,
+                groups=num_outputs if depthwise else 1, bias=layer.bias is not None,
             )  # fmt: skip
         new.weight.data = state[f"{name}.weight"][tuple(slice(0, n) for n in new.weight.shape)].clone()
         if new.bias is not None:

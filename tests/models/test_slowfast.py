@@ -196,7 +196,7 @@ def test_sharing_fast_features_gives_the_papers_gradients(model):
 
 
 class _NotShared:
-    """The same network without what a batch's networks have in common: the paper's scheme, literally."""
+    """SlowFast without what a batch's networks have in common: the paper's scheme, literally."""
 
     def __init__(self, model):
         self.model = model

@@ -61,8 +61,8 @@ def test_published_networks_compute_as_pytorchvideos(name, frames, size, depth):
 
 
 def test_layers_that_keep_their_outputs(model):
-    kept = [name for name, layer in model.named_modules() if getattr(layer, "slim_output", True) is False]
-    assert kept == ["blocks.5.pool.post_conv", "blocks.5.proj"]
+    whole = [name for name, layer in model.named_modules() if getattr(layer, "slim_output", True) is False]
+    assert whole == ["blocks.5.pool.post_conv", "blocks.5.proj"]
 
 
 def test_too_small_a_native_clip_is_refused():

@@ -53,7 +53,7 @@ def write_font(path, characters: str, name: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The one folder of fonts of this machine, without fontconfig; nothing is remembered."""
+    """Only folder of fonts of this machine, without fontconfig; nothing is remembered."""
     monkeypatch.setattr(fonts, "_FOLDERS", (str(tmp_path),))
     monkeypatch.setattr(fonts.shutil, "which", lambda command: None)
     monkeypatch.setattr(fonts, "_told", [])

@@ -14,15 +14,15 @@ POINTS = (
     row("w0.8-s48-t4", 0.05, 3.0, 80.0),
     row("w1.0-s320-t4", 0.123456, 12.345, 90.0),
 )
-BEHIND = row("w1.0-s48-t4", 0.06, 8.0, 40.0)
+BEATEN = row("w1.0-s48-t4", 0.06, 8.0, 40.0)
 
 
 @pytest.mark.parametrize("chosen", range(3))
 def test_the_curve_marks_the_chosen_point(chosen):
     pytest.importorskip("plotly", reason="the extra `plot` is not installed")
-    figure = front_figure(POINTS, chosen, [BEHIND])
-    behind, line, mark = figure.data
-    assert (behind.x, behind.y) == ((8.0,), (40.0,))
+    figure = front_figure(POINTS, chosen, [BEATEN])
+    pale, line, mark = figure.data
+    assert (pale.x, pale.y) == ((8.0,), (40.0,))
     assert list(zip(line.x, line.y, strict=True)) == [(2.0, 50.0), (3.0, 80.0), (12.345, 90.0)]
     row = POINTS[chosen]
     assert (mark.x, mark.y) == ((row.milliseconds,), (row.top1,))
@@ -37,7 +37,7 @@ def test_a_slow_outlier_does_not_squeeze_the_curve():
     """It stands at the end of the axis with its time in words; a time that did not settle is an open circle."""
     pytest.importorskip("plotly", reason="the extra `plot` is not installed")
     points = (replace(POINTS[0], settled=False), *POINTS[1:], row("w1.0-s352-t4", 0.2, 600.0, 95.0))
-    figure = front_figure(points, 1, [BEHIND, row("w1.0-s52-t4", 0.1, 300.0, 40.0)])
+    figure = front_figure(points, 1, [BEATEN, row("w1.0-s52-t4", 0.1, 300.0, 40.0)])
     pale, line, _ = figure.data
     assert line.x[:3] == (2.0, 3.0, 12.345)
     assert pale.x[0] == 8.0

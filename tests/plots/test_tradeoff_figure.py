@@ -36,7 +36,7 @@ def grid_table(seed=0):
 
 
 def line_of(axes, color, style):
-    """The one line of this colour and style as its points; error bars' caps and the legend's samples are none."""
+    """Only line of this colour and style as its points; error bars' caps and the legend's samples are none."""
     lines = [line for line in axes.lines if len(line.get_xdata()) and line.get_marker() not in ("_", "|")]
     (line,) = [line for line in lines if (line.get_color(), line.get_linestyle()) == (color, style)]
     return list(zip(line.get_xdata(), line.get_ydata(), strict=True))

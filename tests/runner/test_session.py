@@ -12,6 +12,7 @@ import torch
 import mutualnet3d as m3
 from mutualnet3d.data.build_loaders import build_val_loader
 from mutualnet3d.distributed import Launch
+from mutualnet3d.distributed.launch import device_of
 from mutualnet3d.files.folder_lock import FolderInUse, FolderLock
 from mutualnet3d.mutual import SubnetConfig
 from mutualnet3d.runner.session import Session, job_of, provide_descriptors
@@ -37,7 +38,7 @@ def test_a_session_writes_its_config_and_seeds_its_weights(make_session):
     assert torch.equal(states[0][name], states[1][name])
     assert not torch.equal(states[0][name], states[2][name])
     assert first.model.full == first.space.full == SubnetConfig(1.0, 32, 4)
-    assert (first.shard.rank, first.shard.world_size, first.device) == (0, 1, torch.device("cpu"))
+    assert (first.shard.rank, first.shard.world_size, first.device) == (0, 1, device_of(Launch()))
 
 
 FILES = ["log.txt", "log.jsonl", "bad_videos.csv", "config.yaml", "calibrated.pyth", "query_table.json"]
@@ -93,7 +94,8 @@ def test_clips_of_a_batch_become_the_networks_input(make_session):
     batch = ClipBatch({ClipShape(2, 32): clip_BTCHW}, torch.zeros(3), torch.zeros(3))
     (clip_BCTHW,) = session.prepare(batch, NARROW)
     assert clip_BCTHW.shape == (3, 3, 2, 32, 32)
-    torch.testing.assert_close(clip_BCTHW[0, :, 0, 0, 0], torch.full((3,), (1 - 0.45) / 0.225))
+    assert clip_BCTHW.device == session.device
+    torch.testing.assert_close(clip_BCTHW[0, :, 0, 0, 0].cpu(), torch.full((3,), (1 - 0.45) / 0.225))
     (blank_BCTHW,) = session.blank_clips(NARROW, num_clips=2)
     assert blank_BCTHW.shape == (2, 3, 2, 32, 32)
     torch.testing.assert_close(blank_BCTHW, torch.full_like(blank_BCTHW, -0.45 / 0.225))
@@ -103,6 +105,7 @@ def test_clips_of_a_batch_become_the_networks_input(make_session):
     ("num_cores", "num_workers", "num_threads"), [(16, 0, 16), (16, 4, 12), (16, 15, 8), (1, 8, 1), (2, 1, 1)]
 )
 def test_cores_are_shared_with_the_loaders_workers(make_session, monkeypatch, num_cores, num_workers, num_threads):
+    monkeypatch.setattr("mutualnet3d.runner.session.device_of", lambda launch: torch.device("cpu"))
     session = make_session(DATA_LOADER__NUM_WORKERS=num_workers)
     monkeypatch.setattr("mutualnet3d.runner.session.threads_of", lambda launch, environ: num_cores)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 32)

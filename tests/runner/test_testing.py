@@ -128,6 +128,7 @@ def test_there_has_to_be_a_best_checkpoint(tiny_overrides, words, message):
         make_cfg([*tiny_overrides(TEST__CHECKPOINT="best"), *words])
 
 
+@pytest.mark.slow
 def test_a_larger_crop_is_calibrated_and_tested_at_its_size(trained, monkeypatch):
     """Clips of calibration show as much of the picture as those of testing, relative to their size."""
     from mutualnet3d.data import build_loaders as build
@@ -353,6 +354,7 @@ def test_weights_of_another_number_of_classes(tiny_overrides, tmp_path):
         run_test(make_cfg(foreign))
 
 
+@pytest.mark.slow
 def test_foreign_weights_are_tested(tiny_overrides, tmp_path):
     """A state dict without anything around it, as pytorchvideo's users save one."""
     cfg = make_cfg(tiny_overrides(MUTUAL__ENABLE=False))

@@ -300,7 +300,7 @@ def test_without_tensorboard_there_is_a_word(tiny_overrides, monkeypatch, run_to
 
 
 def test_a_training_past_its_end_is_complete(tiny_overrides):
-    """The same command twice, then one that asks for fewer epochs; each goes on to the test, with the checkpoint."""
+    """Run a command twice, then one that asks for fewer epochs; each goes on to the test, with the checkpoint."""
     cfg, fewer = (make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=number, TRAIN__BATCH_SIZE=8)) for number in (2, 1))
     newest = run_train(cfg)
     assert run_train(cfg) == run_train(fewer) == newest

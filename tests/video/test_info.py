@@ -20,7 +20,7 @@ from tests.video.encoded import WITH_GAPS_MS, encode, without_packet
 
 @pytest.fixture
 def videos(tmp_path, numbered_video):
-    """The same numbered frames as a file, as pictures and as an array."""
+    """Numbered frames as a file, as pictures and as an array."""
     frames = numbered_frames(100)
     paths = [str(tmp_path / f"{number}.png") for number in range(100)]
     for path, frame in zip(paths, frames, strict=True):

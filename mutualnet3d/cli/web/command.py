@@ -25,6 +25,7 @@ PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page.py")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the demo's page."""
     options.add_checkpoint(parser)
     parser.add_argument(
         "--clips", default="", metavar="PATH", help="a folder of videos or a list of lines `path label`"
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C; return the exit status."""
     log_to_terminal(with_time=False)
     _check(args)
 
@@ -51,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
 def demo_of(args: argparse.Namespace) -> Demo:
     """Return the demo, the same one for the same arguments.
+
+    Args:
+        args: arguments of the command.
 
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: see `open_demo`.

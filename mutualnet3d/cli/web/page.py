@@ -33,6 +33,7 @@ _MAP_KEY = "where it looks"  # of the checkbox, which stands below what its valu
 
 
 def show_page() -> None:
+    """Draw the page: the chosen clip, the chosen budget, and the prediction."""
     demo = demo_of(main.parse())
     st.set_page_config(page_title="mutualnet3d", layout="wide")
     st.html(f"<style>{_STYLE}</style>")

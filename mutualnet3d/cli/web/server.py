@@ -63,6 +63,7 @@ class Page(streamlit.App):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request as Streamlit does, with `HEADERS`, in parts."""
         names = {name.lower().encode() for name in HEADERS}
 
         async def send_with_headers(message: Message) -> None:
