@@ -164,8 +164,10 @@ def _new_draws(setting: Setting, sheet: Sheet) -> None:
 
 
 def _program(setting: Setting, script: str, *words_and_sheet: Any) -> None:
-    """What a benchmark prints in a process of its own: kernels of one process are either compiled or interpreted, and
-    the depthwise one starts processes itself."""
+    """Add the output of a benchmark to the sheet, which runs in a process of its own.
+
+    Kernels of one process are either compiled or interpreted, and the depthwise benchmark starts processes itself.
+    """
     *words, sheet = words_and_sheet
     is_interpreted, started = setting.device == "cpu", time.perf_counter()
     done = subprocess.run(

@@ -103,7 +103,7 @@ def _check_keys(cfg: CfgNode) -> None:
     keys = set(_keys(cfg))
     for key in sorted(keys ^ RULES.keys()):
         if key in keys:
-            raise ValueError(f"unknown key {key}; the keys are those of mutualnet3d/config/defaults.py")
+            raise ValueError(f"unknown key {key}; the keys are those of mutualnet3d/config/*defaults.py")
         raise ValueError(f"the config has no key {key}; make it by load_cfg, which gives every key its default")
 
 

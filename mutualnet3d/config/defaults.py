@@ -100,6 +100,9 @@ _C.DATA.LABEL_FILE = ""
 _C.DATA.ALLOW_UNUSED_CLASSES = False
 # Lines to leave out at the start of a list.
 _C.DATA.SKIP_ROWS = 0
+# Look for the listed videos at the start: all; cached, as long as list and folders are as at an earlier search, whose
+# result is in ~/.cache/mutualnet3d; or none: a missing one is then a bad one when it is read.
+_C.DATA.FIND_VIDEOS = "all"
 # Training stops when more than this fraction of the listed videos is missing or cannot be decoded.
 _C.DATA.MAX_BAD_FRACTION = 0.1
 # Seconds after which a clip counts as undecodable. 0: never.

@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     "DATA.LABEL_FILE": _TEXT,
     "DATA.ALLOW_UNUSED_CLASSES": _FLAG,
     "DATA.SKIP_ROWS": _NUMBER_OF,
+    "DATA.FIND_VIDEOS": Rule(str, choices=("all", "cached", "none")),
     "DATA.MAX_BAD_FRACTION": _FRACTION,
     "DATA.DECODE_TIMEOUT": _SECONDS,
     "DATA.DISK_TIMEOUT": _SECONDS,

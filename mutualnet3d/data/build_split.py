@@ -17,7 +17,8 @@ from iopath.common.file_io import g_pathmgr
 
 from mutualnet3d.data.bad_videos import BadVideoFile, BadVideos, TooManyBadVideos
 from mutualnet3d.data.clip_sampling import span_length
-from mutualnet3d.data.find_videos import find_videos
+from mutualnet3d.data.find_videos import FoundVideos, find_videos
+from mutualnet3d.data.found_cache import default_cache_folder
 from mutualnet3d.data.label_names import read_label_names
 from mutualnet3d.data.list_labels import LabelSets
 from mutualnet3d.data.lists import read_kinetics_list
@@ -27,6 +28,8 @@ from mutualnet3d.data.ssv2 import label_file_of, read_ssv2
 from mutualnet3d.data.video_lengths import sampled_seconds, shorter_than_clips
 from mutualnet3d.data.video_list import Video, VideoList
 from mutualnet3d.log import logger
+
+_CHUNK = 4096  # videos whose names are in memory at once
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,17 @@ class Split:
 
         Data may be copied to a faster disk in the middle of a training.
         """
-        videos = VideoList.of(self.videos)
-        labels: list[Any] = videos.label_N.tolist()
-        if self.label_sets is not None:
-            texts = self.label_sets.texts()
-            labels = [texts[label] for label in labels]
-        pairs = zip(videos.paths(), labels, strict=True)
-        names = "\n".join(f"{os.path.basename(path)} {label}" for path, label in pairs)
-        return hashlib.sha256(names.encode("utf-8", errors="backslashreplace")).hexdigest()[:16]
+        videos, digest = VideoList.of(self.videos), hashlib.sha256()
+        texts = None if self.label_sets is None else self.label_sets.texts()
+        for start in range(0, len(videos), _CHUNK):
+            stop = min(start + _CHUNK, len(videos))
+            labels: list[Any] = videos.label_N[start:stop].tolist()
+            if texts is not None:
+                labels = [texts[label] for label in labels]
+            pairs = zip(videos.files(start, stop), labels, strict=True)
+            names = "\n".join(f"{os.path.basename(path)} {label}" for (path, _), label in pairs)
+            digest.update(("\n" * (start > 0) + names).encode("utf-8", errors="backslashreplace"))
+        return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
         return f"{self.name}: found {len(self.videos)} of {self.bad.num_listed} videos"
@@ -103,12 +109,15 @@ def read_split(
     if label_sets is not None:
         num_videos_K = np.trim_zeros(num_videos_K @ label_sets.matrix()[: len(num_videos_K)], "b")
     max_fraction = cfg.DATA.MAX_BAD_FRACTION if name == "train" else None
-    if checkpoint is None:
-        max_missing = math.inf if max_fraction is None else max_fraction * len(videos)
-        result = find_videos(videos, run_once, max_missing)
+    max_missing = math.inf if max_fraction is None else max_fraction * len(videos)
+    if checkpoint is not None:
+        max_missing = min(max_missing, len(videos) - 1)
+    patience = 0.0 if checkpoint is None else cfg.DATA.DISK_TIMEOUT
+    if cfg.DATA.FIND_VIDEOS == "none":
+        result = FoundVideos(videos, videos[:0], is_searched=False)
     else:
-        max_missing = len(videos) - 1 if max_fraction is None else min(max_fraction * len(videos), len(videos) - 1)
-        result = find_videos(videos, run_once, max_missing, cfg.DATA.DISK_TIMEOUT)
+        cache_folder = default_cache_folder() if cfg.DATA.FIND_VIDEOS == "cached" else None
+        result = find_videos(videos, run_once, max_missing, patience, cache_folder)
     logger.info("%s: %s", name, result)
     if checkpoint is not None and cfg.DATA.DISK_TIMEOUT and len(result.missing) > max_missing:
         raise DataAway(

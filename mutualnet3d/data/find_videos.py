@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from iopath.common.file_io import g_pathmgr
 
+from mutualnet3d.data.found_cache import FoundCache
 from mutualnet3d.data.outage import file_of
 from mutualnet3d.data.video_list import Video, VideoList
 from mutualnet3d.log import logger, progress
@@ -31,13 +32,17 @@ class FoundVideos:
         existing: videos of which there is a file or a folder with pictures.
         missing: other videos that were looked for.
         num_left: number of videos that were not looked for, since too many were missing before them.
+        is_searched: False if no video was looked for, and all count as existing.
     """
 
     existing: VideoList
     missing: VideoList
     num_left: int = 0
+    is_searched: bool = True
 
     def __str__(self) -> str:
+        if not self.is_searched:
+            return f"{len(self.existing)} videos, none of which was looked for"
         text = f"found {len(self.existing)} of {len(self.existing) + len(self.missing)} videos"
         if self.num_left:
             text += f", and did not look for the other {self.num_left}"
@@ -52,6 +57,7 @@ def find_videos(
     run_once: Callable[[Callable[[], bytes]], bytes] | None = None,
     max_missing: float = math.inf,
     patience: float = 0.0,
+    cache_folder: str | None = None,
 ) -> FoundVideos:
     """Find the videos that exist: the file of each, or a picture of its folder (the first one listed, or any).
 
@@ -63,10 +69,24 @@ def find_videos(
             this process searches for itself.
         max_missing: number of missing videos at which the search goes on; with more it ends.
         patience: seconds for which a search that ended so is begun again, after pauses.
+        cache_folder: folder of results that are kept from run to run: see `FoundCache`. None: the disk is looked at.
     """
     listed = VideoList.of(videos)
 
     def search() -> bytes:
+        if cache_folder is None:
+            return search_disk()
+        cache = FoundCache(listed, cache_folder)
+        exists = cache.load()
+        if exists is not None:
+            logger.info("the videos were looked for before (%s), and their folders have not changed", cache.path)
+            return exists
+        exists = search_disk()
+        if len(exists) == len(listed):
+            cache.save(exists)
+        return exists
+
+    def search_disk() -> bytes:
         started, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             exists = _search(listed, max_missing)

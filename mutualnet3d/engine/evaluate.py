@@ -13,6 +13,7 @@ from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.engine.train_step import Prepare
 from mutualnet3d.results.average_precision import accuracy_of_several
 from mutualnet3d.results.row import Views
+from mutualnet3d.results.score_store import ComputedScores, ScoreFile
 from mutualnet3d.results.view_scores import Accuracy, accuracy
 from mutualnet3d.shapes import ClipBatch, SubnetConfig
 from mutualnet3d.slimmable_model import SlimmableModel
@@ -28,14 +29,14 @@ class Evaluation:
     Args:
         row_accuracies: accuracy of each sub-network with each number of views, over all processes' videos.
         row_scores: scores of each sub-network with each number of views, float32 (V, K); empty unless they were asked
-            for.
+            for. Scores in a file are read at each access.
         views: all views of a video.
         label_V: classes of the V videos, or, of several labels a video, the numbers of their sets.
         video_V: positions of the V videos in the list, ascending.
     """
 
     row_accuracies: dict[tuple[SubnetConfig, Views], Accuracy]
-    row_scores: dict[tuple[SubnetConfig, Views], torch.Tensor]
+    row_scores: Mapping[tuple[SubnetConfig, Views], torch.Tensor]
     views: Views
     label_V: torch.Tensor
     video_V: torch.Tensor
@@ -50,9 +51,10 @@ class Evaluation:
         return {views: accuracy for (other, views), accuracy in self.row_accuracies.items() if other == config}
 
     @property
-    def scores(self) -> dict[SubnetConfig, torch.Tensor]:
+    def scores(self) -> Mapping[SubnetConfig, torch.Tensor]:
         """Scores of each sub-network over all views, float32 (V, K); empty unless they were asked for."""
-        return {config: score_VK for (config, views), score_VK in self.row_scores.items() if views == self.views}
+        configs = [config for config, views in self.row_scores if views == self.views]
+        return ComputedScores(configs, lambda config: self.row_scores[config, self.views])
 
 
 @contextmanager
@@ -96,6 +98,7 @@ def evaluate(
     ensemble: str = "sum",
     subsets: Mapping[Views, Sequence[int]] | None = None,
     keep_scores: bool = False,
+    score_folder: str | None = None,
     label_sets_SK: torch.Tensor | None = None,
     batch_context: Callable[[], AbstractContextManager[object]] = nullcontext,
     state: EvaluationState | None = None,
@@ -121,6 +124,7 @@ def evaluate(
         subsets: numbers of the views that are put together, by their `Views`, all views of a video first; each entry
             has accuracies and scores of its own. None: all views only.
         keep_scores: True for scores in the result, on this process.
+        score_folder: folder on whose disk the scores of the result are; None: they are in memory.
         label_sets_SK: sets of labels, bool (S, K), whose numbers are the videos' labels; None: the labels are classes.
         batch_context: context of the forward passes of one batch, such as SlowFast's `shared_fast_features`.
         state: results of earlier batches, to which `batches` add; None: no earlier batches.
@@ -142,8 +146,10 @@ def evaluate(
                 logits_BK = forward(config, prepare(on_device, config)).cpu()
                 scores.add(batch.video_B, logits_BK)
         after_batch(state)
+        state.release()
     failed_V = torch.zeros(num_videos, dtype=torch.int64)
     failed_V[sorted(state.failed_videos.union(failed_videos))] = 1
+    label_V, views_V = label_V.clone(), views_V.clone()  # the state stays this process's own, to be stored again
     # A video is one process's; the others add zeros, which changes no bit.
     for tensor in (label_V, views_V, failed_V):
         distributed.sum_over_ranks(tensor)
@@ -153,11 +159,15 @@ def evaluate(
         raise ValueError(f"video {odd[0]} came with {int(views_V[odd[0]])} views, expected {num_views}")
     if not counts_V.any():
         raise ValueError(f"none of {num_videos} videos could be decoded; there is no accuracy")
-    accuracies, kept = {}, {}
+    accuracies: dict[tuple[SubnetConfig, Views], Accuracy] = {}
+    kept: dict[tuple[SubnetConfig, Views], torch.Tensor] | ScoreFile[tuple[SubnetConfig, Views]] = {}
+    if keep_scores and score_folder is not None:
+        kept = ScoreFile(score_folder)
     for config in configs:
         scores = scores_of.pop(config)
         for number, (views, numbers) in enumerate(subsets.items()):
             score_VK = scores.whole(num_videos, len(numbers), number)  # one of whole size at a time
+            state.release()
             distributed.sum_over_ranks(score_VK)
             score_VK = score_VK[counts_V]
             labels = label_V[counts_V]

@@ -20,7 +20,7 @@ from mutualnet3d.files.torch_values import check_values
 # first releases a tested model's too), a model a trained network that describes itself.
 CHECKPOINT, MODEL = "mutualnet3d.checkpoint", "mutualnet3d.model"
 UNFINISHED_TEST = "mutualnet3d.unfinished_test"
-VERSIONS = {CHECKPOINT: 1, MODEL: 1, UNFINISHED_TEST: 1}
+VERSIONS = {CHECKPOINT: 1, MODEL: 1, UNFINISHED_TEST: 2}
 
 
 class OtherNetwork(ValueError):

@@ -33,6 +33,18 @@ class _Candidate:
     top1: float
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """Outcome of a row for some videos: top-1 and top-5 hits, bool (V, 2), and confidences (V,)."""
+
+    hits_V2: torch.Tensor
+    confidence_V: torch.Tensor
+
+    def of(self, places_V: torch.Tensor) -> _Outcome:
+        """Return the outcome for the videos at these places."""
+        return _Outcome(self.hits_V2[places_V], self.confidence_V[places_V])
+
+
 def split_videos(num_videos: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the positions of the fitting and of the reporting videos, ascending: halves, drawn by `seed`."""
     order_V = torch.from_numpy(np.random.default_rng(seed).permutation(num_videos))
@@ -49,7 +61,7 @@ def fit_cascades(
     count. All stored numbers but `fit_top1` are those on the other half of the videos.
 
     Args:
-        probabilities: scores of the videos by each row, (V, K), which sum to 1 over the classes.
+        probabilities: scores of the videos by each row, (V, K), which sum to 1 over the classes; read once each.
         gflops: cost of a video by each row, 1e9 multiply-adds.
         label_V: classes of the videos.
         seed: seed of the halves.
@@ -60,23 +72,22 @@ def fit_cascades(
     if len(label_V) < MIN_VIDEOS:
         raise ValueError(f"cascades are fitted on {MIN_VIDEOS} videos or more; there are {len(label_V)}")
     fit_V, report_V = split_videos(len(label_V), seed)
-    chosen = _chosen({key: score_VK[fit_V] for key, score_VK in probabilities.items()}, gflops, label_V[fit_V])
-    of_report = {key: probabilities[key][report_V] for candidate in chosen for key in candidate.keys}
-    return tuple(_reported(candidate, of_report, label_V[report_V]) for candidate in chosen)
+    outcomes = {key: _Outcome(hits(row_VK, label_V), confidence(row_VK)) for key, row_VK in probabilities.items()}
+    chosen = _chosen({key: outcome.of(fit_V) for key, outcome in outcomes.items()}, gflops)
+    of_report = {key: outcomes[key].of(report_V) for candidate in chosen for key in candidate.keys}
+    return tuple(_reported(candidate, of_report) for candidate in chosen)
 
 
-def _chosen(
-    probabilities: Mapping[RowKey, torch.Tensor], gflops: Mapping[RowKey, float], label_V: torch.Tensor
-) -> list[_Candidate]:
+def _chosen(outcomes: Mapping[RowKey, _Outcome], gflops: Mapping[RowKey, float]) -> list[_Candidate]:
     """Return the cascades to keep, by the fitting videos alone."""
-    hits_of = {key: hits(score_VK, label_V)[:, 0] for key, score_VK in probabilities.items()}
-    single = [_Candidate((key,), (), gflops[key], _percent(hits_of[key])) for key in probabilities]
+    hits_of = {key: outcome.hits_V2[:, 0] for key, outcome in outcomes.items()}
+    single = [_Candidate((key,), (), gflops[key], _percent(hits_of[key])) for key in outcomes]
     rows = pareto_front(single, lambda row: row.cost, lambda row: row.top1)
     pairs = [
         pair
         for place, first in enumerate(rows)
         for second in rows[place + 1 :]
-        for pair in _pairs(first, second, confidence(probabilities[first.keys[0]]), hits_of)
+        for pair in _pairs(first, second, outcomes[first.keys[0]].confidence_V, hits_of)
     ]
     return _thinned(pareto_front([*rows, *pairs], lambda candidate: candidate.cost, lambda candidate: candidate.top1))
 
@@ -104,15 +115,15 @@ def _thinned(front: Sequence[_Candidate]) -> list[_Candidate]:
     return list(dict.fromkeys(best))
 
 
-def _reported(candidate: _Candidate, probabilities: Mapping[RowKey, torch.Tensor], label_V: torch.Tensor) -> Cascade:
+def _reported(candidate: _Candidate, outcomes: Mapping[RowKey, _Outcome]) -> Cascade:
     """Return the cascade with its accuracy and shares on the reporting videos."""
     stages: list[Stage] = []
-    goes_on_V = torch.ones(len(label_V), dtype=torch.bool)
-    hits_V2 = torch.zeros(len(label_V), 2, dtype=torch.bool)
+    hits_V2 = torch.zeros_like(outcomes[candidate.keys[0]].hits_V2)
+    goes_on_V = torch.ones(len(hits_V2), dtype=torch.bool)
     for key, threshold in zip(candidate.keys, (*candidate.thresholds, 0.0), strict=True):
         stages.append(Stage(*key, threshold, int(goes_on_V.sum()) / len(goes_on_V)))
-        hits_V2 = torch.where(goes_on_V[:, None], hits(probabilities[key], label_V), hits_V2)
-        goes_on_V = goes_on_V & (confidence(probabilities[key]) < threshold)
+        hits_V2 = torch.where(goes_on_V[:, None], outcomes[key].hits_V2, hits_V2)
+        goes_on_V = goes_on_V & (outcomes[key].confidence_V < threshold)
     return Cascade(tuple(stages), _percent(hits_V2[:, 0]), _percent(hits_V2[:, 1]), candidate.top1)
 
 

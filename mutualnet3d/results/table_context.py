@@ -2,7 +2,8 @@
 
 model, checkpoint     architecture, and hash of the checkpoint file that was tested
 weights, step         name of the file of weights that the test started from, and the steps that they have seen
-num_videos            videos that were tested; num_found, num_listed, num_in_list: on the disk, taken of the list, in it
+num_videos            videos that were tested; num_found, num_listed, num_in_list: on the disk (DATA.FIND_VIDEOS
+                      none: all), taken of the list, in it
 ensemble, statistics  how views were put together, and batch-norm statistics were found
 backend, views        key of the test run's own rows, from which queries are answered unless others are selected
 nearby_views          keys of views whose rows have the accuracy of views of the test that lie near to those that a test

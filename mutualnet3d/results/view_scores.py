@@ -5,8 +5,11 @@ Legend: B views of a batch, S subsets of views, V videos, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import IO
 
 import numpy as np
 import torch
@@ -54,9 +57,10 @@ class ViewScores:
             the mean of their logits; "max", the largest softmax of each class; with "sigmoid_" before it, by sigmoids
             in place of the softmax.
         subsets: numbers of the views of a video that are put together, for each kind of scores; None: all views only.
+        memory_SVK: memory of the sums, float32 (S, V, K), any content; None: new memory.
 
     Attributes:
-        score_SVK: sums or maxima so far, (S, V, K).
+        score_SVK: sums or maxima so far, (S, V, K), of the videos that have come.
 
     Raises:
         ValueError: the ensemble is another one.
@@ -68,20 +72,28 @@ class ViewScores:
         num_classes: int,
         ensemble: str = "sum",
         subsets: Sequence[Collection[int]] | None = None,
+        memory_SVK: torch.Tensor | None = None,
     ):
         if ensemble not in ENSEMBLES:
             raise ValueError(f"views are put together by {', '.join(ENSEMBLES)}; got {ensemble!r}")
-        self.videos, self.ensemble = list(videos), ensemble
-        self._row_of = {video: row for row, video in enumerate(self.videos)}
+        self.videos, self.ensemble = videos, ensemble
+        # Arrays: a test of many sub-networks has as many of these objects.
+        self._video_V = np.array(videos, np.int64)
+        self._row_of_video = np.full(self._video_V.max(initial=-1) + 1, -1, np.int64)
+        self._row_of_video[self._video_V] = np.arange(len(self._video_V))
         self._subsets = None if subsets is None else [frozenset(numbers) for numbers in subsets]
         # Softmax is above 0: of the largest too.
-        self.score_SVK = torch.zeros(len(self._subsets or [None]), len(self.videos), num_classes)
-        self._num_views = [0] * len(self.videos)  # that came so far
+        shape = len(self._subsets or [None]), len(self._video_V), num_classes
+        assert memory_SVK is None or memory_SVK.shape == shape, "the memory has another shape"
+        self.score_SVK = torch.zeros(shape) if memory_SVK is None else memory_SVK
+        self._num_views = np.zeros(len(self._video_V), np.int64)  # that came so far
 
     def add(self, video_B: torch.Tensor, logits_BK: torch.Tensor) -> None:
         """Add views, on the CPU, those of a video in their order, the videos in any order."""
-        rows_B = torch.tensor([self._row_of[video] for video in video_B.tolist()])
+        rows_B = torch.from_numpy(self._row_of_video[video_B.numpy()])
+        assert not (rows_B < 0).any(), "a video of another process"
         score_BK, numbers = _scores_of_views(logits_BK, self.ensemble), self._count_views(rows_B)
+        self.score_SVK[:, rows_B[torch.tensor(numbers) == 0]] = 0.0
         if self._subsets is None:
             _add_views(self.score_SVK[0], rows_B, score_BK, self.ensemble)
             return
@@ -91,13 +103,13 @@ class ViewScores:
 
     def go_on(self, num_views: Sequence[int]) -> None:
         """Go on from scores that were put into this object, with the number of their views for each of `videos`."""
-        self._num_views = list(num_views)
+        self._num_views = np.array(num_views, np.int64)
 
     def _count_views(self, rows_B: torch.Tensor) -> list[int]:
         """Return the number of each view among those of its video, and update the counts of views."""
         numbers: list[int] = []
         for row in rows_B.tolist():
-            numbers.append(self._num_views[row])
+            numbers.append(int(self._num_views[row]))
             self._num_views[row] += 1
         return numbers
 
@@ -110,7 +122,7 @@ class ViewScores:
             subset: position among the subsets.
         """
         score_VK = torch.zeros(num_videos, self.score_SVK.shape[2])
-        score_VK[self.videos] = _scores_of_videos(self.score_SVK[subset], num_views, self.ensemble)
+        score_VK[torch.from_numpy(self._video_V)] = _scores_of_videos(self.score_SVK[subset], num_views, self.ensemble)
         return score_VK
 
 
@@ -175,7 +187,7 @@ def class_accuracy(confusion_KK: torch.Tensor) -> torch.Tensor:
 
 
 def save_scores(
-    path: str, scores: dict[str, torch.Tensor], label_V: torch.Tensor, paths: Sequence[str], ensemble: str
+    path: str, scores: Mapping[str, torch.Tensor], label_V: torch.Tensor, paths: Sequence[str], ensemble: str
 ) -> None:
     """Write all scores to one NumPy file (.npz), atomically, for ensembles of several runs.
 
@@ -184,11 +196,17 @@ def save_scores(
 
     Args:
         path: path of the file.
-        scores: scores, float32 (V, K), by the sub-network's key.
+        scores: scores, float32 (V, K), by the sub-network's key; read one after the other.
         label_V: classes of the V videos, or their labels as bool (V, K), in the order of the list.
         paths: paths of the videos.
         ensemble: name of the way that views were put together.
     """
     arrays = {"labels": label_V.numpy(), "paths": np.array(paths), "ensemble": np.array(ensemble)}
-    arrays |= {key: score_VK.numpy() for key, score_VK in scores.items()}
-    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+    def write(file: IO[bytes]) -> None:  # as np.savez does, which has all arrays in memory
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for key, array in chain(arrays.items(), ((key, score_VK.numpy()) for key, score_VK in scores.items())):
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+
+    write_atomically(path, write)

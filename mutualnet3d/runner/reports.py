@@ -21,6 +21,7 @@ from mutualnet3d.plots.confusion import save_confusion_plot
 from mutualnet3d.plots.tradeoff_figure import save_table_plot
 from mutualnet3d.results.average_precision import average_precisions
 from mutualnet3d.results.query_table import QueryTable
+from mutualnet3d.results.score_store import ComputedScores
 from mutualnet3d.results.table_text import views_text
 from mutualnet3d.results.view_scores import class_accuracy, confusion_matrix, save_scores
 
@@ -50,7 +51,8 @@ def write_reports(
     table.save_markdown(at("query_table.md"))
     if cfg.TEST.SAVE_RESULTS_PATH:
         paths = [split.videos[index].path for index in result.video_V.tolist()]
-        scores = {str(config): score_VK for config, score_VK in result.scores.items()}
+        configs = {str(config): config for config in result.scores}
+        scores = ComputedScores(configs, lambda key: result.scores[configs[key]])
         label_sets_SK = label_sets_of(split)
         labels = result.label_V if label_sets_SK is None else label_sets_SK[result.label_V]
         save_scores(at(cfg.TEST.SAVE_RESULTS_PATH), scores, labels, paths, ensemble_of(cfg))

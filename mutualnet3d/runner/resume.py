@@ -34,6 +34,7 @@ _KEYS_WITHOUT_EFFECT = (
     "WANDB",
     "MLFLOW",
     "TEST",
+    "DATA.FIND_VIDEOS",  # the digest of the videos tells of those that are missing
     "DATA_LOADER",
     "TRAIN.CHECKPOINT",
 )

@@ -178,6 +178,7 @@ class Session:
         subsets: Mapping[Views, Sequence[int]] | None = None,
         state: EvaluationState | None = None,
         after_batch: Callable[[EvaluationState], object] = lambda state: None,
+        score_folder: str | None = None,
     ) -> Evaluation:
         """Return the accuracy of `configs` over the videos of `split` that the processes could decode.
 
@@ -199,6 +200,7 @@ class Session:
                 ensemble=ensemble_of(self.cfg),
                 subsets=subsets,
                 keep_scores=keep_scores,
+                score_folder=score_folder,
                 label_sets_SK=label_sets_of(split),
                 batch_context=model.shared_fast_features,
                 state=state,

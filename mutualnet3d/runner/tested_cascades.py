@@ -12,6 +12,7 @@ from mutualnet3d.log import logger
 from mutualnet3d.results.cascade import Cascade, probabilities
 from mutualnet3d.results.cascade_fit import MIN_VIDEOS, fit_cascades, split_videos
 from mutualnet3d.results.query_table import Row
+from mutualnet3d.results.score_store import ComputedScores
 
 
 def cascades_of_test(
@@ -36,7 +37,9 @@ def cascades_of_test(
     if num_videos < MIN_VIDEOS:
         logger.info("no cascades: %d videos were tested, and they are fitted on %d or more", num_videos, MIN_VIDEOS)
         return None, {}
-    scores = {key: probabilities(score_VK, cfg.DATA.ENSEMBLE_METHOD) for key, score_VK in result.row_scores.items()}
+    scores = ComputedScores(
+        result.row_scores, lambda key: probabilities(result.row_scores[key], cfg.DATA.ENSEMBLE_METHOD)
+    )
     gflops = {(row.config, row.views): row.gflops_of_video for row in rows}
     cascades = fit_cascades(scores, gflops, result.label_V, cfg.RNG_SEED)
     fit_V, report_V = split_videos(num_videos, cfg.RNG_SEED)

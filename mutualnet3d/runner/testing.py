@@ -49,6 +49,7 @@ _KEYS_WITHOUT_EFFECT = (
     "TENSORBOARD",
     "WANDB",
     "MLFLOW",
+    "DATA.FIND_VIDEOS",  # the digest of the videos tells of those that are missing
     "DATA_LOADER",
     "SOLVER",
     "TRAIN.ENABLE",
@@ -218,6 +219,7 @@ def _evaluate(
         cfg.MODEL.NUM_CLASSES,
         ensemble_of(cfg),
         list(subsets.values()),
+        unfinished.scores_path(name),
     )
     unfinished.load(name, state)
     split.bad.mark_bad(state.failed_videos)
@@ -235,6 +237,7 @@ def _evaluate(
             subsets,
             state,
             after_batch,
+            cfg.OUTPUT_DIR,
         )
 
 

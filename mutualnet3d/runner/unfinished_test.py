@@ -15,6 +15,7 @@ from mutualnet3d.data.loader import TestLoader
 from mutualnet3d.data.outage import DataAway
 from mutualnet3d.engine.evaluation_state import EvaluationState
 from mutualnet3d.engine.preemption import Interrupted, Signals
+from mutualnet3d.files.atomic import WriteError
 from mutualnet3d.files.torch_file import UNFINISHED_TEST, format_of, read_torch_file, write_torch_file
 from mutualnet3d.log import logger
 from mutualnet3d.models.slimmable_net import SlimmableNet
@@ -28,7 +29,8 @@ _MOST_OF_TIME = 0.05  # part of the time that writing may take
 class UnfinishedTest:
     """Results of a test so far: statistics of the sub-networks, and for each process the scores of its videos.
 
-    Scores are written every minute, and when a signal asks the process to leave, which it does after a batch.
+    Scores are in a file that is mapped into memory (`NAME.scores`). Every minute, and when a signal asks the process to
+    leave, which it does after a batch, the file is synced, and `NAME.pyth` beside it says how far it goes.
 
     Args:
         output_dir: folder of the run.
@@ -57,6 +59,10 @@ class UnfinishedTest:
         if distributed.is_main():
             self.write("statistics.pyth", {"statistics": model.statistics.state_dict()})
 
+    def scores_path(self, name: str) -> str:
+        """Return the file of the scores of an evaluation in this process."""
+        return os.path.join(self.folder, f"{self._stem(name)}.scores")
+
     def load(self, name: str, state: EvaluationState) -> None:
         """Load the results of an evaluation so far into `state`, if there are any."""
         stored = self._read(self._name(name))
@@ -71,7 +77,7 @@ class UnfinishedTest:
     def kept(
         self, name: str, state: EvaluationState, loader: TestLoader
     ) -> Iterator[Callable[[EvaluationState], None]]:
-        """Keep the results of the evaluation in the context when a signal or an outage of the data disk ends it.
+        """Keep the results of the evaluation in the context when a signal, an outage or a full disk ends it.
 
         Args:
             name: name of the evaluation, for its file.
@@ -89,11 +95,14 @@ class UnfinishedTest:
         try:
             yield evaluation.after_batch
             evaluation.leave_if_asked(state)
-        except (Interrupted, DataAway):
+        except (Interrupted, DataAway, WriteError):
             evaluation.save(state)
             raise
         finally:
             self.signals.patient = False
+            if not os.path.exists(os.path.join(self.folder, self._name(name))):  # nothing goes on from the scores
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(self.scores_path(name))
 
     def remove(self) -> None:
         """Remove the files, after the test's end."""
@@ -103,7 +112,10 @@ class UnfinishedTest:
                 os.rmdir(os.path.dirname(self.folder))
 
     def _name(self, name: str) -> str:
-        return f"{name}_{self.shard.rank}_of_{self.shard.world_size}.pyth"
+        return f"{self._stem(name)}.pyth"
+
+    def _stem(self, name: str) -> str:
+        return f"{name}_{self.shard.rank}_of_{self.shard.world_size}"
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a file of this test, atomically."""

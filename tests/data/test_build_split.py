@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -204,3 +205,33 @@ def test_a_clip_that_is_longer_than_most_videos_is_told(lists, bad_videos, caplo
     caplog.clear()
     read_split(make_cfg(lists, *words, "DATA.SAMPLING_RATE", 2), "train", bad_videos)
     assert not caplog.records
+
+
+def test_videos_that_are_not_looked_for_count_as_there(lists, bad_videos, caplog):
+    with caplog.at_level("INFO", logger="mutualnet3d"):
+        split = read_split(make_cfg(lists, "DATA.FIND_VIDEOS", "none"), "train", bad_videos)
+    assert (len(split.videos), split.bad.num_missing, split.bad.num_listed) == (8, 0, 8)
+    assert "train: 8 videos, none of which was looked for" in caplog.text
+    assert bad_videos.entries("train") == []
+
+
+def test_a_search_is_kept_for_later_runs(lists, bad_videos, caplog, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(lists / "cache"))
+    cfg = make_cfg(lists, "DATA.FIND_VIDEOS", "cached")
+    (lists / "cache").mkdir()
+    os.utime(lists, ns=(10**18, 10**18))
+    with caplog.at_level("INFO", logger="mutualnet3d"):
+        first = read_split(cfg, "test", bad_videos)
+        assert "were looked for before" not in caplog.text
+        os.utime(lists, ns=(10**18, 10**18))  # bad_videos.csv has come into the folder
+        assert read_split(cfg, "test", bad_videos).videos == first.videos
+    assert "the videos were looked for before" in caplog.text
+    assert len(first.videos) == 5
+
+
+def test_the_digest_is_that_of_all_names_at_once(lists, bad_videos, monkeypatch):
+    split = read_split(make_cfg(lists), "train", bad_videos)
+    names = "\n".join(f"train_{number}.mp4 {number % 2}" for number in (0, 2, 3, 4, 5, 6, 7))
+    expected = hashlib.sha256(names.encode()).hexdigest()[:16]
+    monkeypatch.setattr("mutualnet3d.data.build_split._CHUNK", 3)
+    assert split.digest == expected

@@ -63,3 +63,84 @@ def test_results_of_another_test_are_refused(other):
     with pytest.raises(ValueError, match="num_batches or failed_videos is missing"):
         state.load_state_dict({**state.state_dict(), "num_batches": None})
     assert state.num_batches == 0
+
+
+def in_file(folder, configs=(CONFIG,)):
+    path = str(folder / "scores_0_of_1.scores")
+    return EvaluationState(configs, range(5), 5, 3, subsets=list(SUBSETS.values()), scores_path=path)
+
+
+def stopped(state, batches, at):
+    """Add batches; return what is stored after `at` of them. All later ones are added too, as before a kill."""
+    stored = {}
+
+    def after_batch(current):
+        current.num_batches += 1
+        if current.num_batches == at:
+            stored.update({name: v.clone() if torch.is_tensor(v) else v for name, v in current.state_dict().items()})
+
+    told(batches, state=state, after_batch=after_batch, subsets=SUBSETS)
+    return stored
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_scores_in_a_file_are_those_in_memory_to_the_last_bit_also_after_a_kill(tmp_path, at):
+    """Batches of three views of two a video. What came after the last stored state is in the file, and comes again."""
+    batches = list(told_batches(3))
+    whole = told(batches, subsets=SUBSETS)
+    stored = stopped(in_file(tmp_path), batches, at)
+    assert not any(name.endswith(": scores") for name in stored)
+    assert len(stored["begun_rows"]) == 3 * at % 2
+    again = in_file(tmp_path)
+    again.load_state_dict(stored)
+    assert again.num_batches == at
+    result = told(batches[at:], state=again, subsets=SUBSETS, score_folder=str(tmp_path))
+    assert list(result.row_scores) == list(whole.row_scores)
+    for key, score_VK in whole.row_scores.items():
+        assert torch.equal(result.row_scores[key], score_VK)
+    assert result.row_accuracies == whole.row_accuracies
+    assert torch.equal(result.label_V, whole.label_V)
+
+
+def test_an_evaluation_that_begins_anew_takes_nothing_of_the_file(tmp_path):
+    batches = list(told_batches(3))
+    whole = told(batches, subsets=SUBSETS)
+    in_file(tmp_path)._mapped.tensor.fill_(float("nan"))
+    result = told(batches, state=in_file(tmp_path), subsets=SUBSETS)
+    for key, score_VK in whole.row_scores.items():
+        assert torch.equal(result.row_scores[key], score_VK)
+
+
+def test_a_state_without_its_scores_is_refused(tmp_path):
+    batches = list(told_batches(3))
+    stored = stopped(in_file(tmp_path), batches, 3)
+    (tmp_path / "scores_0_of_1.scores").unlink()
+    with pytest.raises(ValueError, match=r"the scores are not in .*scores_0_of_1\.scores"):
+        in_file(tmp_path).load_state_dict(stored)
+    again = in_file(tmp_path)
+    for name, value in (
+        ("begun_rows", torch.tensor([5])),
+        ("begun_rows", None),
+        ("begun_scores", torch.zeros(2, 2, 3, 3)),
+        ("begun_scores", stored["begun_scores"].double()),
+    ):
+        with pytest.raises(ValueError, match="begun_scores is not that of this test"):
+            again.load_state_dict({**stored, name: value})
+    assert again.num_batches == 0
+    assert not again.views_V.any()
+
+
+def test_videos_that_failed_are_not_stored(tmp_path):
+    state = in_file(tmp_path)
+    state.views_V[2], state.views_V[4] = 1, 1
+    state.failed_videos.add(2)
+    assert state.state_dict()["begun_rows"].tolist() == [4]
+
+
+def test_a_process_without_videos_has_no_file(tmp_path):
+    path = tmp_path / "empty.scores"
+    state = EvaluationState([CONFIG], range(0), 5, 3, subsets=[(0,)], scores_path=str(path))
+    state.release()
+    assert not path.exists()
+    again = EvaluationState([CONFIG], range(0), 5, 3, subsets=[(0,)], scores_path=str(path))
+    again.load_state_dict(state.state_dict())

@@ -39,7 +39,7 @@ class Compiled:
         kernel: kernel of `triton.jit`.
 
     Attributes:
-        kernels: what was compiled, in turn.
+        kernels: compiled kernels, in turn.
     """
 
     def __init__(self, kernel: Any):

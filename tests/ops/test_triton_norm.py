@@ -51,7 +51,7 @@ class Case:
         return torch.sigmoid(torch.einsum("bcthw,dc->bdthw", means, self.mixing.to(means.dtype)))
 
     def exact(self) -> Case:
-        """The same numbers in float64."""
+        """Return the same numbers in float64."""
         copy = object.__new__(Case)
         for name, value in self.__dict__.items():
             setattr(copy, name, value.detach().double().requires_grad_(value.requires_grad))

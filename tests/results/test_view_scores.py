@@ -126,3 +126,22 @@ def test_scores_are_read_back_by_numpy(tmp_path):
         assert str(file["ensemble"]) == "sum"
         for key, score_VK in scores.items():
             assert np.array_equal(file[key], score_VK.numpy())
+
+
+def test_the_file_of_scores_is_what_numpy_writes_byte_for_byte(tmp_path):
+    scores = {"w1.0-s48-t8": torch.rand(2, 3), "w0.63-s32-t6": torch.rand(2, 3)}
+    save_scores(str(tmp_path / "ours.npz"), scores, torch.tensor([2, 0]), ["a.mp4", "ä.mp4"], "sum")
+    arrays = {"labels": np.array([2, 0]), "paths": np.array(["a.mp4", "ä.mp4"]), "ensemble": np.array("sum")}
+    np.savez(tmp_path / "numpy.npz", **arrays, **{key: score_VK.numpy() for key, score_VK in scores.items()})
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpy.npz").read_bytes()
+
+
+def test_memory_that_scores_are_given_may_hold_anything():
+    logits_BK, video_B = torch.randn(6, 4), torch.tensor([0, 0, 1, 1, 2, 2])
+    for ensemble in ENSEMBLES:
+        own = ViewScores(range(3), 4, ensemble)
+        given = ViewScores(range(3), 4, ensemble, memory_SVK=torch.full((1, 3, 4), float("nan")))
+        for rows in torch.arange(6).split(4):
+            own.add(video_B[rows], logits_BK[rows])
+            given.add(video_B[rows], logits_BK[rows])
+        assert torch.equal(given.whole(3, 2), own.whole(3, 2))

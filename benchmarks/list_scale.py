@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Start and memory of a training with lists of up to a million videos.
+
+    python benchmarks/list_scale.py
+    python benchmarks/list_scale.py --lengths 10 100000
+
+Lists of made-up paths, of which no file is there, in a temporary folder; each row is a process of its own with a time
+limit. Start: the list is read (DATA.FIND_VIDEOS none), data set and batch sampler are made. Search: one look at the
+disk for each line; kept: the same from the result of an earlier search (DATA.FIND_VIDEOS cached). Epoch: all requests
+of one epoch, without loading a clip. Memory of the main process is what it takes beyond the row of ten lines; of two
+loader workers that have answered requests from all over the list, the larger one's. USS is what a process has alone;
+RSS also counts what it shares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from mutualnet3d import fork_server
+from mutualnet3d.config import load_cfg
+from mutualnet3d.data.bad_videos import BadVideoFile
+from mutualnet3d.data.batch_sampler import ClipRequest, TrainBatchSampler
+from mutualnet3d.data.build_loaders import build_train_loader
+from mutualnet3d.data.build_split import read_split
+from mutualnet3d.data.class_balance import BalancedOrder
+from mutualnet3d.data.find_videos import find_videos
+from mutualnet3d.data.found_cache import FoundCache
+from mutualnet3d.data.video_list import VideoList
+from mutualnet3d.data.workers import Workers
+from mutualnet3d.shapes import ClipShape, Shard
+
+NUM_CLASSES, BATCH_SIZE = 700, 64
+NUM_REQUESTS = 200  # that the workers answer
+WAYS = {"forkserver": "the project's fork server", "fork": "fork"}
+
+
+def memory_mb(pid: int | str = "self") -> dict[str, float]:
+    """Return a process's RSS and USS, and its largest RSS so far, MB."""
+    rollup = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:] if ":" in line
+    )
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+
+    def mb(text: str) -> float:
+        return int(text.split()[0]) / 1024
+
+    private = sum(mb(rollup[key]) for key in ("Private_Clean", "Private_Dirty"))
+    return {"rss": mb(rollup["Rss"]), "uss": private, "peak": mb(status["VmHWM"])}
+
+
+def write_list(path: Path, length: int) -> None:
+    """Write a list of `length` lines such as `train/class_012/0000012345.mp4 12`."""
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(length):
+            label = number % NUM_CLASSES
+            file.write(f"train/class_{label:03d}/{number:010d}.mp4 {label}\n")
+
+
+def epoch_seconds(sampler: TrainBatchSampler, num_steps: int) -> float:
+    """Return the seconds in which a sampler gives the requests of its steps."""
+    start = time.perf_counter()
+    requests = iter(sampler)
+    for _ in range(num_steps):
+        next(requests)
+        sampler.finish_step()
+    return time.perf_counter() - start
+
+
+def measure(folder: str, way: str) -> dict[str, Any]:
+    """Return the numbers of one process.
+
+    Args:
+        folder: folder of train.csv.
+        way: key of WAYS.
+    """
+    if way == "fork":
+        fork_server.context = lambda *kinds: multiprocessing.get_context("fork")
+    cfg = load_cfg(
+        "X3D_M_mutual.yaml",
+        [
+            *("DATA.PATH_TO_DATA_DIR", folder, "OUTPUT_DIR", folder, "MODEL.NUM_CLASSES", NUM_CLASSES),
+            *("DATA.FIND_VIDEOS", "none", "DATA.DISK_TIMEOUT", 0.0, "TRAIN.BATCH_SIZE", BATCH_SIZE),
+        ],
+    )
+    start = time.perf_counter()
+    split = read_split(cfg, "train", BadVideoFile(os.path.join(folder, "bad_videos.csv")))
+    length, shapes = len(split.videos), (ClipShape(4, 64),)
+    num_steps = max(length // BATCH_SIZE, 1)
+    loader = build_train_loader(cfg, split, lambda step: shapes, num_steps, Shard())
+    result: dict[str, Any] = {"start": time.perf_counter() - start}
+    gc.collect()
+    result["main"] = memory_mb()
+    start = time.perf_counter()
+    assert split.digest
+    result["digest"] = time.perf_counter() - start
+    start = time.perf_counter()
+    assert not find_videos(split.videos).existing
+    result["search"] = time.perf_counter() - start
+    FoundCache(VideoList.of(split.videos), folder).save(bytes(length))
+    start = time.perf_counter()
+    assert not find_videos(split.videos, cache_folder=folder).existing
+    result["kept"] = time.perf_counter() - start
+    result["epoch"] = epoch_seconds(loader.batch_sampler, num_steps)
+    order = BalancedOrder(VideoList.of(split.videos).label_N, 0)
+    balanced = TrainBatchSampler(order, BATCH_SIZE, lambda step: shapes, num_steps=num_steps)
+    result["balanced"] = epoch_seconds(balanced, num_steps)
+    places = range(0, length, max(length // NUM_REQUESTS, 1))
+    batches = [[ClipRequest(place, shapes)] for place in places for _ in range(max(NUM_REQUESTS // length, 1))]
+    loads = iter(Workers(2).load(loader.dataset, batches))
+    for _ in range(len(batches) - 1):  # without the end, where the workers leave
+        next(loads)
+    workers = [memory_mb(child.pid or 0) for child in multiprocessing.active_children()]
+    result["worker"] = {key: max(worker[key] for worker in workers) for key in ("rss", "uss")}
+    result["main_at_end"] = memory_mb()
+    loads.close()
+    return result
+
+
+def run(command: list[str], timeout: float) -> tuple[str, str]:
+    """Run a command with its children; return "" and what it printed, or how it failed and its error.
+
+    Args:
+        command: program and arguments.
+        timeout: seconds after which all of it is killed.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            output, error = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return f"killed after {timeout:g} s", ""
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # the children too, which hold the pipes
+                os.killpg(process.pid, signal.SIGKILL)
+    return ("", output) if process.returncode == 0 else (f"status {process.returncode}", error.strip())
+
+
+def row_of(length: int, way: str, result: dict[str, Any], base: dict[str, Any]) -> str:
+    seconds = [f"{result[key]:.2f}" for key in ("start", "digest", "search", "kept", "epoch", "balanced")]
+    memory = [result["main"][key] - base["main"][key] for key in ("rss", "uss", "peak")]
+    memory.append(result["main_at_end"]["peak"] - base["main_at_end"]["peak"])
+    memory += [result["worker"][key] - base["worker"][key] for key in ("rss", "uss")]
+    return f"| {length} | {WAYS[way]} | " + " | ".join(seconds + [f"{number:.0f}" for number in memory]) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lengths", nargs="+", type=int, default=[10, 10_000, 100_000, 1_000_000], help="lines")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="ways to start loader workers")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each row")
+    parser.add_argument("--one", nargs=2, metavar=("FOLDER", "WAY"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(*args.one)))
+        return
+    print(
+        "| lines | workers by | start, s | digest, s | search, s | kept, s | epoch, s | balanced, s | main RSS, MB "
+        "| USS, MB | peak at the start, MB | at the end, MB | worker RSS, MB | USS, MB |\n"
+        "|---:|---|" + "---:|" * 12
+    )
+    base: dict[str, dict[str, Any]] = {}
+    for length in [10, *(length for length in args.lengths if length != 10)]:
+        for way in args.ways:
+            with tempfile.TemporaryDirectory() as folder:
+                write_list(Path(folder) / "train.csv", max(length, 10))
+                command = [sys.executable, __file__, "--one", folder, way]
+                status, output = run(command, args.timeout)
+            if status:
+                print(f"| {length} | {WAYS[way]} | {status}: {(output.splitlines() or ['-'])[-1]} |", flush=True)
+                continue
+            result = json.loads(output.splitlines()[-1])
+            print(row_of(length, way, result, base.setdefault(way, result)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
