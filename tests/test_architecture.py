@@ -104,6 +104,7 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "test_docs.py": "of the commands in README, INSTALL and docs/",
     "test_examples.py": "of examples/",
     "test_language.py": "of tests/language.py, and of the words of the whole project",
+    "test_notebooks.py": "of notebooks/, and of their pages in docs/",
     "test_public_types.py": "of the public API as mypy sees it",
     "test_ray_batch.py": "of examples/ray_batch.py, which needs a package that the other tests do without",
     "test_site.py": "of website/ and mkdocs.yml",

@@ -27,6 +27,8 @@ from tests.conftest import numbered_frames, write_video
 ROOT = Path(__file__).resolve().parents[1]
 OF_OTHER_TESTS = {
     "TUTORIAL.md": "tests/test_tutorial.py, in one go",
+    "NOTEBOOK_BUDGETS.md": "tests/test_notebooks.py",
+    "NOTEBOOK_OWN_VIDEOS.md": "tests/test_notebooks.py",
     "OWN_NETWORK.md": "tests/models/test_own_network.py",
 }
 DOCUMENTS = [
