@@ -26,6 +26,7 @@ def test_it_goes_through_in_the_interpreter():
     assert len(re.findall(r"\*\*\d+\.\d{3}\*\*", done.stdout)) == 6
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so():
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "0"}
     command = [sys.executable, str(PROGRAM), "--device", "cpu"]

@@ -123,6 +123,7 @@ def test_with_the_switch_on_plain_norms_stay_torchs(monkeypatch):
         assert torch.equal(block(x), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason="Triton compiles for the GPU; tests/engine/test_cuda.py has its test"
 )

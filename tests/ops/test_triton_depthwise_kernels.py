@@ -44,6 +44,7 @@ def compiled(what, folder):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @needs_triton
 def test_new_sizes_compile_nothing(tmp_path):
     """X3D's three kinds of layers need three kernels each, whatever the width, the clips and their number."""

@@ -125,8 +125,9 @@ def test_kernels_compile_for_a_gpu_and_keep_to_its_registers(channels, follows, 
             assert "ld.global.v4" in kernel.asm["ptx"], name  # 16 bytes at once
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="the tests that compile run in this process")
-@pytest.mark.parametrize("marker", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("marker", ["not slow", "slow"])
 def test_tests_that_compile_pass_in_a_process_of_their_own(marker, tmp_path):
     """Kernels of one process are either compiled or interpreted."""
     pytest.importorskip("triton")
