@@ -76,7 +76,7 @@ def test_mypy_takes_a_users_program_and_sees_its_mistakes(tmp_path):
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     errors = re.findall(r"(\w+)\.py:(\d+): error: .*\[([a-z-]+)\]$", done.stdout, flags=re.MULTILINE)
     assert errors == [
