@@ -16,7 +16,7 @@ def test_weight_gradient_by_few_programs(monkeypatch):
 
 @needs_triton
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["few programs, whole kernel", "two clips, two blocks of channels"])
+@pytest.mark.parametrize("name", ["few programs, whole kernel"])
 def test_weight_gradient_of_a_whole_kernel(name, monkeypatch):
     comparison = compare(WIDE_CASES[name], monkeypatch)
     assert comparison.weight_gradient < 1e-5
