@@ -2,7 +2,8 @@
 # alone, in minutes on two cores.
 # make test: formatting, lint, types and tests. Both install what they need into .venv first.
 # make test-slow: the tests that take long: whole trainings, the tutorial, the wheel, the GPU report on a CPU.
-# make test-page: the web page in a headless Chromium, where there is one.
+# make test-page: the web page and the site of the documentation in a headless Chromium, where there is one.
+# make docs: the documentation as a site in output/site, which a browser opens from the disk; a broken link is an error.
 # make test-slurm: training on a SLURM cluster of two nodes that is started on this machine, where it can be.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo demo-mutual demo-static test test-slow test-page test-slurm lint clean
+.PHONY: install demo demo-mutual demo-static test test-slow test-page test-slurm lint docs clean
 
 install: $(INSTALLED)
 
@@ -50,11 +51,16 @@ test-slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $$((2 * $$(nproc))) -m "slow and not slurm and not browser"
 
 test-page: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/cli/web/test_page.py
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/cli/web/test_page.py tests/test_site.py
 
 # One after the other: the jobs take all cores.
 test-slurm: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m slurm tests/test_slurm.py
 
+# The variable silences a notice of the theme's authors about their next project. With --quiet no warning would count.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo "open output/site/index.html"
+
 clean:
-	rm -rf data/moving_shapes output/demo output/demo_static
+	rm -rf data/moving_shapes output/demo output/demo_static output/site

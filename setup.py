@@ -25,6 +25,7 @@ MLFLOW = ["mlflow-skinny>=3"]
 COMPLETION = ["argcomplete>=3"]
 PARQUET = ["pyarrow>=16"]
 RAY = ["ray[data]>=2.40", *PARQUET]
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings>=0.27", "mkdocstrings-python>=1.12"]
 DEV = [
     "pytest>=8",
     "pytest-cov>=5",
@@ -91,6 +92,7 @@ setup(
         "completion": COMPLETION,
         "parquet": PARQUET,
         "ray": RAY,
-        "dev": DEV + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + HUB + COMPLETION + PARQUET,
+        "docs": DOCS,
+        "dev": DEV + DOCS + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + HUB + COMPLETION + PARQUET,
     },
 )

@@ -19,10 +19,10 @@ import sys
 import time
 from pathlib import Path
 
-from gpu_parts import convolutions, inference, limits, machine, processes, random_widths, training
+from gpu_parts import convolutions, inference, limits, machine, processes, random_widths, training, triton_kernels
 from report import Part, Report, Setting, probe
 
-# Shares are the minutes of a report of eight.
+# Shares are the minutes of a report of ten.
 PARTS = (
     Part("1. Environment", 0.15, machine.environment),
     Part("2. Tests that need a GPU", 0.7, machine.gpu_tests),
@@ -34,6 +34,7 @@ PARTS = (
     Part("8. Limits of the device, slowest kernels, bytes", 0.6, limits.limits, limits.limits_summary),
     Part("9. Waits of the host", 0.3, processes.host_waits),
     Part("10. Exchanged bytes", 0.5, processes.exchange),
+    Part("11. Triton's kernels", 2.0, triton_kernels.kernels),
 )
 
 

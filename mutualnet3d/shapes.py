@@ -66,6 +66,13 @@ class SubnetConfig:
 
     Raises:
         ValueError: a value that no network can have; it names the field, the value and what is allowed.
+
+    Examples:
+        >>> config = m3.SubnetConfig(width=0.63, size=160, frames=10)
+        >>> print(config)
+        w0.63-s160-t10
+        >>> m3.SubnetConfig.parse("w0.63-s160-t10") == config
+        True
     """
 
     width: float

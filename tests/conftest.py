@@ -29,6 +29,10 @@ from tests.web_server import WebServer, web_server
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
+# Without a GPU Triton's kernels run in its interpreter; it asks for this when it is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("mutualnet3d", "tests", "tools", "benchmarks", "examples")
+FOLDERS = ("mutualnet3d", "tests", "tools", "benchmarks", "website", "examples")
 
 # Share of all docstrings, share of all arguments that docstrings describe, number in all files.
 MAX_OPENINGS, MAX_ENTRIES, MAX_BEHIND = 0.02, 0.05, 0

@@ -104,9 +104,11 @@ TESTS_OF_NO_MODULE = {  # path -> reason
     "test_docs.py": "of the commands in README, INSTALL and docs/",
     "test_examples.py": "of examples/",
     "test_language.py": "of tests/language.py, and of the words of the whole project",
+    "test_public_types.py": "of the public API as mypy sees it",
     "test_ray_batch.py": "of examples/ray_batch.py, which needs a package that the other tests do without",
-    "test_slurm.py": "of slurm/train.sbatch",
-    "test_slurm_script.py": "of slurm/train.sbatch, without SLURM",
+    "test_site.py": "of website/ and mkdocs.yml",
+    "test_slurm.py": "of the scripts in slurm/",
+    "test_slurm_script.py": "of the scripts in slurm/, without SLURM",
     "test_tutorial.py": "of docs/TUTORIAL.md",
     "test_wheel.py": "of the installed package",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import functools
 import os
 import re
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 import mutualnet3d as m3
-from mutualnet3d.cli.main import COMMANDS, main
+from mutualnet3d.cli.main import COMMANDS, load_command, main
 from mutualnet3d.deploy.backends import CHOICES
 from mutualnet3d.models import build_model
 from mutualnet3d.models.published import published_weights
@@ -150,11 +151,14 @@ def test_torchrun_lines_run(line, tiny_overrides, tmp_path):
 
 
 @pytest.mark.parametrize("line", of_kind("sbatch"))
-def test_sbatch_lines_name_a_script_and_a_config(line):
-    """tests/test_slurm.py submits the script to a real SLURM."""
+def test_sbatch_lines_name_a_script_and_what_it_takes(line):
+    """tests/test_slurm.py submits the scripts to a real SLURM."""
     words = shlex.split(line)
-    place = words.index("tools/slurm/train.sbatch")
+    (place,) = (number for number, word in enumerate(words) if word.startswith("tools/slurm/"))
     subprocess.run(["bash", "-n", words[place]], cwd=ROOT, check=True)
+    if words[place].endswith("prepare.sbatch"):
+        assert load_command(words[place + 1]).parse([*words[place + 2 :], "--shared"]).shared
+        return
     assert words[place + 1] == "--cfg"
     m3.load_cfg(words[place + 2], words[place + 3 :])
 
@@ -340,8 +344,11 @@ def test_lines_about_data_run(line, users_folder, monkeypatch):
         monkeypatch.chdir(users_folder)
         run_here(line)
     else:  # they start processes of their own
-        command = [sys.executable, "-m", "mutualnet3d", *words]
-        done = subprocess.run(command, cwd=users_folder, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "mutualnet3d"]
+        if "--status" in words:  # of a work that there is
+            begin = ["--shared" if word == "--status" else word for word in words]
+            subprocess.run([*command, *begin], cwd=users_folder, capture_output=True, check=True)
+        done = subprocess.run([*command, *words], cwd=users_folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     output = users_folder / words[words.index("--output") + 1]
     assert output.exists()
@@ -376,3 +383,12 @@ def test_python_blocks_run(name, text, published_file, demos_folder):
         pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra [hub])")
     torch.save(state_of_x3d_xs(), demos_folder / "X3D_XS.pyth")
     exec(compile(text, name, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("name", ["Predictor", "QueryTable", "SubnetConfig", "SubnetSpace", "create_model"])
+def test_examples_in_docstrings_run(name, demos_folder):
+    (example,) = doctest.DocTestFinder(recurse=False).find(getattr(m3, name), name, globs={"m3": m3, "torch": torch})
+    printed: list[str] = []
+    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=printed.append)
+    assert results.attempted > 1
+    assert results.failed == 0, "".join(printed)

@@ -1,4 +1,4 @@
-"""slurm/train.sbatch on a real SLURM of two nodes, which start-slurm.sh starts on this machine."""
+"""The scripts in slurm/ on a real SLURM of two nodes, which start-slurm.sh starts on this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,14 +22,18 @@ import pytest
 import torch
 
 import mutualnet3d as m3
+from mutualnet3d.data.prepare_videos import prepare_videos
 from mutualnet3d.engine.checkpoint import load_checkpoint
+from mutualnet3d.files.claims import holders, list_claims
 from mutualnet3d.runner import train
-from tests.conftest import SHARED, TINY, as_overrides
+from mutualnet3d.video.transcode import Encoding
+from tests.conftest import SHARED, TINY, as_overrides, numbered_frames, write_video
 
 pytestmark = pytest.mark.slurm
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "tools" / "slurm" / "train.sbatch"
+PREPARE = ROOT / "tools" / "slurm" / "prepare.sbatch"
 START_SLURM = SHARED / "slurm" / "start-slurm.sh"
 # What start-slurm.sh says where it cannot work: rights, packages, ports and files.
 CANNOT = (3, 4, 5)
@@ -221,6 +226,44 @@ def test_what_scancel_ends_does_not_come_back(cluster, python_is, tmp_path):
     job.wait("started", lambda: job.log().count("ready") == 4, seconds=30)
     cluster.query("scancel", job.number)
     job.expect("CANCELLED", "0:15", 0, seconds=30)
+
+
+# ---- Preparing videos ------------------------------------------------------------------------------------------------
+
+
+def test_tasks_of_two_nodes_prepare_what_one_process_does(cluster, tmp_path):
+    """One of four is killed while it holds a block: its status is the job's, and the others do all."""
+    root, alone, out = tmp_path / "videos", tmp_path / "alone", tmp_path / "out"
+    root.mkdir()
+    for number in range(24):
+        write_video(root / f"{number}.mp4", numbered_frames(40, 48 + number))
+    (root / "3.mp4").write_text("no video, but a text")
+    (root / "train.csv").write_text("".join(f"{number}.mp4 {number % 2}\n" for number in range(24)))
+    words = ["prepare-videos", "--input", root, "--output", out, "--lists", root / "train.csv", "--block", 2]
+    job = cluster.submit(tmp_path, (*TWO_BY_TWO, "--cpus-per-task=1"), words, script=PREPARE)
+
+    def is_killed():
+        work = out / "prepared.csv.work"
+        listing = list_claims(str(work)) if work.exists() else None
+        claimed = listing.claimed - listing.done if listing and "plan" in listing.done else ()
+        for holder in holders(str(work), claimed).values():
+            if holder and holder.host == "node2":
+                os.kill(holder.pid, signal.SIGKILL)
+                return True
+        return False
+
+    job.wait("at work", is_killed, seconds=60)
+    job.expect("FAILED", "137:0", 0, seconds=90)
+    assert job.log().count("24 videos: 23 encoded, 0 there already, 1 failed\n") == 3
+    assert re.search(r"taken over from process \d+ on node2: its process is gone", job.log())
+
+    prepare_videos(str(root), str(alone), Encoding(), lists=[str(root / "train.csv")], workers=2)
+    content, expected = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (out, alone)
+    )
+    assert set(content) - set(expected) == {Path("prepared.csv.work/finish.done")}
+    assert {path: content[path] for path in expected} == expected
 
 
 # ---- Training --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""slurm/train.sbatch beside pretended clients of SLURM: what it refuses, and the words that it hands on.
+"""The scripts in slurm/ beside pretended clients of SLURM: what they refuse, and the words that they hand on.
 
-tests/test_slurm.py submits it to a real SLURM.
+tests/test_slurm.py submits them to a real SLURM.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "mutualnet3d" / "slurm" / "train.sbatch"
+PREPARE = SCRIPT.with_name("prepare.sbatch")
 BIN = "/usr/bin:/bin"
 
 
@@ -100,3 +101,27 @@ def test_variables_that_a_cluster_does_not_set_are_not_needed(submit):
         assert ("--ntasks-per-node=2" in calls) == (environ == {"SLURM_GPUS_ON_NODE": "2"})
     status, errors, _ = submit("--cfg", "x", python="false")
     assert (status, errors.splitlines()[-1]) == (1, "train.sbatch: error: the run failed with status 1")
+
+
+def test_videos_are_prepared_by_tasks_that_share_them(submit):
+    words = ["prepare-videos", "--input", "a 'folder'", "--output", "$HOME", "--workers", "3"]
+    status, errors, calls = submit(*words, script=PREPARE, SLURM_CPUS_PER_TASK="8")
+    assert (status, errors) == (0, "")
+    printed = "".join(f"<{word}>" for word in [*words[:1], "--workers", "8", "--shared", *words[1:]])
+    assert calls == f"<srun><--kill-on-bad-exit=0><--cpus-per-task=8><true><-m><mutualnet3d>{printed}\n"
+    status, errors, calls = submit("check-videos", "--list", "", script=PREPARE, python="false")
+    assert calls == "<srun><--kill-on-bad-exit=0><false><-m><mutualnet3d><check-videos><--shared><--list><>\n"
+    assert (status, errors) == (
+        1,
+        "prepare.sbatch: left with status 1: 1 for videos that failed, 2 for an error; the same command goes on\n",
+    )
+
+
+def test_other_commands_than_those_about_videos_are_refused(submit):
+    for words, first in (((), ""), (("train", "--cfg", "x"), "train")):
+        status, errors, calls = submit(*words, script=PREPARE)
+        message = f"error: the first word is '{first}'; it must be prepare-videos or check-videos"
+        assert (status, errors, calls) == (2, f"prepare.sbatch: {message}\n", "")
+    status, errors, calls = submit("check-videos", script=PREPARE, SLURM_JOB_ID=None)
+    assert (status, calls) == (2, "")
+    assert "SLURM_JOB_ID is not set: this script is for sbatch; without SLURM, call mutualnet3d with --shared" in errors

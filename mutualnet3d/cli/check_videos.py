@@ -7,6 +7,8 @@ A video is bad if training would replace it: it cannot be decoded, or gives othe
 The report has a line `path,status,reason,note,listed_at` for each video that is missing, bad or short, or that is used
 with a note: fewer frames than its file promises, frames with concealed errors, or the same path or content as a video
 of another list. The exit status is 0 if all videos are ok, with notes or not, and 1 if one is missing, bad or short.
+With --shared any number of machines does the check together, each by the same command; --status in its place says how
+far they are.
 """
 
 from __future__ import annotations
@@ -29,13 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_lists(parser)
     parser.add_argument("--min-frames", type=int, default=1, help="a video of fewer is short; default: 1")
     options.add_workers(parser, timeout=300.0)
+    options.add_sharing(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Decode the listed videos and write the report; return 0 if all can be used, else 1."""
-    from mutualnet3d.data.check_videos import check_lists
+    from mutualnet3d.data.check_lists import check_lists, status_of
     from mutualnet3d.data.lists import without_reports
 
+    if args.status:
+        print(printable(status_of(args.output), keep="\n"))
+        return 0
     log_to_terminal()
     summary = check_lists(
         without_reports(args.list),
@@ -47,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         min_frames=args.min_frames,
         workers=args.workers,
         timeout=args.timeout,
+        sharing=options.sharing_of(args),
     )
     print(printable(str(summary), keep="\n"))
     return 0 if summary.all_ok else 1

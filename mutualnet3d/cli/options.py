@@ -98,6 +98,52 @@ def add_workers(parser: argparse.ArgumentParser, timeout: float | None = None) -
         parser.add_argument("--timeout", type=float, default=timeout, help=words)
 
 
+def add_sharing(parser: argparse.ArgumentParser) -> None:
+    """Add what several machines that work on one list need: --shared, --status, --block, --lease."""
+    from mutualnet3d.data.shared_work import Sharing
+
+    usual = Sharing()
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--shared",
+        action="store_true",
+        help="share the work with all processes, of any machine, that run this command with the same words, on a disk "
+        "that all see under the same paths",
+    )
+    modes.add_argument("--status", action="store_true", help="print how far the shared work is, and do nothing else")
+    parser.add_argument(
+        "--block",
+        type=int,
+        metavar="FILES",
+        help=f"shared: files that a process takes at a time; default: {usual.block}",
+    )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        metavar="SECONDS",
+        help="shared: without a sign of life for so long, a process of another machine counts as dead; default: "
+        f"{usual.lease_seconds:g}",
+    )
+
+
+def sharing_of(args: argparse.Namespace) -> Any:
+    """Return the `Sharing` of the words; None for a process that works alone.
+
+    Args:
+        args: arguments of the command.
+
+    Raises:
+        ValueError: a number that is out of range, or without --shared.
+    """
+    from mutualnet3d.data.shared_work import Sharing
+
+    numbers = {"block": args.block, "lease_seconds": args.lease}
+    numbers = {name: number for name, number in numbers.items() if number is not None}
+    if numbers and not args.shared:
+        raise ValueError("--block and --lease are of a work that several processes share; they need --shared")
+    return Sharing(**numbers) if args.shared else None
+
+
 class _Renamed(argparse.Action):
     """Option that is called otherwise now, by the name in `const`."""
 

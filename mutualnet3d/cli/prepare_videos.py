@@ -5,7 +5,8 @@
 A video that is there already is left out, so that a run which was stopped goes on; prepared.csv in the output folder
 says what each was made of, and with which settings: other ones need --redo or --keep, changed videos are made anew.
 Videos that cannot be encoded are left out too and written to failed.csv; the exit status is then 1. With the lists come
-labels.json and missing.csv; other reports that lie beside them are passed over.
+labels.json and missing.csv; other reports that lie beside them are passed over. With --shared any number of machines
+does the work together, each by the same command; --status in its place says how far they are.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lists", nargs="+", default=[], metavar="FILE", help="lists to rewrite for the new videos")
     options.add_lists(parser)
     options.add_workers(parser, timeout=3600.0)
+    options.add_sharing(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Encode the videos for training; return 0 if all were written, else 1."""
-    from mutualnet3d.data.prepare_videos import KEEP, REDO, REFUSE, prepare_videos
+    from mutualnet3d.data.prepare_videos import KEEP, REDO, REFUSE, prepare_videos, status_of
     from mutualnet3d.video.transcode import Encoding
 
+    if args.status:
+        print(printable(status_of(args.output), keep="\n"))
+        return 0
     log_to_terminal()
     summary = prepare_videos(
         args.input,
@@ -58,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         timeout=args.timeout,
         existing=REDO if args.redo else KEEP if args.keep else REFUSE,
+        sharing=options.sharing_of(args),
     )
     print(printable(str(summary), keep="\n"))
     return 1 if summary.failed else 0

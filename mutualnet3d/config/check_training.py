@@ -1,4 +1,4 @@
-"""Checks of a training's values that depend on each other: optimizer, schedule, averages, frozen parts, labels."""
+"""Checks of a training's values that depend on each other: optimizer, averages, frozen parts, kernels, labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mutualnet3d.config.requirement import require, value_at
 
 
 def check_training(cfg: CfgNode) -> None:
-    """Check optimizer, schedule, averages, frozen parts, the order of channels, and labels.
+    """Check optimizer, schedule, averages, frozen parts, kernels, the order of channels, and labels.
 
     Args:
         cfg: config with all keys.
@@ -22,6 +22,12 @@ def check_training(cfg: CfgNode) -> None:
     _check_averages(cfg)
     _check_steps(cfg)
     _check_frozen(cfg)
+    require(
+        cfg,
+        "MODEL.TRITON",
+        not cfg.MODEL.TRITON or bool(cfg.MODEL.CHANNELS_LAST),
+        "False with MODEL.CHANNELS_LAST False: its kernels are for channels_last_3d",
+    )
     _check_sorting(cfg)
     _check_labels(cfg)
 

@@ -1,21 +1,97 @@
-"""Defaults of all config keys. Names and meanings are PySlowFast's where it has one; ours are under MUTUAL.
-
-Those of the network and the method are in `network_defaults`.
-"""
+"""Defaults of all config keys. Names and meanings are PySlowFast's where it has one; ours are under MUTUAL."""
 
 from fvcore.common.config import CfgNode
 
-from mutualnet3d.config.network_defaults import network_defaults
+_SECTIONS = "MODEL X3D RESNET SLOWFAST MUTUAL DATA AUG MIXUP DATA_LOADER TRAIN SOLVER BN TEST TENSORBOARD WANDB MLFLOW"
+_C = CfgNode({section: CfgNode() for section in _SECTIONS.split()})
 
-_C = network_defaults()
+# ---- The network -----------------------------------------------------------------------------------------------------
+# Family: x3d, slow, c2d, i3d, slowfast (slow_c2d, slow_i3d: C2D and I3D that keep all frames).
+_C.MODEL.ARCH = "x3d"
+# Outputs of the classifier.
+_C.MODEL.NUM_CLASSES = 400
+# Fraction of features dropped before the classifier, in training.
+_C.MODEL.DROPOUT_RATE = 0.5
+# cross_entropy: a video has one label. bce (or bce_logit): it has several, or none, and its list has lines
+# `path 3,17,22` or `path -`; losses are binary cross-entropies, the accuracy is the mean average precision.
+_C.MODEL.LOSS_FUNC = "cross_entropy"
+# Keep tensors in torch's channels_last_3d format; on a CPU X3D-S trains 1.7 times as fast. Changes last bits only.
+# auto: a training times both formats at its start and takes the faster one.
+_C.MODEL.CHANNELS_LAST = True
+# Train by kernels of this project, in Triton: batch norms together with what follows them, and depthwise convolutions.
+# On an NVIDIA GPU of compute capability 8.0 or more, with CHANNELS_LAST. Results differ by rounding.
+_C.MODEL.TRITON = False
+# Train the full network with the batch-norm statistics of TRAIN.CHECKPOINT_FILE_PATH's weights, which stay as they are;
+# scales and shifts are trained. Sub-networks, which have no statistics before they are calibrated, take their batch's.
+_C.MODEL.FROZEN_BN = False
+# Leave weights and statistics of so many stages, from the stem on, as TRAIN.CHECKPOINT_FILE_PATH has them. 1: the stem;
+# 5 of an X3D, ResNet or SlowFast: all but the classifier. 0: train all.
+_C.MODEL.FROZEN_STAGES = 0
+
+# Multiplies the channels of stem and stages.
+_C.X3D.WIDTH_FACTOR = 1.0
+# Multiplies the number of blocks of each stage.
+_C.X3D.DEPTH_FACTOR = 1.0
+# Inner channels of a block over its outer ones.
+_C.X3D.BOTTLENECK_FACTOR = 1.0
+# Channels between pooling and classifier.
+_C.X3D.DIM_C5 = 2048
+# Channels of the stem before WIDTH_FACTOR.
+_C.X3D.DIM_C1 = 12
+# A batch norm before the classifier.
+_C.X3D.BN_LIN5 = False
+
+# Layers of a ResNet and of each of SlowFast's pathways: 50, 101 or 152.
+_C.RESNET.DEPTH = 50
+# Channels of the stem; the stages have multiples of it.
+_C.RESNET.WIDTH_PER_GROUP = 64
+# For each stage, how many of its blocks have temporal kernels; for SlowFast a pair, Slow's and Fast's.
+_C.RESNET.NUM_BLOCK_TEMP_KERNEL = [[3], [4], [6], [3]]
+# Start every block as its shortcut alone: the scale of its last batch norm is 0.
+_C.RESNET.ZERO_INIT_FINAL_BN = False
+
+# Frames of the Fast pathway (DATA.NUM_FRAMES) over those of the Slow one.
+_C.SLOWFAST.ALPHA = 8
+# Channels of the Slow pathway over those of the Fast one.
+_C.SLOWFAST.BETA_INV = 8
+# Channels of a lateral connection over those of the Fast pathway.
+_C.SLOWFAST.FUSION_CONV_CHANNEL_RATIO = 2
+# Length of the laterals' kernels, frames of the Fast pathway.
+_C.SLOWFAST.FUSION_KERNEL_SZ = 5
+
+# ---- The method ------------------------------------------------------------------------------------------------------
+# Train sub-networks along with the full network. False: ordinary (static) training of the full network alone.
+_C.MUTUAL.ENABLE = False
+# Narrowest and widest fraction of channels; the widest is 1. [0.9, 1.0] is the paper's static booster.
+_C.MUTUAL.WIDTH_RANGE = [1.0, 1.0]
+# Crop sizes of the sub-networks, pixels, DATA.TRAIN_CROP_SIZE among them as the largest. []: that one alone.
+_C.MUTUAL.SIZES = []
+# Frame counts of the sub-networks, DATA.NUM_FRAMES among them as the largest. []: that one alone. SlowFast: of the
+# Slow pathway, DATA.NUM_FRAMES / SLOWFAST.ALPHA among them; the Fast pathway keeps its clip.
+_C.MUTUAL.FRAMES = []
+# Widths that a test's grid is made of, fractions of channels. []: both ends of WIDTH_RANGE.
+_C.MUTUAL.TEST_WIDTHS = []
+# Whose outputs the sub-networks learn: full, the full network's of the same step; or ema, those of the averaged weights
+# (SOLVER.EMA_DECAY).
+_C.MUTUAL.TEACHER = "full"
+# Fraction of the schedule, in [0, 1), after which sub-networks are trained along; before it the full network is trained
+# alone, which is cheaper. 0: from the first step, as in the paper.
+_C.MUTUAL.START = 0.0
+# Weight of the labels in the sub-networks' loss, in [0, 1]; the rest is the full network's outputs'. 0: the paper's.
+_C.MUTUAL.LABEL_WEIGHT = 0.0
+# Dropout (MODEL.DROPOUT_RATE) in the sub-networks, and in the outputs that they learn, as in the paper. False: in the
+# full network's own loss alone.
+_C.MUTUAL.SUBNET_DROPOUT = True
+# When sub-networks join, put the important channels first, where narrow sub-networks have them: with MUTUAL.START 0
+# those of TRAIN.CHECKPOINT_FILE_PATH's weights. The full network's function stays as it is.
+_C.MUTUAL.SORT_CHANNELS = False
 
 # ---- Data ------------------------------------------------------------------------------------------------------------
-_C.DATA = CfgNode()
 # Folder of the lists: train.csv, val.csv and test.csv; of Something-Something's JSON files or frame lists.
 _C.DATA.PATH_TO_DATA_DIR = ""
 # Put before the relative paths of a list. "": the list's own folder; for Something-Something where its videos are.
 _C.DATA.PATH_PREFIX = ""
-# Between path and label in a list; where a list has another, that one is found.
+# Text between path and label in a list; where a list has another, that one is found.
 _C.DATA.PATH_LABEL_SEPARATOR = " "
 # Names of the classes (JSON or text), for lists whose labels are names. "": they are numbers.
 _C.DATA.LABEL_FILE = ""
@@ -38,15 +114,15 @@ _C.DATA.DISK_TIMEOUT = 60.0
 _C.DATA.NUM_FRAMES = 8
 # The clip takes every so-many-th frame of a video of TARGET_FPS; its span is NUM_FRAMES * SAMPLING_RATE / TARGET_FPS s.
 _C.DATA.SAMPLING_RATE = 8
-# Frames per second that SAMPLING_RATE speaks of; videos of other rates are sampled to cover the same time.
+# Frames per second that DATA.SAMPLING_RATE counts in; videos of other rates are sampled to cover the same time.
 _C.DATA.TARGET_FPS = 30.0
 # Mean and standard deviation per channel (red, green, blue), fractions of full brightness.
 _C.DATA.MEAN = [0.45, 0.45, 0.45]
 _C.DATA.STD = [0.225, 0.225, 0.225]
 # Shortest and longest short side that training resizes to before it crops, pixels.
 _C.DATA.TRAIN_JITTER_SCALES = [256, 320]
-# Instead of that: a rectangle whose area is between these fractions of the picture's, and whose width over height is
-# between the two ratios, resized to the square. []: not; both or none.
+# Instead of DATA.TRAIN_JITTER_SCALES: a rectangle whose area is between these fractions of the picture's, and whose
+# width over height is between the two ratios, resized to the square. []: not; both or none.
 _C.DATA.TRAIN_JITTER_SCALES_RELATIVE = []
 _C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = []
 # Crop of the full network in training, pixels.
@@ -54,7 +130,8 @@ _C.DATA.TRAIN_CROP_SIZE = 224
 # Crop of a test clip, pixels, in a picture whose short side is TEST_CROP_SIZE (3 crops) or TRAIN_JITTER_SCALES[0]
 # (1 crop). It says which part of the picture is seen; each sub-network gets that part at its own size.
 _C.DATA.TEST_CROP_SIZE = 256
-# Draw that short side so that its inverse is uniform, as PySlowFast does for Something-Something.
+# Draw the short side of DATA.TRAIN_JITTER_SCALES so that its inverse is uniform, as PySlowFast does for
+# Something-Something.
 _C.DATA.INV_UNIFORM_SAMPLE = False
 # Hand the network blue, green, red instead of red, green, blue: for weights that were trained so.
 _C.DATA.REVERSE_INPUT_CHANNEL = False
@@ -66,7 +143,6 @@ _C.DATA.RANDOM_FLIP = True
 # Fraction of the training clips that are made grey.
 _C.DATA.COLOR_RND_GRAYSCALE = 0.0
 
-_C.AUG = CfgNode()
 # Change the pixels of training clips as the keys below say; the same in all shapes and frames of a clip.
 _C.AUG.ENABLE = False
 # RandAugment, as timm writes it: m its strength (0 to 10), n its operations, mstd the deviation of m. "": none.
@@ -78,10 +154,9 @@ _C.AUG.INTERPOLATION = "bicubic"
 # Fraction of the clips in which boxes are erased; filled with const (mean colour), rand (one colour) or pixel (noise).
 _C.AUG.RE_PROB = 0.25
 _C.AUG.RE_MODE = "pixel"
-# Most boxes of a clip.
+# Most erased boxes of a clip.
 _C.AUG.RE_COUNT = 1
 
-_C.MIXUP = CfgNode()
 # Mix every training clip and its label with another of the batch, by MixUp or CutMix.
 _C.MIXUP.ENABLE = False
 # Weights are drawn from Beta(ALPHA, ALPHA), for CutMix from Beta(CUTMIX_ALPHA, CUTMIX_ALPHA). 0: not by that one.
@@ -93,14 +168,13 @@ _C.MIXUP.SWITCH_PROB = 0.5
 # Part of a label that is spread over all classes; with MIXUP.ENABLE.
 _C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
-_C.DATA_LOADER = CfgNode()
 # Worker processes. 0: load in the training process.
 _C.DATA_LOADER.NUM_WORKERS = 8
 # Hand batches over in pinned memory; of use with a GPU only.
 _C.DATA_LOADER.PIN_MEMORY = True
 
 # ---- Training --------------------------------------------------------------------------------------------------------
-_C.TRAIN = CfgNode()
+# Train.
 _C.TRAIN.ENABLE = True
 # Without MUTUAL.ENABLE: the one sub-network to train, such as "w0.63-s160-t10", on its own clips and with the labels:
 # what mutual training is compared with. "": the full network.
@@ -111,7 +185,7 @@ _C.TRAIN.DATASET = "kinetics"
 # Weights to start from, of this project, pytorchvideo's model zoo, PySlowFast, or as other trainings save them: a file,
 # its address (https://...), or a network with published weights (x3d_m, x3d_m:kinetics400). "": start afresh.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
-# Those weights are of images: repeat their kernels over time.
+# The weights of TRAIN.CHECKPOINT_FILE_PATH are of images: repeat their kernels over time.
 _C.TRAIN.CHECKPOINT_INFLATE = False
 # Clips a step, of the whole job; each of its processes has an equal share.
 _C.TRAIN.BATCH_SIZE = 64
@@ -133,12 +207,12 @@ _C.TRAIN.CHECKPOINT_PERIOD = 10
 _C.TRAIN.CHECKPOINT_STEPS = 0
 # Seconds after which a checkpoint is written within an epoch. 0: none by time.
 _C.TRAIN.CHECKPOINT_SECONDS = 60.0
-# How many are kept: so many newest ones, so many newest ones of epochs, and the best of those that were validated.
+# Checkpoints that are kept: so many newest ones, so many newest ones of epochs, and the best of those that were
+# validated.
 _C.TRAIN.CHECKPOINTS_KEPT = 3
 # Resume from the newest checkpoint of OUTPUT_DIR. False: refuse an OUTPUT_DIR that has one.
 _C.TRAIN.AUTO_RESUME = True
 
-_C.SOLVER = CfgNode()
 # sgd; adam; or adamw, whose weight decay is no part of the gradient. MOMENTUM, DAMPENING and NESTEROV are SGD's.
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"
 # Of adam and adamw: decay of the mean of the gradients, and of that of their squares.
@@ -168,18 +242,18 @@ _C.SOLVER.LRS = []
 _C.SOLVER.COSINE_END_LR = 0.0
 # Start the cosine at the end of the warm-up instead of at epoch 0.
 _C.SOLVER.COSINE_AFTER_WARMUP = False
-# Epochs.
+# Length of the training, epochs.
 _C.SOLVER.MAX_EPOCH = 300
 # Epochs of linear warm-up, from WARMUP_START_LR.
 _C.SOLVER.WARMUP_EPOCHS = 0.0
 _C.SOLVER.WARMUP_START_LR = 0.01
+# Of sgd: momentum, its dampening, and Nesterov's form of it.
 _C.SOLVER.MOMENTUM = 0.9
 _C.SOLVER.DAMPENING = 0.0
 _C.SOLVER.NESTEROV = True
-# On the weights of convolutions and linear layers; norms and biases have none.
+# Weight decay (L2) of convolutions' and linear layers' weights; norms and biases have none.
 _C.SOLVER.WEIGHT_DECAY = 1e-4
 
-_C.BN = CfgNode()
 # batchnorm, each process by its own clips; or sync_batchnorm, in training by those of several.
 _C.BN.NORM_TYPE = "batchnorm"
 # With sync_batchnorm: how many processes share their statistics. 0: all of the job.
@@ -188,12 +262,12 @@ _C.BN.NUM_SYNC_DEVICES = 0
 _C.BN.USE_PRECISE_STATS = False
 # Batches of training clips that a calibration averages over (at most an epoch of them).
 _C.BN.NUM_BATCHES_PRECISE = 200
-# Clips of such a batch (TRAIN.BATCH_SIZE, if that is smaller). One process runs all of it, so that the statistics do
-# not depend on the number of processes.
+# Clips of a calibration's batch (TRAIN.BATCH_SIZE, if that is smaller). One process runs all of it, so that the
+# statistics do not depend on the number of processes.
 _C.BN.BATCH_SIZE_PRECISE = 16
 
 # ---- Testing ---------------------------------------------------------------------------------------------------------
-_C.TEST = CfgNode()
+# Test, after the training if there is one.
 _C.TEST.ENABLE = True
 # As TRAIN.DATASET, of the test set; Something-Something's is its validation set, which has labels.
 _C.TEST.DATASET = "kinetics"
@@ -230,7 +304,7 @@ _C.TEST.CASCADES = True
 _C.TEST.SAVE_RESULTS_PATH = "scores.npz"
 # Checkpoint of OUTPUT_DIR to test: last; or best, by the validations (TRAIN.EVAL_PERIOD), checkpoints/best.pyth.
 _C.TEST.CHECKPOINT = "last"
-# Weights to test, likewise. "": those of TEST.CHECKPOINT.
+# Weights to test, named as in TRAIN.CHECKPOINT_FILE_PATH. "": those of TEST.CHECKPOINT.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Test (and validate) the averaged weights of SOLVER.EMA_DECAY instead of the last step's.
 _C.TEST.USE_EMA = False
@@ -240,31 +314,28 @@ _C.TEST.LATENCY_RUNS = 10
 # ---- The run ---------------------------------------------------------------------------------------------------------
 # Folder of everything that a run writes.
 _C.OUTPUT_DIR = "."
-# Of weights, order, clips and sub-networks.
+# Seed of weights, order of clips, clips and sub-networks.
 _C.RNG_SEED = 1
 # Steps between two lines of the log.
 _C.LOG_PERIOD = 10
 # Profile so many training steps, from the fourth on, into OUTPUT_DIR/profile. 0: none.
 _C.PROFILE_STEPS = 0
 
-_C.TENSORBOARD = CfgNode()
 # Write the numbers of the log for TensorBoard too; needs the extra [tensorboard].
 _C.TENSORBOARD.ENABLE = False
-# Folder for them. "": OUTPUT_DIR/tensorboard.
+# Folder of TensorBoard's files. "": OUTPUT_DIR/tensorboard.
 _C.TENSORBOARD.LOG_DIR = ""
 
-_C.WANDB = CfgNode()
 # Send the numbers of the log to Weights & Biases too; needs the extra [wandb]. Its files are in OUTPUT_DIR/wandb.
 _C.WANDB.ENABLE = False
-# Name of the project there.
+# Name of the project at Weights & Biases.
 _C.WANDB.PROJECT = "mutualnet3d"
 
-_C.MLFLOW = CfgNode()
 # Send the numbers of the log to MLflow too; needs the extra [mlflow].
 _C.MLFLOW.ENABLE = False
-# Address of its server or store. "": the folder OUTPUT_DIR/mlflow.
+# Address of MLflow's server or store. "": the folder OUTPUT_DIR/mlflow.
 _C.MLFLOW.TRACKING_URI = ""
-# Name of the experiment there.
+# Name of the experiment in MLflow.
 _C.MLFLOW.EXPERIMENT = "mutualnet3d"
 
 

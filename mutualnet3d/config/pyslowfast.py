@@ -120,9 +120,45 @@ _FIXED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "X3D.SCALE_RES2": _is(False),
 }
 
-_KEYS = {
-    (f"{section}.{name}" if section else name) for section, names in _WITHOUT_EFFECT.items() for name in names.split()
-} | set(_FIXED_VALUES)
+# Keys of defaults.py that PySlowFast does not have, as of its commit 287ec00; the others have its names.
+_OWN = {
+    "": "PROFILE_STEPS",
+    "BN": "BATCH_SIZE_PRECISE",
+    "DATA": "ALLOW_UNUSED_CLASSES DECODE_TIMEOUT DISK_TIMEOUT LABEL_FILE MAX_BAD_FRACTION",
+    "MLFLOW": "ENABLE EXPERIMENT TRACKING_URI",
+    "MODEL": "CHANNELS_LAST FROZEN_STAGES",
+    "MUTUAL": "ENABLE FRAMES LABEL_WEIGHT SIZES SORT_CHANNELS START SUBNET_DROPOUT TEACHER TEST_WIDTHS WIDTH_RANGE",
+    "SOLVER": "EMA_DECAY HEAD_LR_FACTOR LR_BATCH_SIZE",
+    "TEST": "CASCADES CHECKPOINT LATENCY_RUNS MAX_INTERPOLATION_LOSS MEASURE_INTERPOLATION NUM_VIDEOS QUERY_TABLE "
+    "SIZES STATISTICS SUBNETS USE_EMA",
+    "TRAIN": "ACCUMULATION_STEPS CHECKPOINTS_KEPT CHECKPOINT_SECONDS CHECKPOINT_STEPS CLASS_BALANCE "
+    "MIXED_PRECISION_TYPE SUBNET",
+    "WANDB": "ENABLE PROJECT",
+}
+
+# Shared keys whose default is another here, with PySlowFast's: a YAML file that leaves them out gets this project's.
+OTHER_DEFAULTS: dict[str, Any] = {
+    "MODEL.ARCH": "slowfast",
+    "AUG.AA_TYPE": "rand-m9-mstd0.5-inc1",
+    "BN.NUM_SYNC_DEVICES": 1,
+    "TEST.SAVE_RESULTS_PATH": "",
+}
+
+
+def _joined(names_of_sections: dict[str, str]) -> set[str]:
+    """Return keys with their sections."""
+    return {
+        f"{section}.{name}" if section else name
+        for section, names in names_of_sections.items()
+        for name in names.split()
+    }
+
+
+OWN_KEYS = _joined(_OWN)
+KEYS_WITHOUT_EFFECT = _joined(_WITHOUT_EFFECT)
+# Key -> text of the allowed values.
+FIXED_KEYS = {key: allowed for key, (_, allowed) in _FIXED_VALUES.items()}
+_KEYS = KEYS_WITHOUT_EFFECT | set(_FIXED_VALUES)
 _SECTIONS = {key[:end] for key in _KEYS for end, letter in enumerate(key) if letter == "."}
 
 

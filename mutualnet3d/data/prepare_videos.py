@@ -1,7 +1,8 @@
 """Preparation of a data set: all its videos encoded anew so that training reads them quickly, and its lists.
 
 A file has its name only once it is whole, so a run that was stopped goes on where it was. What each was made of is in
-the record (`preparation_record`): settings are not mixed, and changed videos are made anew.
+the record (`preparation_record`): settings are not mixed, and changed videos are made anew. Processes of several
+machines may share the work (`shared_work`).
 """
 
 from __future__ import annotations
@@ -9,36 +10,33 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from iopath.common.file_io import g_pathmgr
 
-from mutualnet3d.data.any_list import read_any_list
-from mutualnet3d.data.check_videos import ANY_LABEL
-from mutualnet3d.data.label_names import label_file_beside, read_label_names
-from mutualnet3d.data.list_kinds import MISSING_CSV
-from mutualnet3d.data.list_labels import LabelSets
-from mutualnet3d.data.lists import Video, path_in_list, without_reports, write_list
 from mutualnet3d.data.outage import OutageCheck
+from mutualnet3d.data.preparation_lists import PreparedLists, is_below, new_name
+from mutualnet3d.data.preparation_plan import KEEP as KEEP
+from mutualnet3d.data.preparation_plan import REDO as REDO
+from mutualnet3d.data.preparation_plan import REFUSE, PreparationPlan, make_plan
 from mutualnet3d.data.preparation_record import NAME as RECORD
-from mutualnet3d.data.preparation_record import Preparation, PreparationRecord, preparation_of
-from mutualnet3d.data.text import read_text
+from mutualnet3d.data.preparation_record import PreparationRecord
+from mutualnet3d.data.shared_work import Record, SharedWork, Sharing, refuse_unfinished
 from mutualnet3d.data.video_files import VIDEO_EXTENSIONS, find_files, passed_over_text
+from mutualnet3d.data.work_status import StatusReader
 from mutualnet3d.files.atomic import temporary_path, write_text
+from mutualnet3d.files.claims import Claims
 from mutualnet3d.files.unfinished import remove_abandoned
 from mutualnet3d.log import logger, progress
 from mutualnet3d.process_pool import VIDEO_MEMORY, LostItem, map_in_processes
 from mutualnet3d.video.errors import VideoDecodeError, VideoEncodeError, is_of_memory
 from mutualnet3d.video.transcode import Encoding, transcode
 
-LABELS = "labels.json"
-# What becomes of files in the output folder that were encoded with other settings.
-REFUSE, REDO, KEEP = "refuse", "redo", "keep"
-_ANSWERS = {REDO: "made anew", KEEP: "left as they are"}
+ENCODED, FAILED = "encoded", "failed"  # kinds of results in a shared work
+Outcome = int | str  # of a video: number of damages, or the reason why it failed
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,7 @@ def prepare_videos(
     workers: int = 1,
     timeout: float = 3600.0,
     existing: str = REFUSE,
+    sharing: Sharing | None = None,
 ) -> PreparationSummary:
     """Encode every video below `root` anew to the same place below `output`, with the extension .mp4; see `transcode`.
 
@@ -94,153 +93,189 @@ def prepare_videos(
         timeout: seconds that one video may take. One that takes more memory than `VIDEO_MEMORY` fails.
         existing: `REFUSE` to raise if files in `output` were encoded with other settings, or if there are files and no
             record; `REDO` to make these anew; `KEEP` to leave them (without a record: as if of these settings).
+        sharing: circumstances of a work that processes of several machines share, all of which call this function
+            with the same arguments (`workers` may differ); None to work alone. All return the summary of the whole
+            work, when it is done; so does a later call.
 
     Raises:
         FileNotFoundError: there is no such folder or list.
         ValueError: no video, two videos with one output, a list that cannot be rewritten, lists of different class
-            names, files of other settings, a number out of range.
+            names, files of other settings, a number out of range; a shared work of other videos or settings.
         OSError: `output` cannot be written to.
         DataAway: the disk of the videos has gone away; the next start goes on.
     """
-    if not g_pathmgr.isdir(root):
-        raise FileNotFoundError(f"no folder at {root}")
-    root = os.path.abspath(g_pathmgr.get_local_path(root))
-    if _is_below(os.path.realpath(output), os.path.realpath(root)):
-        raise ValueError(f"{output} lies in {root}; the next run would take its videos for new ones")
+    root = _checked_root(root, output)
     files = find_files(root)
     names = files.videos
     if not names:
         raise ValueError(f"{root}: no video; looked for {' '.join(VIDEO_EXTENSIONS)}")
     _check_no_clash(names, root)
-    lists = without_reports(lists)
-    _check_new_lists(lists, output)
-    class_names = _class_names(lists, label_file, output)
-    new_lists = {
-        os.path.join(output, os.path.basename(path)): _moved(
-            *read_any_list(path, ANY_LABEL, path_prefix=path_prefix, separator=separator, label_file=label_file),
-            root,
-            output,
-        )
-        for path in lists
-    }
-    jobs = {name: (os.path.join(root, name), os.path.join(output, _new_name(name))) for name in names}
-    preparations = {name: preparation_of(source, encoding) for name, (source, _) in jobs.items()}
-    record = PreparationRecord(output)
-    present = [name for name, (_, target) in jobs.items() if os.path.isfile(target)]
-    valid = _still_valid(present, preparations, record, existing, output)
+    new_lists = PreparedLists(lists, root, output, path_prefix, separator, label_file)
     if files.others:
         logger.info("%s: %s", root, passed_over_text(files.others))
-    to_do = [name for name in names if name not in valid]
-    for folder in {os.path.dirname(jobs[name][1]) for name in to_do} | {output}:
-        os.makedirs(folder, exist_ok=True)
-        remove_abandoned(folder)
-    for name in set(present) - set(valid):
-        os.remove(jobs[name][1])
-    record.write(valid)
-    reasons, num_damaged = {}, 0
-    encode = partial(_encode, encoding=encoding)
-    work = [jobs[name] for name in to_do]
-    outage = OutageCheck([source for source, _ in work])
-    encoded = map_in_processes(encode, work, workers=workers, timeout=timeout, memory=VIDEO_MEMORY)
-    for index, result in progress(encoded, total=len(to_do), what="videos encoded"):
-        source, target = work[index]
-        if isinstance(result, LostItem):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(temporary_path(target, result.pid))  # it had no time to do so itself
-        if isinstance(result, _NoOutput):
-            raise OSError(result.reason)
-        if isinstance(result, int):
-            num_damaged += result > 0
-            record.add(to_do[index], replace(preparations[to_do[index]], damages=result))
-        else:
-            outage.refuse(result.reason)
-            reasons[source] = result.reason
-
-    text = io.StringIO()
-    failed = [(source, reasons[source]) for source, _ in work if source in reasons]
-    csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *failed])
-    write_text(os.path.join(output, "failed.csv"), text.getvalue())
-    for path, entries in new_lists.items():
-        whole = [(target, label) for target, label in entries if os.path.isfile(target)]
-        write_list(path, [(path_in_list(target, output), label) for target, label in whole])
-        logger.info("%s: %d of %d videos", path, len(whole), len(entries))
-    if class_names:
-        write_text(os.path.join(output, LABELS), json.dumps(class_names, indent=1, ensure_ascii=False) + "\n")
-    _copy_missing(lists, output)
-    return PreparationSummary(len(to_do) - len(failed), len(valid), len(failed), num_damaged)
+    work = _Work(root, output, encoding, names, existing, workers, timeout)
+    if sharing is None:
+        refuse_unfinished(shared_folder(output))
+        return work.alone(new_lists)
+    settings = {"path_prefix": path_prefix, "separator": separator, "label_file": label_file}
+    return work.with_others(new_lists, sharing, settings)
 
 
-def _still_valid(
-    present: Sequence[str],
-    preparations: Mapping[str, Preparation],
-    record: PreparationRecord,
-    existing: str,
-    output: str,
-) -> dict[str, Preparation]:
-    """Return the circumstances of the files that are left as they are, by their videos' names.
+def status_of(output: str) -> str:
+    """Return the state of a shared preparation, as text.
+
+    Args:
+        output: folder of its videos.
 
     Raises:
-        ValueError: some are of other settings, or unknown ones, and `existing` is `REFUSE`.
+        FileNotFoundError: there is none.
     """
-    if record.is_new:
-        if present and existing == REFUSE:
-            raise ValueError(
-                f"{output} has {len(present)} of the videos already, but no {RECORD} that says what they were encoded "
-                "with; --redo encodes them anew, --keep takes them as they are"
-            )
-        return {name: preparations[name] for name in present} if existing == KEEP else {}
-    valid, others, num_changed, num_unknown = {}, [], 0, 0
-    for name in present:
-        entry = record.get(name)
-        if entry is None:
-            num_unknown += 1
-        elif not entry.is_of_source(preparations[name]):
-            num_changed += 1
-        elif difference := entry.difference(preparations[name].encoding):
-            others.append(difference)
-            if existing == KEEP:
-                valid[name] = entry
-        else:
-            valid[name] = entry
-    if others and existing == REFUSE:
-        raise ValueError(
-            f"{output} has {len(others)} videos that were encoded with {others[0]}; --redo encodes them anew, --keep "
-            "leaves them, another --output takes the new ones alone"
-        )
-    if others:
-        logger.info("%s: %d videos of other settings are %s", output, len(others), _ANSWERS[existing])
-    if num_changed:
-        logger.info("%s: %d videos are made anew, their sources have changed", output, num_changed)
-    if num_unknown:
-        logger.info("%s: %d videos are made anew, %s does not have them", output, num_unknown, RECORD)
-    return valid
+    status = StatusReader(shared_folder(output)).read()
+    return str(status if status.result is None else PreparationSummary(**status.result))
 
 
-def _class_names(lists: Sequence[str], label_file: str, output: str) -> dict[str, int]:
-    """Return the names of the lists' classes with their ids; none if no file has them.
-
-    Raises:
-        ValueError: two lists, or a list and the one in `output`, have different names.
-    """
-    files = list(dict.fromkeys(path for path in (label_file or label_file_beside(path) for path in lists) if path))
-    earlier = os.path.join(output, LABELS)
-    if files and os.path.isfile(earlier):
-        files.append(earlier)
-    names = [read_label_names(path) for path in files]
-    for path, other in zip(files, names, strict=True):
-        if other != names[0]:
-            raise ValueError(f"{files[0]} and {path} have different names of classes; one {LABELS} cannot have both")
-    return names[0] if names else {}
+def shared_folder(output: str) -> str:
+    """Return the folder of a shared work on the videos below `output`."""
+    return os.path.join(output, f"{RECORD}.work")
 
 
-def _copy_missing(lists: Sequence[str], output: str) -> None:
-    """Copy the list of missing videos that lies beside the lists."""
-    paths = {os.path.join(os.path.dirname(path), MISSING_CSV) for path in lists}
-    sources = sorted(path for path in paths if g_pathmgr.isfile(path))
-    if len(sources) == 1:
-        write_text(os.path.join(output, MISSING_CSV), read_text(sources[0]))
-    elif sources:
-        logger.info("not copied, since they are several: %s", ", ".join(sources))
+@dataclass(frozen=True)
+class _Work:
+    """Work of this process on a data set; see `prepare_videos`."""
+
+    root: str
+    output: str
+    encoding: Encoding
+    names: Sequence[str]
+    existing: str
+    workers: int
+    timeout: float
+
+    def alone(self, lists: PreparedLists) -> PreparationSummary:
+        """Encode all videos; write record, report and lists."""
+        plan, record, outcomes = self.plan(), PreparationRecord(self.output), dict[str, Outcome]()
+        encoded = self.encode(plan.to_do)
+        for name, outcome in progress(encoded, total=len(plan.to_do), what="videos encoded"):
+            outcomes[name] = outcome
+            if isinstance(outcome, int):
+                record.add(name, replace(plan.to_do[name], damages=outcome))
+        return self.write(plan, outcomes, lists)
+
+    def with_others(self, lists: PreparedLists, sharing: Sharing, settings: Mapping[str, object]) -> PreparationSummary:
+        """Encode a part of the videos, while processes of other machines encode the others."""
+        # Paths as they are on all machines: reports and lists have them.
+        settings = {"input": self.root, **asdict(self.encoding), "existing videos": self.existing, **settings}
+        settings |= {**lists.hashes(), "timeout": self.timeout, "block": sharing.block, "lease": sharing.lease_seconds}
+        folder = shared_folder(self.output)
+        status = StatusReader(folder)
+        with Claims(folder, sharing.lease_seconds) as claims:
+            work = SharedWork(claims, settings, self.names, lambda: logger.info("%s", status.read()))
+
+            def make_shared_plan() -> tuple[object, int, int]:
+                plan = self.plan()
+                return plan.to_json(), len(plan.to_do), len(plan.valid)
+
+            values = work.join(make_shared_plan)
+            plan = PreparationPlan({}, {}) if values is None else PreparationPlan.from_json(values)
+            names = list(plan.to_do)
+
+            def encode(items: Iterator[int]) -> Iterator[tuple[int, Record]]:
+                numbers = dict[str, int]()
+
+                def taken() -> Iterator[str]:
+                    for item in items:
+                        numbers[names[item]] = item
+                        yield names[item]
+
+                with contextlib.closing(self.encode(taken(), sample=names)) as encoded:
+                    for name, outcome in encoded:
+                        yield numbers[name], _record_of(outcome)
+
+            work.run(encode, lambda item, record: record["kind"] == FAILED or os.path.isfile(self.target(names[item])))
+
+            def write(records: Sequence[Record]) -> dict[str, int]:
+                for place in {os.path.dirname(self.target(name)) for name in names}:
+                    remove_abandoned(place)  # of killed processes
+                outcomes = {name: _outcome_of(record) for name, record in zip(names, records, strict=True)}
+                return asdict(self.write(plan, outcomes, lists))
+
+            return PreparationSummary(**work.finish(write))
+
+    def plan(self) -> PreparationPlan:
+        return make_plan(self.root, self.output, self.names, self.encoding, self.existing)
+
+    def target(self, name: str) -> str:
+        return os.path.join(self.output, new_name(name))
+
+    def encode(self, names: Iterable[str], sample: Iterable[str] | None = None) -> Generator[tuple[str, Outcome]]:
+        """Encode some videos; yield name and outcome as they are done.
+
+        Args:
+            names: their names; each is taken when a process is free for it.
+            sample: names of videos to tell an outage of the disk by; None: those.
+
+        Raises:
+            OSError: `output` cannot be written to.
+            DataAway: the disk of the videos has gone away.
+        """
+        taken = list[str]()
+
+        def jobs() -> Iterator[tuple[str, str]]:
+            for name in names:
+                taken.append(name)
+                yield os.path.join(self.root, name), self.target(name)
+
+        outage = OutageCheck([os.path.join(self.root, name) for name in (names if sample is None else sample)])
+        function = partial(_encode, encoding=self.encoding)
+        done = map_in_processes(function, jobs(), workers=self.workers, timeout=self.timeout, memory=VIDEO_MEMORY)
+        with contextlib.closing(done):
+            for index, result in done:
+                if isinstance(result, LostItem):
+                    with contextlib.suppress(FileNotFoundError):  # it had no time to do so itself
+                        os.remove(temporary_path(self.target(taken[index]), result.pid))
+                if isinstance(result, _NoOutput):
+                    raise OSError(result.reason)
+                if not isinstance(result, int):
+                    outage.refuse(result.reason)
+                yield taken[index], result if isinstance(result, int) else result.reason
+
+    def write(self, plan: PreparationPlan, outcomes: Mapping[str, Outcome], lists: PreparedLists) -> PreparationSummary:
+        """Write the record, failed.csv and the lists, all in the order of names; return the summary."""
+        reasons = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
+        damages = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, int)}
+        made = {name: replace(plan.to_do[name], damages=number) for name, number in damages.items()}
+        entries = plan.valid | made
+        PreparationRecord(self.output).write({name: entries[name] for name in self.names if name in entries})
+
+        text = io.StringIO()
+        failed = [(os.path.join(self.root, name), reasons[name]) for name in plan.to_do if name in reasons]
+        csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *failed])
+        write_text(os.path.join(self.output, "failed.csv"), text.getvalue())
+        # Of files that another machine has just made a disk on a network may not tell yet.
+        is_made = {self.target(name): name in entries for name in self.names}
+        lists.write(lambda target: is_made[target] if target in is_made else os.path.isfile(target))
+        num_damaged = sum(number > 0 for number in damages.values())
+        return PreparationSummary(len(damages), len(plan.valid), len(reasons), num_damaged)
+
+
+def _record_of(outcome: Outcome) -> Record:
+    if isinstance(outcome, int):
+        return {"kind": ENCODED, "damages": outcome}
+    return {"kind": FAILED, "reason": outcome}
+
+
+def _outcome_of(record: Record) -> Outcome:
+    outcome: Outcome = record["reason"] if record["kind"] == FAILED else record["damages"]
+    return outcome
+
+
+def _checked_root(root: str, output: str) -> str:
+    if not g_pathmgr.isdir(root):
+        raise FileNotFoundError(f"no folder at {root}")
+    root = os.path.abspath(g_pathmgr.get_local_path(root))
+    if is_below(os.path.realpath(output), os.path.realpath(root)):
+        raise ValueError(f"{output} lies in {root}; the next run would take its videos for new ones")
+    return root
 
 
 @dataclass(frozen=True)
@@ -268,42 +303,9 @@ def _encode(job: tuple[str, str], encoding: Encoding) -> int | _Failed | _NoOutp
         return _Failed(f"{source}: cannot be encoded: {type(error).__name__}: {error}")
 
 
-def _new_name(name: str) -> str:
-    return f"{os.path.splitext(name)[0]}.mp4"
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return os.path.join(path, "").startswith(os.path.join(folder, ""))
-
-
 def _check_no_clash(names: Sequence[str], root: str) -> None:
     source_of: dict[str, str] = {}
     for name in names:
-        other = source_of.setdefault(_new_name(name), name)
+        other = source_of.setdefault(new_name(name), name)
         if other != name:
-            raise ValueError(f"{root}: {other} and {name} would both become {_new_name(name)}; rename one of them")
-
-
-def _moved(
-    videos: Sequence[Video], label_sets: LabelSets | None, root: str, output: str
-) -> list[tuple[str, int | str]]:
-    """Return the (path, label) that listed videos have below `output`; of several labels their text."""
-    texts = label_sets.texts() if label_sets else None
-    moved: list[tuple[str, int | str]] = []
-    for video in videos:
-        path = os.path.abspath(video.path)
-        if not _is_below(path, root):
-            raise ValueError(f"{video.listed_at}: {video.path} does not lie below {root}, whose videos are prepared")
-        label = texts[video.label] if texts else video.label
-        moved.append((os.path.join(output, _new_name(os.path.relpath(path, root))), label))
-    return moved
-
-
-def _check_new_lists(lists: Sequence[str], output: str) -> None:
-    names = [os.path.basename(path) for path in lists]
-    for path, name in zip(lists, names, strict=True):
-        new = os.path.join(output, name)
-        if names.count(name) > 1:
-            raise ValueError(f"{path}: two lists have this name; both would become {new}")
-        if os.path.realpath(path) == os.path.realpath(new):
-            raise ValueError(f"{path}: the new list would take the place of this one; choose another output folder")
+            raise ValueError(f"{root}: {other} and {name} would both become {new_name(name)}; rename one of them")

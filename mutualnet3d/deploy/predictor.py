@@ -36,6 +36,14 @@ class Predictor(FeaturePredictor, MapPredictor):
     files, or contains networks that were not loaded by `load`. PyTorch has one thread in a forked process.
 
     Arguments, attributes and errors are those of `SubnetPredictor`.
+
+    Examples:
+        After `make demo`:
+
+        >>> predictor = m3.Predictor.load("output/demo/calibrated.pyth")
+        >>> result = predictor.predict("data/moving_shapes/val/00000.mp4", gflops=0.006)
+        >>> print(result.labels[0].name, result.labels[0].score, result.config)
+        move_... 0... w...-s...-t...
     """
 
     @classmethod

@@ -45,8 +45,7 @@ class VideoPredictor(SubnetPredictor):
         prediction has no accuracy.
 
         With a mean budget a cascade of the table runs: a cheap sub-network first, and a dearer one if the first is not
-        sure of the video. Some videos cost more than the budget, others less; `Prediction.stages` has the sub-networks
-        that ran.
+        sure of the video (`Prediction.stages`). Some videos cost more than the budget, others less.
 
         Args:
             source: path of a video file or of a folder of pictures; or frames, uint8 (T, H, W, 3), RGB.
@@ -101,9 +100,6 @@ class VideoPredictor(SubnetPredictor):
             mean_gflops: largest mean cost of a video, see `predict`.
             mean_milliseconds: largest mean time of a video, see `predict`.
             batch_size: number of videos at a time, at least 1, and of clips of a forward pass unless a video has more.
-
-        Returns:
-            Iterator of predictions and errors.
 
         Raises:
             ValueError: at once: an error of `predict`, or a `batch_size` that is not allowed.
@@ -201,13 +197,7 @@ class VideoPredictor(SubnetPredictor):
     def _timed(
         self, forward_of: Callable[[SubnetConfig], Forward], config: SubnetConfig, clips: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, float]:
-        """Return the output of a forward pass, and its seconds.
-
-        Args:
-            forward_of: function that returns the forward pass of a sub-network.
-            config: sub-network.
-            clips: uint8 clips (V, T, S, S, 3), one tensor for each pathway.
-        """
+        """Return the output of a forward pass on uint8 clips (V, T, S, S, 3), and its seconds."""
         run_in_fork()
         with self._lock:
             forward = forward_of(self._subnets.runnable(config))

@@ -73,7 +73,9 @@ class FolderLock:
         self.notices: list[str] = []
         pid = os.getpid()
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        self.own = Holder(socket.gethostname(), _boot(), pid, start_of(pid) or 0, job, attempt, since, uuid.uuid4().hex)
+        self.own = Holder(
+            socket.gethostname(), boot_id(), pid, start_of(pid) or 0, job, attempt, since, uuid.uuid4().hex
+        )
         self._left = threading.Event()
 
     def __enter__(self) -> FolderLock:
@@ -211,7 +213,8 @@ def is_running(pid: int) -> bool:
     return start_of(pid) is not None
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Return the number of the machine's start; "" where the kernel tells none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

@@ -332,6 +332,13 @@ def create_model(
     Raises:
         ValueError: the name is unknown or has no published weights; the message lists the allowed names.
         DownloadError: the weights cannot be downloaded; the message says where to put them by hand.
+
+    Examples:
+        >>> model = m3.create_model("x3d_xs", num_classes=5)
+        >>> with model.active(m3.SubnetConfig(width=0.63, size=64, frames=2)):
+        ...     logits_BK = model([torch.zeros(2, 3, 2, 64, 64)])  # a list of pathways, of X3D one
+        >>> logits_BK.shape
+        torch.Size([2, 5])
     """
     if name not in _PUBLISHED:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(list_models())}")

@@ -17,6 +17,7 @@ from torch import nn
 
 from mutualnet3d.models.channel_flow import ChannelFlow
 from mutualnet3d.models.channel_trace import trace_channels
+from mutualnet3d.models.fused_blocks import fuse_blocks
 from mutualnet3d.models.fusion import AdaptiveFusion
 from mutualnet3d.models.network import GlobalAvgPool3d, SlowFastNet, VideoNet
 from mutualnet3d.ops import SlimBatchNorm3d, SlimConv3d, SlimLinear, SlimSqueezeExcitation
@@ -93,6 +94,7 @@ def for_any_clip(network: Net) -> VideoNet:
             module.inplace = False
             if isinstance(module.multipathway_fusion, FuseFastToSlow):
                 module.multipathway_fusion = AdaptiveFusion.from_fusion(module.multipathway_fusion)
+    fuse_blocks(network)
     if not isinstance(network.blocks[0], MultiPathWayWithFuse):
         return VideoNet(network.blocks)
     pathways = len(network.blocks[0].multipathway_blocks)

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from pytorchvideo.models.slowfast import FuseFastToSlow
 from torch import nn
 
+from mutualnet3d.models.fused_blocks import normalize_activate
+
 
 class AdaptiveFusion(nn.Module):
     """Lateral connection from Fast to Slow for clips of different lengths and sizes.
@@ -32,10 +34,7 @@ class AdaptiveFusion(nn.Module):
 
     def lateral(self, fast: torch.Tensor) -> torch.Tensor:
         """Return the features for the Slow pathway before they are resized, the same for every sub-network."""
-        x = self.conv_fast_to_slow(fast)
-        if self.norm is not None:
-            x = self.norm(x)
-        return x if self.activation is None else self.activation(x)
+        return normalize_activate(self.norm, self.activation, self.conv_fast_to_slow(fast))
 
     def forward(self, pathways: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return Slow's features with the lateral's after them, and Fast's as they came."""

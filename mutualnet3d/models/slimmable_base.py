@@ -119,22 +119,7 @@ class SlimmableBase(VideoNet):
             yield
 
     def _check(self, clips: Sequence[torch.Tensor]) -> None:
-        _check_tensors(clips, self.num_pathways)
-        config = self._active
-        if config is None:
-            return
-        for index, (clip, shape) in enumerate(zip(clips, self.input_shapes(config), strict=True)):
-            expected = (shape.frames, shape.size, shape.size)
-            if tuple(clip.shape[2:]) != expected:
-                pathway = "" if self.num_pathways == 1 else f" on pathway {index}"
-                raise ValueError(
-                    f"sub-network {config} takes clips of (T, H, W) {expected}{pathway}, got {tuple(clip.shape[2:])}"
-                )
-        if not self.training and not self._collecting and not self.can_evaluate(config):
-            raise ValueError(
-                f"sub-network {config} has no batch-norm statistics. Calibrate it first: mutualnet3d.mutual.calibrate("
-                "model, [config], batches, prepare), or name it in TEST.SUBNETS of a test run"
-            )
+        _check_clips(self, clips)
 
     def can_evaluate(self, config: SubnetConfig) -> bool:
         """Return True if `config` has statistics: stored ones, or, for the full network, the tracked ones."""
@@ -239,6 +224,26 @@ def _forget_statistics(network: nn.Module, _: Any) -> None:
     """Clear the statistics of a network that other weights were loaded into."""
     assert isinstance(network, SlimmableBase)
     network.statistics.clear()
+
+
+def _check_clips(network: SlimmableBase, clips: Sequence[torch.Tensor]) -> None:
+    """Refuse clips that the active sub-network does not take, or a sub-network without statistics."""
+    _check_tensors(clips, network.num_pathways)
+    config = network._active
+    if config is None:
+        return
+    for index, (clip, shape) in enumerate(zip(clips, network.input_shapes(config), strict=True)):
+        expected = (shape.frames, shape.size, shape.size)
+        if tuple(clip.shape[2:]) != expected:
+            pathway = "" if network.num_pathways == 1 else f" on pathway {index}"
+            raise ValueError(
+                f"sub-network {config} takes clips of (T, H, W) {expected}{pathway}, got {tuple(clip.shape[2:])}"
+            )
+    if not network.training and not network._collecting and not network.can_evaluate(config):
+        raise ValueError(
+            f"sub-network {config} has no batch-norm statistics. Calibrate it first: mutualnet3d.mutual.calibrate("
+            "model, [config], batches, prepare), or name it in TEST.SUBNETS of a test run"
+        )
 
 
 def _check_tensors(clips: Sequence[torch.Tensor], num_pathways: int) -> None:

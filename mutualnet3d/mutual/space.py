@@ -24,6 +24,13 @@ class SubnetSpace:
 
     Raises:
         ValueError: an argument is not allowed; the message names it and the allowed values.
+
+    Examples:
+        >>> space = m3.SubnetSpace(width_range=(0.5, 1.0), sizes=(160, 128), frames=(8, 4))
+        >>> print(space.full, space.smallest)
+        w1.0-s160-t8 w0.5-s128-t4
+        >>> len(space.at_step(seed=0, step=7))  # the full network, the narrowest one, two random ones
+        4
     """
 
     width_range: tuple[float, float]

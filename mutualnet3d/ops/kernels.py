@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from mutualnet3d.ops import cpu_kernels
+from mutualnet3d.ops import cpu_kernels, triton_depthwise, triton_switch
 
 
 def conv3d(
@@ -35,6 +35,8 @@ def conv3d(
     """
     if torch.compiler.is_compiling():
         return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
+    if triton_switch.takes(x) and triton_depthwise.fits(x, weight, bias, stride, padding, dilation, groups):
+        return triton_depthwise.depthwise_conv3d(x, weight, stride, padding)  # type: ignore[arg-type]
     if x.device.type == "cpu":
         return cpu_kernels.conv3d(x, weight, bias, stride, padding, dilation, groups, training)
     if x.is_cuda and weight.shape[1] == 1 < groups and x.stride(1) == 1 < x.shape[1]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import distributed as dist
 from torch import nn
 
+from mutualnet3d.ops import triton_norm, triton_switch
 from mutualnet3d.ops.batch_statistics import BatchStatistics, local_statistics
 from mutualnet3d.ops.sync_norm import synced_batch_norm
 from mutualnet3d.ops.width import WidthRule, select_columns
@@ -25,6 +28,8 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
     copy of the layer, deep or pickled, is of no group.
 
     With `frozen` set, the full network (`in_full`) trains with the tracked statistics, which stay as they are.
+
+    Where `fuses` says so, training takes Triton's kernels, and `fused` computes what follows the norm along with it.
 
     Attributes:
         in_rules: channels of each part of a concatenated input at every width; None: one part that slims.
@@ -72,8 +77,56 @@ class SlimBatchNorm3d(nn.BatchNorm3d):
         )
         return weight, bias
 
+    def fuses(self, x: torch.Tensor) -> bool:
+        """Return whether `fused` may stand for a forward pass of x.
+
+        It may in training by the statistics of this process's batch alone, with kernels that are on and take x.
+        """
+        if not (triton_switch.is_on() and self.training) or self.batch_statistics is not None:
+            return False
+        if self.frozen and self.in_full:
+            return False
+        channels = x.shape[1]
+        if self.in_subnet:
+            fits = channels <= self.num_features
+        else:  # without a momentum the host waits for the number of batches
+            fits = channels == self.num_features and self.momentum is not None
+        return fits and self._group(x) is None and triton_norm.takes(x, self.weight, self.bias)
+
+    def fused(
+        self,
+        x: torch.Tensor,
+        activation: str = "none",
+        shortcut: torch.Tensor | None = None,
+        gate: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Return activation(norm(x) + shortcut), or with a gate activation(gate(mean of norm(x)) * norm(x)).
+
+        Args:
+            x: features that `fuses` accepts.
+            activation: a name of `triton_norm.ACTIVATIONS`.
+            shortcut: features like x, or None.
+            gate: see `triton_norm.normalize_gate_activate`; or None. There is a shortcut or a gate, not both.
+        """
+        assert shortcut is None or gate is None
+        weight, bias = self.sliced(x.shape[1])
+        assert weight is not None
+        assert bias is not None
+        tracking = None
+        if not self.in_subnet and self.track_running_stats and self.running_mean is not None:
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked.add_(1)
+            tracking = triton_norm.Tracking(self.running_mean, self.running_var, self.momentum)
+        if gate is not None:
+            return triton_norm.normalize_gate_activate(x, weight, bias, self.eps, gate, activation, tracking)
+        return triton_norm.normalize_activate(x, weight, bias, self.eps, activation, shortcut, tracking)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise with the statistics of the present mode; the class describes them."""
+        if self.fuses(x):
+            return self.fused(x)
         if self.frozen and self.in_full and self.training and self.batch_statistics is None:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         group = self._group(x)

@@ -42,6 +42,9 @@ class SlimSqueezeExcitation(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scale the channels of `x` by its squeezed and excited mean."""
+        return torch.mul(x, self.factors(x.mean(dim=[2, 3, 4], keepdim=True)))
+
+    def factors(self, mean: torch.Tensor) -> torch.Tensor:
+        """Return the factors of features (B, C, T, H, W) from their mean (B, C, 1, 1, 1), in its shape."""
         reduce, activation, expand, gate = self.block
-        mean = x.mean(dim=[2, 3, 4], keepdim=True)
-        return torch.mul(x, gate(expand(activation(reduce(mean)), out_width=x.shape[1])))
+        return gate(expand(activation(reduce(mean)), out_width=mean.shape[1]))

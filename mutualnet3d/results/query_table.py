@@ -50,8 +50,15 @@ class QueryTable(WrittenTable):
         cascades: cascades of rows of the test run's back end, the cheapest first; None: no cascades were fitted.
 
     Raises:
-        ValueError: there is no row, two rows have the same key, there are no default rows, or a cascade's stage has no
-            row.
+        ValueError: no rows, two rows of the same key, no default rows, or a cascade's stage without a row.
+
+    Examples:
+        After `make demo`:
+
+        >>> table = m3.QueryTable.load("output/demo/query_table.json")
+        >>> row = table.best(gflops=0.006)
+        >>> print(row.config, row.gflops_of_video <= 0.006)
+        w...-s...-t... True
     """
 
     rows: tuple[Row, ...]
@@ -66,8 +73,6 @@ class QueryTable(WrittenTable):
     def __repr__(self) -> str:
         """Return a line with the number of rows, and the range of costs and accuracy of the `query_rows`."""
         return table_text.summary(self.rows, self.query_rows, self.context)
-
-    # ---- rows --------------------------------------------------------------------------------------------------------
 
     @property
     def backend(self) -> str:
@@ -172,8 +177,6 @@ class QueryTable(WrittenTable):
             raise ValueError(f"no milliseconds of {', '.join(missing)}; every row of the table needs some")
         return self.with_rows(timed_rows(self.query_rows, milliseconds, passes or {}, unsettled), **facts)
 
-    # ---- queries -----------------------------------------------------------------------------------------------------
-
     def best(self, gflops: float | None = None, milliseconds: float | None = None) -> Row:
         """Return the most accurate of the `query_rows` within all given bounds of a video, all views of it included.
 
@@ -184,10 +187,8 @@ class QueryTable(WrittenTable):
     def pareto(self, cost: str = "gflops") -> tuple[Row, ...]:
         """Return the `query_rows` that no other row beats over a cost of a video, the cheapest first.
 
-        No other row is at least as accurate at less cost.
-
-        `front_of_rows` describes the choice among equals: `best` under a bound of `cost` alone always gives a row of
-        this front, and every row of the front under some bound.
+        No other row is at least as accurate at less cost. `front_of_rows` describes the choice among equals: `best`
+        under a bound of `cost` alone always gives a row of this front, and every row of the front under some bound.
 
         Args:
             cost: "gflops" or "milliseconds".
@@ -210,16 +211,10 @@ class QueryTable(WrittenTable):
     def front_configs(self) -> tuple[SubnetConfig, ...]:
         """Return the sub-networks on a Pareto front, and those of the cascades, the most expensive first.
 
-        The fronts are over either cost, of all rows, of the rows of one view, and of the rows of as many views as in
-        the test.
+        The fronts are over either cost, of all rows, of those of one view, and of those of the test's views.
         """
-        single_views = rows_nearest(self.rows, self.default_rows, Views())
-        groups = (self.query_rows, single_views, self.default_rows)
-        on_front = {row.config for rows in groups for cost in COSTS for row in front_of_rows(rows, cost)}
-        on_front.update(stage.config for cascade in self.cascades or () for stage in cascade.stages)
+        on_front = _configs_on_fronts(self)
         return tuple(row.config for row in self.default_rows if row.config in on_front)
-
-    # ---- files and text ----------------------------------------------------------------------------------------------
 
     def save(self, path: str) -> None:
         """Write the table as JSON, atomically."""
@@ -234,14 +229,20 @@ class QueryTable(WrittenTable):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no query table, is a later release's, or has an invalid row; the message names file,
-                row (the first is 1) and field.
+            ValueError: no query table, a later release's, or an invalid row; file, row (from 1) and field are named.
         """
         rows, context, cascades = read_table(path)
         try:
             return cls(tuple(rows), context, cascades)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _configs_on_fronts(table: QueryTable) -> set[SubnetConfig]:
+    single_views = rows_nearest(table.rows, table.default_rows, Views())
+    groups = (table.query_rows, single_views, table.default_rows)
+    on_front = {row.config for rows in groups for cost in COSTS for row in front_of_rows(rows, cost)}
+    return on_front.union(stage.config for cascade in table.cascades or () for stage in cascade.stages)
 
 
 def _in_order(rows: Sequence[Row], context: Mapping[str, Any]) -> tuple[Row, ...]:

@@ -27,7 +27,7 @@ from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, calibrate
-from mutualnet3d.ops import Normalize
+from mutualnet3d.ops import Normalize, triton_switch
 from mutualnet3d.results.row import Views
 from mutualnet3d.runner import unfinished_test
 from mutualnet3d.runner.build_space import build_space
@@ -75,6 +75,7 @@ class Session:
         self.space = build_space(cfg)
         self.device = device_of(launch)
         self.memory_format = configured_memory_format(cfg)
+        triton_switch.switch(cfg.MODEL.TRITON, self.device)
         self.normalize = build_normalize(cfg).to(self.device)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
         self.model = build_model(cfg).to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
@@ -149,11 +150,7 @@ class Session:
     ) -> None:
         """Recompute the statistics of `configs` over training clips; all processes call it with the same configs.
 
-        Args:
-            model: network that gets the statistics.
-            configs: sub-networks.
-            train_split: training list.
-            crop_scale: scale of the crops, see `build_calibration_loader`.
+        `crop_scale` is the argument of `build_calibration_loader`.
         """
         loader = build_calibration_loader(self.cfg, train_split, self.shapes(configs), self.shard, crop_scale)
         batches = progress(loader, len(loader), "calibrating")
@@ -164,10 +161,7 @@ class Session:
     def to_calibrate(self, model: SlimmableNet, configs: Sequence[SubnetConfig], precise: bool) -> list[SubnetConfig]:
         """Return the sub-networks among `configs` that have no statistics from data.
 
-        Args:
-            model: network of the sub-networks.
-            configs: sub-networks.
-            precise: True to leave the full network's tracked statistics out of account.
+        With `precise` the full network's tracked statistics do not count either.
         """
         without = [config for config in configs if config not in model.statistics.calibrated]
         # A sub-network that is trained alone tracks nothing.
@@ -188,19 +182,7 @@ class Session:
     ) -> Evaluation:
         """Return the accuracy of `configs` over the videos of `split` that the processes could decode.
 
-        A warning is logged if these are not all.
-
-        Args:
-            model: network that can evaluate `configs`.
-            configs: sub-networks.
-            loader: loader of this process's test clips.
-            split: tested list.
-            num_views: number of views of each video.
-            keep_scores: True for scores in the result.
-            subsets: numbers of the views that are put together, see `engine.evaluate`.
-            state: results of earlier batches, see `engine.evaluate`.
-            after_batch: function that is called after each batch, see `engine.evaluate`.
-            score_folder: folder of the result's scores, see `engine.evaluate`.
+        A warning is logged if these are not all. `num_views` and the later arguments are those of `engine.evaluate`.
         """
         batches = progress(loader, len(loader), "evaluating")
         with evaluation_forward(model) as forward:

@@ -43,6 +43,7 @@ from mutualnet3d.runner.build_training import (
     sync_norms,
 )
 from mutualnet3d.runner.channel_sorting import SortedAt, sort_training
+from mutualnet3d.runner.convolution_check import warn_of_wrong_convolutions
 from mutualnet3d.runner.memory_format import choose_memory_format
 from mutualnet3d.runner.other_network import changes_named
 from mutualnet3d.runner.resume import TrainState
@@ -84,6 +85,8 @@ def _train(session: Session, signals: Signals, lock: FolderLock | None) -> str:
     configs_at = build_configs_at(cfg, session.space, num_steps)
     num_clips = max(1, cfg.TRAIN.BATCH_SIZE // session.shard.world_size // cfg.TRAIN.ACCUMULATION_STEPS)
     choose_memory_format(session, configs_at(0)[0], autocast_of(cfg), num_clips)
+    if distributed.is_main() and (cfg.TRAIN.MIXED_PRECISION or session.device.type == "cuda"):
+        warn_of_wrong_convolutions(session.device, autocast_of(cfg))
     freeze_parts(cfg, session.model)
     averaged = AveragedWeights(session.model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
     networks: list[SlimmableNet] = [session.model]

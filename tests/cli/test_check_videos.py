@@ -43,3 +43,13 @@ def test_names_bad_input(run_tool, tmp_path):
     assert run_tool(TOOL, *words, "--workers", 0)[2] == "error: workers is 0; allowed: 1 or more\n"
     assert run_tool(TOOL, *words, "--timeout", 0)[2] == "error: timeout is 0.0 seconds; allowed: more than 0\n"
     assert not (tmp_path / "report.csv").exists()
+
+
+def test_shared_work_and_its_status(run_tool, tmp_path):
+    (tmp_path / "train.csv").write_text("gone.mp4 0\n")
+    words = ["--list", tmp_path / "train.csv", "--output", tmp_path / "report.csv", "--workers", 1]
+    error = f"error: no shared work at {tmp_path / 'report.csv.work'}; --shared begins one\n"
+    assert run_tool(TOOL, *words, "--status")[::2] == (2, error)
+    summary = "1 videos: 0 ok, 1 missing, 0 bad, 0 short\n"
+    assert run_tool(TOOL, *words, "--shared")[:2] == (1, summary)
+    assert run_tool(TOOL, *words, "--status")[:2] == (0, summary)

@@ -63,3 +63,23 @@ def test_names_bad_input(run_tool, tmp_path):
     words = ["--input", tmp_path / "none", "--output", tmp_path / "out"]
     assert run_tool(TOOL, *words)[::2] == (2, f"error: no folder at {tmp_path / 'none'}\n")
     assert run_tool(TOOL, *words, "--crf", 99)[::2] == (2, "error: crf is 99; allowed: 0 to 51\n")
+
+
+def test_shared_work_and_its_status(run_tool, tmp_path):
+    root, out = tmp_path / "root", tmp_path / "out"
+    root.mkdir()
+    write_video(root / "a.mp4", numbered_frames(3))
+    words = ["--input", root, "--output", out, "--workers", 1, "--preset", "ultrafast"]
+    folder = out / "prepared.csv.work"
+    assert run_tool(TOOL, *words, "--status")[::2] == (2, f"error: no shared work at {folder}; --shared begins one\n")
+    assert run_tool(TOOL, *words, "--block", 4)[::2] == (
+        2,
+        "error: --block and --lease are of a work that several processes share; they need --shared\n",
+    )
+    assert run_tool(TOOL, *words, "--shared", "--block", 0)[::2] == (2, "error: block is 0 files; allowed: 1 or more\n")
+    summary = "1 videos: 1 encoded, 0 there already, 0 failed\n"
+    assert run_tool(TOOL, *words, "--shared", "--lease", 60)[:2] == (0, summary)
+    assert run_tool(TOOL, *words, "--status")[:2] == (0, summary)
+    status, _, err = run_tool(TOOL, *words, "--shared", "--crf", 18)
+    assert status == 2
+    assert "it has crf 23, not 18, lease 60.0, not 180.0. Take part with the list and the settings that it has" in err

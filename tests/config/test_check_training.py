@@ -18,6 +18,7 @@ ADAMW = ["SOLVER.OPTIMIZING_METHOD", "adamw"]
         [*ADAMW, "SOLVER.BASE_LR", 1e-4],  # there is no warm-up
         [*ADAMW, "SOLVER.BASE_LR", 1e-4, "SOLVER.WARMUP_EPOCHS", 1.0, "SOLVER.WARMUP_START_LR", 1e-4],
         ["MODEL.FROZEN_BN", True, *WEIGHTS],
+        ["MODEL.TRITON", True],
         ["MODEL.FROZEN_STAGES", 5, *WEIGHTS],
         ["MODEL.FROZEN_BN", True, "TRAIN.ENABLE", False],
         ["MODEL.LOSS_FUNC", "bce"],
@@ -39,6 +40,10 @@ def test_values_that_go_together(words):
             r"WARMUP_START_LR is 0\.01; it must be at most SOLVER\.BASE_LR, which is 0\.0001, with .*METHOD adamw",
         ),
         (["MODEL.FROZEN_BN", True], r"FROZEN_BN is True; it must be False unless TRAIN\.CHECKPOINT_FILE_PATH is set"),
+        (
+            ["MODEL.TRITON", True, "MODEL.CHANNELS_LAST", False],
+            r"MODEL\.TRITON is True; it must be False with MODEL\.CHANNELS_LAST False",
+        ),
         (["MODEL.FROZEN_STAGES", 1], r"FROZEN_STAGES is 1; it must be 0 unless TRAIN\.CHECKPOINT_FILE_PATH is set"),
         (
             ["MODEL.FROZEN_STAGES", 1, *WEIGHTS, "BN.USE_PRECISE_STATS", True],

@@ -29,9 +29,8 @@ def test_every_key_is_read_somewhere():
 
 
 def test_every_default_has_a_comment():
-    modules = sorted((ROOT / "mutualnet3d/config").glob("*defaults.py"))
-    assert len(modules) == 2
-    lines = [line for module in modules for line in module.read_text().splitlines()]
+    lines = (ROOT / "mutualnet3d/config/defaults.py").read_text().splitlines()
+    assert len(lines) > 200
     uncommented = []
     for above, line in itertools.pairwise(lines):
         if re.match(r"_C\.[A-Z0-9_.]+ = (?!CfgNode)", line) and not above.startswith(("#", "_C.")):

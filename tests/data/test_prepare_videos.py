@@ -4,19 +4,23 @@ import json
 import logging
 import os
 import signal
+import time
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mutualnet3d.data import prepare_videos as prepare
-from mutualnet3d.data.prepare_videos import KEEP, REDO, PreparationSummary, prepare_videos
+from mutualnet3d.data.prepare_videos import KEEP, REDO, PreparationSummary, prepare_videos, status_of
+from mutualnet3d.data.shared_work import OtherWork, Sharing, read_part
 from mutualnet3d.files.atomic import temporary_path
 from mutualnet3d.video.errors import VideoEncodeError
 from mutualnet3d.video.reader import VideoReader
 from mutualnet3d.video.transcode import Encoding
 from tests.conftest import numbered_frames, write_video
+from tests.copies import SERVER
 from tests.damages import with_damaged_packets
 
 SMALL = Encoding(short_side=32, keyframe_every=4, crf=0, preset="ultrafast")
@@ -254,3 +258,104 @@ def test_lists_that_cannot_be_rewritten(tmp_path, data):
         "root/train.csv",
         "train.csv",
     ]
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Return a folder of 20 videos in three classes, every seventh of them broken, and a list of them."""
+    root, lines = tmp_path / "many", []
+    for number in range(20):
+        path = root / f"class {number % 3}" / f"{number}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, numbered_frames(4, 16 + 2 * number, 24), codec="libx264")
+        if number % 7 == 3:
+            path.write_text("no video, but a text")
+        lines.append(f"{path.relative_to(root)},{number % 3}\n")
+    (root / "train.csv").write_text("".join(lines))
+    return root
+
+
+def content_of(folder):
+    return {name: (folder / name).read_bytes() for name in files_below(folder)}
+
+
+def prepare_in_a_copy(arguments, kill_after):
+    """Prepare videos in a process that kills itself after so many, if it is told to."""
+    # The server that this process is a copy of runs, and has loaded all.
+    forkserver._forkserver.ensure_running = lambda: None
+    record_of, numbers = prepare._record_of, iter(range(1, 1000))
+
+    def record_or_die(outcome):
+        if next(numbers) == kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return record_of(outcome)
+
+    prepare._record_of = record_or_die
+    lists = [f"{arguments[0]}/train.csv"]
+    prepare_videos(*arguments, lists=lists, separator=",", workers=2, sharing=Sharing(block=4))
+
+
+def test_processes_that_share_the_work_have_the_result_of_one(tmp_path, many):
+    """One is killed in the middle of a block, while the others work."""
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    lists = [str(many / "train.csv")]
+    summary = prepare_videos(str(many), str(alone), SMALL, lists=lists, separator=",", workers=2)
+    assert str(summary) == "20 videos: 17 encoded, 0 there already, 3 failed"
+
+    arguments = str(many), str(out), SMALL
+    processes = [SERVER.Process(target=prepare_in_a_copy, args=(arguments, kill_after)) for kill_after in (2, 0, 0)]
+    processes[0].start()
+    deadline = time.monotonic() + 300.0
+    while not list(out.glob("prepared.csv.work/0*.claim")):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    for process in processes[1:]:
+        process.start()
+    for process in processes:
+        process.join(600)
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL, 0, 0]
+    content = content_of(out)
+    assert json.loads(content.pop("prepared.csv.work/finish.done"))["result"]["failed"] == 3
+    assert content == content_of(alone)
+    assert status_of(str(out)) == str(summary)
+    # Alone again: the work is finished, and its folder goes.
+    assert str(prepare_videos(*arguments)) == "20 videos: 0 encoded, 17 there already, 3 failed"
+    assert not (out / "prepared.csv.work").exists()
+
+
+def test_a_shared_work_goes_on_after_all_are_killed(tmp_path, many):
+    out = tmp_path / "out"
+    arguments = str(many), str(out), SMALL
+    killed = SERVER.Process(target=prepare_in_a_copy, args=(arguments, 7))
+    killed.start()
+    killed.join(600)
+    assert killed.exitcode == -signal.SIGKILL
+    assert status_of(str(out)).startswith("20 videos: ")
+    reported = [pair for path in out.glob("prepared.csv.work/*.part") for pair in read_part(str(path))]
+    assert len(reported) == 6 - 4 * len(list(out.glob("prepared.csv.work/0*.done")))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
+    assert len(before) >= 4
+    with pytest.raises(ValueError, match=r"prepared\.csv\.work is of a work that several processes share, and"):
+        prepare_videos(*arguments)
+    with pytest.raises(OtherWork, match=r"it has crf 0, not 1, separator ,, not  , .*\.csv with SHA-256 \w+, not none"):
+        prepare_videos(str(many), str(out), replace(SMALL, crf=1), sharing=Sharing(block=4))
+    summary = prepare_videos(*arguments, lists=[f"{many}/train.csv"], separator=",", sharing=Sharing(block=4))
+    assert summary == PreparationSummary(encoded=17, present=0, failed=3)
+    changed = [path for path, time_ns in before.items() if path.stat().st_mtime_ns != time_ns]
+    assert len(changed) <= 2  # a worker each: encoded when the process was killed, and not reported
+    assert content_of(out)["failed.csv"].count(b"\n") == 4
+    # Others join a work of the same videos alone.
+    (many / "class 0" / "new.mp4").touch()
+    with pytest.raises(OtherWork, match=r"it has other videos now; this work is finished.*remove that folder to begin"):
+        prepare_videos(*arguments, lists=[f"{many}/train.csv"], separator=",", sharing=Sharing(block=4))
+
+
+def test_a_shared_work_leaves_what_is_there(tmp_path, data):
+    out = tmp_path / "out"
+    prepare_videos(str(data), str(out), SMALL)
+    with pytest.raises(ValueError, match="2 videos that were encoded with crf 0, not 1; --redo encodes them anew"):
+        prepare_videos(str(data), str(out), replace(SMALL, crf=1), sharing=Sharing())
+    (out / "b" / "two.mp4").unlink()
+    assert prepare_videos(str(data), str(out), SMALL, sharing=Sharing()) == PreparationSummary(1, 1, 1)
+    assert "b/two.mp4" in files_below(out)
+    assert (out / "prepared.csv").read_text().count("\n") == 3

@@ -13,7 +13,7 @@ from mutualnet3d.engine.train_network import TrainNetwork
 from mutualnet3d.engine.train_step import TrainStep
 from mutualnet3d.models.x3d import build_x3d
 from mutualnet3d.mutual import SubnetConfig, SubnetSpace
-from mutualnet3d.ops import Normalize
+from mutualnet3d.ops import Normalize, triton_switch
 from mutualnet3d.shapes import ClipBatch, ClipShape, union_of_shapes
 
 pytestmark = [
@@ -51,16 +51,19 @@ def make_step(device, precision=None, scale_losses=False):
     return model, batch, run
 
 
+@pytest.mark.parametrize("on", [False, True])
 @pytest.mark.parametrize(("precision", "scale_losses"), [(None, False), (torch.bfloat16, False), (torch.float16, True)])
-def test_a_step_does_not_wait_for_the_device(precision, scale_losses):
-    _, batch, run = make_step("cuda", precision, scale_losses)
-    run(0, batch)  # the first one sets up: constants, workspaces
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        metrics_of_steps = [run(step, batch) for step in (1, 2)]
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+def test_a_step_does_not_wait_for_the_device(precision, scale_losses, on):
+    with triton_switch.switched(on, torch.device("cuda", torch.cuda.current_device())):
+        _, batch, run = make_step("cuda", precision, scale_losses)
+        for step in (0, 1, 2) if on else (0,):  # the first ones set up: constants, workspaces, kernels
+            run(step, batch)
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            metrics_of_steps = [run(step, batch) for step in (1, 2)]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     assert all(0 <= fraction <= 1 for metrics in metrics_of_steps for fraction in metrics.top1.values())
 
 
@@ -73,6 +76,19 @@ def test_losses_are_those_of_the_cpu(monkeypatch):
         losses.append([run(step, batch).losses for step in range(3)])
     for expected, of_gpu in zip(*losses, strict=True):
         assert of_gpu == pytest.approx(expected, rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [(None, 2e-3), (torch.bfloat16, 5e-2)])
+def test_losses_with_tritons_kernels_are_those_without(precision, allowed, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    losses = []
+    device = torch.device("cuda", torch.cuda.current_device())
+    for on in (False, True):
+        with triton_switch.switched(on, device):
+            _, batch, run = make_step("cuda", precision)
+            losses.append([run(step, batch).losses for step in range(3)])
+    for expected, by_kernels in zip(*losses, strict=True):
+        assert by_kernels == pytest.approx(expected, rel=allowed, abs=1e-4 if precision is None else 5e-3)
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_without_the_hosts_looking():

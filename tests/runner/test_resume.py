@@ -246,7 +246,10 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_overrides, tmp_path):
     assert same_weights(expected, load_checkpoint(newest))
 
 
-@pytest.mark.parametrize("name", ["optimizer_state", "videos", "validation", "cfg"])
+@pytest.mark.parametrize(
+    "name",
+    ["videos", *(pytest.param(name, marks=pytest.mark.slow) for name in ("optimizer_state", "validation", "cfg"))],
+)
 def test_a_checkpoint_without_a_part_is_passed_over(tiny_overrides, name):
     cfg = make_cfg(tiny_overrides(SOLVER__MAX_EPOCH=1, TRAIN__CHECKPOINT_STEPS=2))
     newest = run_train(cfg)

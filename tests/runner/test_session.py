@@ -15,6 +15,7 @@ from mutualnet3d.distributed import Launch
 from mutualnet3d.distributed.launch import device_of
 from mutualnet3d.files.folder_lock import FolderInUse, FolderLock
 from mutualnet3d.mutual import SubnetConfig
+from mutualnet3d.ops import triton_switch
 from mutualnet3d.runner.session import Session, job_of, provide_descriptors
 from mutualnet3d.runner.testing import test as test_run
 from mutualnet3d.runner.training import train
@@ -179,3 +180,17 @@ def _raise_limits(pipe):
     with pytest.raises(OSError, match="Too many open files") as error:
         provide_descriptors(5)
     pipe.send(str(error.value).partition("needed: ")[2].partition(";")[0])
+
+
+def test_tritons_kernels_need_a_gpu_and_are_off_again_in_the_next_run(make_session, monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    monkeypatch.setattr(triton_switch, "_is_on", False)  # and put back after the test
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"MODEL\.TRITON is True, and (the device is cpu|Triton is not installed)"):
+        make_session(MODEL__TRITON=True)
+    assert not triton_switch.is_on()
+    monkeypatch.setattr(triton_switch, "check_available", lambda device: None)
+    make_session(MODEL__TRITON=True)
+    assert triton_switch.is_on()
+    make_session()
+    assert not triton_switch.is_on()

@@ -245,7 +245,7 @@ def test_lists_and_videos_may_be_where_a_path_handler_knows(tiny_overrides, tiny
 @pytest.mark.parametrize(
     "changes",
     [
-        {"AUG__ENABLE": True},
+        pytest.param({"AUG__ENABLE": True}, marks=pytest.mark.slow),
         pytest.param({"AUG__ENABLE": True, "AUG__AA_TYPE": "", "AUG__RE_PROB": 0.0}, marks=pytest.mark.slow),
         pytest.param({"DATA__COLOR_RND_GRAYSCALE": 1.0}, marks=pytest.mark.slow),
         {"MIXUP__ENABLE": True},
