@@ -30,7 +30,7 @@ onnx, _, openvino = (
     for module in ("onnx", "onnxruntime", "openvino")
 )
 FULL = f"networks/{CONFIGS[0]}"
-DAMAGES = range(int(os.environ.get("MUTUALNET3D_TEST_DAMAGES", "100")))  # of each file
+DAMAGES = range(int(os.environ.get("MUTUALNET3D_TEST_DAMAGES", "40")))  # of each file
 
 
 @pytest.fixture(scope="module")

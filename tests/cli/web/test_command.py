@@ -79,7 +79,7 @@ def test_a_page_from_elsewhere_is_not_let_in_and_nobody_is_asked(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL"])
 def test_no_process_is_left(way, tested, tiny_data, tmp_path):
     """And the page outlives the process that starts those that read videos."""
     pytest.importorskip("streamlit", reason="the extra `web` is not installed")
