@@ -124,7 +124,7 @@ def test_output_and_gradients_equal_torchs(check_one, activation, shape, device)
     check_one(Case(shape, device), activation)
 
 
-# All shapes, most checks and both types, but not all with all: the interpreter takes seconds for one.
+# All shapes, all checks and both types, but not all with all: the interpreter takes seconds for one.
 MIXED = [
     (shape, *CHECKS[number % len(CHECKS)], torch.float16 if number % 2 else torch.float32)
     for number, shape in enumerate([*SHAPES, *WIDE_SHAPES])
