@@ -117,7 +117,9 @@ def main() -> None:
     for way in args.ways:
         command = [sys.executable, __file__, "--one", way, *sizes]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=args.timeout)
+            with tempfile.TemporaryDirectory() as folder:  # goes also where the process is killed
+                place = {**os.environ, "TMPDIR": folder}
+                done = subprocess.run(command, capture_output=True, text=True, timeout=args.timeout, env=place)
         except subprocess.TimeoutExpired:
             print(f"| {way} | not done after {args.timeout:g} s |", flush=True)
             continue
