@@ -22,9 +22,8 @@ from mutualnet3d.log import logger
 
 _THREADS = 16
 _CHUNK = 4096  # videos whose paths are in memory at once
-_SETTLED_SECONDS = (
-    2.0  # of a folder that changed later than this before a search, a later change may have the same time
-)
+# A folder that changed less than this before a search may change again with the same time.
+_SETTLED_SECONDS = 2.0
 _ABSENT = (-1, -1)
 
 

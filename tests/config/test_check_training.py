@@ -44,6 +44,10 @@ def test_values_that_go_together(words):
             ["MODEL.TRITON", True, "MODEL.CHANNELS_LAST", False],
             r"MODEL\.TRITON is True; it must be False with MODEL\.CHANNELS_LAST False",
         ),
+        (
+            ["MODEL.TRITON", True, "MODEL.CHANNELS_LAST", "auto"],
+            r"MODEL\.TRITON is True; it must be False with MODEL\.CHANNELS_LAST auto",
+        ),
         (["MODEL.FROZEN_STAGES", 1], r"FROZEN_STAGES is 1; it must be 0 unless TRAIN\.CHECKPOINT_FILE_PATH is set"),
         (
             ["MODEL.FROZEN_STAGES", 1, *WEIGHTS, "BN.USE_PRECISE_STATS", True],
