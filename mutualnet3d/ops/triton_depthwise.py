@@ -6,24 +6,20 @@ programs in `triton_depthwise_plan.py`; here is when they are taken, and their p
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import torch
 
-from mutualnet3d.ops.triton_depthwise_plan import (
-    NUM_PROGRAMS,
-    Blocks,
-    Geometry,
-    Triple,
-    input_gradient_blocks,
-    output_blocks,
-    segments,
-    tiles_of,
-    unit_of,
-    weight_gradient_blocks,
-)
+from mutualnet3d.ops import triton_depthwise_plan as plan
+from mutualnet3d.ops.triton_depthwise_plan import Blocks, Geometry, LayerWork, layer_work
+from mutualnet3d.ops.triton_launch import Kernel, Work
 
+_forward, _input_gradient = (
+    Kernel("mutualnet3d.ops.triton_depthwise_kernels", name) for name in ("forward", "input_gradient")
+)
+_weight_gradient = Kernel("mutualnet3d.ops.triton_depthwise_weight", "weight_gradient")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # Kernels keep a weight per tap in registers, and code grows with their number.
 MOST_TAPS = 27
@@ -53,18 +49,33 @@ def fits(
         dilation: (1, 1, 1).
         groups: C.
     """
-    if bias is not None or isinstance(padding, str) or tuple(dilation) != (1, 1, 1) or x.dim() != 5:
+    if bias is not None or x.ndim != 5 or not _has_types(x, weight) or x.device != weight.device:
         return False
-    kernel = weight.shape[2:]
-    if not 1 < groups == x.shape[1] == weight.shape[0] or weight.shape[1] != 1 or kernel.numel() > MOST_TAPS:
+    settings = (tuple(stride), padding if isinstance(padding, str) else tuple(padding), tuple(dilation), groups)
+    is_fit = _fit(x.shape, weight.shape, *settings, MOST_NUMBERS)
+    return is_fit and x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@functools.lru_cache(maxsize=4096)
+def _fit(
+    shape: torch.Size,
+    weight_shape: torch.Size,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...] | str,
+    dilation: tuple[int, ...],
+    groups: int,
+    most_numbers: int,
+) -> bool:
+    """Return whether shapes and settings are those of a layer that `fits` describes."""
+    if isinstance(padding, str) or dilation != (1, 1, 1):
         return False
-    if any(p >= k for p, k in zip(padding, kernel, strict=True)) or x.numel() == 0:
+    kernel = weight_shape[2:]
+    if not 1 < groups == shape[1] == weight_shape[0] or weight_shape[1] != 1 or kernel.numel() > MOST_TAPS:
         return False
-    geometry = Geometry(tuple(kernel), tuple(stride), tuple(padding))  # type: ignore[arg-type]
-    out_sizes = geometry.out_sizes(x.shape[2:])  # type: ignore[arg-type]
-    if min(out_sizes) < 1 or x.shape[1] * max(math.prod(x.shape[2:]), math.prod(out_sizes)) > MOST_NUMBERS:
+    if any(p >= k for p, k in zip(padding, kernel, strict=True)) or shape.numel() == 0:
         return False
-    return _has_types(x, weight) and x.is_contiguous(memory_format=torch.channels_last_3d)
+    out_sizes = Geometry(tuple(kernel), stride, padding).out_sizes(shape[2:])  # type: ignore[arg-type]
+    return min(out_sizes) >= 1 and shape[1] * max(math.prod(shape[2:]), math.prod(out_sizes)) <= most_numbers
 
 
 def _has_types(x: torch.Tensor, weight: torch.Tensor) -> bool:
@@ -93,14 +104,9 @@ def output(x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, blocks: Bl
         geometry: settings of the convolution.
         blocks: work of a program. Default: the first of `output_blocks`.
     """
-    from mutualnet3d.ops import triton_depthwise_kernels as kernels
-
-    blocks = blocks or output_blocks(geometry, x.element_size())[0]
-    sizes = geometry.out_sizes(x.shape[2:])  # type: ignore[arg-type]
-    y = _empty(x, sizes)
-    tiles = tiles_of(sizes[1], sizes[2], blocks)
-    _run_by_frames(kernels.forward, x, weight, y, x, y, geometry, blocks, tiles, sizes[0])
-    return y
+    blocks = blocks or plan.output_blocks(geometry, x.element_size())[0]
+    out_shape = (*x.shape[:2], *geometry.out_sizes(x.shape[2:]))  # type: ignore[arg-type]
+    return _run_output(x, weight, plan.output_work(x.shape, geometry, blocks, plan.NUM_PROGRAMS), out_shape)
 
 
 def input_gradient(
@@ -115,15 +121,9 @@ def input_gradient(
         geometry: settings of the convolution.
         blocks: work of a program. Default: the first of `input_gradient_blocks`.
     """
-    from mutualnet3d.ops import triton_depthwise_kernels as kernels
-
-    blocks = blocks or input_gradient_blocks(geometry, x.element_size())[0]
-    frames, height, width = x.shape[2:]
-    stride = geometry.stride
-    dx = _empty(x, (frames, height, width))
-    tiles = tiles_of(-(-height // stride[1]), -(-width // stride[2]), blocks)
-    _run_by_frames(kernels.input_gradient, grad, weight, dx, x, grad, geometry, blocks, tiles, -(-frames // stride[0]))
-    return dx
+    blocks = blocks or plan.input_gradient_blocks(geometry, x.element_size())[0]
+    work = plan.input_gradient_work(x.shape, geometry, blocks, plan.NUM_PROGRAMS)
+    return _run_input_gradient(grad, x, weight, work)
 
 
 def weight_gradient(
@@ -138,92 +138,28 @@ def weight_gradient(
         geometry: settings of the convolution.
         blocks: work of a program. Default: the first of `weight_gradient_blocks`.
     """
-    from mutualnet3d.ops import triton_depthwise_weight as kernels
+    blocks = blocks or plan.weight_gradient_blocks(geometry, x.element_size())[0]
+    work = plan.weight_gradient_work(x.shape, geometry, blocks, plan.NUM_PROGRAMS)
+    return _run_weight_gradient(grad, x, weight, work)
 
-    blocks = blocks or weight_gradient_blocks(geometry, x.element_size())[0]
-    num_channels, num_taps = x.shape[1], math.prod(geometry.kernel)
-    tiles = tiles_of(grad.shape[3], grad.shape[4], blocks)
-    num_items = x.shape[0] * tiles[0] * tiles[1]
-    num_blocks = -(-num_channels // blocks.channels)
-    num_chunks = max(1, min(num_items, NUM_PROGRAMS // num_blocks))
+
+def _run_output(x: torch.Tensor, weight: torch.Tensor, work: Work, out_shape: tuple[int, ...]) -> torch.Tensor:
+    y = torch.empty(out_shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d)
+    _forward(work, x, weight, y)
+    return y
+
+
+def _run_input_gradient(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, work: Work) -> torch.Tensor:
+    dx = torch.empty_like(x)
+    _input_gradient(work, grad, weight, dx)
+    return dx
+
+
+def _run_weight_gradient(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, work: Work) -> torch.Tensor:
     sum_type = torch.float64 if x.dtype == torch.float64 else torch.float32
-    partial = x.new_empty(num_chunks, num_channels, num_taps, dtype=sum_type)
-    unit = unit_of(num_channels, blocks.unit)
-    kernels.weight_gradient[(num_blocks * num_chunks,)](
-        x,
-        grad,
-        partial,
-        num_channels // unit,
-        *x.shape[2:],
-        *grad.shape[2:],
-        *tiles,
-        num_items,
-        num_chunks,
-        **geometry.constants,
-        **_block_constants(blocks, unit),
-    )
-    return partial.sum(0).view(weight.shape).to(weight.dtype)
-
-
-def _run_by_frames(
-    kernel: Any,
-    source: torch.Tensor,
-    weight: torch.Tensor,
-    target: torch.Tensor,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    geometry: Geometry,
-    blocks: Blocks,
-    tiles: tuple[int, int],
-    length: int,
-) -> None:
-    """Run `forward` or `input_gradient`, from `source` to `target`.
-
-    Args:
-        kernel: kernel.
-        source: features that it reads.
-        weight: kernels, (C, 1, kT, kH, kW), contiguous.
-        target: features that it writes.
-        x: input of the convolution, or a tensor of its shape.
-        y: output of the convolution, or a tensor of its shape.
-        geometry: settings of the convolution.
-        blocks: work of a program.
-        tiles: number of tiles in H and W.
-        length: frames of the target, or groups of them, to be cut into segments.
-    """
-    num_channels = x.shape[1]
-    unit = unit_of(num_channels, blocks.unit)
-    num_programs = x.shape[0] * tiles[0] * tiles[1] * -(-num_channels // blocks.channels)
-    segment, num_segments = segments(length, num_programs)
-    kernel[(num_programs * num_segments,)](
-        source,
-        weight,
-        target,
-        num_channels // unit,
-        *x.shape[2:],
-        *y.shape[2:],
-        *tiles,
-        segment,
-        num_segments,
-        **geometry.constants,
-        **_block_constants(blocks, unit),
-    )
-
-
-def _block_constants(blocks: Blocks, unit: int) -> dict[str, Any]:
-    return {
-        "UNIT": unit,
-        "TILE_H": blocks.tile_h,
-        "TILE_W": blocks.tile_w,
-        "BLOCK_C": blocks.channels,
-        "num_warps": blocks.num_warps,
-        "enable_fp_fusion": True,
-    }
-
-
-def _empty(x: torch.Tensor, sizes: Triple) -> torch.Tensor:
-    shape = (*x.shape[:2], *sizes)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d)
+    partial = x.new_empty((int(work.numbers[-1]), *weight.shape), dtype=sum_type)
+    _weight_gradient(work, x, grad, partial)
+    return partial.sum(0).to(weight.dtype)
 
 
 # ---- autograd --------------------------------------------------------------------------------------------------------
@@ -233,20 +169,21 @@ class _TritonDepthwise(torch.autograd.Function):
     """Convolution in the type of `x`; the gradient of the weight is in the weight's type."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, layer: LayerWork) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.geometry = geometry
-        return output(x, weight, geometry)
+        ctx.layer = layer
+        return _run_output(x, weight, layer.output, layer.out_shape)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        needs_x, needs_weight = ctx.needs_input_grad[:2]
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        layer = ctx.layer
         if torch.is_grad_enabled():
-            return *_differentiable_gradients(grad, x, weight, ctx.geometry, needs_x, needs_weight), None
+            return *_differentiable_gradients(grad, x, weight, layer.geometry, needs_x, needs_weight), None
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
-        dx = input_gradient(grad, x, weight, ctx.geometry) if needs_x else None
-        return dx, weight_gradient(grad, x, weight, ctx.geometry) if needs_weight else None, None
+        dx = _run_input_gradient(grad, x, weight, layer.input_gradient) if needs_x else None
+        return dx, _run_weight_gradient(grad, x, weight, layer.weight_gradient) if needs_weight else None, None
 
 
 def _differentiable_gradients(
@@ -272,5 +209,13 @@ def depthwise_conv3d(
         stride: steps in T, H and W.
         padding: zeros on either side in T, H and W.
     """
-    geometry = Geometry(tuple(weight.shape[2:]), tuple(stride), tuple(padding))  # type: ignore[arg-type]
-    return _TritonDepthwise.apply(x.to(_computed_type(x)), weight.contiguous(), geometry)
+    x = x.to(_computed_type(x))
+    layer = layer_work(
+        x.shape,
+        weight.shape[2:],
+        tuple(stride),
+        tuple(padding),
+        x.element_size(),
+        plan.NUM_PROGRAMS,
+    )
+    return _TritonDepthwise.apply(x, weight.contiguous(), layer)

@@ -5,8 +5,11 @@ Nothing is tried at run time: widths and sizes change with every step.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+
+from mutualnet3d.ops.triton_launch import Work
 
 Triple = tuple[int, int, int]
 
@@ -55,10 +58,12 @@ class Geometry:
         return t, h, w
 
     @property
-    def constants(self) -> dict[str, int]:
-        """Arguments of the kernels that are compiled in."""
-        names = [f"{letter}_{axis}" for letter in "KSP" for axis in "THW"]
-        return dict(zip(names, (*self.kernel, *self.stride, *self.padding), strict=True))
+    def constants(self) -> tuple[int, ...]:
+        """Arguments of the kernels that are compiled in: kernel, stride and padding in T, H and W."""
+        return (*self.kernel, *self.stride, *self.padding)
+
+
+# ---- work of a program -----------------------------------------------------------------------------------------------
 
 
 def output_blocks(geometry: Geometry, itemsize: int) -> list[Blocks]:
@@ -110,9 +115,9 @@ def unit_of(num_channels: int, most: int) -> int:
     return math.gcd(num_channels, most)
 
 
-def segments(length: int, num_programs: int) -> tuple[int, int]:
+def segments(length: int, num_programs: int, most_programs: int = NUM_PROGRAMS) -> tuple[int, int]:
     """Return the length of segments of `length` frames, and their number, that make `num_programs` enough programs."""
-    count = max(1, min(length // LEAST_SEGMENT, NUM_PROGRAMS // max(1, num_programs)))
+    count = max(1, min(length // LEAST_SEGMENT, most_programs // max(1, num_programs)))
     segment = -(-length // count)
     return segment, -(-length // segment)
 
@@ -120,3 +125,102 @@ def segments(length: int, num_programs: int) -> tuple[int, int]:
 def tiles_of(height: int, width: int, blocks: Blocks) -> tuple[int, int]:
     """Return the number of tiles in H and W that cover a picture."""
     return -(-height // blocks.tile_h), -(-width // blocks.tile_w)
+
+
+# ---- work of the kernels on a layer ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """Work of the three kernels for a layer and an input's shape.
+
+    Args:
+        geometry: settings of the convolution.
+        out_shape: shape of the output.
+        output, input_gradient, weight_gradient: work of the kernels.
+    """
+
+    geometry: Geometry
+    out_shape: tuple[int, ...]
+    output: Work
+    input_gradient: Work
+    weight_gradient: Work
+
+
+@functools.lru_cache(maxsize=4096)
+def layer_work(
+    shape: tuple[int, ...], kernel: Triple, stride: Triple, padding: Triple, itemsize: int, most_programs: int
+) -> LayerWork:
+    """Return the work of a layer's kernels, by the ways that are taken first.
+
+    Args:
+        shape: B, C, T, H and W of the input.
+        kernel: taps in T, H and W.
+        stride: steps in T, H and W.
+        padding: zeros on either side in T, H and W.
+        itemsize: bytes of a feature.
+        most_programs: programs that are enough, `NUM_PROGRAMS`.
+    """
+    geometry = Geometry(kernel, stride, padding)
+    return LayerWork(
+        geometry,
+        (*shape[:2], *geometry.out_sizes(shape[2:])),  # type: ignore[arg-type]
+        output_work(shape, geometry, output_blocks(geometry, itemsize)[0], most_programs),
+        input_gradient_work(shape, geometry, input_gradient_blocks(geometry, itemsize)[0], most_programs),
+        weight_gradient_work(shape, geometry, weight_gradient_blocks(geometry, itemsize)[0], most_programs),
+    )
+
+
+def output_work(shape: tuple[int, ...], geometry: Geometry, blocks: Blocks, most_programs: int) -> Work:
+    """Return the work of the kernel of the output; arguments as for `layer_work`."""
+    out_frames, *picture = geometry.out_sizes(shape[2:])  # type: ignore[arg-type]
+    return _work_by_frames(shape, geometry, blocks, most_programs, (picture[0], picture[1]), out_frames)
+
+
+def input_gradient_work(shape: tuple[int, ...], geometry: Geometry, blocks: Blocks, most_programs: int) -> Work:
+    """Return the work of the kernel of the input's gradient; arguments as for `layer_work`."""
+    groups = [-(-size // stride) for size, stride in zip(shape[2:], geometry.stride, strict=True)]
+    return _work_by_frames(shape, geometry, blocks, most_programs, (groups[1], groups[2]), groups[0])
+
+
+def weight_gradient_work(shape: tuple[int, ...], geometry: Geometry, blocks: Blocks, most_programs: int) -> Work:
+    """Return the work of the kernel of the weight's gradient; its last number is that of the parts of the sum."""
+    out_sizes = geometry.out_sizes(shape[2:])  # type: ignore[arg-type]
+    tiles = tiles_of(out_sizes[1], out_sizes[2], blocks)
+    num_items = shape[0] * tiles[0] * tiles[1]
+    num_blocks = -(-shape[1] // blocks.channels)
+    num_chunks = max(1, min(num_items, most_programs // num_blocks))
+    return _work(shape, geometry, blocks, num_blocks * num_chunks, (*tiles, num_items, num_chunks))
+
+
+def _work_by_frames(
+    shape: tuple[int, ...],
+    geometry: Geometry,
+    blocks: Blocks,
+    most_programs: int,
+    picture: tuple[int, int],
+    length: int,
+) -> Work:
+    """Return the work of a kernel whose programs go through frames.
+
+    Args:
+        shape: B, C, T, H and W of the input.
+        geometry: settings of the convolution.
+        blocks: work of a program.
+        most_programs: programs that are enough.
+        picture: height and width of what tiles cover.
+        length: frames of the result, or groups of them, to be cut into segments.
+    """
+    tiles = tiles_of(*picture, blocks)
+    num_programs = shape[0] * tiles[0] * tiles[1] * -(-shape[1] // blocks.channels)
+    segment, num_segments = segments(length, num_programs, most_programs)
+    return _work(shape, geometry, blocks, num_programs * num_segments, (*tiles, segment, num_segments))
+
+
+def _work(
+    shape: tuple[int, ...], geometry: Geometry, blocks: Blocks, num_programs: int, numbers: tuple[int, ...]
+) -> Work:
+    unit = unit_of(shape[1], blocks.unit)
+    sizes = (*shape[2:], *geometry.out_sizes(shape[2:]))  # type: ignore[arg-type]
+    constants = (*geometry.constants, unit, blocks.tile_h, blocks.tile_w, blocks.channels)
+    return Work((num_programs, 1, 1), (shape[1] // unit, *sizes, *numbers), constants, blocks.num_warps)

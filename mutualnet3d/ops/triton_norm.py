@@ -14,6 +14,7 @@ There is no second derivative.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -41,6 +42,7 @@ def takes(x: torch.Tensor, weight_C: torch.Tensor | None, bias_C: torch.Tensor |
         and weight_C.dtype == bias_C.dtype == launch.accumulator(x)
         and x.numel() > x.shape[1] > 0
         and x.is_contiguous(memory_format=torch.channels_last_3d)
+        and x.device == weight_C.device == bias_C.device
     )
 
 
@@ -64,8 +66,9 @@ def normalize_activate(
         shortcut: features like x, or None. The activation may then not be swish.
         tracking: tracked statistics to move; None: none.
     """
-    assert shortcut is None or activation != "swish"  # its derivative cannot be told from y
     if shortcut is not None:
+        assert activation != "swish"  # its derivative cannot be told from y
+        assert shortcut.device == x.device
         shortcut = shortcut.contiguous(memory_format=torch.channels_last_3d)
     return _NormActivation.apply(x, shortcut, weight_C, bias_C, eps, ACTIVATIONS[activation], tracking)
 
@@ -103,6 +106,20 @@ def normalize_gate_activate(
 # ---- autograd --------------------------------------------------------------------------------------------------------
 
 
+def _once(gradients: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a backward pass that is differentiable once.
+
+    torch's decorator takes a good part of a small norm's time on the host, and is needed for gradients of gradients
+    alone: to refuse them.
+    """
+    refusing = torch.autograd.function.once_differentiable(gradients)
+
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        return refusing(ctx, grad) if torch.is_grad_enabled() else gradients(ctx, grad)
+
+    return backward
+
+
 class _NormActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, shortcut, weight, bias, eps, activation, tracking):  # type: ignore[no-untyped-def]
@@ -110,14 +127,14 @@ class _NormActivation(torch.autograd.Function):
         _, statistics = launch.statistics(x, layout, eps, tracking)
         y = launch.normalized(x, layout, (statistics, weight, bias), activation, shortcut)
         ctx.save_for_backward(x, None if shortcut is None else y, statistics, weight, bias)
-        ctx.activation = activation
+        ctx.layout, ctx.activation = layout, activation
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, y, *parameters = ctx.saved_tensors
-        layout, activation = launch.layout_of(x, by_sample=False), ctx.activation
+        layout, activation = ctx.layout, ctx.activation
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
         grad_shortcut = None if y is None else torch.empty_like(y)
         sums = launch.partial_gradients(grad, x, layout, parameters, activation, y, grad_shortcut).sum(1)
@@ -126,7 +143,8 @@ class _NormActivation(torch.autograd.Function):
             if grad_shortcut is not None:
                 grad, activation = grad_shortcut, ACTIVATIONS["none"]  # it is the gradient before the activation
             grad_x = launch.input_gradient(grad, x, layout, parameters, activation, sums)
-        return grad_x, grad_shortcut, sums[1], sums[0], None, None, None
+        grad_bias, grad_weight = sums.unbind()
+        return grad_x, grad_shortcut, grad_weight, grad_bias, None, None, None
 
 
 class _Link:
@@ -134,6 +152,7 @@ class _Link:
 
     def __init__(self, activation: int):
         self.activation = activation
+        self.layout: launch.Layout | None = None
         self.statistics_2C: torch.Tensor | None = None
         self.gradients: tuple[torch.Tensor, ...] | None = None
 
@@ -149,15 +168,16 @@ class _PooledNorm(torch.autograd.Function):
         layout = launch.layout_of(x, by_sample=True)
         partial, statistics = launch.statistics(x, layout, eps, tracking)
         normalised_means, means = launch.group_means(partial, layout, (statistics, weight, bias))
-        link.statistics_2C, ctx.link = statistics, link
+        link.statistics_2C, link.layout, ctx.link = statistics, layout, link
         ctx.save_for_backward(x, statistics, weight, bias, normalised_means)
         return means
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @_once
     def backward(ctx, grad_means):  # type: ignore[no-untyped-def]
         x, *parameters, normalised_means = ctx.saved_tensors
-        layout, link = launch.layout_of(x, by_sample=True), ctx.link
+        link = ctx.link
+        layout = link.layout
         grad, gate, sums_2BC = link.gradients
         link.gradients = None
         # Sums over a sample of dn and dn * normalised x, where dn = gate * dz + grad_means / group_rows.
@@ -177,19 +197,19 @@ class _GatedNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, link, x, gate, weight, bias):  # type: ignore[no-untyped-def]
-        layout = launch.layout_of(x, by_sample=True)
         gate = gate.contiguous()
         parameters = (link.statistics_2C, weight, bias)
-        y = launch.normalized(x, layout, parameters, link.activation, gate_BC=gate)
+        y = launch.normalized(x, link.layout, parameters, link.activation, gate_BC=gate)
         ctx.link = link
         ctx.save_for_backward(x, gate, *parameters)
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @_once
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, gate, *parameters = ctx.saved_tensors
-        layout, link = launch.layout_of(x, by_sample=True), ctx.link
+        link = ctx.link
+        layout = link.layout
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
         partial_2KC = launch.partial_gradients(grad, x, layout, parameters, link.activation, gate_BC=gate)
         sums_2BC = partial_2KC.view(2, layout.groups, layout.group_chunks, layout.channels).sum(2)

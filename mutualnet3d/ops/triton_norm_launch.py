@@ -8,9 +8,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+
+from mutualnet3d.ops.triton_launch import Kernel, Work
+
+_MODULE = "mutualnet3d.ops.triton_norm_kernels"
+_partial_statistics, _pooled_statistics, _group_means, _normalize, _partial_gradients, _input_gradient = (
+    Kernel(_MODULE, name)
+    for name in (
+        "partial_statistics",
+        "pooled_statistics",
+        "group_means",
+        "normalize",
+        "partial_gradients",
+        "input_gradient",
+    )
+)
 
 _MOST_COLUMNS = 512  # of a program
 _PROGRAMS_OF_PROCESSOR = 8  # that reduce rows at once on each of a GPU's multiprocessors
@@ -118,15 +133,21 @@ def divide(groups: int, group_rows: int, channels: int, programs: int, tiles: Ti
 
 def layout_of(x: torch.Tensor, by_sample: bool) -> Layout:
     """Return the division of x's rows: each sample a group, or all one group."""
-    batch, channels, *clip = x.shape
+    return _layout(x.shape, by_sample, x.get_device(), _tiles)
+
+
+@functools.lru_cache(maxsize=4096)
+def _layout(shape: torch.Size, by_sample: bool, device: int, tiles: Tiles) -> Layout:
+    batch, channels, *clip = shape
     rows = clip[0] * clip[1] * clip[2]
     groups, group_rows = (batch, rows) if by_sample else (1, batch * rows)
-    return divide(groups, group_rows, channels, _programs(x.device), _tiles)
+    return divide(groups, group_rows, channels, _programs(device), tiles)
 
 
 @functools.cache
-def _programs(device: torch.device) -> int:
-    if device.type == "cpu":
+def _programs(device: int) -> int:
+    """Return the number of programs that reduce rows on a GPU; -1 is a CPU."""
+    if device < 0:
         return 4
     return _PROGRAMS_OF_PROCESSOR * torch.cuda.get_device_properties(device).multi_processor_count
 
@@ -136,10 +157,37 @@ def accumulator(x: torch.Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _kernels() -> Any:
-    from mutualnet3d.ops import triton_norm_kernels
+# ---- work of the kernels, made once for a division -------------------------------------------------------------------
 
-    return triton_norm_kernels
+
+@functools.lru_cache(maxsize=4096)
+def _reduction(layout: Layout, tile: Tile, *constants: int) -> Work:
+    numbers = (layout.group_rows, layout.group_chunks, layout.chunk_rows, layout.units)
+    constants = (*constants, layout.div, layout.reduction_n, layout.block_c)
+    return Work((layout.chunks, layout.column_blocks, 1), numbers, constants, tile.warps)
+
+
+@functools.lru_cache(maxsize=4096)
+def _writing(layout: Layout, tile: Tile, with_rows: bool, *constants: int) -> Work:
+    numbers = (layout.group_rows, layout.group_tiles, layout.units, *([layout.rows] if with_rows else []))
+    constants = (*constants, layout.div, layout.writing_n, layout.block_c)
+    return Work((layout.groups * layout.group_tiles, layout.column_blocks, 1), numbers, constants, tile.warps)
+
+
+@functools.lru_cache(maxsize=4096)
+def _pooling(layout: Layout, eps: float, factor: float | None) -> Work:
+    places = (layout.group_rows, layout.group_chunks, layout.chunk_rows, layout.chunks, layout.rows, layout.channels)
+    numbers = (*places, float(eps), float(factor or 0.0))
+    return Work((-(-layout.channels // 16), 1, 1), numbers, (factor is not None, 256, 16))
+
+
+@functools.lru_cache(maxsize=4096)
+def _means(layout: Layout) -> Work:
+    numbers = (layout.group_rows, layout.group_chunks, layout.chunk_rows, layout.channels)
+    return Work((layout.groups, -(-layout.channels // 64), 1), numbers, (64,))
+
+
+# ---- the kernels' launches -------------------------------------------------------------------------------------------
 
 
 def statistics(
@@ -150,36 +198,14 @@ def statistics(
     Those of chunks are mean and sum of squared deviations, (2, chunks, C); those of all rows mean and 1 / standard
     deviation, (2, C).
     """
-    kernels, channels, chunks = _kernels(), layout.channels, layout.chunks
-    partial_2KC = x.new_empty((2, chunks, channels), dtype=accumulator(x))
-    statistics_2C = partial_2KC.new_empty((2, channels))
-    places = (layout.group_rows, layout.group_chunks, layout.chunk_rows)
-    kernels.partial_statistics[(chunks, layout.column_blocks)](
-        x,
-        partial_2KC,
-        *places,
-        layout.units,
-        DIV=layout.div,
-        BLOCK_N=layout.reduction_n,
-        BLOCK_C=layout.block_c,
-        num_warps=_tiles.reduction.warps,
-    )
-    tracked = (statistics_2C, statistics_2C, 0.0) if tracking is None else tracking
-    kernels.pooled_statistics[(-(-channels // 16),)](
-        partial_2KC,
-        statistics_2C,
-        tracked[0],
-        tracked[1],
-        *places,
-        chunks,
-        layout.rows,
-        channels,
-        eps,
-        tracked[2],
-        TRACKS=tracking is not None,
-        BLOCK_K=256,
-        BLOCK_C=16,
-    )
+    partial_2KC = x.new_empty((2, layout.chunks, layout.channels), dtype=accumulator(x))
+    statistics_2C = partial_2KC.new_empty((2, layout.channels))
+    _partial_statistics(_reduction(layout, _tiles.reduction), x, partial_2KC)
+    if tracking is None:
+        _pooled_statistics(_pooling(layout, eps, None), partial_2KC, statistics_2C, statistics_2C, statistics_2C)
+    else:
+        mean_C, variance_C, factor = tracking
+        _pooled_statistics(_pooling(layout, eps, factor), partial_2KC, statistics_2C, mean_C, variance_C)
     return partial_2KC, statistics_2C
 
 
@@ -189,17 +215,7 @@ def group_means(
     """Return each group's mean of the normalised x, and of the norm's output, (groups, C) each."""
     normalised_means = partial_2KC.new_empty(layout.groups, layout.channels)
     means = torch.empty_like(normalised_means)
-    _kernels().group_means[(layout.groups, -(-layout.channels // 64))](
-        partial_2KC,
-        *parameters,
-        normalised_means,
-        means,
-        layout.group_rows,
-        layout.group_chunks,
-        layout.chunk_rows,
-        layout.channels,
-        BLOCK_C=64,
-    )
+    _group_means(_means(layout), partial_2KC, *parameters, normalised_means, means)
     return normalised_means, means
 
 
@@ -213,23 +229,8 @@ def normalized(
 ) -> torch.Tensor:
     """Return activation(gate * norm(x) + shortcut); `parameters` are statistics, scale and shift."""
     y = torch.empty_like(x)
-    _kernels().normalize[(layout.groups * layout.group_tiles, layout.column_blocks)](
-        x,
-        x if shortcut is None else shortcut,
-        x if gate_BC is None else gate_BC,
-        y,
-        *parameters,
-        layout.group_rows,
-        layout.group_tiles,
-        layout.units,
-        HAS_SHORTCUT=shortcut is not None,
-        HAS_GATE=gate_BC is not None,
-        ACT=activation,
-        DIV=layout.div,
-        BLOCK_N=layout.writing_n,
-        BLOCK_C=layout.block_c,
-        num_warps=_tiles.writing.warps,
-    )
+    work = _writing(layout, _tiles.writing, False, shortcut is not None, gate_BC is not None, activation)
+    _normalize(work, x, x if shortcut is None else shortcut, x if gate_BC is None else gate_BC, y, *parameters)
     return y
 
 
@@ -244,8 +245,9 @@ def partial_gradients(
     gate_BC: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return each chunk's sums of dz and dz * normalised x, (2, chunks, C); fill `grad_shortcut` with dz."""
-    partial_2KC = x.new_empty((2, layout.chunks, layout.channels), dtype=accumulator(x))
-    _kernels().partial_gradients[(layout.chunks, layout.column_blocks)](
+    partial_2KC = parameters[0].new_empty((2, layout.chunks, layout.channels))
+    _partial_gradients(
+        _reduction(layout, _tiles.reduction, grad_shortcut is not None, gate_BC is not None, activation),
         grad,
         x,
         x if y is None else y,
@@ -253,17 +255,6 @@ def partial_gradients(
         x if grad_shortcut is None else grad_shortcut,
         partial_2KC,
         *parameters,
-        layout.group_rows,
-        layout.group_chunks,
-        layout.chunk_rows,
-        layout.units,
-        HAS_SHORTCUT=grad_shortcut is not None,
-        HAS_GATE=gate_BC is not None,
-        ACT=activation,
-        DIV=layout.div,
-        BLOCK_N=layout.reduction_n,
-        BLOCK_C=layout.block_c,
-        num_warps=_tiles.reduction.warps,
     )
     return partial_2KC
 
@@ -283,7 +274,8 @@ def input_gradient(
     dn is the gradient of the norm's output: dz, or gate * dz + grad_means.
     """
     grad_x = torch.empty_like(x)
-    _kernels().input_gradient[(layout.groups * layout.group_tiles, layout.column_blocks)](
+    _input_gradient(
+        _writing(layout, _tiles.writing, True, gate_BC is not None, activation),
         grad,
         x,
         x if gate_BC is None else gate_BC,
@@ -291,15 +283,5 @@ def input_gradient(
         grad_x,
         sums_2C,
         *parameters,
-        layout.group_rows,
-        layout.group_tiles,
-        layout.units,
-        layout.rows,
-        HAS_GATE=gate_BC is not None,
-        ACT=activation,
-        DIV=layout.div,
-        BLOCK_N=layout.writing_n,
-        BLOCK_C=layout.block_c,
-        num_warps=_tiles.writing.warps,
     )
     return grad_x

@@ -75,7 +75,6 @@ class Comparison:
 def compare(case: Case, monkeypatch: pytest.MonkeyPatch) -> Comparison:
     if case.num_programs:
         monkeypatch.setattr(triton_depthwise_plan, "NUM_PROGRAMS", case.num_programs)
-        monkeypatch.setattr(triton_depthwise, "NUM_PROGRAMS", case.num_programs)
     x, weight = leaves(case, torch.float32)
     expected = F.conv3d(x, weight, None, *case.settings, 1, x.shape[1])
     grad = torch.randn_like(expected)

@@ -22,7 +22,7 @@ def test_sizes_of_the_output_are_torchs(kernel, stride, padding):
 
 def test_constants_are_the_kernels_arguments():
     constants = Geometry((3, 4, 5), (1, 2, 6), (0, 7, 8)).constants
-    assert constants == {"K_T": 3, "K_H": 4, "K_W": 5, "S_T": 1, "S_H": 2, "S_W": 6, "P_T": 0, "P_H": 7, "P_W": 8}
+    assert constants == (3, 4, 5, 1, 2, 6, 0, 7, 8)
 
 
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (5, 1, 1), (1, 3, 3)])
