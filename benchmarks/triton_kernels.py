@@ -25,6 +25,7 @@ from gpu_parts.common import clips_of, device_milliseconds, name_of
 from report import Row, Setting
 
 from mutualnet3d.ops import triton_norm, triton_norm_launch, triton_switch
+from mutualnet3d.ops.triton_launch import Kernel, Work
 from mutualnet3d.ops.triton_norm_launch import Tile, Tiles
 
 SEED, SECONDS = 0, 0.05
@@ -225,7 +226,7 @@ def kernel_calls(case: Case) -> list[tuple[int, Callable[[], object]]]:
 
 
 def count_kernels(setting: Setting, emit: Emit) -> None:
-    """Count the kernels that random shapes compile, and time the host on a small layer."""
+    """Count the kernels that random shapes compile."""
     device, rng = torch.device(setting.device), random.Random(SEED)
     before, started, num_shapes = compiled(), time.perf_counter(), 2 if setting.is_tiny else 20
     for _ in range(num_shapes):
@@ -238,18 +239,44 @@ def count_kernels(setting: Setting, emit: Emit) -> None:
         f"after {num_shapes} random shapes": compiled(),
         "seconds for these": time.perf_counter() - started,
     }
-    case = Case(TINY[0], 2, torch.float32, device)
-    repeats = 2 if setting.is_tiny else 200
-    for name, way in (("torch", case.by_torch), ("kernels", case.by_kernels)):
-        case.gradients(way)
-        started = time.perf_counter()
-        for _ in range(repeats):
-            case.gradients(way)
-        row[f"host, microseconds, {name}"] = 1e6 * (time.perf_counter() - started) / repeats
-    emit(
-        f"Kernels of the norms that are compiled; the host's time of a norm and ReLU, on {name_of(setting)}",
-        row,
-    )
+    emit(f"Kernels of the norms that are compiled, on {name_of(setting)}", row)
+
+
+def time_host(setting: Setting, emit: Emit) -> None:
+    """Time the host on small layers, forward and backward, and on a launch alone, by Triton and directly."""
+    device, repeats = torch.device(setting.device), 1 if setting.is_tiny else 200
+    for layer in TINY[:1] if setting.is_tiny else TINY:
+        case = Case(layer, 2, torch.float32, device)
+        ways = {"torch": case.by_torch, "kernels": case.by_kernels}
+        emit(
+            f"The host's time of a norm and what follows, forward and backward, on {name_of(setting)}",
+            {
+                "layer": str(layer),
+                **{
+                    f"host, microseconds, {name}": _host_microseconds(functools.partial(case.gradients, way), repeats)
+                    for name, way in ways.items()
+                },
+            },
+        )
+    kernel = Kernel("mutualnet3d.ops.triton_norm_kernels", "partial_statistics")
+    # A chunk of 16 rows of 8 channels.
+    work = Work((1, 1, 1), (16, 1, 16, 1), (8, 16, 16))
+    tensors = torch.ones(16, 8, device=device), torch.empty(2, 8, device=device)
+    row: Row = {"kernel": "partial_statistics"}
+    for name, launch in (("by Triton", kernel.by_triton), ("directly", kernel)):
+        row[f"host, microseconds, {name}"] = _host_microseconds(functools.partial(launch, work, *tensors), repeats)
+    emit(f"The host's time of a launch, on {name_of(setting)}", row)
+
+
+def _host_microseconds(run: Callable[[], object], repeats: int) -> float:
+    for _ in range(1 if repeats == 1 else 3):
+        run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return 1e6 * (time.perf_counter() - started) / repeats
 
 
 def compiled() -> int:
@@ -281,6 +308,7 @@ def main(words: Sequence[str] | None = None) -> None:
                     measure_layer(layer, precision, setting, emit)
         if "kernels" in args.parts:
             count_kernels(setting, emit)
+            time_host(setting, emit)
         if "sweep" in args.parts:
             for layer in layers:
                 sweep_tiles(setting, layer, args.precisions[0], emit)

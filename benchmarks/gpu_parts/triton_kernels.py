@@ -32,6 +32,9 @@ from mutualnet3d.ops import triton_switch
 
 # Number of the first draw of sub-networks that no other part takes: their shapes are new.
 NEW_DRAWS = 300
+NUM_DRAWS = 4
+# Operations that are shown of a step of new widths.
+NUM_OPERATIONS = 10
 # Largest differences that rounding explains: float32 sums in another order, through all layers and back.
 ALLOWED = 1e-3
 
@@ -57,13 +60,16 @@ def kernels(setting: Setting) -> dict[str, Measurement]:
             ("x3d_m", "mutual step"),
             ("slow_8x8_r50", "full network"),
             ("slow_8x8_r50", "mutual step"),
+            ("x3d_s", "mutual step"),
         )
     }
     return {
         "outputs and gradients of X3D-M": functools.partial(_parity, setting),
         **steps,
         "new widths": functools.partial(_new_draws, setting),
+        "what new widths cost": functools.partial(_new_work, setting),
         "kernels that are compiled": functools.partial(_with_kernels, setting, triton_kernels.count_kernels),
+        "the host's time": functools.partial(_with_kernels, setting, triton_kernels.time_host),
         **of_layers,
         **depthwise,
     }
@@ -142,25 +148,60 @@ def _steps(setting: Setting, name: str, mutual: bool, sheet: Sheet) -> None:
 def _new_draws(setting: Setting, sheet: Sheet) -> None:
     """Mutual steps whose sub-networks are new, then the same again: the price of shapes that no step had before."""
     device, load, num_clips = torch.device(setting.device), workload(setting, "x3d_m"), clips_of(setting, "x3d_m")
-    draws = range(NEW_DRAWS, NEW_DRAWS + 6)
-    bench = Bench.make(load, num_clips, device, "bf16", steps=[0, *draws])
+    for on in (False, True):
+        first = NEW_DRAWS + NUM_DRAWS * on
+        draws = range(first, first + NUM_DRAWS)
+        bench = Bench.make(load, num_clips, device, "bf16", steps=[0, *draws])
+        with triton_switch.switched(on, device):
+            step = bench.step(mutual=True)
+            for _ in range(2):
+                timed(device, functools.partial(step, 0))
+            before = triton_kernels.compiled()
+            passes, allocations = [], [_device_allocations()]
+            for _ in range(2):
+                passes.append([timed(device, functools.partial(step, draw)) for draw in draws])
+                allocations.append(_device_allocations())
+        sheet.row(
+            f"X3D-M: mutual steps of new widths, bf16, channels last, on {name_of(setting)}",
+            {
+                "MODEL.TRITON": str(on),
+                "draws": len(draws),
+                "first pass, ms per step": 1e3 * statistics.mean(passes[0]),
+                "second pass, ms per step": 1e3 * statistics.mean(passes[1]),
+                "slowest step of the first pass, ms": 1e3 * max(passes[0]),
+                "the GPU's allocations in the first pass": allocations[1] - allocations[0],
+                "in the second": allocations[2] - allocations[1],
+                "norms' kernels before": before,
+                "norms' kernels after": triton_kernels.compiled(),
+            },
+        )
+
+
+def _device_allocations() -> int:
+    """Return how often torch's allocator has asked the GPU for memory."""
+    return torch.cuda.memory_stats()["num_device_alloc"]
+
+
+def _new_work(setting: Setting, sheet: Sheet) -> None:
+    """Operations of a mutual step of new widths that cost the host most, beside the same step again."""
+    device, load, num_clips = torch.device(setting.device), workload(setting, "x3d_m"), clips_of(setting, "x3d_m")
+    draw = NEW_DRAWS + 2 * NUM_DRAWS
+    bench = Bench.make(load, num_clips, device, "bf16", steps=[0, draw])
+    passes: list[dict[str, float]] = []
     with triton_switch.switched(True, device):
         step = bench.step(mutual=True)
+        timed(device, lambda: step(0))
         for _ in range(2):
-            timed(device, lambda: step(0))
-        before = triton_kernels.compiled()
-        passes = [[timed(device, functools.partial(step, draw)) for draw in draws] for _ in range(2)]
-    sheet.row(
-        f"X3D-M: mutual steps of new widths with MODEL.TRITON, bf16, channels last, on {name_of(setting)}",
-        {
-            "draws": len(draws),
-            "first pass, ms per step": 1e3 * statistics.mean(passes[0]),
-            "second pass, ms per step": 1e3 * statistics.mean(passes[1]),
-            "slowest step of the first pass, ms": 1e3 * max(passes[0]),
-            "norms' kernels before": before,
-            "norms' kernels after": triton_kernels.compiled(),
-        },
-    )
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+                timed(device, lambda: step(draw))
+            passes.append({event.key: 1e-3 * event.self_cpu_time_total for event in profile.key_averages()})
+    first, second = passes
+    for name in sorted(first, key=lambda name: second.get(name, 0.0) - first[name])[:NUM_OPERATIONS]:
+        sheet.row(
+            f"X3D-M: host's time of operations in a mutual step of new widths, MODEL.TRITON, profiled, on "
+            f"{name_of(setting)}",
+            {"operation": name, "first time, ms": first[name], "again, ms": second.get(name, 0.0)},
+        )
 
 
 def _program(setting: Setting, script: str, *words_and_sheet: Any) -> None:

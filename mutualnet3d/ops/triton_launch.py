@@ -80,7 +80,7 @@ class Kernel:
         for pointer in pointers:
             bits |= pointer
         if bits % ALIGNMENT or not work.is_plain:
-            self._launch(work, tensors)
+            self.by_triton(work, *tensors)
             return
         key = (work.variant, *[tensor.dtype for tensor in tensors])
         compiled = self._compiled.get(key)
@@ -91,12 +91,12 @@ class Kernel:
                 stream = driver.get_current_stream(device)
                 run(*work.grid, stream, function, metadata, None, None, None, *pointers, *work.tail)
                 return
-        kernel = self._launch(work, tensors)
+        kernel = self.by_triton(work, *tensors)
         if compiled is None and _is_direct(kernel):
             self._compiled[key] = _entry(kernel)
 
-    def _launch(self, work: Work, tensors: tuple[torch.Tensor, ...]) -> Any:
-        """Launch the kernel by Triton's means; return what it compiled, or None."""
+    def by_triton(self, work: Work, *tensors: torch.Tensor) -> Any:
+        """Launch the kernel by Triton's own means; return what it compiled, or None in its interpreter."""
         kernel = getattr(importlib.import_module(self._module), self._name)
         options = {"num_warps": work.num_warps, "enable_fp_fusion": True}
         return kernel[work.grid](*tensors, *work.tail, **options)
