@@ -18,6 +18,7 @@ import argparse
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.cli.parser import at_least
 from mutualnet3d.files.output import check_output_file
 from mutualnet3d.log import printable
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clean-list", default=[], nargs="+", metavar="FILE", help=words)
     options.add_lists(parser)
     words = "least number of frames; a video of fewer is short; default: 1"
-    parser.add_argument("--min-frames", type=int, default=1, metavar="N", help=words)
+    parser.add_argument("--min-frames", type=at_least(1), default=1, metavar="N", help=words)
     options.add_workers(parser, timeout=300.0)
     options.add_sharing(parser)
 

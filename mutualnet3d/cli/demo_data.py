@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command
+from mutualnet3d.cli.parser import at_least
 from mutualnet3d.files.output import checker_of_folder
 from mutualnet3d.log import printable
 
@@ -28,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     def add(name: str, default: int, help: str, metavar: str = "N") -> None:
         words = f"{help}; default: {default}"
-        parser.add_argument(f"--{name}", type=int, default=default, metavar=metavar, help=words)
+        parser.add_argument(
+            f"--{name}", type=at_least(0 if name == "seed" else 1), default=default, metavar=metavar, help=words
+        )
 
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder of the data set")
     add("train", 320, "number of training clips")

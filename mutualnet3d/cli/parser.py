@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 INDENT = "    "  # of examples in a docstring
@@ -54,6 +55,37 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: a number without fraction") from None
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return the type of an option that is an integer of `least` or more."""
+
+    def convert(text: str) -> int:
+        allowed = f"a number without fraction, {least} or more"
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r}; allowed: {allowed}")
+        return value
+
+    return convert
+
+
+def above_0(text: str) -> float:
+    """Return the number above 0 that a word of the command line is.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        value = number(text)
+    except argparse.ArgumentTypeError:
+        value = 0.0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: a number above 0")
+    return value
 
 
 def number(text: str) -> float:

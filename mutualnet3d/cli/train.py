@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli.command import EXIT_ERROR, Command, drop_output, report, tell
 from mutualnet3d.cli.options import OVERRIDES_HELP, add_cfg, add_weights
+from mutualnet3d.cli.parser import above_0, at_least
 from mutualnet3d.log import logger
 
 if TYPE_CHECKING:
@@ -66,13 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     add_cfg(parser)
     add_weights(parser, f"{'to test' if command == 'test' else 'to start from'} ({WEIGHTS[command]})")
     words = "longest wait at the start for the other processes of the job, seconds; default: 300"
-    parser.add_argument("--join_timeout", type=float, default=300.0, metavar="SECONDS", help=words)
+    parser.add_argument("--join_timeout", type=above_0, default=300.0, metavar="SECONDS", help=words)
     pyslowfast = parser.add_argument_group("PySlowFast's way to start on several machines (this becomes torchrun)")
     words = "address of the first machine, tcp://HOST:PORT; default: tcp://localhost:9999"
     pyslowfast.add_argument("--init_method", default="tcp://localhost:9999", metavar="ADDRESS", help=words)
     words = "number of this machine, 0 to --num_shards less 1; default: 0"
-    pyslowfast.add_argument("--shard_id", type=int, default=0, metavar="N", help=words)
-    pyslowfast.add_argument("--num_shards", type=int, default=1, metavar="N", help="number of machines; default: 1")
+    pyslowfast.add_argument("--shard_id", type=at_least(0), default=0, metavar="N", help=words)
+    pyslowfast.add_argument(
+        "--num_shards", type=at_least(1), default=1, metavar="N", help="number of machines; default: 1"
+    )
     words = "PySlowFast's word before overrides, which may be left out"
     parser.add_argument("--opts", action="store_true", help=words)
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help=OVERRIDES_HELP)
