@@ -76,7 +76,7 @@ def add_budget(parser: argparse.ArgumentParser, unit: str) -> None:
 
     Args:
         parser: parser of the command.
-        unit: what a budget is for, such as "video".
+        unit: thing that a budget is for, such as "video".
     """
     words = f"budget of a {unit} in GFLOPs, 1e9 multiply-adds"
     parser.add_argument("--gflops", type=float, metavar="GFLOPS", help=words)
