@@ -190,7 +190,11 @@ def test_helps_of_the_benchmarks_are_complete():
     assert len(programs) > 30
     for name, source in programs.items():
         assert re.match(r'(#!.*\n)?r?"""[A-Z]', source), name
-        assert f"    python benchmarks/{name}" in source.partition('"""\n\n')[0], name
+        examples = re.findall(rf"^    .*python benchmarks/{name}(.*)$", source.partition('"""\n\n')[0], re.MULTILINE)
+        assert examples, name
+        assert [word for word in " ".join(examples).split() if word[:2] == "--" and f'"{word}"' not in source] == [], (
+            name
+        )
     options = {  # parsing the whole files would take a second
         name: textwrap.dedent(re.search(r"^ +\w+ = argparse.ArgumentParser\(.*?(?=^.*parse_args\()", source, FLAGS)[0])
         for name, source in programs.items()
