@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
     Args:
         text: docstring of the command. Its paragraphs that are indented are the examples, which stand below the
             options; the other ones stand above.
-        settings: settings of `argparse.ArgumentParser`.
+        **settings: settings of `argparse.ArgumentParser`.
     """
 
     def __init__(self, text: str | None = None, **settings: Any):
@@ -48,6 +48,9 @@ def split_examples(text: str) -> tuple[str, str]:
 def whole_number(text: str) -> int:
     """Return the integer that a word of the command line is.
 
+    Args:
+        text: the word.
+
     Raises:
         argparse.ArgumentTypeError: it is none.
     """
@@ -76,6 +79,9 @@ def at_least(least: int) -> Callable[[str], int]:
 def above_0(text: str) -> float:
     """Return the number above 0 that a word of the command line is.
 
+    Args:
+        text: the word.
+
     Raises:
         argparse.ArgumentTypeError: it is none.
     """
@@ -90,6 +96,9 @@ def above_0(text: str) -> float:
 
 def number(text: str) -> float:
     """Return the number that a word of the command line is.
+
+    Args:
+        text: the word.
 
     Raises:
         argparse.ArgumentTypeError: it is none.
