@@ -29,6 +29,7 @@ from pathlib import Path
 import av
 import numpy as np
 from container_edits import edits_of
+from program_options import add
 
 from mutualnet3d.process_pool import LostItem, map_in_processes
 from mutualnet3d.video.errors import FrameCountCorrected, VideoDecodeError
@@ -291,12 +292,16 @@ def run(damages: list[Damage], workers: int, keep: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1000, help="videos whose bytes are damaged")
-    parser.add_argument("--edits", type=int, default=1000, help="videos whose containers' tables are edited")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--videos", default="", help="a folder with further videos to damage, with those made here")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--keep", default="", help="a folder for the damaged videos that misbehave")
+    add(parser, "--count", 1000, "N", "number of videos whose bytes are damaged")
+    add(parser, "--edits", 1000, "N", "number of videos whose container's tables are edited")
+    add(parser, "--seed", 0, "N", "seed of the damages")
+    parser.add_argument(
+        "--videos", default="", metavar="FOLDER", help="folder of more videos to damage; default: those made here alone"
+    )
+    add(parser, "--workers", 1, "N", "number of processes")
+    parser.add_argument(
+        "--keep", default="", metavar="FOLDER", help="folder for the damaged videos that misbehave; default: none"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         videos = make_videos(Path(folder))

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 
 import torch
+from program_options import add
 
 import mutualnet3d as m3
 from mutualnet3d.data.build_loaders import build_val_loader
@@ -32,9 +33,11 @@ NUM_WIDTHS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="of a mutual training")
-    parser.add_argument("--cfg", default="X3D_tiny_mutual.yaml", help="its config")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="calibrated.pyth of a mutual training")
+    add(parser, "--cfg", "X3D_tiny_mutual.yaml", "FILE", "config of that training")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY VALUE", help="keys of the config with other values than the file's"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print_batches(args, folder)

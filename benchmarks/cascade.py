@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from program_options import add
 
 from mutualnet3d.deploy import Prediction, Predictor
 from mutualnet3d.plots.curves import Curve, Point
@@ -68,10 +69,10 @@ class Choice(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", default="output/evidence_staged", help="folder of the test, made if need be")
-    parser.add_argument("--data", default="data/moving_shapes_hard", help="folder of the clips, made if need be")
-    parser.add_argument("--output", default="output/cascade", help="folder of the pictures")
-    parser.add_argument("--splits", type=int, default=10)
+    add(parser, "--folder", "output/evidence_staged", "FOLDER", "folder of the test, made if need be")
+    add(parser, "--data", "data/moving_shapes_hard", "FOLDER", "folder of the clips, made if need be")
+    add(parser, "--output", "output/cascade", "FOLDER", "folder of the pictures")
+    add(parser, "--splits", 10, "N", "number of random halvings of the clips")
     args = parser.parse_args()
     if not os.path.exists(os.path.join(args.folder, "scores.npz")):
         make_test(args.folder, args.data)

@@ -53,6 +53,7 @@ import av
 import numpy as np
 import torch
 from iopath.common.file_io import g_pathmgr
+from program_options import add
 
 import mutualnet3d as m3
 from mutualnet3d.data.batch_sampler import ClipRequest
@@ -109,12 +110,18 @@ class X264Defaults(Encoding):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", nargs="+", default=[str(VIDEOS)], help="files or folders; %(default)s")
+    parser.add_argument(
+        "--videos",
+        nargs="+",
+        default=[str(VIDEOS)],
+        metavar="PATH",
+        help="files or folders of videos; default: %(default)s",
+    )
     parser.add_argument("--as-they-are", action="store_true", help="do not re-encode")
-    parser.add_argument("--spans", type=int, default=5, help="places in each video; %(default)s")
-    parser.add_argument("--rounds", type=int, default=9, help="timed runs of each reader at each place; %(default)s")
-    parser.add_argument("--only-shapes", action="store_true", help="the last table alone")
-    parser.add_argument("--wall", action="store_true", help="time by the clock on the wall instead of CPU time")
+    add(parser, "--spans", 5, "N", "number of places in a video")
+    add(parser, "--rounds", 9, "N", "number of timed runs of a reader at a place")
+    parser.add_argument("--only-shapes", action="store_true", help="print the last table alone")
+    parser.add_argument("--wall", action="store_true", help="take the time of the clock in place of CPU time")
     args = parser.parse_args()
     if _LINKS not in os.environ:
         _start_again()

@@ -30,6 +30,7 @@ from unittest import mock
 
 import torch
 from inference import CPU, list_videos, markdown, random_source, read_clips, relative_difference, versions
+from program_options import add
 
 from mutualnet3d.deploy import BACKENDS, Bundle
 from mutualnet3d.deploy import export as exporting
@@ -57,12 +58,20 @@ Run = Callable[[Sequence[torch.Tensor]], torch.Tensor]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", required=True, help="a Kinetics-style list of videos")
-    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
-    parser.add_argument("--first", type=int, help="so many sub-networks of each alone, the cheapest ones; all")
-    parser.add_argument("--clips", type=int, default=4, help="real clips to compare on; %(default)s")
-    parser.add_argument("--calibrate", type=int, default=8, help="others to calibrate on; %(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="%(default)s")
+    parser.add_argument("--list", required=True, metavar="FILE", help="list of videos, lines `path label`")
+    parser.add_argument(
+        "--families",
+        nargs="+",
+        default=list(FAMILIES),
+        choices=list(FAMILIES),
+        help="networks to compare; default: all",
+    )
+    parser.add_argument(
+        "--first", type=int, metavar="N", help="number of sub-networks of a network, the cheapest ones; default: all"
+    )
+    add(parser, "--clips", 4, "N", "number of real clips to compare on")
+    add(parser, "--calibrate", 8, "N", "number of other clips to calibrate on")
+    add(parser, "--threads", 2, "N", "number of CPU threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     videos = list_videos(args.list)

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from gpu_parts import convolutions, inference, limits, machine, processes, random_widths, training, triton_kernels
+from program_options import add
 from report import Part, Report, Setting, probe
 
 # Shares are the minutes of a report of ten.
@@ -40,11 +41,22 @@ PARTS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8.0, help="time for all parts; %(default)s")
-    parser.add_argument("--output", type=Path, default=Path("output/gpu_report"), help="%(default)s")
-    parser.add_argument("--tiny", action="store_true", help="tiny sizes, as on a CPU")
+    add(parser, "--minutes", 8.0, "MINUTES", "time for all parts, minutes")
     parser.add_argument(
-        "--parts", type=int, nargs="+", choices=range(1, len(PARTS) + 1), help="numbers of the parts to run; all"
+        "--output",
+        type=Path,
+        default=Path("output/gpu_report"),
+        metavar="FOLDER",
+        help="folder of the report; default: %(default)s",
+    )
+    parser.add_argument("--tiny", action="store_true", help="take tiny sizes, as on a CPU")
+    parser.add_argument(
+        "--parts",
+        type=int,
+        nargs="+",
+        choices=range(1, len(PARTS) + 1),
+        metavar="N",
+        help="numbers of the parts to run; default: all",
     )
     parser.add_argument("--allocator", choices=("cuda", "cpu"), help=argparse.SUPPRESS)  # a process of part 7
     args = parser.parse_args()

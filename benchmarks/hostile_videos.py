@@ -47,6 +47,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from PIL import Image
+from program_options import add
 
 from mutualnet3d.data.limited_reader import LimitedClipReader
 from mutualnet3d.data.preprocessing import Preprocessing
@@ -433,10 +434,14 @@ def run(scale: float, timeout: float, folder_of_files: str, only: str = "") -> b
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the files; 1: as they harm")
-    parser.add_argument("--timeout", type=float, default=10.0, help="seconds that a clip may take (DECODE_TIMEOUT)")
-    parser.add_argument("--folder", default="", help="place of the files, which take up to 1 GB; none: the system's")
-    parser.add_argument("--only", default="", help="files whose names match this regular expression")
+    add(parser, "--scale", 1.0, "FACTOR", "size of the files over the size at which they do harm")
+    add(parser, "--timeout", 10.0, "SECONDS", "longest time for a clip (DECODE_TIMEOUT), seconds")
+    parser.add_argument(
+        "--folder", default="", metavar="FOLDER", help="folder for the files, up to 1 GB; default: a temporary one"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="regular expression of the names of files to read; default: all"
+    )
     parser.add_argument("--read", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.read:

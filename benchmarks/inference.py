@@ -45,6 +45,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from program_options import add
 from torch import nn
 
 import mutualnet3d as m3
@@ -119,13 +120,21 @@ class Contender:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", required=True, help="a Kinetics-style list of videos")
-    parser.add_argument("--networks", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--rounds", type=int, default=15, help="timed passes of each; %(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="%(default)s")
-    parser.add_argument("--clips", type=int, default=50, help="whose classes are compared; 0: none; %(default)s")
-    parser.add_argument("--calibrate", type=int, default=16, help="other clips to calibrate on; %(default)s")
-    parser.add_argument("--without", nargs="*", default=[], choices=(LAST, COMPILED, ORT, ACCELERATOR, BF16))
+    parser.add_argument("--list", required=True, metavar="FILE", help="list of videos, lines `path label`")
+    parser.add_argument(
+        "--networks", nargs="+", default=list(CASES), choices=list(CASES), help="networks to time; default: all"
+    )
+    add(parser, "--rounds", 15, "N", "number of timed passes of a network")
+    add(parser, "--threads", 2, "N", "number of CPU threads")
+    add(parser, "--clips", 50, "N", "number of clips whose classes are compared, 0: none")
+    add(parser, "--calibrate", 16, "N", "number of other clips to calibrate on")
+    parser.add_argument(
+        "--without",
+        nargs="*",
+        default=[],
+        choices=(LAST, COMPILED, ORT, ACCELERATOR, BF16),
+        help="ways of the table to leave out; default: none",
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     videos = list_videos(args.list)

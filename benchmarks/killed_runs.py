@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from program_options import add
 
 from mutualnet3d.engine.checkpoint import load_checkpoint
 from mutualnet3d.log import read_records
@@ -120,9 +121,9 @@ def final(output: Path) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--processes", type=int, default=1, help="of the job, under torchrun")
-    parser.add_argument("--seed", type=int, default=0, help="of the steps at which it is killed")
+    add(parser, "--kills", 10, "N", "number of kills of a training")
+    add(parser, "--processes", 1, "N", "number of processes of the job, under torchrun")
+    add(parser, "--seed", 0, "N", "seed of the steps at which it is killed")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as temporary:

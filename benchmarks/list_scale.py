@@ -28,6 +28,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from program_options import add
+
 from mutualnet3d import fork_server
 from mutualnet3d.config import load_cfg
 from mutualnet3d.data.bad_videos import BadVideoFile
@@ -158,9 +160,18 @@ def row_of(length: int, way: str, result: dict[str, Any], base: dict[str, Any]) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", nargs="+", type=int, default=[10, 10_000, 100_000, 1_000_000], help="lines")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="ways to start loader workers")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each row")
+    parser.add_argument(
+        "--lengths",
+        nargs="+",
+        type=int,
+        default=[10, 10_000, 100_000, 1_000_000],
+        metavar="N",
+        help="lengths of the lists, lines; default: %(default)s",
+    )
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="ways to start loader workers; default: all"
+    )
+    add(parser, "--timeout", 300.0, "SECONDS", "time limit of a row, seconds")
     parser.add_argument("--one", nargs=2, metavar=("FOLDER", "WAY"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:

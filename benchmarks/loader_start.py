@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from program_options import add
 
 from mutualnet3d import fork_server
 from mutualnet3d.data.batch_sampler import ClipRequest
@@ -72,9 +73,23 @@ def measure(list_path: str, workers: int, method: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", nargs="+", type=int, default=[0, 1, 2, 4])
-    parser.add_argument("--lengths", nargs="+", type=int, default=[1000], help="lines of the list")
-    parser.add_argument("--rounds", type=int, default=2, help="measurements, of which the median is printed")
+    parser.add_argument(
+        "--workers",
+        nargs="+",
+        type=int,
+        default=[0, 1, 2, 4],
+        metavar="N",
+        help="numbers of loader workers; default: %(default)s",
+    )
+    parser.add_argument(
+        "--lengths",
+        nargs="+",
+        type=int,
+        default=[1000],
+        metavar="N",
+        help="lengths of the list, lines; default: %(default)s",
+    )
+    add(parser, "--rounds", 2, "N", "number of measurements, of which the median is printed")
     parser.add_argument("--one", nargs=3, metavar=("LIST", "WORKERS", "METHOD"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:

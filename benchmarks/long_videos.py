@@ -28,6 +28,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from program_options import add
 
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.deploy import Predictor, SegmentRules
@@ -38,17 +39,26 @@ CLIPS_OF_A_BLOCK = (3, 12)  # of one class after the other, fewest and most
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="calibrated.pyth with its query table, or a bundle")
-    parser.add_argument("--video", help="short video that is repeated")
-    parser.add_argument("--truth", help="list of labelled clips that are joined")
-    parser.add_argument("--hours", type=float, nargs="+", default=[1.0], help="lengths of the files; default: 1")
-    parser.add_argument("--every", type=float, default=1.0, help="seconds from a window to the next; default: 1")
-    parser.add_argument("--subnets", nargs="+", help="sub-networks; default: three of the front")
-    parser.add_argument("--backend", default="pytorch", help="default: pytorch")
-    parser.add_argument("--threads", type=int, help="of the network; default: as many as the back end takes")
-    parser.add_argument("--min-seconds", type=float, default=0.0, help="of a segment, with --truth; default: 0")
-    parser.add_argument("--smooth", type=int, default=3, help="windows, with --truth; default: 3")
-    parser.add_argument("--suffix", default=".mp4", help="of the files; default: .mp4")
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="PATH", help="calibrated.pyth of a test run, or the folder of a bundle"
+    )
+    parser.add_argument("--video", metavar="FILE", help="short video that is repeated; default: none")
+    parser.add_argument("--truth", metavar="FILE", help="list of labelled clips that are joined; default: none")
+    parser.add_argument(
+        "--hours", type=float, nargs="+", default=[1.0], metavar="HOURS", help="lengths of the files, hours; default: 1"
+    )
+    add(parser, "--every", 1.0, "SECONDS", "time from a window to the next, seconds")
+    parser.add_argument("--subnets", nargs="+", metavar="KEY", help="sub-networks to run; default: three of the front")
+    add(parser, "--backend", "pytorch", "NAME", "library that runs the network")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="number of CPU threads of the network; default: as many as the back end takes by itself",
+    )
+    add(parser, "--min-seconds", 0.0, "SECONDS", "least length of a segment with --truth, seconds")
+    add(parser, "--smooth", 3, "N", "number of windows whose scores are averaged with --truth")
+    add(parser, "--suffix", ".mp4", "TEXT", "suffix of the files, which names their container")
     parser.add_argument("--of-one", nargs=2, metavar=("VIDEO", "SUBNET"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.of_one:

@@ -35,6 +35,7 @@ import av
 import numpy as np
 import torch
 from killed_runs import descendants
+from program_options import add
 
 import mutualnet3d as m3
 from mutualnet3d.data.build_loaders import build_preprocessing
@@ -162,11 +163,17 @@ def seconds_one_by_one(folder: Path, paths: list[str]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=2000, help="number of videos; default: %(default)s")
-    parser.add_argument("--broken", type=float, default=0.03, help="fraction of them; default: %(default)s")
-    parser.add_argument("--kills", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--workers", type=int, default=num_cores(), help="processes; default: the cores")
-    parser.add_argument("--compare", type=int, default=300, help="videos of the two times; default: %(default)s")
+    add(parser, "--files", 2000, "N", "number of videos")
+    add(parser, "--broken", 0.03, "SHARE", "share of broken videos, 0 to 1")
+    add(parser, "--kills", 5, "N", "number of kills of the run")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=num_cores(),
+        metavar="N",
+        help="number of processes; default: that of the CPU cores",
+    )
+    add(parser, "--compare", 300, "N", "number of videos of the two times")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

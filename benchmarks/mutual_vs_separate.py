@@ -23,6 +23,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 
+from program_options import add
 from trainings import STAGED, Overrides, Trainings, points_of, spread
 
 from mutualnet3d.demo import MovingShapesStyle, make_data_set
@@ -94,14 +95,29 @@ def tested_of(name: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default="output/evidence", help="folder of all runs")
-    parser.add_argument("--data", default="data/moving_shapes_hard", help="folder of the clips, made if need be")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time")
-    parser.add_argument("--only-train", action="store_true")
-    parser.add_argument("--only-test", action="store_true")
-    parser.add_argument("--runs", nargs="+", choices=list(runs()), default=list(runs()), help="trainings, by name")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
+    add(parser, "--output", "output/evidence", "FOLDER", "folder of all runs")
+    add(parser, "--data", "data/moving_shapes_hard", "FOLDER", "folder of the clips, made if need be")
+    add(parser, "--seeds", 3, "N", "number of seeds")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of trainings at a time; default: that of the CPU cores",
+    )
+    parser.add_argument("--only-train", action="store_true", help="train and do not test")
+    parser.add_argument("--only-test", action="store_true", help="test what was trained before")
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        choices=list(runs()),
+        default=list(runs()),
+        metavar="NAME",
+        help="names of the trainings; default: all",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY VALUE", help="keys of the config with other values than the file's"
+    )
     args = parser.parse_args()
     make_shapes(args.data)
     common: dict[str, object] = {"DATA.PATH_TO_DATA_DIR": args.data}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from inference import CPU, markdown, read_clips
+from program_options import add
 
 from mutualnet3d.data.lists import read_kinetics_list
 from mutualnet3d.deploy import BACKENDS, Bundle
@@ -27,10 +28,19 @@ EXACT = "openvino"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="calibrated.pyth of a test run, or a bundle")
-    parser.add_argument("--list", required=True, help="a Kinetics-style list of videos")
-    parser.add_argument("--backends", nargs="+", default=["openvino-bf16"], choices=list(BACKENDS), help="%(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="%(default)s")
+    parser.add_argument(
+        "--model", required=True, metavar="PATH", help="calibrated.pyth of a test run, or the folder of a bundle"
+    )
+    parser.add_argument("--list", required=True, metavar="FILE", help="list of videos, lines `path label`")
+    parser.add_argument(
+        "--backends",
+        nargs="+",
+        default=["openvino-bf16"],
+        choices=list(BACKENDS),
+        metavar="NAME",
+        help="back ends to compare with float32; default: %(default)s",
+    )
+    add(parser, "--threads", 2, "N", "number of CPU threads")
     args = parser.parse_args()
     source: NetworkStore = (
         Bundle.load(args.model) if Path(args.model).is_dir() else load_checkpoint_networks(args.model, None)

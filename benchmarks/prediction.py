@@ -52,6 +52,7 @@ import av
 import torch
 import torch.nn.functional as F
 from inference import CPU, OVERRIDES, list_videos, markdown, pytorchvideo_twin, random_source, versions
+from program_options import add
 
 import mutualnet3d as m3
 from mutualnet3d.data.preprocessing import Preprocessing
@@ -80,13 +81,13 @@ BACKENDS = ("pytorch", "openvino")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", required=True, help="a Kinetics-style list of videos")
-    parser.add_argument("--videos", type=int, default=20, help="%(default)s")
-    parser.add_argument("--calibrate", type=int, default=8, help="other videos to calibrate on; %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="over all videos; %(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="%(default)s")
-    parser.add_argument("--backend", default="auto", help="of the first table; %(default)s")
-    parser.add_argument("--memory-of", nargs=2, metavar=("BACKEND", "PATH"), help="(of a process started here)")
+    parser.add_argument("--list", required=True, metavar="FILE", help="list of videos, lines `path label`")
+    add(parser, "--videos", 20, "N", "number of videos to predict")
+    add(parser, "--calibrate", 8, "N", "number of other videos to calibrate on")
+    add(parser, "--rounds", 5, "N", "number of rounds over all videos")
+    add(parser, "--threads", 2, "N", "number of CPU threads")
+    add(parser, "--backend", "auto", "NAME", "library that runs the network of the first table")
+    parser.add_argument("--memory-of", nargs=2, metavar=("BACKEND", "PATH"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.memory_of:

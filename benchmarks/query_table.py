@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from program_options import add
 
 import mutualnet3d as m3
 from mutualnet3d.data.build_loaders import build_test_loader
@@ -37,13 +38,13 @@ TARGET_TIME, TARGET_MEMORY = 1.25, 1.10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cfg", default="X3D_S_mutual.yaml")
-    parser.add_argument("--list", required=True, help="a Kinetics-style list of videos")
-    parser.add_argument("--classes", type=int, default=2, help="that the list has")
-    parser.add_argument("--videos", type=int, default=24, help="how many of the list's videos")
-    parser.add_argument("--batch", type=int, default=4, help="clips a batch")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory-of", choices=("full", "all"), help="(of a process that this one starts)")
+    add(parser, "--cfg", "X3D_S_mutual.yaml", "FILE", "config of the network")
+    parser.add_argument("--list", required=True, metavar="FILE", help="list of videos, lines `path label`")
+    add(parser, "--classes", 2, "N", "number of classes of the list")
+    add(parser, "--videos", 24, "N", "number of videos of the list to take")
+    add(parser, "--batch", 4, "N", "number of clips of a batch")
+    add(parser, "--rounds", 3, "N", "number of rounds")
+    parser.add_argument("--memory-of", choices=("full", "all"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         session, split, configs = prepared(args, folder)

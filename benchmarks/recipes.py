@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mutual_vs_separate import make_shapes
+from program_options import add
 from torch.utils.flop_counter import FlopCounterMode
 from trainings import STAGED, Overrides, Trainings, spread
 
@@ -89,14 +90,26 @@ RECIPES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=list(NETWORKS), default="x3d")
-    parser.add_argument("--videos", help="folder of real videos with train.csv and test.csv; default: moving shapes")
+    parser.add_argument(
+        "--network", choices=list(NETWORKS), default="x3d", help="network to train; default: %(default)s"
+    )
+    parser.add_argument(
+        "--videos", metavar="FOLDER", help="folder of real videos with train.csv and test.csv; default: moving shapes"
+    )
     parser.add_argument("--from-shapes", action="store_true", help="start from a network trained on moving shapes")
-    parser.add_argument("--epochs", type=int, default=60, help="of the full network alone, whose arithmetic all have")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time")
-    parser.add_argument("--output", default="output/recipes", help="folder of all runs")
+    add(parser, "--epochs", 60, "N", "number of epochs of the full network alone, whose arithmetic all have")
+    add(parser, "--seeds", 3, "N", "number of seeds")
+    parser.add_argument(
+        "--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), help="recipes to train by; default: all"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of trainings at a time; default: that of the CPU cores",
+    )
+    add(parser, "--output", "output/recipes", "FOLDER", "folder of all runs")
     args = parser.parse_args()
     shapes = make_shapes("data/moving_shapes_hard")
     common: dict[str, object] = {"TRAIN.CHECKPOINT_PERIOD": 100, **NETWORKS[args.network]}

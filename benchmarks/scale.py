@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from program_options import add
 from torch import multiprocessing
 
 import mutualnet3d as m3
@@ -181,12 +182,14 @@ def decoding_milliseconds(paths: list[Path], num_clips: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=96, help="of the full network's clip, pixels")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=4, help="clips a process")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps")
-    parser.add_argument("--videos", type=Path, default=VIDEOS, help="folder of videos to decode")
-    parser.add_argument("--num-clips", type=int, default=60, help="clips to decode")
+    add(parser, "--size", 96, "PIXELS", "side of the full network's clip, pixels")
+    add(parser, "--frames", 8, "N", "number of frames of the full network's clip")
+    add(parser, "--batch", 4, "N", "number of clips of a process and step")
+    add(parser, "--steps", 5, "N", "number of timed steps")
+    parser.add_argument(
+        "--videos", type=Path, default=VIDEOS, metavar="FOLDER", help="folder of videos to decode; default: %(default)s"
+    )
+    add(parser, "--num-clips", 60, "N", "number of clips to decode")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(

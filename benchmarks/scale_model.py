@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from program_options import add
 from scale import Step
 from torch import multiprocessing
 
@@ -219,23 +220,25 @@ def report(cluster: Cluster, work: Work, num_videos: int, num_epochs: int) -> st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nodes", type=int, default=8)
-    parser.add_argument("--gpus", type=int, default=8, help="a node")
-    parser.add_argument("--clips-per-second", type=float, default=100.0, help="of one GPU, mutually")
-    parser.add_argument("--batch", type=int, default=16, help="clips a GPU and step")
-    parser.add_argument("--parameters", type=float, default=3.79, help="of the network, millions")
-    parser.add_argument("--network", type=float, default=25.0, help="GB/s that a node sends")
-    parser.add_argument("--hidden", type=float, default=0.1, help="fraction of computing that hides the exchange")
-    parser.add_argument("--sync-exchanges", type=int, default=0, help="of sync_batchnorm a step; X3D-M: 664")
-    parser.add_argument("--disk", type=float, default=4.0, help="GB/s of the videos' disk")
-    parser.add_argument("--local-disks", action="store_true", help="each node has the videos on a disk of its own")
-    parser.add_argument("--cores", type=int, default=96, help="of a node, for decoding")
-    parser.add_argument("--decode-ms", type=float, default=28.4, help="of one core for a clip")
-    parser.add_argument("--video-mb", type=float, default=0.6, help="size of a video")
-    parser.add_argument("--videos", type=int, default=240_000, help="of the list")
-    parser.add_argument("--epochs", type=int, default=256)
+    add(parser, "--nodes", 8, "N", "number of machines")
+    add(parser, "--gpus", 8, "N", "number of GPUs of a machine")
+    add(parser, "--clips-per-second", 100.0, "CLIPS", "mutual training speed of a GPU, clips per second")
+    add(parser, "--batch", 16, "N", "number of clips of a GPU and step")
+    add(parser, "--parameters", 3.79, "MILLIONS", "parameters of the network, millions")
+    add(parser, "--network", 25.0, "GB", "data that a machine sends, GB per second")
+    add(parser, "--hidden", 0.1, "SHARE", "share of the computing that hides the exchange, 0 to 1")
+    add(parser, "--sync-exchanges", 0, "N", "number of exchanges of sync_batchnorm in a step, X3D-M: 664")
+    add(parser, "--disk", 4.0, "GB", "speed of the videos' disk, GB per second")
+    parser.add_argument(
+        "--local-disks", action="store_true", help="give every machine a disk of its own with the videos"
+    )
+    add(parser, "--cores", 96, "N", "number of CPU cores of a machine, for decoding")
+    add(parser, "--decode-ms", 28.4, "MILLISECONDS", "time of a core for decoding a clip, milliseconds")
+    add(parser, "--video-mb", 0.6, "MB", "size of a video, MB")
+    add(parser, "--videos", 240_000, "N", "number of videos of the list")
+    add(parser, "--epochs", 256, "N", "number of epochs")
     parser.add_argument("--check", action="store_true", help="compare the model with processes of this machine")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps of --check")
+    add(parser, "--steps", 5, "N", "number of timed steps of --check")
     args = parser.parse_args()
     if args.check:
         check(args.steps)

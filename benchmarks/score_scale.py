@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from program_options import add
 
 from mutualnet3d.engine.evaluate import evaluate
 from mutualnet3d.engine.evaluation_state import EvaluationState
@@ -100,11 +101,17 @@ def measure(way: str, num_configs: int, num_videos: int, num_classes: int) -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--subnets", type=int, default=64)
-    parser.add_argument("--videos", type=int, default=20_000)
-    parser.add_argument("--classes", type=int, default=400)
-    parser.add_argument("--ways", nargs="+", choices=("disk", "memory"), default=["disk", "memory"])
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each way")
+    add(parser, "--subnets", 64, "N", "number of sub-networks")
+    add(parser, "--videos", 20_000, "N", "number of videos")
+    add(parser, "--classes", 400, "N", "number of classes")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=("disk", "memory"),
+        default=["disk", "memory"],
+        help="places of the scores; default: both",
+    )
+    add(parser, "--timeout", 300.0, "SECONDS", "time limit of a way, seconds")
     parser.add_argument("--one", choices=("disk", "memory"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:

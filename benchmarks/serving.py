@@ -33,6 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from program_options import add
+
 from mutualnet3d.data.video_files import find_video_files
 
 PERCENTILES = (50, 95, 99)
@@ -72,15 +74,26 @@ HEADER = (
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="calibrated.pyth of a test run, or a bundle")
-    parser.add_argument("--videos", required=True, help="folder of videos")
-    parser.add_argument("--faults", help="folder below --videos whose videos may be answered with 422")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="a row for each; %(default)s")
-    parser.add_argument("--overload", type=int, default=64, help="clients of the row of overload; %(default)s")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of a row; %(default)s")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of the last part; 0: without; %(default)s")
-    parser.add_argument("--allowed-mb", type=float, default=50.0, help="growth, in 1e6 bytes; %(default)s")
-    parser.add_argument("options", nargs="*", help="options of `mutualnet3d serve`, after --")
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="PATH", help="calibrated.pyth of a test run, or the folder of a bundle"
+    )
+    parser.add_argument("--videos", required=True, metavar="FOLDER", help="folder of videos")
+    parser.add_argument(
+        "--faults", metavar="FOLDER", help="folder below --videos whose videos may be answered with 422; default: none"
+    )
+    parser.add_argument(
+        "--clients",
+        type=int,
+        nargs="+",
+        default=[1, 4, 16],
+        metavar="N",
+        help="numbers of clients, a row of the table each; default: %(default)s",
+    )
+    add(parser, "--overload", 64, "N", "number of clients of the row of overload")
+    add(parser, "--seconds", 20.0, "SECONDS", "length of a row, seconds")
+    add(parser, "--minutes", 10.0, "MINUTES", "length of the last part, minutes, 0: without")
+    add(parser, "--allowed-mb", 50.0, "MB", "largest growth of the memory, 1e6 bytes")
+    parser.add_argument("options", nargs="*", metavar="OPTION", help="options of `mutualnet3d serve`, after --")
     args = parser.parse_args(words)
     videos = sorted(find_video_files(args.videos))
     if not videos:

@@ -13,6 +13,7 @@ import statistics
 import time
 
 import torch
+from program_options import add
 from torch import nn
 
 import mutualnet3d as m3
@@ -22,9 +23,9 @@ from mutualnet3d.shapes import ClipShape
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="slowfast_4x16_r50")
-    parser.add_argument("--batch", type=int, default=1, help="clips a step")
-    parser.add_argument("--runs", type=int, default=5, help="timed steps of each")
+    add(parser, "--model", "slowfast_4x16_r50", "NAME", "SlowFast network, a name of m3.list_models()")
+    add(parser, "--batch", 1, "N", "number of clips of a step")
+    add(parser, "--runs", 5, "N", "number of timed steps of a way")
     args = parser.parse_args()
     torch.manual_seed(0)
     model = m3.create_model(args.model, dropout_rate=0.0).to(memory_format=torch.channels_last_3d).train()

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from many_files import encode
+from program_options import add
 
 from mutualnet3d.files.claims import holders, list_claims
 
@@ -109,11 +110,11 @@ def output_of(command: list[str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, default=300, help="default: %(default)s")
-    parser.add_argument("--sbatch", action="store_true", help="as tasks of a job")
-    parser.add_argument("--nodes", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--tasks", type=int, default=2, help="processes a node; default: %(default)s")
-    parser.add_argument("--block", type=int, default=16, help="videos of a claim; default: %(default)s")
+    add(parser, "--videos", 300, "N", "number of videos")
+    parser.add_argument("--sbatch", action="store_true", help="run the processes as tasks of a SLURM job")
+    add(parser, "--nodes", 2, "N", "number of nodes of the job")
+    add(parser, "--tasks", 2, "N", "number of processes of a node")
+    add(parser, "--block", 16, "N", "number of videos that a process takes at a time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

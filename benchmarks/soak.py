@@ -32,6 +32,7 @@ from pathlib import Path
 
 import torch
 from iopath.common.file_io import g_pathmgr
+from program_options import add
 
 import mutualnet3d as m3
 from mutualnet3d.data.batch_sampler import TrainBatchSampler
@@ -65,15 +66,25 @@ class Sample:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=3000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--every", type=int, default=100, help="clips that a line of the table is of; %(default)s")
-    parser.add_argument("--allowed-mb", type=float, default=30.0, help="growth, in 1e6 bytes; %(default)s")
+    add(parser, "--clips", 3000, "N", "number of clips to load")
+    add(parser, "--workers", 2, "N", "number of loader workers")
+    add(parser, "--batch-size", 4, "N", "number of clips of a batch")
+    add(parser, "--every", 100, "N", "number of clips that a line of the table is of")
+    add(parser, "--allowed-mb", 30.0, "MB", "largest growth of the memory, 1e6 bytes")
     lists, more = SHARED / "surv_fight" / "train.csv", SHARED / "diverse"
-    parser.add_argument("--lists", nargs="*", default=[str(lists)], help="Kinetics-style lists; %(default)s")
     parser.add_argument(
-        "--more", nargs="*", default=[str(more)], help="folders of more videos, good or not; %(default)s"
+        "--lists",
+        nargs="*",
+        default=[str(lists)],
+        metavar="FILE",
+        help="lists of videos, lines `path label`; default: %(default)s",
+    )
+    parser.add_argument(
+        "--more",
+        nargs="*",
+        default=[str(more)],
+        metavar="FOLDER",
+        help="folders of more videos, good or not; default: %(default)s",
     )
     args = parser.parse_args()
     if not os.access("/proc/self/smaps_rollup", os.R_OK):

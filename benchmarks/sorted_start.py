@@ -14,6 +14,7 @@ import os
 import tempfile
 
 import torch
+from program_options import add
 
 import mutualnet3d as m3
 from mutualnet3d.engine.checkpoint import save_checkpoint
@@ -25,10 +26,17 @@ WIDTHS = (1.0, 0.9, 0.8, 0.7, 0.63)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="of the demo's static network (X3D_tiny.yaml)")
-    parser.add_argument("--cfg", default="X3D_tiny_mutual.yaml", help="the mutual training to go on with")
-    parser.add_argument("--epochs", type=int, default=1, help="of mutual training; 0: leave it out")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="FILE",
+        help="calibrated.pyth of the demo's static network (X3D_tiny.yaml)",
+    )
+    add(parser, "--cfg", "X3D_tiny_mutual.yaml", "FILE", "config of the mutual training to go on with")
+    add(parser, "--epochs", 1, "N", "number of epochs of mutual training, 0: without")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY VALUE", help="keys of the config with other values than the file's"
+    )
     args = parser.parse_args()
     full = m3.load_cfg(args.cfg, args.overrides)
     keys = [f"w{width}-s{full.DATA.TRAIN_CROP_SIZE}-t{full.DATA.NUM_FRAMES}" for width in WIDTHS]

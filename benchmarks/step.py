@@ -33,6 +33,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from program_options import add
 from pytorchvideo.models.resnet import create_resnet
 from pytorchvideo.models.slowfast import create_slowfast
 from pytorchvideo.models.x3d import create_x3d
@@ -385,12 +386,16 @@ def kernel_times(device: torch.device, run: Callable[[], Any]) -> list[Kernel]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="x3d_m", choices=WORKLOADS)
-    parser.add_argument("--batch", type=int, default=2, help="clips a step")
-    parser.add_argument("--steps", type=int, default=3, help="steps with other sub-networks")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is timed")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--precision", default="fp32", choices=AUTOCAST)
+    parser.add_argument("--model", default="x3d_m", choices=WORKLOADS, help="network to train; default: %(default)s")
+    add(parser, "--batch", 2, "N", "number of clips of a step")
+    add(parser, "--steps", 3, "N", "number of steps, with different sub-networks")
+    add(parser, "--rounds", 3, "N", "number of timings of a step")
+    parser.add_argument(
+        "--device", default="cpu", choices=("cpu", "cuda"), help="device of PyTorch; default: %(default)s"
+    )
+    parser.add_argument(
+        "--precision", default="fp32", choices=AUTOCAST, help="arithmetic of the training; default: %(default)s"
+    )
     parser.add_argument("--compile", action="store_true", help="time torch.compile of the full network's step too")
     args = parser.parse_args()
     with arithmetic(args.precision):

@@ -16,6 +16,7 @@ import multiprocessing
 import resource
 
 import torch
+from program_options import add
 from torch.profiler import ProfilerActivity, profile
 
 import mutualnet3d as m3
@@ -64,8 +65,8 @@ def _peak(profiler: profile) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=3)
+    add(parser, "--batch-size", 4, "N", "number of clips of a step")
+    add(parser, "--steps", 3, "N", "number of steps")
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     results = {}

@@ -29,6 +29,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from program_options import add
 
 import mutualnet3d as m3
 from mutualnet3d.data.build_loaders import build_preprocessing
@@ -61,15 +62,30 @@ while True:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cfg", default="X3D_M_mutual.yaml")
-    parser.add_argument("--checkpoint", help="a calibrated.pyth with its query table, or a bundle, instead of --cfg")
-    parser.add_argument("--video", help="whose frames the camera shows; default: noise")
-    parser.add_argument("--backend", default="auto")
-    parser.add_argument("--threads", type=int, help="of the network; default: as many as the back end takes")
-    parser.add_argument("--subnets", type=int, default=10, help="of --cfg, how many there are to choose from")
-    parser.add_argument("--load", type=int, default=os.cpu_count(), help="processes of the load")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each phase")
-    parser.add_argument("--output", help="of the picture, .png or .svg")
+    add(parser, "--cfg", "X3D_M_mutual.yaml", "FILE", "config of the network")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="calibrated.pyth of a test run, or the folder of a bundle, in place of --cfg; default: none",
+    )
+    parser.add_argument("--video", metavar="FILE", help="video whose frames the camera shows; default: noise")
+    add(parser, "--backend", "auto", "NAME", "library that runs the network")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="number of CPU threads of the network; default: as many as the back end takes by itself",
+    )
+    add(parser, "--subnets", 10, "N", "number of sub-networks of --cfg to choose from")
+    parser.add_argument(
+        "--load",
+        type=int,
+        default=os.cpu_count(),
+        metavar="N",
+        help="number of processes of the load; default: that of the CPU cores",
+    )
+    add(parser, "--seconds", 20.0, "SECONDS", "length of a phase, seconds")
+    parser.add_argument("--output", metavar="FILE", help="picture to write, .png or .svg; default: none")
     args = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the load ends with this process

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import torch
 from fvcore.nn.squeeze_excitation import SqueezeExcitation
+from program_options import add
 from torch import nn
 
 import mutualnet3d as m3
@@ -34,8 +35,10 @@ CASES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--runs", type=int, default=40, help="timed runs of each")
+    parser.add_argument(
+        "--models", nargs="*", default=list(CASES), choices=list(CASES), help="networks to time; default: all"
+    )
+    add(parser, "--runs", 40, "N", "number of timed runs of a network")
     args = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {args.runs} interleaved runs")
     print(f"{'model':18} {'sub-network':14} {'switched / extracted':>21} {'extracted / ordinary':>21}")

@@ -267,8 +267,13 @@ def print_host_time() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: by Triton's interpreter")
-    parser.add_argument("--tiny", action="store_true", help="smallest layers, to try the program")
+    parser.add_argument(
+        "--device",
+        choices=["cuda", "cpu"],
+        default="cuda",
+        help="device of the kernels, cpu: by Triton's interpreter; default: %(default)s",
+    )
+    parser.add_argument("--tiny", action="store_true", help="take the smallest layers, to try the program")
     options = parser.parse_args(arguments)
     device = options.device
     triton_switch.check_available(torch.device(device))

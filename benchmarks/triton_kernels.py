@@ -289,10 +289,18 @@ def compiled() -> int:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; default: all")
-    parser.add_argument("--layers", nargs="+", default=[""], help="layers whose names begin so; default: all")
-    parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=["bf16"])
-    parser.add_argument("--tiny", action="store_true", help="small shapes, for a look at whether it runs")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="tables to make; default: all")
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        default=[""],
+        metavar="NAME",
+        help="beginnings of the names of layers; default: all layers",
+    )
+    parser.add_argument(
+        "--precisions", nargs="+", choices=DTYPES, default=["bf16"], help="types of the features; default: bf16"
+    )
+    parser.add_argument("--tiny", action="store_true", help="take small shapes, to try the program")
     args = parser.parse_args(words)
     setting = Setting("cuda" if torch.cuda.is_available() else "cpu", args.tiny)
     layers = [layer for layer in (TINY if args.tiny else LAYERS) if layer.name.startswith(tuple(args.layers))]

@@ -30,6 +30,7 @@ import openvino
 import torch
 from inference import CASES, CPU, list_videos, markdown, random_source, read_clips, versions
 from openvino import opset13 as ops
+from program_options import add
 from torch import nn
 
 from mutualnet3d.deploy import BACKENDS
@@ -48,9 +49,9 @@ SPATIAL_LEFT, TEMPORAL_LEFT = 36 / 144, 6 / 12
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", required=True, help="a Kinetics-style list of videos")
-    parser.add_argument("--rounds", type=int, default=15, help="timed passes of each; %(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="%(default)s")
+    parser.add_argument("--list", required=True, metavar="FILE", help="list of videos, lines `path label`")
+    add(parser, "--rounds", 15, "N", "number of timed passes of a way")
+    add(parser, "--threads", 2, "N", "number of CPU threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     videos = list_videos(args.list)[:4]

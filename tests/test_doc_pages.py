@@ -69,6 +69,7 @@ def test_every_page_is_one_click_from_the_readme():
 def test_the_readme_is_short_and_has_the_words_that_people_search_for():
     assert len(README.splitlines()) <= 150
     words = ("fine-tune", "multi-GPU", "inference", "webcam", "pretrained", "quick start")
+    words += ("GPU memory", "resuming", "refused", "logits", "choose a budget", "citation", "commercial", "`--help`")
     assert [word for word in words if word.lower() not in README.lower()] == []
 
 

@@ -370,8 +370,10 @@ def test_lines_about_data_run(line, users_folder, monkeypatch):
 
 @pytest.mark.parametrize("line", of_kind("python benchmarks/", "python examples/"))
 def test_scripts_are_there_and_parse(line):
-    script = ROOT / shlex.split(line)[1]
-    compile(script.read_text(), str(script), "exec")
+    script, *words = shlex.split(line)[1:]
+    source = (ROOT / script).read_text()
+    compile(source, script, "exec")
+    assert [word for word in words if word.startswith("--") and f'"{word}"' not in source] == []
 
 
 def test_pip_lines_name_files_and_extras_that_are_there():

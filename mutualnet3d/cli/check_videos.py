@@ -6,9 +6,10 @@
 A video is bad if training would replace it: it cannot be decoded, or gives other frames if they are asked for alone.
 The report has a line `path,status,reason,note,listed_at` for each video that is missing, bad or short, or that is used
 with a note: fewer frames than its file promises, frames with concealed errors, or the same path or content as a video
-of another list. The exit status is 0 if all videos are ok, with notes or not, and 1 if one is missing, bad or short.
-With --shared any number of machines does the check together, each by the same command; --status in its place says how
-far they are.
+of another list. With --shared any number of machines does the check together, each by the same command; --status in its
+place says how far they are.
+
+Exit status: 0 if all videos are ok, with notes or not, 1 if one is missing, bad or short, 2 if the command is wrong.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ import argparse
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.cli.parser import at_least
 from mutualnet3d.files.output import check_output_file
 from mutualnet3d.log import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d check-videos`."""
-    parser.add_argument("--list", required=True, nargs="+", metavar="FILE", help="lists, lines `path label`")
-    parser.add_argument("--output", required=True, metavar="FILE", help="the report, CSV")
-    parser.add_argument(
-        "--clean-list", default=[], nargs="+", metavar="FILE", help="write lists of the good videos here, one a list"
-    )
+    parser.add_argument("--list", required=True, nargs="+", metavar="FILE", help="lists to check, lines `path label`")
+    parser.add_argument("--output", required=True, metavar="FILE", help="report to write, .csv")
+    words = "lists of the good videos to write, as many as --list has"
+    parser.add_argument("--clean-list", default=[], nargs="+", metavar="FILE", help=words)
     options.add_lists(parser)
-    parser.add_argument("--min-frames", type=int, default=1, help="a video of fewer is short; default: 1")
+    words = "least number of frames; a video of fewer is short; default: 1"
+    parser.add_argument("--min-frames", type=at_least(1), default=1, metavar="N", help=words)
     options.add_workers(parser, timeout=300.0)
     options.add_sharing(parser)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 
+from mutualnet3d.cli.parser import Parser
 from mutualnet3d.log import PrintableFormatter, logger, printable
 
 EXIT_ERROR = 2
@@ -29,7 +30,8 @@ class Command:
     """Command of a terminal. Called with its words it returns the exit status.
 
     Args:
-        description: text above the options, a module's docstring; its first sentence stands in the list of commands.
+        description: text of the help, a module's docstring, whose indented paragraphs are examples; its first sentence
+            stands in the list of commands.
         add_arguments: adds the options to a parser.
         run: does the work and returns the exit status; loads only now what takes time to load.
         errors: exceptions that become one line and `EXIT_ERROR`. With `OSError` among them a closed pipe at standard
@@ -60,9 +62,7 @@ class Command:
 
     def parser(self, prog: str | None = None) -> argparse.ArgumentParser:
         """Return a new parser of the command's words; `prog`: name in its usage, default: the running script's."""
-        parser = argparse.ArgumentParser(
-            prog=prog, description=self.description, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        parser = Parser(self.description, prog=prog)
         self.add_arguments(parser)
         return parser
 

@@ -13,7 +13,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mutualnet3d.cli.command import Command
-from mutualnet3d.cli.options import add_cfg
+from mutualnet3d.cli.options import OVERRIDES_HELP, add_cfg
 from mutualnet3d.log import printable
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d complexity`."""
     add_cfg(parser)
-    parser.add_argument("--paper", action="store_true", help="the paper's sub-networks, beside its figures")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the file's values")
+    parser.add_argument("--paper", action="store_true", help="print the paper's sub-networks, beside its figures")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help=OVERRIDES_HELP)
 
 
 def run(args: argparse.Namespace) -> int:

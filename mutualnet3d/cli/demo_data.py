@@ -1,8 +1,9 @@
 """Write the moving-shapes demo data with Kinetics-style lists.
 
-Short videos, whose class is a motion and the direction of a shape's stripes:
+    mutualnet3d demo-data --output data/moving_shapes
+    mutualnet3d demo-data --output data/small --train 64 --val 32 --seed 1
 
-mutualnet3d demo-data --output data/moving_shapes
+The class of a short video is the motion of a shape and the direction of its stripes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mutualnet3d.cli import options
 from mutualnet3d.cli.command import Command
+from mutualnet3d.cli.parser import at_least
 from mutualnet3d.files.output import checker_of_folder
 from mutualnet3d.log import printable
 
@@ -25,8 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d demo-data`."""
     from mutualnet3d.demo import STRIPED_CLASSES
 
-    def add(name: str, default: int, help: str) -> None:
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{help}; default: {default}")
+    def add(name: str, default: int, help: str, metavar: str = "N") -> None:
+        words = f"{help}; default: {default}"
+        parser.add_argument(
+            f"--{name}", type=at_least(0 if name == "seed" else 1), default=default, metavar=metavar, help=words
+        )
 
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder of the data set")
     add("train", 320, "number of training clips")
@@ -34,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("seed", 0, "seed of all that is random")
     options.add_workers(parser)
     add("fps", 12, "frames per second")
-    add("height", 72, "frame height in pixels, even")
-    add("width", 96, "frame width in pixels, even, the height or more")
+    add("height", 72, "frame height in pixels, even", "PIXELS")
+    add("width", 96, "frame width in pixels, even, the height or more", "PIXELS")
     parser.add_argument(
         "--classes",
         nargs="+",
         metavar="CLASS",
         default=STRIPED_CLASSES,
-        help=f"labelled in this order; default: {' '.join(STRIPED_CLASSES)}",
+        help=f"classes in the order of their labels; default: {' '.join(STRIPED_CLASSES)}",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace another set in the folder")
 

@@ -32,17 +32,20 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d export`."""
     options.add_checkpoint(parser, allows_bundle=False)
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="the bundle; must not be there yet")
-    parser.add_argument("--subnet", nargs="+", metavar="KEY", help="such as w0.63-s160-t10; default: the fronts")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="new folder of the bundle")
+    words = "sub-networks to export, such as w0.63-s160-t10; default: the Pareto fronts of the query table"
+    parser.add_argument("--subnet", nargs="+", metavar="KEY", help=words)
     options.add_renamed(parser, "--subnets", "--subnet")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
-    words = "networks that give pooled vectors beside their logits, for `mutualnet3d features`"
+    words = "formats of the files; default: all"
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help=words)
+    words = "add pooled vectors to the outputs beside logits, for `mutualnet3d features`"
     parser.add_argument("--features", action="store_true", help=words)
     parser.add_argument(
         "--int8",
         nargs="*",
         metavar="KEY VALUE",
-        help="quantise too; KEY VALUE: of the checkpoint's config, where its data are elsewhere now",
+        help="quantise to int8 too, with training clips; KEY VALUE: keys of the checkpoint's config with other values, "
+        "such as DATA.PATH_TO_DATA_DIR if its data have moved",
     )
 
 

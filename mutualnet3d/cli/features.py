@@ -4,16 +4,16 @@ r"""Write the features of videos to a file: what the classifier reads of each, w
         --output features.npz
     mutualnet3d features film.mp4 --checkpoint output/demo/calibrated.pyth --every 1 --output film.parquet
 
-VIDEO is a video, a folder with videos below it, or a list of videos (.csv, .txt), as `mutualnet3d predict` takes them.
-Each video has one vector, the mean over the clips that `predict` takes; with --per-clip one for each clip; with --every
-one for each window over it, as `mutualnet3d segments` has them. With --layer the maps of that layer take the place of
-the vectors; they come from PyTorch.
+A video has one vector, the mean over the clips that `mutualnet3d predict` takes; with --per-clip one for each clip;
+with --every one for each window over it, as `mutualnet3d segments` has them. With --layer the maps of that layer take
+the place of the vectors; they come from PyTorch.
 
 .npz has `features` (float32, a row for each vector), `video`, `start` and `end` (seconds since the first frame),
 `labels` if a list gives every video one, `config`, `backend`, `layer`, and `unread` and `reason` of videos that cannot
 be read. .parquet has a row for each vector, and one for each such video. Processes on all cores read, and a run that
-was stopped, by SIGKILL too, goes on with the same command. The exit status is 0 if all videos could be read, 1 if one
-could not, 2 if the command is wrong.
+was stopped, by SIGKILL too, goes on with the same command.
+
+Exit status: 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
 """
 
 from __future__ import annotations
@@ -49,30 +49,23 @@ _ASKED = ("gflops", "milliseconds", "subnet", "views", "every", "per_clip", "lay
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d features`."""
-    words = "a video: file or folder of pictures; or a list of videos (.csv, .txt), or a folder of videos"
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help=words)
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help=options.VIDEOS_HELP)
     options.add_checkpoint(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="file of the features, .npz or .parquet")
-    options.add_gflops(parser)
-    words = "that the network may take for a video, or window, on this machine"
-    parser.add_argument("--milliseconds", type=float, help=words)
-    options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
-    words = "clips of a video, or NxM: M crops of each (1, 3); default: by the budget, without one 1"
-    parser.add_argument("--views", metavar="N", help=words)
-    parser.add_argument("--per-clip", action="store_true", help="a vector for each clip; default: their mean")
-    words = "windows over the video instead of clips, one every so many seconds"
+    options.add_budget(parser, "video (with --every: window)")
+    options.add_subnet(parser)
+    parser.add_argument("--views", metavar="N", help=options.VIEWS_HELP)
+    parser.add_argument("--per-clip", action="store_true", help="write a vector for each clip; default: their mean")
+    words = "time from a window to the next, seconds; default: no windows, but the clips of --views"
     parser.add_argument("--every", type=float, metavar="SECONDS", help=words)
-    words = "maps of this layer instead of pooled vectors, by PyTorch; an unknown name lists the layers"
+    words = "layer whose maps are written in place of pooled vectors, by PyTorch; an unknown name lists the layers"
     parser.add_argument("--layer", metavar="NAME", help=words)
     options.add_backend(parser)
     options.add_device(parser)
     options.add_label_file(parser)
-    words = f"clips or windows of a forward pass; default: {DEFAULT_BATCH_SIZE}"
-    parser.add_argument("--batch-size", type=int, default=DEFAULT_BATCH_SIZE, help=words)
-    parser.add_argument("--workers", type=int, help="number of processes that read; default: the cores")
-    words = f"seconds that reading one file may take; default: {DEFAULT_TIMEOUT:g}"
-    parser.add_argument("--timeout", type=float, help=words)
-    parser.add_argument("--overwrite", action="store_true", help="begin anew instead of going on with a stopped run")
+    words = f"number of clips or windows that the network takes at a time; default: {DEFAULT_BATCH_SIZE}"
+    parser.add_argument("--batch-size", type=int, default=DEFAULT_BATCH_SIZE, metavar="N", help=words)
+    options.add_reading(parser, DEFAULT_TIMEOUT)
 
 
 def run(args: argparse.Namespace) -> int:

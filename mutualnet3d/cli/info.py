@@ -1,6 +1,9 @@
 """Print what this installation has: networks, configs, commands, back ends, GPUs.
 
-mutualnet3d info [--json]
+    mutualnet3d info
+    mutualnet3d info --json
+
+The names of configs and back ends are those that --cfg and --backend of other commands take.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ SLURM_SCRIPT = os.path.join(_PACKAGE, "slurm", "train.sbatch")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d info`."""
-    parser.add_argument("--json", action="store_true", help="the same for programs")
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

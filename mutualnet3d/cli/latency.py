@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d latency`."""
-    parser.add_argument("--table", required=True, metavar="FILE", help="query_table.json of a test run")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="calibrated.pyth of the same run")
-    parser.add_argument("--output", required=True, metavar="FILE", help="the new table, .json")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
-    parser.add_argument("--threads", type=int, help="of PyTorch; default: as many as it takes by itself")
-    parser.add_argument("--batch", type=int, default=1, help="clips of a forward pass; default: 1")
-    words = "timed passes of each sub-network, more where they vary; default: 10"
-    parser.add_argument("--runs", type=int, default=10, help=words)
+    parser.add_argument("--table", required=True, metavar="FILE", help="query table of a test run, query_table.json")
+    words = "trained network: calibrated.pyth of the same test run"
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help=words)
+    parser.add_argument("--output", required=True, metavar="FILE", help="new table, .json; the .csv is put beside it")
+    words = "device of PyTorch; default: cuda if there is a GPU, else cpu"
+    parser.add_argument("--device", choices=("cpu", "cuda"), help=words)
+    words = "number of CPU threads of PyTorch; default: as many as it takes by itself"
+    parser.add_argument("--threads", type=int, metavar="N", help=words)
+    words = "number of clips that the network takes at a time; default: 1"
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help=words)
+    words = "number of timed passes of a sub-network, more if they vary; default: 10"
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help=words)
 
 
 def run(args: argparse.Namespace) -> int:

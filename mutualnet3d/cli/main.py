@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import mutualnet3d
 from mutualnet3d.cli.command import Command
+from mutualnet3d.cli.parser import Parser
 
 # name -> module below mutualnet3d.cli. No module loads torch before its command runs.
 COMMANDS = {
@@ -35,6 +36,20 @@ COMMANDS = {
     "info": "info",
 }
 PROGRAM = "mutualnet3d"
+# Lines of the help before and after those of the commands.
+_START = (
+    "Train video networks that run at many costs (SlowFast, Slow, X3D), test them, and predict within a budget.",
+    "",
+    "commands:",
+)
+_END = (
+    "",
+    f"`{PROGRAM} COMMAND --help` describes the options of a command and has examples.",
+    "",
+    f"    {PROGRAM} demo-data --output data/moving_shapes",
+    f"    {PROGRAM} train --cfg X3D_tiny_mutual_staged.yaml",
+    f"    {PROGRAM} predict data/moving_shapes/val/00000.mp4 --checkpoint output/demo/calibrated.pyth --gflops 0.006",
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -67,13 +82,7 @@ def load_command(name: str) -> Command:
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {load_command(name).summary}" for name in COMMANDS]
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} COMMAND ...",
-        description="One SlowFast, Slow or X3D that runs at many costs.\n\ncommands:\n" + "\n".join(lines),
-        epilog=f"`{PROGRAM} COMMAND --help` describes the options of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("\n".join([*_START, *lines, *_END]), prog=PROGRAM, usage=f"{PROGRAM} COMMAND ...")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {mutualnet3d.__version__}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     return parser

@@ -9,55 +9,73 @@ r"""Make lists of videos, train.csv, val.csv and test.csv, and labels.json of a 
     mutualnet3d make-lists charades --train Charades_v1_train.csv --val Charades_v1_test.csv \
         --classes Charades_v1_classes.txt --videos Charades_v1_480 --output data/charades
 
-folders: ROOT/train/CLASS/* and ROOT/val/CLASS/* (and ROOT/test/CLASS/*), or ROOT/CLASS/*, which is split at random,
-with --group so that all clips of a recording come into one split.
-kinetics: the official CSV files. ucf101, hmdb51: the official splits, of which the test videos become val.csv and
-test.csv. mmaction2: lists of videos, or of folders of pictures (raw frames). charades: its CSV files, whose videos have
-several labels each.
-Listed videos that are not there are counted and written to missing.csv.
+`mutualnet3d make-lists KIND --help` describes the options of a kind. Listed videos that are not there are counted and
+written to missing.csv.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 
 from mutualnet3d.cli.command import Command, log_to_terminal
+from mutualnet3d.cli.parser import split_examples
 from mutualnet3d.files.output import checker_of_folder
 from mutualnet3d.log import printable
+
+# kind of data set -> what it is, what becomes of it.
+KINDS = {
+    "folders": (
+        "a folder for each class",
+        "ROOT/train/CLASS/* and ROOT/val/CLASS/* (and ROOT/test/CLASS/*), or ROOT/CLASS/*, which is split at random,\n"
+        "with --group so that all clips of a recording come into one split.",
+    ),
+    "kinetics": ("the CSV files of Kinetics-400, 600 or 700", "Videos are found by their YouTube ids and times."),
+    "ucf101": ("an official split of UCF-101", "The test videos become val.csv and test.csv."),
+    "hmdb51": ("an official split of HMDB-51", "The test videos become val.csv and test.csv."),
+    "mmaction2": ("lists of MMAction2", "A line names a video, or a folder of pictures (raw frames)."),
+    "charades": ("the CSV files of Charades", "A video has several labels."),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the kinds of data sets, each with its options, of `mutualnet3d make-lists`."""
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    folders = kinds.add_parser("folders", help="a folder for each class")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", title="kinds of data sets")
+    of = {
+        name: kinds.add_parser(name, text=f"Make lists from {what}.\n\n{more}\n\n{examples_of(name)}", help=what)
+        for name, (what, more) in KINDS.items()
+    }
+    folders = of["folders"]
     folders.add_argument("root", metavar="ROOT", help="folder of the class folders, or of train and val")
-    folders.add_argument("--val-fraction", type=float, default=0.2, help="share drawn for validation; default: 0.2")
-    folders.add_argument("--seed", type=int, default=0, help="of the draw; default: 0")
-    folders.add_argument(
-        "--group",
-        default="",
-        metavar="PATTERN",
-        help="regular expression: its first group is a video's recording, by its name: '(.+)_c\\d+'",
-    )
-    kinetics = kinds.add_parser("kinetics", help="the CSV files of Kinetics-400, 600 or 700")
-    kinetics.add_argument("csv", nargs="+", metavar="CSV", help="columns label,youtube_id,time_start,time_end,split")
-    ucf101 = kinds.add_parser("ucf101", help="an official split of UCF-101")
-    ucf101.add_argument("splits", metavar="SPLITS", help="folder of trainlist01.txt, testlist01.txt and classInd.txt")
-    hmdb51 = kinds.add_parser("hmdb51", help="an official split of HMDB-51")
-    hmdb51.add_argument("splits", metavar="SPLITS", help="folder of the files CLASS_test_split1.txt")
-    mmaction2 = kinds.add_parser("mmaction2", help="lists of MMAction2, of videos or raw frames")
-    charades = kinds.add_parser("charades", help="the CSV files of Charades, several labels a video")
-    for kind, what in ((mmaction2, "list"), (charades, "CSV file")):
+    words = "share of the videos drawn for validation, above 0, below 1; default: 0.2"
+    folders.add_argument("--val-fraction", type=float, default=0.2, metavar="SHARE", help=words)
+    folders.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw; default: 0")
+    words = "regular expression whose first group is the name of a video's recording, such as '(.+)_c\\d+'; default: "
+    folders.add_argument("--group", default="", metavar="PATTERN", help=f"{words}every video is a recording")
+    words = "CSV files with the columns label,youtube_id,time_start,time_end,split"
+    of["kinetics"].add_argument("csv", nargs="+", metavar="CSV", help=words)
+    words = "folder of trainlist01.txt, testlist01.txt and classInd.txt"
+    of["ucf101"].add_argument("splits", metavar="SPLITS", help=words)
+    of["hmdb51"].add_argument("splits", metavar="SPLITS", help="folder of the files CLASS_test_split1.txt")
+    for name, what in (("mmaction2", "list"), ("charades", "CSV file")):
         for split in ("train", "val", "test"):
-            kind.add_argument(f"--{split}", default="", metavar="FILE", help=f"the {split} {what}")
-    charades.add_argument("--classes", default="", metavar="FILE", help="Charades_v1_classes.txt; default: numbers")
-    mmaction2.add_argument("--classes", default="", metavar="FILE", help="names of the classes; default: none")
-    for kind in (ucf101, hmdb51):
-        kind.add_argument("--split", type=int, default=1, choices=(1, 2, 3), help="number of the split; default: 1")
-    for kind in (kinetics, ucf101, hmdb51, mmaction2, charades):
-        kind.add_argument("--videos", required=True, metavar="FOLDER", help="videos lie anywhere below it")
-    for kind in (folders, kinetics, ucf101, hmdb51, mmaction2, charades):
-        kind.add_argument("--output", required=True, metavar="FOLDER", help="for the lists")
+            of[name].add_argument(f"--{split}", default="", metavar="FILE", help=f"{split} {what}; default: none")
+    words = "names of the classes, Charades_v1_classes.txt; default: numbers"
+    of["charades"].add_argument("--classes", default="", metavar="FILE", help=words)
+    of["mmaction2"].add_argument("--classes", default="", metavar="FILE", help="names of the classes; default: numbers")
+    for name in ("ucf101", "hmdb51"):
+        words = "number of the split; default: 1"
+        of[name].add_argument("--split", type=int, default=1, choices=(1, 2, 3), help=words)
+    for name, kind in of.items():
+        if name != "folders":
+            kind.add_argument("--videos", required=True, metavar="FOLDER", help="folder of the videos, at any depth")
+        kind.add_argument("--output", required=True, metavar="FOLDER", help="folder of the new lists")
+
+
+def examples_of(kind: str) -> str:
+    """Return the examples of the module's docstring that make lists of a kind, a key of `KINDS`."""
+    commands = re.split(r"\n(?=    mutualnet3d)", split_examples(__doc__ or "")[1])
+    return "\n".join(command for command in commands if f"make-lists {kind} " in command)
 
 
 def run(args: argparse.Namespace) -> int:

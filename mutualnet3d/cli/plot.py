@@ -33,24 +33,26 @@ SUFFIXES = ("png", "svg", "html")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d plot`."""
-    parser.add_argument("--output", required=True, metavar="PATH", help="the files' path without its suffix")
-    parser.add_argument(
-        "--tables", nargs="+", action="extend", default=[], metavar="NAME=PATH", help="query tables, each a front"
-    )
+    parser.add_argument("--output", required=True, metavar="PATH", help="path of the new files without a suffix")
+    words = "query tables whose Pareto fronts are drawn as lines, with their names in the picture"
+    parser.add_argument("--tables", nargs="+", action="extend", default=[], metavar="NAME=PATH", help=words)
     parser.add_argument(
         "--separate",
         nargs="+",
         action="extend",
         default=[],
         metavar="NAME=PATH[,PATH...]",
-        help="query tables, those of one name together, as points",
+        help="query tables whose rows are drawn as points, those of one name together",
     )
-    parser.add_argument("--cost", default="gflops", choices=COSTS, help="the cost axis; default: gflops")
-    parser.add_argument("--log", action="store_true", help="a logarithmic cost axis")
-    parser.add_argument("--paper", default="", metavar="NETWORK", help=f"one of {', '.join(PAPER_NETWORKS)}")
+    parser.add_argument("--cost", default="gflops", choices=COSTS, help="cost axis; default: gflops")
+    parser.add_argument("--log", action="store_true", help="make the cost axis logarithmic")
+    words = f"network whose results in the paper are drawn: {', '.join(PAPER_NETWORKS)}; default: none"
+    parser.add_argument("--paper", default="", metavar="NAME", help=words)
     parser.add_argument("--text", action="store_true", help="print the accuracies of all tables side by side, too")
-    parser.add_argument("--title", default="Accuracy over cost", help="above the picture")
-    parser.add_argument("--formats", nargs="+", default=list(SUFFIXES), choices=SUFFIXES, help="default: all")
+    words = "title of the picture; default: Accuracy over cost"
+    parser.add_argument("--title", default="Accuracy over cost", metavar="TEXT", help=words)
+    words = "formats of the files; default: all"
+    parser.add_argument("--formats", nargs="+", default=list(SUFFIXES), choices=SUFFIXES, help=words)
 
 
 def run(args: argparse.Namespace) -> int:

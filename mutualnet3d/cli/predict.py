@@ -2,24 +2,27 @@
 
     mutualnet3d predict video.mp4 --checkpoint output/demo/calibrated.pyth --gflops 0.01 --json
     mutualnet3d predict videos.csv --checkpoint output/demo/calibrated.pyth --mean-gflops 0.005
-
-VIDEO is a video (a file, or a folder of pictures), a folder with videos below it, or a list of videos (.csv, .txt): a
-line `path` for each, or a line `path label` for each, paths relative to the list's folder; the first line tells which.
-Without a budget and a sub-network the most expensive one runs: of a checkpoint the full network, of a bundle the
-largest in it. With --json a line of JSON for each video is all that goes to standard output; a video that cannot be
-read is `{"source": ..., "error": ...}`, and the others go on. A budget is of a video: it chooses the sub-network and,
-unless --views gives them, the views. GFLOPs are those of all views of a video, as the times are; JSON has those of one
-clip too, and as `top1` the test's accuracy with as many views, null where it is not known. With a mean budget a cascade
-of the table runs: a cheap sub-network, and a dearer one on the videos that it is not sure of; the last that ran is
-shown, JSON has all of them as `stages`, and `top1` is the cascade's over all videos. The exit status is 0 if all videos
-could be read, 1 if one could not, 2 if the command is wrong.
-
-Many files: with --output, processes on all cores read, and a run that was stopped, by SIGKILL too, goes on with the
-same command. Each file has one row, in the list's order: path, status (ok, bad, missing), reason, sub-network, views,
-labels with scores (0 to 1), GFLOPs, and milliseconds of reading and of the network.
-
     mutualnet3d predict data/moving_shapes/val.csv --checkpoint output/demo/calibrated.pyth --output results.parquet
     mutualnet3d predict videos/ --checkpoint output/demo/calibrated.pyth --gflops 0.006 --top 1 --output results.csv
+
+Videos: a list has a line `path` for each, or a line `path label` for each, paths relative to the list's folder; the
+first line tells which.
+
+Budgets: the budget of a video chooses the sub-network and, unless --views gives them, the views. GFLOPs and
+milliseconds are of all views of a video. Without a budget and a sub-network the most expensive one runs: of a
+checkpoint the full network, of a bundle the largest in it. With a mean budget a cascade of the table runs: a cheap
+sub-network, and a dearer one on the videos that it is not sure of.
+
+Printed results: with --json standard output has a line of JSON for each video and nothing else; a video that cannot be
+read is `{"source": ..., "error": ...}`, and the others go on. JSON also has the costs of one clip; as `top1` the
+accuracy of the test with as many views, null if it is not known; of a cascade all networks that ran as `stages`, the
+last of which gives the labels, and as `top1` the cascade's accuracy over all videos.
+
+Many files: with --output a run that was stopped, by SIGKILL too, goes on with the same command. Each file has one row,
+in the list's order: path, status (ok, bad, missing), reason, sub-network, views, labels with scores (0 to 1), GFLOPs,
+and milliseconds of reading and of the network.
+
+Exit status: 0 if all videos could be read, 1 if one could not, 2 if the command is wrong.
 """
 
 from __future__ import annotations
@@ -48,35 +51,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "videos",
         nargs="+",
         metavar="VIDEO",
-        help="a video: file or folder of pictures; or a list of videos (.csv, .txt), or a folder of videos",
+        help=options.VIDEOS_HELP,
     )
     options.add_checkpoint(parser)
-    options.add_gflops(parser)
-    parser.add_argument("--milliseconds", type=float, help="that the network may take for a video on this machine")
-    parser.add_argument(
-        "--mean-gflops", type=float, help="1e9 multiply-adds that a video may take, in the mean over many"
-    )
-    parser.add_argument("--mean-milliseconds", type=float, help="that the networks may take for a video, in the mean")
-    options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
-    words = "clips of a video, or NxM: M crops of each (1, 3); default: by the budget, without one 1"
-    parser.add_argument("--views", metavar="N", help=words)
-    words = f"videos at a time, for a GPU; default: 1, with --output {DEFAULT_BATCH_SIZE}"
-    parser.add_argument("--batch-size", type=int, help=words)
-    parser.add_argument("--top", type=int, help=f"number of labels; default: {DEFAULT_TOP}, with --threshold any")
-    words = "of the labels only the best and those of at least this score, 0 to 1: for videos of several labels"
+    options.add_budget(parser, "video")
+    words = "mean budget of a video in GFLOPs, over many videos: a cascade runs"
+    parser.add_argument("--mean-gflops", type=float, metavar="GFLOPS", help=words)
+    words = "mean budget of a video in milliseconds of the networks, over many videos: a cascade runs"
+    parser.add_argument("--mean-milliseconds", type=float, metavar="MILLISECONDS", help=words)
+    options.add_subnet(parser)
+    parser.add_argument("--views", metavar="N", help=options.VIEWS_HELP)
+    words = f"number of videos that the network takes at a time; default: 1, with --output {DEFAULT_BATCH_SIZE}"
+    parser.add_argument("--batch-size", type=int, metavar="N", help=words)
+    words = f"number of labels of a video, 1 or more; default: {DEFAULT_TOP}, with --threshold any"
+    parser.add_argument("--top", type=int, metavar="N", help=words)
+    words = "least score of a label, 0 to 1, for videos of several labels; the best label is always shown"
     parser.add_argument("--threshold", type=float, metavar="SCORE", help=words)
     options.add_backend(parser)
     options.add_device(parser)
     options.add_label_file(parser)
     answers = parser.add_mutually_exclusive_group()
-    answers.add_argument("--json", action="store_true", help="a line of JSON for each video")
-    words = "many files: write a row for each into this file (.parquet, .csv or .jsonl), read by processes on all cores"
+    answers.add_argument("--json", action="store_true", help="print a line of JSON for each video")
+    words = "file of results with a row for each video, .parquet, .csv or .jsonl; processes on all cores read"
     answers.add_argument("--output", metavar="FILE", help=words)
     many = parser.add_argument_group("with --output")
-    many.add_argument("--workers", type=int, help="number of processes that read; default: the cores")
-    words = f"seconds that reading one file may take; default: {DEFAULT_TIMEOUT:g}"
-    many.add_argument("--timeout", type=float, help=words)
-    many.add_argument("--overwrite", action="store_true", help="begin anew instead of going on with a stopped run")
+    options.add_reading(many, DEFAULT_TIMEOUT)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,9 +4,11 @@
 
 A video that is there already is left out, so that a run which was stopped goes on; prepared.csv in the output folder
 says what each was made of, and with which settings: other ones need --redo or --keep, changed videos are made anew.
-Videos that cannot be encoded are left out too and written to failed.csv; the exit status is then 1. With the lists come
-labels.json and missing.csv; other reports that lie beside them are passed over. With --shared any number of machines
-does the work together, each by the same command; --status in its place says how far they are.
+Videos that cannot be encoded are left out too and written to failed.csv. With the lists come labels.json and
+missing.csv; other reports that lie beside them are passed over. With --shared any number of machines does the work
+together, each by the same command; --status in its place says how far they are.
+
+Exit status: 0 if all videos are encoded, 1 if one could not be, 2 if the command is wrong.
 """
 
 from __future__ import annotations
@@ -24,16 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mutualnet3d.video.transcode import PRESETS, Encoding
 
     usual = Encoding()
-    parser.add_argument("--input", required=True, metavar="FOLDER", help="every video below it is encoded")
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="the same folders and names, as .mp4")
-    parser.add_argument(
-        "--short-side", type=int, default=usual.short_side, help="pixels, at most; default: %(default)s"
-    )
-    parser.add_argument(
-        "--keyframe-every", type=int, default=usual.keyframe_every, metavar="FRAMES", help="default: %(default)s"
-    )
-    parser.add_argument("--crf", type=int, default=usual.crf, help="quality, 0 best to 51; default: %(default)s")
-    parser.add_argument("--preset", choices=PRESETS, default=usual.preset, help="speed; default: %(default)s")
+    parser.add_argument("--input", required=True, metavar="FOLDER", help="folder of the videos to encode, at any depth")
+    words = "folder of the new videos, with the same folders and names, as .mp4"
+    parser.add_argument("--output", required=True, metavar="FOLDER", help=words)
+    words = f"largest length of a picture's short side, pixels, even; default: {usual.short_side}"
+    parser.add_argument("--short-side", type=int, default=usual.short_side, metavar="PIXELS", help=words)
+    words = f"number of frames from a key frame to the next; default: {usual.keyframe_every}"
+    parser.add_argument("--keyframe-every", type=int, default=usual.keyframe_every, metavar="FRAMES", help=words)
+    words = f"quality of x264, 0 (best) to 51; default: {usual.crf}"
+    parser.add_argument("--crf", type=int, default=usual.crf, metavar="N", help=words)
+    words = f"speed of x264; slower ones make smaller files; default: {usual.preset}"
+    parser.add_argument("--preset", choices=PRESETS, default=usual.preset, help=words)
     answers = parser.add_mutually_exclusive_group()
     answers.add_argument("--redo", action="store_true", help="encode anew what was encoded with other settings")
     answers.add_argument("--keep", action="store_true", help="leave what was encoded with other settings as it is")

@@ -8,10 +8,11 @@ window is scored, scores are averaged over neighbours (--smooth), and neighbours
 segment. This is labelling over time, not trained localisation: a border is as exact as the distance between windows,
 and every time gets the class that fits best among those that the network knows, unless --min-score is given.
 
-VIDEO is a file, or a folder of pictures. Budgets are of one window. The segments are printed, and written to each
---output: .json with all that is known, .csv with a header, .srt as subtitles. Times are seconds since the first
-frame. Frames that cannot be decoded are counted; times most of whose frames are lost have no label. The exit status is
-0 if the video could be read, 2 if it could not or the command is wrong.
+The segments are printed, and written to each --output: .json with all values, .csv with a header, .srt as subtitles.
+Times are seconds since the first frame. Frames that cannot be decoded are counted; times most of whose frames are lost
+have no label.
+
+Exit status: 0 if the video could be read, 2 if it could not or the command is wrong.
 """
 
 from __future__ import annotations
@@ -35,24 +36,26 @@ PAGE_SUFFIX = ".html"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d segments`."""
-    parser.add_argument("video", metavar="VIDEO", help="a video: file or folder of pictures")
+    parser.add_argument("video", metavar="VIDEO", help="a video (file, or folder of pictures)")
     options.add_checkpoint(parser)
-    parser.add_argument("--every", type=float, default=1.0, help="seconds from a window to the next; default: 1")
-    options.add_gflops(parser)
-    parser.add_argument("--milliseconds", type=float, help="that the network may take for a window on this machine")
-    options.add_subnet(parser, "a sub-network instead of a budget, such as w0.63-s160-t10")
-    words = "windows whose mean score stands for the middle one, odd; 1: each alone; default: 3"
+    words = "time from a window to the next, seconds; default: 1"
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help=words)
+    options.add_budget(parser, "window")
+    options.add_subnet(parser)
+    words = "number of windows whose mean score the middle one gets, odd; 1: no smoothing; default: 3"
     parser.add_argument("--smooth", type=int, default=3, metavar="N", help=words)
-    words = "mean score, 0 to 1, under which a time has no label; default: 0, every time has one"
+    words = "least mean score of a label, 0 to 1; a time without one has no label; default: 0, every time has one"
     parser.add_argument("--min-score", type=float, default=0.0, metavar="SCORE", help=words)
-    words = "length of a segment, at least; shorter ones go to those beside them; default: 0"
+    words = "least length of a segment, seconds; shorter ones join their neighbours; default: 0"
     parser.add_argument("--min-seconds", type=float, default=0.0, metavar="SECONDS", help=words)
-    parser.add_argument("--top", type=int, default=1, help="number of labels of a segment; default: 1")
+    words = "number of labels of a segment, 1 or more; default: 1"
+    parser.add_argument("--top", type=int, default=1, metavar="N", help=words)
     words = f"file of the segments, {', '.join(OUTPUTS)}; may be given several times"
     parser.add_argument("--output", action="append", metavar="FILE", help=words)
     parser.add_argument("--scores", metavar="FILE", help="file of the scores of all windows, .npz")
     parser.add_argument("--plot", metavar="FILE", help="picture of the classes over time, .png, .svg, or page, .html")
-    parser.add_argument("--batch-size", type=int, default=8, help="windows of a forward pass; default: 8")
+    words = "number of windows that the network takes at a time; default: 8"
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help=words)
     options.add_backend(parser)
     options.add_device(parser)
 

@@ -30,25 +30,34 @@ from mutualnet3d.log import logger, printable
 if TYPE_CHECKING:
     from mutualnet3d.serving.limits import ServingLimits
 
+_LIMITS = (
+    *("workers", "queue", "queue_seconds", "max_upload", "uploads", "upload_seconds"),
+    *("decode_seconds", "decode_memory", "max_views", "grace"),
+)
 _MODULES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d serve`."""
     options.add_checkpoint(parser)
-    parser.add_argument("--root", metavar="FOLDER", help="videos that requests may name; default: none")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1, this machine")
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: a free one")
-    parser.add_argument("--workers", type=int, help="videos at the same time; default: the cores and one")
-    parser.add_argument("--queue", type=int, default=16, help="videos that wait; default: 16")
-    parser.add_argument("--queue-seconds", type=float, default=30.0, help="that a video waits; default: 30")
-    parser.add_argument("--max-upload", type=int, default=200, metavar="MB", help="of one video; default: 200")
-    parser.add_argument("--uploads", type=int, default=16, help="received at the same time; default: 16")
-    parser.add_argument("--upload-seconds", type=float, default=60.0, help="for receiving one; default: 60")
-    parser.add_argument("--decode-seconds", type=float, default=9.0, help="for decoding a video; default: 9")
-    parser.add_argument("--decode-memory", type=int, default=1024, metavar="MB", help="for the same; default: 1024")
-    parser.add_argument("--max-views", type=int, default=30, metavar="N", help="clips of a video; default: 30")
-    parser.add_argument("--grace", type=float, default=60.0, help="seconds for ending after SIGTERM; default: 60")
+    parser.add_argument("--root", metavar="FOLDER", help="folder of videos that requests may name; default: none")
+    options.add_address(parser, "port to listen on, 0 to 65535; 0: any free one", 8000)
+
+    def add(name: str, default: float | None, metavar: str, help: str) -> None:
+        usual = "the number of CPU cores, and one" if default is None else f"{default:g}"
+        kind = float if metavar == "SECONDS" else int
+        parser.add_argument(name, type=kind, default=default, metavar=metavar, help=f"{help}; default: {usual}")
+
+    add("--workers", None, "N", "largest number of videos that are read and predicted at the same time")
+    add("--queue", 16, "N", "largest number of videos that wait")
+    add("--queue-seconds", 30.0, "SECONDS", "longest wait of a video, seconds")
+    add("--max-upload", 200, "MB", "largest size of an upload, megabytes of 2^20 bytes")
+    add("--uploads", 16, "N", "largest number of uploads that are received at the same time")
+    add("--upload-seconds", 60.0, "SECONDS", "longest time of receiving an upload, seconds")
+    add("--decode-seconds", 9.0, "SECONDS", "longest time of decoding a video, seconds")
+    add("--decode-memory", 1024, "MB", "largest memory for decoding a video, megabytes of 2^20 bytes")
+    add("--max-views", 30, "N", "largest number of clips of a video")
+    add("--grace", 60.0, "SECONDS", "time for running requests to end after SIGTERM, seconds")
     options.add_backend(parser)
     options.add_device(parser)
 
@@ -106,9 +115,12 @@ def _limits(args: argparse.Namespace) -> ServingLimits:
     """
     from mutualnet3d.serving.limits import ServingLimits
 
-    for name in ("max_upload", "decode_memory"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"{name} is {getattr(args, name)}; allowed: 1 or more")
+    for name in _LIMITS:
+        value, least = getattr(args, name), 0 if name == "queue" else 1
+        if isinstance(value, int) and value < least:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; allowed: {least} or more")
+        if isinstance(value, float) and not 0 < value < 3600:
+            raise ValueError(f"--{name.replace('_', '-')} is {value:g}; allowed: above 0, below 3600 seconds")
     workers = {} if args.workers is None else {"workers": args.workers}
     return ServingLimits(
         upload_bytes=args.max_upload << 20,

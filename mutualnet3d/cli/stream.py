@@ -2,20 +2,22 @@ r"""Draw a stream's predictions into a video: labels, the sub-network that ran, 
 
     mutualnet3d stream --checkpoint output/demo/calibrated.pyth --input video.mp4 --output predicted.mp4 \
         --milliseconds 20
-
-A window slides over the input; every frame shows the prediction of the window that it is in the middle of. With
---milliseconds each window has so much time, and the sub-network is the best one that keeps it while it runs; otherwise
-one sub-network runs all the time: the best within --gflops, that of --subnet, or the most expensive one that there is.
-
-With --activation-map the frames also show where the network looks: the brighter a place, the more it raised the score
-of the window's best label, or of the label that is given (Grad-CAM, scaled to the brightest place of each window). An
-outline is around the part of the picture that the network sees. PyTorch runs then.
-
     mutualnet3d stream --checkpoint output/demo/calibrated.pyth --input video.mp4 --output looked.mp4 --activation-map
 
-The input may be a camera's number: then frames show the latest prediction, frames that come too fast are left out, and
---seconds or Ctrl-C ends it. The output is H.264 in .mp4 with the frames' own times, has its name only once it is whole,
-and has no sound. Pictures less than 160 pixels wide are enlarged, as far as they are not high.
+Windows: a window slides over the input; a frame shows the prediction of the window in whose middle it is. With
+--milliseconds every window has that much time, and the sub-network is chosen anew as the stream runs: the best one that
+keeps the time. Otherwise one sub-network runs all the time: the best within --gflops, that of --subnet, or the most
+expensive one that there is.
+
+Camera: the input may be a camera's number. Then frames show the latest prediction, frames that come too fast are left
+out, and --seconds or Ctrl-C ends the stream.
+
+Activation map: with --activation-map frames also show where the network looks: the brighter a place, the more it raised
+the score of the window's best label, or of a given label (Grad-CAM, scaled to the brightest place of a window). An
+outline is around the part of the picture that the network sees.
+
+The output is H.264 in .mp4 with the frames' own times, has its name only once it is whole, and has no sound. Pictures
+less than 160 pixels wide are enlarged, as far as they are not high.
 """
 
 from __future__ import annotations
@@ -47,21 +49,20 @@ _X264 = {"preset": "veryfast", "crf": "20"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutualnet3d stream`."""
     options.add_checkpoint(parser)
-    parser.add_argument(
-        "--input", required=True, metavar="VIDEO", help="a video, or a camera's number (0: /dev/video0)"
-    )
-    parser.add_argument("--output", required=True, metavar="FILE", help="the new video, .mp4, without sound")
-    parser.add_argument("--milliseconds", type=float, help="that a window may take on this machine, held as it runs")
-    options.add_gflops(parser)
-    options.add_subnet(parser, "a sub-network, such as w0.63-s160-t10")
-    parser.add_argument("--seconds", type=float, help="of the input; default: all, of a camera until Ctrl-C")
-    parser.add_argument(
-        "--stride", type=float, help="seconds between windows; default: a quarter of one, of a camera as few as can be"
-    )
-    parser.add_argument("--trace-plot", metavar="FILE", help="picture of how the milliseconds were held, .png, .svg")
-    words = "draw where the network looks, for the best label of each window, or for LABEL; PyTorch runs"
+    words = "a video (file, or folder of pictures), or a camera's number (0: /dev/video0)"
+    parser.add_argument("--input", required=True, metavar="VIDEO", help=words)
+    parser.add_argument("--output", required=True, metavar="FILE", help="new video, .mp4, without sound")
+    options.add_budget(parser, "window")
+    options.add_subnet(parser)
+    words = "length of the input that is read, seconds; default: all of it, of a camera until Ctrl-C"
+    parser.add_argument("--seconds", type=float, metavar="SECONDS", help=words)
+    words = "time from a window to the next, seconds; default: a quarter of a window, of a camera as little as can be"
+    parser.add_argument("--stride", type=float, metavar="SECONDS", help=words)
+    words = "picture of the milliseconds of all windows beside the budget, .png or .svg"
+    parser.add_argument("--trace-plot", metavar="FILE", help=words)
+    words = "draw where the network looks, for LABEL or for the best label of a window; PyTorch runs"
     parser.add_argument("--activation-map", nargs="?", const="", metavar="LABEL", help=words)
-    words = "layer whose maps these are; default: the last one of more than one pixel that everything passes"
+    words = "layer of the activation map; default: the last one of more than one pixel that everything passes"
     parser.add_argument("--map-layer", metavar="NAME", help=words)
     options.add_backend(parser)
     options.add_device(parser)

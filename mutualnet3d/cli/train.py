@@ -1,16 +1,24 @@
-"""Train a network as a config says, and test it.
+r"""Train a network as a config says, and test it.
 
     mutualnet3d train --cfg X3D_M_mutual.yaml DATA.PATH_TO_DATA_DIR data/kinetics OUTPUT_DIR output/x3d_m
-    torchrun --nproc_per_node 8 -m mutualnet3d train --cfg X3D_M_mutual.yaml ...                8 GPUs of one machine
-    mutualnet3d train --cfg X3D_M_mutual_from_weights.yaml --weights x3d_m MODEL.NUM_CLASSES 10 ...  published weights
-    sbatch --nodes 2 --gpus-per-node 8 .../slurm/train.sbatch --cfg X3D_M_mutual.yaml ...       16 GPUs under SLURM
+    # published weights, videos of 10 classes of your own
+    mutualnet3d train --weights x3d_m --cfg X3D_M_mutual_from_weights.yaml DATA.PATH_TO_DATA_DIR data/mine \
+        MODEL.NUM_CLASSES 10 OUTPUT_DIR output/mine
+    # 8 GPUs of one machine
+    torchrun --nproc_per_node 8 -m mutualnet3d train --cfg X3D_M_mutual.yaml DATA.PATH_TO_DATA_DIR data/kinetics
+    # 16 GPUs of two machines under SLURM; `mutualnet3d info` prints the path of an installed train.sbatch
+    sbatch --nodes 2 --gpus-per-node 8 tools/slurm/train.sbatch --cfg X3D_M_mutual.yaml DATA.PATH_TO_DATA_DIR data/k400
 
-`mutualnet3d train` trains and then tests where the config has TEST.ENABLE; `mutualnet3d test` tests alone;
-tools/run_net.py, PySlowFast's name of both, goes by TRAIN.ENABLE and TEST.ENABLE. Words after the options are KEY VALUE
-overrides. SIGTERM and SIGUSR1 end the step, write a checkpoint and leave with status 75; the same command goes on from
-there. Ctrl-C does the same with status 130; a second one does not wait for the step. Status 76 says that another
-process of the job was lost, or did not come; 75 also says that the disk of the videos is away (DATA.DISK_TIMEOUT).
-SIGUSR2 prints where every thread of a process stands. `mutualnet3d info` prints the path of train.sbatch.
+`mutualnet3d train` trains and then tests if the config has TEST.ENABLE; `mutualnet3d test` tests alone;
+tools/run_net.py, PySlowFast's name of both, goes by TRAIN.ENABLE and TEST.ENABLE. Options come first, overrides of the
+config after them.
+
+To stop and resume: SIGTERM and SIGUSR1 end the step, write a checkpoint and leave with status 75; the same command goes
+on from there. Ctrl-C does the same with status 130; a second one does not wait for the step. SIGUSR2 prints where every
+thread of a process stands.
+
+Exit status: 0 after a complete run; 2 after an error; 75 to start again, after a signal or when the disk of the videos
+is away (DATA.DISK_TIMEOUT); 76 when another process of the job was lost, or did not come; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,7 +33,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mutualnet3d.cli.command import EXIT_ERROR, Command, drop_output, report, tell
-from mutualnet3d.cli.options import add_cfg, add_weights
+from mutualnet3d.cli.options import OVERRIDES_HELP, add_cfg, add_weights
+from mutualnet3d.cli.parser import above_0, at_least
 from mutualnet3d.log import logger
 
 if TYPE_CHECKING:
@@ -57,17 +66,19 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     """
     add_cfg(parser)
     add_weights(parser, f"{'to test' if command == 'test' else 'to start from'} ({WEIGHTS[command]})")
-    parser.add_argument(
-        "--join_timeout", type=float, default=300.0, metavar="SECONDS", help="for all processes to meet; default 300"
-    )
+    words = "longest wait at the start for the other processes of the job, seconds; default: 300"
+    parser.add_argument("--join_timeout", type=above_0, default=300.0, metavar="SECONDS", help=words)
     pyslowfast = parser.add_argument_group("PySlowFast's way to start on several machines (this becomes torchrun)")
+    words = "address of the first machine, tcp://HOST:PORT; default: tcp://localhost:9999"
+    pyslowfast.add_argument("--init_method", default="tcp://localhost:9999", metavar="ADDRESS", help=words)
+    words = "number of this machine, 0 to --num_shards less 1; default: 0"
+    pyslowfast.add_argument("--shard_id", type=at_least(0), default=0, metavar="N", help=words)
     pyslowfast.add_argument(
-        "--init_method", default="tcp://localhost:9999", help="tcp://HOST:PORT of the first machine"
+        "--num_shards", type=at_least(1), default=1, metavar="N", help="number of machines; default: 1"
     )
-    pyslowfast.add_argument("--shard_id", type=int, default=0, help="number of this machine, from 0")
-    pyslowfast.add_argument("--num_shards", type=int, default=1, help="number of machines")
-    parser.add_argument("--opts", action="store_true", help="understood for PySlowFast's sake; overrides need no word")
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="override the file's values")
+    words = "PySlowFast's word before overrides, which may be left out"
+    parser.add_argument("--opts", action="store_true", help=words)
+    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help=OVERRIDES_HELP)
 
 
 def run(args: argparse.Namespace, command: str) -> int:

@@ -1,12 +1,12 @@
-"""Published weights of networks: list them, fetch them, make a model file of them that predicts.
+"""List published weights of networks, fetch them, or make a model file of them that predicts.
 
-    mutualnet3d weights                                   networks with published weights, and where their files are
-    mutualnet3d weights x3d_m                             fetch the file
-    mutualnet3d weights x3d_m --output x3d_m.pyth         and make a model file for predict, stream, web and export
+    mutualnet3d weights                              # networks with published weights, and where their files are
+    mutualnet3d weights x3d_m                        # fetch the file
+    mutualnet3d weights x3d_m --output x3d_m.pyth    # and make a model file for predict, stream, web and export
     mutualnet3d weights https://server/best.pth --cfg X3D_M.yaml --output best.pyth MODEL.NUM_CLASSES 10
 
 A file is downloaded once, into torch.hub's folder (TORCH_HOME), goes on where it was interrupted, and is checked by its
-length, and by the hash that its name has. Without a network it is put there by hand: the list says under which name.
+length, and by the hash that its name has. Without a connection it is put there by hand: the list says under which name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import re
 
 from mutualnet3d.cli.command import Command
+from mutualnet3d.cli.options import CONFIG_HELP, OVERRIDES_HELP
 from mutualnet3d.files.output import check_output_file
 from mutualnet3d.log import printable
 
@@ -29,9 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|URL|FILE",
         help="network with published weights (x3d_m, x3d_m:kinetics400), an address, or a file; default: list them",
     )
-    parser.add_argument("--output", metavar="FILE", help="model file to write")
-    parser.add_argument("--cfg", help="config that the weights are of: a YAML file; default: the published network's")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="override the config's values")
+    parser.add_argument(
+        "--output", metavar="FILE", help="model file to write, .pyth; default: none, the weights are fetched alone"
+    )
+    words = f"config of the weights: {CONFIG_HELP}; default: that of the published network"
+    parser.add_argument("--cfg", metavar="FILE", help=words)
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help=OVERRIDES_HELP)
 
 
 def run(args: argparse.Namespace) -> int:

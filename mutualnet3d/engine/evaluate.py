@@ -160,9 +160,9 @@ def evaluate(
     if not counts_V.any():
         raise ValueError(f"none of {num_videos} videos could be decoded; there is no accuracy")
     accuracies: dict[tuple[SubnetConfig, Views], Accuracy] = {}
-    kept: dict[tuple[SubnetConfig, Views], torch.Tensor] | ScoreFile[tuple[SubnetConfig, Views]] = {}
+    score_tensors: dict[tuple[SubnetConfig, Views], torch.Tensor] | ScoreFile[tuple[SubnetConfig, Views]] = {}
     if keep_scores and score_folder is not None:
-        kept = ScoreFile(score_folder)
+        score_tensors = ScoreFile(score_folder)
     for config in configs:
         scores = scores_of.pop(config)
         for number, (views, numbers) in enumerate(subsets.items()):
@@ -177,6 +177,6 @@ def evaluate(
                 else accuracy_of_several(score_VK, label_sets_SK[labels])
             )
             if keep_scores:
-                kept[config, views] = score_VK
+                score_tensors[config, views] = score_VK
     all_views = next(iter(subsets))
-    return Evaluation(accuracies, kept, all_views, label_V[counts_V], counts_V.nonzero().flatten())
+    return Evaluation(accuracies, score_tensors, all_views, label_V[counts_V], counts_V.nonzero().flatten())

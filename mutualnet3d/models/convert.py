@@ -70,8 +70,8 @@ def convert_blocks(network: Net, *clips: ClipShape) -> tuple[nn.ModuleList, Chan
             Slow and Fast.
     """
     plain = for_any_clip(network)
-    kept = _modules_that_keep_outputs(plain)
-    flow = convert(plain, clips, [name for name, module in plain.named_modules() if module in kept])
+    modules = _modules_that_keep_outputs(plain)
+    flow = convert(plain, clips, [name for name, module in plain.named_modules() if module in modules])
     return network.blocks, flow
 
 
@@ -104,17 +104,17 @@ def for_any_clip(network: Net) -> VideoNet:
 
 
 def _modules_that_keep_outputs(network: VideoNet) -> set[nn.Module]:
-    kept: set[nn.Module] = set()
+    modules: set[nn.Module] = set()
     for module in network.modules():
         if isinstance(module, ResNetBasicHead):
-            kept.add(module.proj)
+            modules.add(module.proj)
         elif isinstance(module, ProjectedPool):
-            kept.add(module.post_conv)
+            modules.add(module.post_conv)
         elif isinstance(module, AdaptiveFusion):
-            kept.add(module)
+            modules.add(module)
         elif isinstance(module, MultiPathWayWithFuse):
-            kept |= set(module.multipathway_blocks[1:])
-    return kept
+            modules |= set(module.multipathway_blocks[1:])
+    return modules
 
 
 def _convert_layer(layer: nn.Module, path: str, flow: ChannelFlow) -> nn.Module:

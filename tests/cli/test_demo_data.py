@@ -22,8 +22,11 @@ def test_writes_a_set_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_names_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--output", str(tmp_path / "set"), "--train", "-4"]) == 2
-    assert capsys.readouterr().err == "error: num_train is -4; allowed: 1 or more\n"
+    with pytest.raises(SystemExit) as left:
+        main(["--output", str(tmp_path / "set"), "--train", "-4"])
+    assert left.value.code == 2
+    error = "error: argument --train: '-4'; allowed: a number without fraction, 1 or more\n"
+    assert capsys.readouterr().err.endswith(error)
     (tmp_path / "file").touch()
     assert main(["--output", str(tmp_path / "file"), *SMALL]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -28,4 +28,4 @@ def test_names_bad_input(run_tool, tmp_path):
     status, _, err = run_tool(TOOL, "kinetics", tmp_path / "none.csv", "--videos", tmp_path, "--output", tmp_path)
     assert (status, err.startswith(f"error: no file at {tmp_path / 'none.csv'}")) == (2, True)
     status, _, err = run_tool(TOOL)
-    assert (status, "required: kind" in err) == (2, True)
+    assert (status, "required: KIND" in err) == (2, True)

@@ -42,4 +42,4 @@ def test_lists_and_workers():
     args = parser.parse_args(["--timeout", "2.5"])
     assert (args.path_prefix, args.separator, args.label_file, args.timeout) == ("", " ", "", 2.5)
     assert args.workers >= 1
-    assert "seconds that one video may take; default: 300" in " ".join(parser.format_help().split())
+    assert "longest time for one video, seconds; default: 300" in " ".join(parser.format_help().split())

@@ -53,8 +53,10 @@ def test_names_bad_input_and_starts_nothing(folder, run_tool, monkeypatch):
         return err
 
     assert error_of("--port", 65536) == "error: --port is 65536; allowed: 0 to 65535\n"
-    assert error_of("--workers", 0) == "error: workers is 0; allowed: 1 or more\n"
-    assert error_of("--max-upload", 0) == "error: max_upload is 0; allowed: 1 or more\n"
+    assert error_of("--workers", 0) == "error: --workers is 0; allowed: 1 or more\n"
+    assert error_of("--max-upload", 0) == "error: --max-upload is 0; allowed: 1 or more\n"
+    assert error_of("--max-views", 0) == "error: --max-views is 0; allowed: 1 or more\n"
+    assert error_of("--grace", 0) == "error: --grace is 0; allowed: above 0, below 3600 seconds\n"
     assert error_of("--root", none) == f"error: --root: no folder at {none}\n"
     assert error_of("--checkpoint", none, "--port", 0).startswith(f"error: no file at {none}")
     assert error_of("--host", "192.0.2.1").startswith("error: cannot listen on 192.0.2.1, port 8000: ")

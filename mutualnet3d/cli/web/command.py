@@ -27,13 +27,12 @@ PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page.py")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the demo's page."""
     options.add_checkpoint(parser)
-    parser.add_argument(
-        "--clips", default="", metavar="PATH", help="a folder of videos or a list of lines `path label`"
-    )
+    words = "clips to show: a folder of videos, or a list of lines `path label`; default: uploads alone"
+    parser.add_argument("--clips", default="", metavar="PATH", help=words)
     options.add_label_file(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1, this machine")
-    parser.add_argument("--port", type=int, default=8501, help="default: 8501")
-    parser.add_argument("--max-upload", type=int, default=200, metavar="MB", help="of one file; default: 200")
+    options.add_address(parser, "port to listen on, 1 to 65535", 8501)
+    words = "largest size of an uploaded file, megabytes of 2^20 bytes; default: 200"
+    parser.add_argument("--max-upload", type=int, default=200, metavar="MB", help=words)
     options.add_backend(parser)
 
 
