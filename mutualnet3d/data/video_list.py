@@ -143,6 +143,11 @@ class VideoList(Sequence[Video]):
         for start in range(0, len(self), _CHUNK):
             yield from self._texts[0].part(start, min(start + _CHUNK, len(self)))
 
+    def paths_at(self, indices: np.ndarray) -> list[str]:
+        """Return the paths of the videos at `indices`, positions or a mask, in their order."""
+        paths = self._texts[0].taken(indices)
+        return paths.part(0, len(paths.bounds) - 1)
+
     def files(self, start: int, stop: int) -> list[tuple[str, str]]:
         """Return path and pictures of the videos from `start` to before `stop`, both within the list."""
         paths, _, pictures = self._texts
