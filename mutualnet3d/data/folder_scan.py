@@ -12,7 +12,6 @@ from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -26,12 +25,11 @@ UNSEEN, PRESENT, ABSENT = 0, 1, 2
 
 _THREADS = 16
 _LEAST_VIDEOS = 16  # of a folder; the few calls of a listing are fewer than the looks from there on
-# A listing ends after so many entries for each name: a folder may have many more files than the list, and four
-# entries take the time of one look (16 us and 26 us on a local disk).
-_ENTRIES_PER_NAME = 4
+_ENTRIES_PER_NAME = 4  # entries that take the time of one look on a local disk
+_MOST_IN_VAIN = 16  # listings, more than useful ones
 _CHUNK = 4096  # videos whose paths are in memory at once
-_BATCH = 2048  # entries whose kinds are looked up at once
-_MOST_BATCHES = 4 * _THREADS  # of a folder, that wait at the same time
+_PART = 2048  # entries of a listing that are read at once
+_MOST_PARTS = 2 * _THREADS  # of a folder, that wait at the same time
 # A path of more than 4096 bytes has no file, although its folder may list it: 4 bytes a character, names of 255 bytes.
 _LONGEST_FOLDER = 950
 
@@ -46,15 +44,16 @@ def scan_folders(videos: VideoList) -> np.ndarray:
     """
     folders, folder_N = _folders_of(videos)
     places_N = np.argsort(folder_N, kind="stable")
-    ends = np.cumsum(np.bincount(folder_N + 1, minlength=len(folders) + 1))
+    sizes = np.bincount(folder_N + 1, minlength=len(folders) + 1)
+    ends = np.cumsum(sizes)
     groups = [
-        (folder, places_N[start:end])
-        for folder, start, end in zip(folders, ends[:-1], ends[1:], strict=True)
-        if end - start >= _LEAST_VIDEOS and len(folder) <= _LONGEST_FOLDER
+        (folders[number], places_N[ends[number] : ends[number + 1]])
+        for number in np.flatnonzero(sizes[1:] >= _LEAST_VIDEOS).tolist()
+        if len(folders[number]) <= _LONGEST_FOLDER
     ]
     state_N = np.full(len(videos), UNSEEN, np.uint8)
     with ThreadPoolExecutor(_THREADS) as checks, ThreadPoolExecutor(_THREADS) as scans:
-        results = scans.map(partial(_scan, videos, checks), groups)
+        results = scans.map(_Scanner(videos, checks).states_of, groups)
         for (_, places), states in zip(groups, progress(results, len(groups), "listing the folders"), strict=True):
             state_N[places] = states
     return state_N
@@ -71,53 +70,72 @@ def _folders_of(videos: VideoList) -> tuple[list[str], np.ndarray]:
     return list(numbers), np.frombuffer(folder_N, np.int32) if folder_N else np.zeros(0, np.int32)
 
 
-def _scan(videos: VideoList, checks: Executor, group: tuple[str, np.ndarray]) -> np.ndarray | int:
-    """Return the states of a folder's videos, or one state of all.
+class _Scanner:
+    """Scanner of folders, of several at a time.
 
     Args:
         videos: the list.
         checks: threads that look up the kinds of entries.
-        group: folder, and the places of its videos in the list.
     """
-    folder, places = group
-    try:
-        entries = os.scandir(folder or ".")
-    except (FileNotFoundError, NotADirectoryError):
-        return ABSENT
-    except (OSError, ValueError):  # permission, or a path that cannot be
-        return UNSEEN
-    names: list[str] = []
-    for start in range(0, len(places), _CHUNK):
-        names += (path[len(folder) :] for path in videos.paths_at(places[start : start + _CHUNK]))
-    unseen = set(names)
-    with entries:
-        for seen in _seen(entries, unseen, checks):
-            unseen.difference_update(seen)
-    present = np.fromiter((name not in unseen for name in names), np.bool_, len(names))
-    first = int(present.argmax())
-    # Who may list a folder may be forbidden to reach its files.
-    if not present[first] or not video_exists(folder + names[first]):
-        return UNSEEN
-    return np.where(present, np.uint8(PRESENT), np.uint8(UNSEEN))
+
+    def __init__(self, videos: VideoList, checks: Executor):
+        self._videos, self._checks = videos, checks
+        # Threads may count past each other: that costs some listings, and changes no state.
+        self._num_in_vain = 0
+
+    def states_of(self, group: tuple[str, np.ndarray]) -> np.ndarray | int:
+        """Return the states of a folder's videos, or one state of all.
+
+        Args:
+            group: the folder, and the places of its videos in the list.
+        """
+        folder, places = group
+        # The folders of a list are alike: where the first have many more files than it names, the others have too.
+        if self._num_in_vain >= _MOST_IN_VAIN:
+            return UNSEEN
+        try:
+            entries = os.scandir(folder or ".")
+        except (FileNotFoundError, NotADirectoryError):
+            return ABSENT
+        except (OSError, ValueError):  # permission, or a path that cannot be
+            return UNSEEN
+        names: list[str] = []
+        for start in range(0, len(places), _CHUNK):
+            names += (path[len(folder) :] for path in self._videos.paths_at(places[start : start + _CHUNK]))
+        unseen = set(names)
+        with entries:
+            for seen in _seen(entries, unseen, self._checks):
+                unseen.difference_update(seen)
+        present = np.fromiter((name not in unseen for name in names), np.bool_, len(names))
+        self._num_in_vain += 1 if np.count_nonzero(present) < len(names) / 2 else -1
+        first = int(present.argmax())
+        # Who may list a folder may be forbidden to reach its files.
+        if not present[first] or not video_exists(folder + names[first]):
+            return UNSEEN
+        return np.where(present, np.uint8(PRESENT), np.uint8(UNSEEN))
 
 
 def _seen(entries: Iterator[os.DirEntry[str]], names: set[str], checks: Executor) -> Iterator[list[str]]:
-    """Yield, in parts, those names of regular files that a listing has."""
-    batches: deque[Future[list[str]]] = deque()
-    num_left, num_allowed = len(names), _ENTRIES_PER_NAME * len(names)
+    """Yield, in parts, names of regular files that a listing has.
+
+    It ends where looks take less: after all names, or where the folder has many more files.
+    """
+    parts: deque[Future[list[str]]] = deque()
+    size, num_left = min(_PART, _ENTRIES_PER_NAME * len(names)), len(names)
     try:
-        while num_left and (listed := list(islice(entries, min(_BATCH, num_allowed)))):
-            num_allowed -= len(listed)
-            batch = [entry for entry in listed if entry.name in names]
-            num_left -= len(batch)
+        while num_left and (listed := list(islice(entries, size))):
+            part = [entry for entry in listed if entry.name in names]
+            num_left -= len(part)
             # Some disks list no kinds: then each is a wait, which other threads share.
-            batches.append(checks.submit(_regular_files, batch))
-            if len(batches) > _MOST_BATCHES:
-                yield batches.popleft().result()
+            parts.append(checks.submit(_regular_files, part))
+            if len(parts) > _MOST_PARTS:
+                yield parts.popleft().result()
+            if _ENTRIES_PER_NAME * len(part) < len(listed):
+                break
     except OSError:  # of the disk, in the midst of the listing: the looks at the rest tell more
         pass
-    while batches:
-        yield batches.popleft().result()
+    while parts:
+        yield parts.popleft().result()
 
 
 def _regular_files(entries: Sequence[os.DirEntry[str]]) -> list[str]:
