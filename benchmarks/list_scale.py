@@ -2,15 +2,15 @@
 """Start and memory of a training with lists of up to a million videos.
 
     python benchmarks/list_scale.py
-    python benchmarks/list_scale.py --lengths 10 100000 --files /data/empty_videos
+    python benchmarks/list_scale.py --lengths 10 100000 --files empty_videos
 
-Lists of made-up paths, of which no file is there, in a temporary folder, or of empty files; each row is a process of its
-own with a time limit. Start: the list is read (DATA.FIND_VIDEOS none), data set and batch sampler are made. Search: the
-videos are looked for on the disk (DATA.FIND_VIDEOS all); kept: the same from the result of an earlier search
-(DATA.FIND_VIDEOS cached). Epoch: all requests of one epoch, without loading a clip. CPU: seconds of all threads in user
-and system, which other work on the machine changes less. Memory of the main process is what it takes beyond the row of ten lines; of two
-loader workers that have answered requests from all over the list, the larger one's. USS is what a process has alone;
-RSS also counts what it shares.
+Lists of made-up paths, in a temporary folder where no file is there, or in one of empty files; each row is a process of
+its own with a time limit. Start: the list is read (DATA.FIND_VIDEOS none), data set and batch sampler are made. Search:
+the videos are looked for on the disk (DATA.FIND_VIDEOS all); kept: the same from the result of an earlier search
+(DATA.FIND_VIDEOS cached). Epoch: all requests of an epoch, without loading a clip. CPU: seconds of all threads, in user
+and system, which other work on the machine changes less. Memory of the main process is what it takes beyond the row of
+ten lines; of two loader workers that have answered requests from all over the list, the larger one's. USS is what a
+process has alone; RSS also counts what it shares.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument(
         "--files",
         metavar="FOLDER",
-        help="folder where the listed files are made, empty, and stay (a million take some minutes); default: none is there",
+        help="folder where the files are made, empty, and stay (a million: some minutes); default: none is there",
     )
     parser.add_argument("--one", nargs=3, metavar=("FOLDER", "OUTPUT", "WAY"), help=argparse.SUPPRESS)
     args = parser.parse_args()
