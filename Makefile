@@ -42,20 +42,24 @@ lint: $(INSTALLED)
 	$(RUN) -m tests.language
 	$(RUN) -m mypy
 
-# One process per core, one thread each: the tests' networks are too small for more.
+# One thread each: the tests' networks are too small for more. Compiled files are kept, whatever the environment says: the
+# processes that tests start would compile the package anew. Processes start with tests side by side, which share fixtures.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest
+
+# One process per core.
 test: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto -m "not slow and not slurm and not browser"
+	$(PYTEST) -n auto --dist worksteal -m "not slow and not slurm and not browser"
 
 # Twice as many processes as cores: many of these tests wait for other processes.
 test-slow: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $$((2 * $$(nproc))) -m "slow and not slurm and not browser"
+	$(PYTEST) -n $$((2 * $$(nproc))) --dist worksteal -m "slow and not slurm and not browser"
 
 test-page: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/cli/web/test_page.py tests/test_site.py
+	$(PYTEST) -m browser tests/cli/web/test_page.py tests/test_site.py
 
 # One after the other: the jobs take all cores.
 test-slurm: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m slurm tests/test_slurm.py
+	$(PYTEST) -m slurm tests/test_slurm.py
 
 # The variable silences a notice of the theme's authors about their next project. With --quiet no warning would count.
 docs: $(INSTALLED)

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -189,20 +190,28 @@ def test_complexity_lines_run(line, run_tool):
     assert "w0.63-s144-t" in printed
 
 
-@pytest.fixture
-def demos_folder(tmp_path, monkeypatch):
-    """Return a folder, the current one, with the files that the demo's test runs write."""
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory):
+    """Return a folder with the files that the demo's test runs write."""
+    demos = tmp_path_factory.mktemp("demos")
     for name in ("demo", "demo_static"):
-        folder = tmp_path / "output" / name
+        folder = demos / "output" / name
         folder.mkdir(parents=True)
         _, _, table, path = write_tested(folder, class_names=["move_left", "move_right"])
         # As cheap as the demo's.
         rows = [replace(row, gflops=row.gflops / 100, milliseconds=row.milliseconds / 2) for row in table.rows]
         m3.QueryTable(tuple(rows), table.context).save(path)
-    videos = tmp_path / "data" / "moving_shapes" / "val"
+    videos = demos / "data" / "moving_shapes" / "val"
     videos.mkdir(parents=True)
     write_video(videos / "00000.mp4", numbered_frames(40))
     (videos.parent / "val.csv").write_text("val/00000.mp4 0\n")
+    return demos
+
+
+@pytest.fixture
+def demos_folder(demos, tmp_path, monkeypatch):
+    """Return a copy of the demo's files, the current folder."""
+    shutil.copytree(demos, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     # The tutorial's test tries all back ends; here they would be compiled again for each line.
     monkeypatch.setitem(CHOICES, "auto", ("pytorch",))

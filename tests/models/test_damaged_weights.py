@@ -160,5 +160,5 @@ def test_damages_are_refused_by_name_or_give_weights(name, files):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(KINDS))
-def test_200_damages_are_refused_by_name_or_give_weights(name, files):
-    check_damages(files, name, range(200))
+def test_60_damages_are_refused_by_name_or_give_weights(name, files):
+    check_damages(files, name, range(60))

@@ -7,12 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 import mutualnet3d as m3
 from mutualnet3d.engine.evaluate import Evaluation
 from mutualnet3d.results.query_table import QueryTable, Row, Views
 from mutualnet3d.runner.reports import write_reports
+
+pytestmark = pytest.mark.usefixtures("pictures")
 
 LARGE, SMALL = m3.SubnetConfig(1.0, 48, 8), m3.SubnetConfig(0.5, 32, 4)
 VIEWS = Views(2, 1)

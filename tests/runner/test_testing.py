@@ -318,7 +318,7 @@ def test_a_calibrated_checkpoint_is_tested_as_it_is(tiny_overrides, tmp_path):
     assert "training clips" not in Path(again.OUTPUT_DIR, "log.txt").read_text()  # that it was calibrated on
 
 
-def test_without_matplotlib_there_is_a_table_and_a_word(tiny_overrides, monkeypatch):
+def test_without_matplotlib_there_is_a_table_and_a_word(tiny_overrides, pictures, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     cfg = make_cfg(tiny_overrides(TEST__SUBNETS=["full"]))
     run_train(cfg)

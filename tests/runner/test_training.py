@@ -26,7 +26,7 @@ from mutualnet3d.shapes import ClipShape
 from tests.runner.runs import CFG, make_cfg, records_of
 
 
-def test_train_and_test_write_all_they_promise(tiny_overrides):
+def test_train_and_test_write_all_they_promise(tiny_overrides, pictures):
     cfg = make_cfg(tiny_overrides(TRAIN__EVAL_PERIOD=3, SOLVER__MAX_EPOCH=6))
     checkpoint = run_train(cfg)
     table = run_test(cfg)
