@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -46,6 +47,12 @@ def _float32_in_full() -> None:
     """Let a GPU multiply float32 as a CPU does: TensorFloat-32 differs in the fourth digit."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def pytest_collection_finish() -> None:
+    """Let collections of garbage pass over the modules and tests that are loaded: they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

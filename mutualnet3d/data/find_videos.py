@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from iopath.common.file_io import g_pathmgr
 
+from mutualnet3d.data.folder_scan import PRESENT, UNSEEN, scan_folders
 from mutualnet3d.data.found_cache import FoundCache
 from mutualnet3d.data.outage import file_of
 from mutualnet3d.data.video_list import Video, VideoList
@@ -110,22 +111,30 @@ def _search(videos: VideoList, max_missing: float) -> bytes:
     """Return a byte for each video, 1 if it exists; for the first of them alone, if more than `max_missing` do not."""
     size = max(1, min(_VIDEOS_PER_CALL, -(-len(videos) // _THREADS)))
     starts = range(0, len(videos), size)
-    exists: list[bool] = []
+    state_N = scan_folders(videos)
+    exists = bytearray()
     num_missing = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        for part in progress(pool.map(partial(_exist, videos, size), starts), len(starts), "looking for the videos"):
+        parts = pool.map(partial(_exist, videos, state_N, size), starts)
+        for part in progress(parts, len(starts), "looking for the videos"):
             exists += part
-            num_missing += part.count(False)
+            num_missing += part.count(0)
             if num_missing > max_missing:
                 pool.shutdown(wait=False, cancel_futures=True)
                 break
     return bytes(exists)
 
 
-def _exist(videos: VideoList, size: int, start: int) -> list[bool]:
-    """Return True for each of `size` videos from `start` that exists, else False."""
+def _exist(videos: VideoList, state_N: np.ndarray, size: int, start: int) -> bytes:
+    """Return a byte for each of `size` videos from `start`, 1 if it exists, by its state or by a look."""
+    states = state_N[start : start + size]
+    exists = states == PRESENT
+    unseen = np.flatnonzero(states == UNSEEN).tolist()
     # All are unpacked first: 16 threads that unpack between two looks at the disk wait for each other, 14 s a million.
-    return [
-        g_pathmgr.isfile(os.path.join(path, pictures.partition("\n")[0])) if pictures else video_exists(path)
-        for path, pictures in videos.files(start, min(start + size, len(videos)))
-    ]
+    files = videos.files(start, start + len(states)) if unseen else []
+    for place in unseen:
+        path, pictures = files[place]
+        exists[place] = (
+            g_pathmgr.isfile(os.path.join(path, pictures.partition("\n")[0])) if pictures else video_exists(path)
+        )
+    return exists.tobytes()

@@ -143,6 +143,11 @@ class VideoList(Sequence[Video]):
         for start in range(0, len(self), _CHUNK):
             yield from self._texts[0].part(start, min(start + _CHUNK, len(self)))
 
+    def paths_at(self, indices: np.ndarray) -> list[str]:
+        """Return the paths of the videos at `indices`, positions or a mask, in their order."""
+        paths = self._texts[0].taken(indices)
+        return paths.part(0, len(paths.bounds) - 1)
+
     def files(self, start: int, stop: int) -> list[tuple[str, str]]:
         """Return path and pictures of the videos from `start` to before `stop`, both within the list."""
         paths, _, pictures = self._texts
@@ -246,9 +251,9 @@ class VideoPacker:
         for prefix, text, lengths, values in zip(
             self._prefixes, self._texts, self._lengths, (paths, places, pictures), strict=True
         ):
-            parts = [_encoded(value, prefix) for value in values]
-            text += b"".join(parts)
-            lengths.extend(map(len, parts))
+            packed, lengths_of_values = _packed(values, prefix)
+            text += packed
+            lengths.extend(lengths_of_values)
 
     def finish(self) -> VideoList:
         """Return the list; this packer is empty then."""
@@ -258,6 +263,17 @@ class VideoPacker:
         )
         label_N = np.frombuffer(self._labels, np.int64) if self._labels else np.zeros(0, np.int64)
         return VideoList((paths, places, pictures), label_N)
+
+
+def _packed(texts: list[str], prefix: str) -> tuple[bytes, Iterable[int]]:
+    """Return the bytes of texts, without their prefix, one after the other, and their lengths in bytes."""
+    rests = [text.removeprefix(prefix) for text in texts] if prefix else texts
+    joined = "".join(rests)
+    # Nearly all: texts in ASCII that have the prefix.
+    if joined.isascii() and len(joined) == sum(map(len, texts)) - len(prefix) * len(texts):
+        return joined.encode("ascii"), map(len, rests)
+    parts = [_encoded(text, prefix) for text in texts]
+    return b"".join(parts), map(len, parts)
 
 
 def _encoded(text: str, prefix: str) -> bytes:

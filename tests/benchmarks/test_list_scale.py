@@ -1,4 +1,4 @@
-"""Start with a list whose videos are not there."""
+"""Start with long lists, of videos that are there or not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from mutualnet3d.data.find_videos import find_videos
+from mutualnet3d.data.found_cache import FoundCache
+from mutualnet3d.data.lists import read_kinetics_list
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +27,18 @@ def test_a_list_has_its_lines(module, tmp_path):
     lines = (tmp_path / "train.csv").read_text().splitlines()
     assert len(lines) == 702
     assert lines[701] == "train/class_001/0000000701.mp4 1"
+
+
+def test_files_are_made_once_and_changed_long_ago(module, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "NUM_CLASSES", 2)
+    module.write_list(tmp_path / "train.csv", 5)
+    for length in (3, 5):
+        module.make_files(tmp_path, length)
+    listed = read_kinetics_list(str(tmp_path / "train.csv"), 2)
+    assert find_videos(listed).existing == listed
+    cache = FoundCache(listed, str(tmp_path / "cache"))
+    cache.save(bytes(5))
+    assert cache.load() == bytes(5)
 
 
 def test_memory_of_a_process(module):

@@ -33,6 +33,8 @@ def test_a_sequence_of_the_same_videos(pack):
     assert videos == VIDEOS
     assert videos == VIDEOS
     assert videos == pack(VIDEOS)
+    assert pack(VIDEOS[::2]) == VIDEOS[::2]  # all in ASCII
+    assert pack(VIDEOS[:1]) == VIDEOS[:1]
     assert videos != VIDEOS[:5]
     assert videos != [*VIDEOS[:5], Video("/v/folder", 5, "/l/frames.csv:7")]
     assert videos != "abcdef"
@@ -44,6 +46,8 @@ def test_a_sequence_of_the_same_videos(pack):
     assert videos.take(np.array([5, 0, 0])) == [VIDEOS[5], VIDEOS[0], VIDEOS[0]]
     for indices in ([1, 2, 3, 5], [4], [], [2, 3, 2, 3], range(6)):
         assert videos.take(np.array(indices, np.int64)) == [VIDEOS[index] for index in indices]
+    assert videos.paths_at(np.array([5, 0, 1])) == [VIDEOS[index].path for index in (5, 0, 1)]
+    assert videos.paths_at(np.array([], np.int64)) == []
     assert list(videos.paths()) == [video.path for video in VIDEOS]
     assert videos.files(1, 6) == [(video.path, video.pictures) for video in VIDEOS[1:]]
     assert videos.label_N.tolist() == [3, 2**40, 0, 1, 0, 5]
