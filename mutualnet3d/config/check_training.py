@@ -25,8 +25,8 @@ def check_training(cfg: CfgNode) -> None:
     require(
         cfg,
         "MODEL.TRITON",
-        not cfg.MODEL.TRITON or cfg.MODEL.CHANNELS_LAST is True,
-        f"False with MODEL.CHANNELS_LAST {cfg.MODEL.CHANNELS_LAST}: its kernels are for channels_last_3d",
+        cfg.MODEL.TRITON is not True or cfg.MODEL.CHANNELS_LAST is True,
+        f"auto or False with MODEL.CHANNELS_LAST {cfg.MODEL.CHANNELS_LAST}: its kernels are for channels_last_3d",
     )
     _check_sorting(cfg)
     _check_labels(cfg)

@@ -19,8 +19,9 @@ _C.MODEL.LOSS_FUNC = "cross_entropy"
 # auto: a training times both formats at its start and takes the faster one.
 _C.MODEL.CHANNELS_LAST = True
 # Train by kernels of this project, in Triton: batch norms together with what follows them, and depthwise convolutions.
-# On an NVIDIA GPU of compute capability 8.0 or more, with CHANNELS_LAST. Results differ by rounding.
-_C.MODEL.TRITON = False
+# On an NVIDIA GPU of compute capability 8.0 or more, with CHANNELS_LAST. Results differ by rounding. auto: where they
+# run; on an H100 X3D-M trains mutually 2.2 times as fast.
+_C.MODEL.TRITON = "auto"
 # Train the full network with the batch-norm statistics of TRAIN.CHECKPOINT_FILE_PATH's weights, which stay as they are;
 # scales and shifts are trained. Sub-networks, which have no statistics before they are calibrated, take their batch's.
 _C.MODEL.FROZEN_BN = False

@@ -29,7 +29,7 @@ RULES: dict[str, Rule] = {
     "MODEL.DROPOUT_RATE": _PART,
     "MODEL.LOSS_FUNC": Rule(str, choices=("cross_entropy", "bce", "bce_logit")),
     "MODEL.CHANNELS_LAST": Rule(bool, words=("auto",)),
-    "MODEL.TRITON": _FLAG,
+    "MODEL.TRITON": Rule(bool, words=("auto",)),
     "MODEL.FROZEN_BN": _FLAG,
     "MODEL.FROZEN_STAGES": _NUMBER_OF,
     "X3D.WIDTH_FACTOR": Rule(float, above=0, high=32),

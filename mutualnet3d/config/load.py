@@ -188,7 +188,9 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
         node[leaf] = value.lower()
         return
     if words and isinstance(default, str):
-        node[leaf] = default = _value_of(default_cfg(), key)  # a word is no type to compare a value with
+        # A word is no type to compare a value with.
+        default = _value_of(default_cfg(), key)
+        node[leaf] = default = RULES[key].kind() if isinstance(default, str) else default
     if isinstance(default, str) and isinstance(value, str):
         value = repr(value)  # a folder named 1 stays a string
     elif isinstance(default, float) and not isinstance(value, bool):

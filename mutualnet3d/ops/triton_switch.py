@@ -70,22 +70,34 @@ def check_available(device: torch.device) -> None:
     Raises:
         ValueError: Triton is not installed, or `device` is no GPU, or an old one.
     """
+    reason, place = _obstacle(device)
+    if reason:
+        raise ValueError(f"MODEL.TRITON is True, and {reason}; allowed: auto, False, or True {place}")
+
+
+def reason_against(device: torch.device) -> str:
+    """Return why the kernels cannot run on a device; "" if they can.
+
+    Args:
+        device: device of the networks.
+    """
+    return _obstacle(device)[0]
+
+
+def _obstacle(device: torch.device) -> tuple[str, str]:
+    """Return why the kernels cannot run on a device, and where they can; "" and "" if they can."""
     if importlib.util.find_spec("triton") is None:
-        raise ValueError(
-            "MODEL.TRITON is True, and Triton is not installed; allowed: False, or True with the package triton, which "
-            "torch for CUDA brings along"
-        )
+        return "Triton is not installed", "with the package triton, which torch for CUDA brings along"
     if is_interpreted():
-        return
+        return "", ""
     if device.type != "cuda":
-        raise ValueError(f"MODEL.TRITON is True, and the device is {device}; allowed: False, or True on a CUDA device")
+        return f"the device is {device}", "on a CUDA device"
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
         name, (major, minor) = torch.cuda.get_device_name(device), capability
-        raise ValueError(
-            f"MODEL.TRITON is True, and {device} is {name} of compute capability {major}.{minor}; allowed: False, or "
-            f"True on a GPU of {'.'.join(map(str, LEAST_CAPABILITY))} or more"
-        )
+        least = ".".join(map(str, LEAST_CAPABILITY))
+        return f"{device} is {name} of compute capability {major}.{minor}", f"on a GPU of {least} or more"
+    return "", ""
 
 
 def is_interpreted() -> bool:

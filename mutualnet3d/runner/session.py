@@ -27,10 +27,11 @@ from mutualnet3d.log import JsonLines, logger, progress, setup_logging
 from mutualnet3d.models import build_model
 from mutualnet3d.models.slimmable_net import SlimmableNet
 from mutualnet3d.mutual import SubnetConfig, calibrate
-from mutualnet3d.ops import Normalize, triton_switch
+from mutualnet3d.ops import Normalize
 from mutualnet3d.results.row import Views
 from mutualnet3d.runner import unfinished_test
 from mutualnet3d.runner.build_space import build_space
+from mutualnet3d.runner.kernel_choice import choose_kernels
 from mutualnet3d.shapes import ClipBatch, ClipShape, Shard, union_of_shapes
 
 # oneDNN keeps 1024 compiled kernels by default; random widths x sizes x frames x layers are more, and compiling them
@@ -75,7 +76,7 @@ class Session:
         self.space = build_space(cfg)
         self.device = device_of(launch)
         self.memory_format = configured_memory_format(cfg)
-        triton_switch.switch(cfg.MODEL.TRITON, self.device)
+        choose_kernels(cfg, self.device)
         self.normalize = build_normalize(cfg).to(self.device)
         torch.manual_seed(cfg.RNG_SEED)  # the weights' start; everything else but dropout has generators of its own
         self.model = build_model(cfg).to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]

@@ -36,7 +36,7 @@ class Launcher:
 
 
 class Utils:
-    """What Triton asks before it loads a kernel."""
+    """Answers to Triton's questions before it loads a kernel."""
 
     def get_device_properties(self, device: int) -> dict[str, int]:
         return {"max_shared_mem": 232448}

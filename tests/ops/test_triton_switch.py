@@ -33,7 +33,9 @@ def test_it_is_off_at_first_and_afterwards(gpu):
 
 def test_without_triton_the_error_says_what_to_install(gpu, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    message = r"MODEL\.TRITON is True, and Triton is not installed; allowed: False, or True with the package triton"
+    message = (
+        r"MODEL\.TRITON is True, and Triton is not installed; allowed: auto, False, or True with the package triton"
+    )
     with pytest.raises(ValueError, match=message):
         triton_switch.switch(True, GPU)
     triton_switch.switch(False, GPU)
@@ -41,7 +43,7 @@ def test_without_triton_the_error_says_what_to_install(gpu, monkeypatch):
 
 
 def test_a_cpu_is_refused(gpu):
-    message = r"MODEL\.TRITON is True, and the device is cpu; allowed: False, or True on a CUDA device"
+    message = r"MODEL\.TRITON is True, and the device is cpu; allowed: auto, False, or True on a CUDA device"
     with pytest.raises(ValueError, match=message):
         triton_switch.switch(True, CPU)
     assert not triton_switch.is_on()
@@ -49,7 +51,7 @@ def test_a_cpu_is_refused(gpu):
 
 def test_an_old_gpu_is_refused(gpu):
     gpu[:] = 7, 5
-    message = r"cuda:0 is Tesla T4 of compute capability 7\.5; allowed: False, or True on a GPU of 8\.0 or more"
+    message = r"cuda:0 is Tesla T4 of compute capability 7\.5; allowed: auto, False, or True on a GPU of 8\.0 or more"
     with pytest.raises(ValueError, match=message), triton_switch.switched(True, GPU):
         pass
 
