@@ -143,7 +143,7 @@ def test_every_import_is_a_dependency(wheel):
         for module in third_party & set(distributions)
         if not allowed & {canonical(name) for name in distributions[module]}
     }
-    assert missing == set()
+    assert missing <= {"triton"}  # which torch for CUDA brings along; without it torch's kernels are taken
     # Not installed here: an extra that the tests do without.
     assert third_party - set(distributions) <= {"argcomplete", "pynvml", "wandb", "mlflow"}
 

@@ -50,7 +50,7 @@ def test_the_page_reads_an_ordinary_clip_beside_a_hostile_file(program, tmp_path
 
 @pytest.mark.slow
 def test_the_program_in_small(program):
-    few = r"claims_20M|playlist|unfolds_2GB"
+    few = r"claims_20M|playlist"
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "--scale", "0.001", "--only", few], capture_output=True, text=True, check=False
     )

@@ -58,8 +58,8 @@ def test_from_torchvisions_logits_to_an_exported_sub_network(kind, tmp_path):
     path.write_bytes(b"stands for the checkpoint")
     networks = CheckpointNetworks(str(path), model, HOW, CLASS_NAMES, table_of(model, SMALL))
     formats = ["pt2"]
-    # Two of ResNet's kind are like the others.
-    if kind in ("s3d", "r2plus1d_18") and installed("onnx") and installed("onnxscript") and installed("onnxruntime"):
+    # ResNet's kinds are alike.
+    if kind in ("s3d", "r3d_18") and installed("onnx") and installed("onnxscript") and installed("onnxruntime"):
         formats.append("onnx")
     if "onnx" in formats and installed("openvino"):
         formats.append("openvino")

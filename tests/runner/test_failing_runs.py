@@ -68,7 +68,7 @@ OF_THE_WRITER = {
 }  # of the process that writes
 QUICK = {"step", "SIGINT", "killed", "disk", "reader of errors", "folder"}
 # Ways of an end do not depend on whether there are workers, whose own end does not depend on the way.
-ALONE_WITH_WORKERS = ("step", "SIGTERM", "killed", "descriptors")
+ALONE_WITH_WORKERS = ("killed", "descriptors")
 
 
 def end_of(way, phase):
@@ -260,9 +260,9 @@ def test_too_few_descriptors_from_the_start(tiny_overrides, tmp_path):
 @pytest.mark.parametrize(
     ("place", "workers"),
     [
-        *((place, 0) for place in ("step", "hook", "disk", "reader of errors", "folder")),
-        *((place, 1) for place in ("SIGTERM", "worker")),
-        *((place, 2) for place in ("calibration", "testing", "killed", "stopped")),
+        *((place, 0) for place in ("step", "hook", "disk", "testing", "SIGTERM", "reader of errors", "folder")),
+        ("worker", 1),
+        ("killed", 2),
     ],
 )
 def test_a_process_of_two(place, workers, tiny_overrides, tmp_path):

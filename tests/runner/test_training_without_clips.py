@@ -145,7 +145,7 @@ def test_a_stopped_worker_ends_with_its_run(tiny_overrides, tmp_path, way):
     finally:
         script.kill()
         script.wait()
-    assert time.monotonic() - started < 20.0
+    assert time.monotonic() - started < 40.0  # and not the 60 of a video's decoding
     assert status == (-signal.SIGKILL if way == "SIGKILL" else 75), errors.read_text()[-2000:]
     deadline = time.monotonic() + 2.0
     while is_running(worker) and time.monotonic() < deadline:
