@@ -132,11 +132,11 @@ def measure(folder: str, output: str, way: str) -> dict[str, Any]:
     result["main"] = memory_mb()
     _, result["digest"], _ = timed(lambda: split.digest)
     num_there = length if os.path.isfile(split.videos[0].path) else 0
-    found, result["search"], result["search_cpu"] = timed(lambda: find_videos(split.videos))
-    assert len(found.existing) == num_there
+    search, result["search"], result["search_cpu"] = timed(lambda: find_videos(split.videos))
+    assert len(search.existing) == num_there
     FoundCache(VideoList.of(split.videos), output).save(bytes([num_there > 0]) * length)
-    found, result["kept"], _ = timed(lambda: find_videos(split.videos, cache_folder=output))
-    assert len(found.existing) == num_there
+    search, result["kept"], _ = timed(lambda: find_videos(split.videos, cache_folder=output))
+    assert len(search.existing) == num_there
     result["main_at_search"] = memory_mb()
     result["epoch"] = epoch_seconds(loader.batch_sampler, num_steps)
     order = BalancedOrder(VideoList.of(split.videos).label_N, 0)

@@ -34,22 +34,24 @@ def choose_kernels(cfg: CfgNode, device: torch.device) -> None:
     if reason:
         logger.info("MODEL.TRITON auto: torch's kernels: %s", reason)
         return
+    try:
+        try_kernels(device)
+    except Exception as error:  # noqa: BLE001 - of compilers and drivers; the training does without the kernels
+        # A warning: every process tells it, and a training may take twice as long.
+        cause = " ".join(str(error).split())
+        logger.warning("MODEL.TRITON auto: torch's kernels: small layers failed: %s: %s", type(error).__name__, cause)
+        return
     triton_switch.switch(True, device)
     logger.info("MODEL.TRITON auto: this project's kernels")
 
 
 def _reason_against(cfg: CfgNode, device: torch.device) -> str:
-    """Return why the kernels are not taken on a GPU; "": nothing speaks against them."""
+    """Return why the kernels are not to be tried on a GPU; "": nothing speaks against them."""
     if cfg.MODEL.CHANNELS_LAST is not True:
         return f"MODEL.CHANNELS_LAST is {cfg.MODEL.CHANNELS_LAST}, and they are for channels_last_3d"
-    reason = triton_switch.reason_against(device)
-    if reason:
-        return reason
-    try:
-        try_kernels(device)
-    except Exception as error:  # noqa: BLE001 - of compilers and drivers; the training does without
-        return f"small layers failed: {type(error).__name__}: {' '.join(str(error).split())}"
-    return ""
+    if triton_switch.is_interpreted():
+        return "TRITON_INTERPRET is 1, and Triton's interpreter is for tests"
+    return triton_switch.reason_against(device)
 
 
 def try_kernels(device: torch.device) -> None:

@@ -19,6 +19,7 @@ def gpu(monkeypatch, caplog):
     caplog.set_level(logging.INFO, "mutualnet3d")
     monkeypatch.setattr(logging.getLogger("mutualnet3d"), "propagate", True)
     monkeypatch.setattr(triton_switch, "_is_on", False)  # and put back after the test
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(triton_switch, "_obstacle", lambda device: ("", ""))
     monkeypatch.setattr(kernel_choice, "try_kernels", lambda device: None)
 
@@ -49,11 +50,15 @@ def test_what_speaks_against_them_is_said(gpu, caplog, monkeypatch):
     choose_kernels(config(), GPU)
     monkeypatch.setattr(triton_switch, "_obstacle", lambda device: ("Triton is not installed", "with the package"))
     choose_kernels(config(), GPU)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    choose_kernels(config(), GPU)
     assert not triton_switch.is_on()
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO", "INFO"]
     assert caplog.messages == [
         "MODEL.TRITON auto: torch's kernels: MODEL.CHANNELS_LAST is auto, and they are for channels_last_3d",
         "MODEL.TRITON auto: torch's kernels: small layers failed: RuntimeError: Failed to find C compiler. Specify one",
         "MODEL.TRITON auto: torch's kernels: Triton is not installed",
+        "MODEL.TRITON auto: torch's kernels: TRITON_INTERPRET is 1, and Triton's interpreter is for tests",
     ]
 
 
