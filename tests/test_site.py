@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyslowfast_keys
 import pytest
 from api_pages import api_pages, documented_names, public_names
 from config_reference import PAGE, Group, config_reference, linked, read_groups, read_places, type_text
@@ -37,6 +38,39 @@ def test_the_config_reference_is_current():
 def test_the_config_reference_has_every_key():
     headings = re.findall(r"^### ([A-Z0-9_.]+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert headings == list(RULES)
+
+
+def test_the_page_of_pyslowfasts_keys_is_current_and_has_each_once():
+    text = pyslowfast_keys.PAGE.read_text(encoding="utf-8")
+    assert text == pyslowfast_keys.page_text(), "run python website/pyslowfast_keys.py"
+    cells = re.findall(r"^\| (.+?) \| ", text, flags=re.MULTILINE)
+    keys = [key for cell in cells for key in re.findall(r"[`\[]([A-Za-z0-9_.]+)[`\]]", cell)]
+    assert sorted(keys) == sorted(pyslowfast_keys.keys())
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("LOG_PERIOD", "same"),
+        (
+            "MODEL.ARCH",
+            "same, but `x3d`, `slow`, `c2d`, `i3d`, `slowfast`, no `mvit`; default `'x3d'`, there `'slowfast'`",
+        ),
+        ("BN.NUM_SYNC_DEVICES", "same, but default `0`, there `1`"),
+        ("RESNET.NUM_GROUPS", "must be 1"),
+        ("MODEL.HEAD_ACT", "no effect: `MODEL.LOSS_FUNC bce` has sigmoid outputs"),
+        ("NUM_GPUS", "no effect: as many processes as torchrun or SLURM start"),
+        ("MVIT.DEPTH", "no effect: MViT is not offered"),
+    ],
+)
+def test_each_key_of_pyslowfast_has_an_answer(key, answer):
+    assert pyslowfast_keys.answer(key) == answer
+
+
+def test_a_key_without_effect_and_without_a_reason_is_an_error(monkeypatch):
+    monkeypatch.delitem(pyslowfast_keys._REASONS, "BN.NUM_SPLITS")
+    with pytest.raises(ValueError, match=r"^BN\.NUM_SPLITS is a key without effect; .* has no reason for it$"):
+        pyslowfast_keys.page_text()
 
 
 def test_keys_are_read_with_the_comment_above_them():
@@ -214,7 +248,7 @@ def test_pages_fit_the_window_and_the_search_finds_a_key(site):
                 page = browser.new_page(viewport={"width": width, "height": 900})
                 requests: list[str] = []
                 page.on("request", lambda request, requests=requests: requests.append(request.url))
-                for name in ("index", "CONFIG_REFERENCE", "RESULTS", "api/index"):
+                for name in ("index", "CONFIG_REFERENCE", "PYSLOWFAST_KEYS", "RESULTS", "api/index"):
                     page.goto(f"file://{site}/{name}.html")
                     root = "document.documentElement"
                     assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), (name, width)

@@ -3,7 +3,7 @@
     python website/config_reference.py
 
 Descriptions and order come from the comments of config/defaults.py, allowed values from config/key_rules.py,
-PySlowFast's part from config/pyslowfast.py, the modules that read a key from the package's syntax.
+the project that a name is of from config/pyslowfast.py, the modules that read a key from the package's syntax.
 """
 
 from __future__ import annotations
@@ -39,29 +39,8 @@ _PYSLOWFAST = """\
 ## Keys of PySlowFast
 
 {shared} of the {count} keys have PySlowFast's names and meanings (compared with its commit 287ec00). Differences
-between the projects: [COMING_FROM_PYSLOWFAST.md](COMING_FROM_PYSLOWFAST.md).
-
-### Other defaults
-
-A YAML file that leaves these out gets the default of the project that reads it:
-
-| key | PySlowFast | here |
-|---|---|---|
-{defaults}
-
-### Keys with one value
-
-These are accepted with the values of the table; any other is an error, because it asks for what is not done here:
-
-| key | allowed |
-|---|---|
-{fixed}
-
-### Keys without effect
-
-These are accepted with any value, change nothing, and are listed in one warning:
-
-{without_effect}
+between the projects: [COMING_FROM_PYSLOWFAST.md](COMING_FROM_PYSLOWFAST.md). What becomes of each key of
+PySlowFast, those that are not this project's among them: [PYSLOWFAST_KEYS.md](PYSLOWFAST_KEYS.md).
 """
 
 
@@ -180,24 +159,8 @@ def entry(key: str, description: str, places: dict[str, list[str]]) -> str:
 
 
 def pyslowfast_section() -> str:
-    """Return the section about PySlowFast's keys and defaults."""
-    sections: dict[str, list[str]] = {}
-    for key in sorted(pyslowfast.KEYS_WITHOUT_EFFECT):
-        section, _, name = key.partition(".")
-        sections.setdefault(section if name else "", []).append(f"`{name or section}`")
-    defaults = [
-        f"| [{key}](#{anchor(key)}) | `{value!r}` | `{value_of(key)!r}` |"
-        for key, value in pyslowfast.OTHER_DEFAULTS.items()
-    ]
-    return _PYSLOWFAST.format(
-        count=len(RULES),
-        shared=len(RULES.keys() - pyslowfast.OWN_KEYS),
-        defaults="\n".join(defaults),
-        fixed="\n".join(f"| `{key}` | {allowed} |" for key, allowed in pyslowfast.FIXED_KEYS.items()),
-        without_effect="\n".join(
-            f"- {f'`{section}`: ' if section else ''}{', '.join(names)}" for section, names in sorted(sections.items())
-        ),
-    )
+    """Return the section about PySlowFast's keys."""
+    return _PYSLOWFAST.format(count=len(RULES), shared=len(RULES.keys() - pyslowfast.OWN_KEYS))
 
 
 def config_reference() -> str:

@@ -107,7 +107,9 @@ def run(args: argparse.Namespace, command: str) -> int:
     weights = (WEIGHTS[command], args.weights) if args.weights else ()
     cfg = load_cfg(args.cfg, [*OVERRIDES[command], *weights, *words])
     if cfg.DATA_LOADER.NUM_WORKERS:
-        fork_server.start("pool", "loader")  # it loads torch while this process does
+        augments = cfg.TRAIN.ENABLE and (cfg.AUG.ENABLE or cfg.DATA.COLOR_RND_GRAYSCALE)
+        # It loads torch while this process does.
+        fork_server.start("pool", "loader", *(["augmentation"] if augments else []))
 
     import torch
 

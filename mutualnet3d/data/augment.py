@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as tv
 
 from mutualnet3d.shapes import ClipShape
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 _MAX_MAGNITUDE = 10
 _MAX_BIN = 30  # torchvision's RandAugment has 31 bins, 0 to 30
@@ -157,6 +159,8 @@ class Augment:
         }
 
     def _draw_transforms(self, rng: np.random.Generator) -> list[v2.Transform]:
+        from torchvision.transforms import v2  # here: it takes seconds to import, and a clip without changes needs none
+
         transforms: list[v2.Transform] = []
         if rng.random() < self.grayscale_probability:
             transforms.append(v2.Grayscale(num_output_channels=3))
@@ -182,6 +186,10 @@ class Augment:
         return [_draw_box(rng, 1 / count) for _ in range(count)]
 
     def _erase(self, clip_TCHW: torch.Tensor, boxes: list[_Box], seed: int) -> torch.Tensor:
+        if not boxes:
+            return clip_TCHW
+        from torchvision.transforms.v2 import functional as tv
+
         generator = torch.Generator().manual_seed(seed)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         num_frames, _, height, width = clip_TCHW.shape
@@ -209,6 +217,9 @@ def _transform_frames(clip_TCHW: torch.Tensor, transforms: list[v2.Transform], s
     """Transform every frame under the same seed, as a PIL picture: torchvision does not turn tensors bicubically."""
     if not transforms:
         return clip_TCHW
+    from torchvision.transforms import v2
+    from torchvision.transforms.v2 import functional as tv
+
     transform, frames = v2.Compose(transforms), []
     with torch.random.fork_rng(devices=[]):
         for frame_CHW in clip_TCHW:

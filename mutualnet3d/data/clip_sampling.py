@@ -57,7 +57,7 @@ def some_of(among: int, count: int) -> np.ndarray:
 
     PySlowFast's rule for the Slow pathway, whose frames are some of the Fast one's (4 of 32: the 0th, 10th, 20th,
     31st). Not for others, where it saves decoding but costs accuracy: 6 of 8 frames are unevenly spaced
-    (docs/RESULTS.md).
+    (docs/RESULTS_DECODING.md).
     """
     return _floors(np.linspace(0, among - 1, count))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as tv
+import torch.nn.functional as F
 
 from mutualnet3d.data.clip_sampling import CropBox
 
@@ -71,5 +71,6 @@ def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, buf
     if (height, width) == (size, size):
         return chosen_THWC.clone()
     chosen_TCHW = chosen_THWC.permute(0, 3, 1, 2)
-    resized_TCHW = tv.resize(chosen_TCHW, [size, size], interpolation=tv.InterpolationMode.BILINEAR, antialias=True)
+    # What torchvision's resize calls. Torchvision itself takes a process longer to import than torch does.
+    resized_TCHW = F.interpolate(chosen_TCHW, (size, size), mode="bilinear", align_corners=False, antialias=True)
     return resized_TCHW.permute(0, 2, 3, 1).contiguous()

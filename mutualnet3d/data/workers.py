@@ -66,7 +66,8 @@ class Workers:
             DataAway: no clip came for `patience` seconds, and no worker computes.
             RuntimeError: a worker process died; or one has computed on a clip for `patience` seconds.
         """
-        context: Any = fork_server.context("pool", "loader") if self.number else multiprocessing
+        kinds = ["pool", "loader"] if dataset.augment.is_identity else ["pool", "loader", "augmentation"]
+        context: Any = fork_server.context(*kinds) if self.number else multiprocessing
         records = context.RawArray(WorkerRecord, max(self.number, 1))
         loader: DataLoader[Any] = DataLoader(
             RecordedDataset(dataset, records),

@@ -132,7 +132,7 @@ class OpenVINOBf16(OpenVINO):
     """OpenVINO in bfloat16, on CPUs that compute with it, with logits in float32.
 
     With logits in bfloat16 some clips have two best classes, and the label is luck: for nine trained sub-networks and
-    240 clips (docs/RESULTS.md) the class differed from float32's in 16 cases, and does in 5 with these logits.
+    240 clips (docs/RESULTS_INFERENCE.md) the class differed from float32's in 16 cases, and does in 5 with these.
     """
 
     name, _precision, exact = "openvino-bf16", "bf16", False

@@ -12,10 +12,12 @@ from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
 _SIGNALS = "mutualnet3d.fork_server.signals"
-# Modules that a process of each kind needs, by the name of the kind. All but the pool's load torch: it takes seconds.
+# Modules that a process of each kind needs, by the name of the kind. All but the pool's load torch, which takes
+# seconds; augmentation loads torchvision, which takes as long again.
 _MODULES = {
     "pool": "mutualnet3d.process_pool",
     "loader": "mutualnet3d.data.workers",
+    "augmentation": "torchvision.transforms.v2",
     "files": "mutualnet3d.data.file_reader",
 }
 
@@ -24,7 +26,7 @@ def context(*kinds: str) -> BaseContext:
     """Return the context of multiprocessing that starts processes by the fork server; `spawn`'s where there is none.
 
     Args:
-        *kinds: kinds of the processes, "pool", "loader" and "files"; a server that does not run yet will have their
+        *kinds: kinds of the processes, keys of `_MODULES`; a server that does not run yet will have their
             modules.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from mutualnet3d.models.channel_flow import ChannelConflict, ChannelFlow, Channels, Runs, is_depthwise, unite
 from mutualnet3d.models.channel_rules import Call, Layout, NoRule, operation_name, rule_of
+from mutualnet3d.models.meta_device import result_like_input
 from mutualnet3d.shapes import ClipShape
 
 BATCH = 2
@@ -114,9 +114,9 @@ class _Trace(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.batch_norm and isinstance(self._layer, nn.BatchNorm3d):
-            return torch.empty_like(args[0])  # torch's own took half of the run: on this device it is Python
-        result = func(*args, **kwargs)
+        result = result_like_input(func, args, kwargs)
+        if result is None:
+            result = func(*args, **kwargs)
         if self._layer is None:
             outputs = list(_tensors_in(result))
             if outputs or operation_name(func) == "setitem":

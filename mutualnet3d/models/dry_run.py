@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from mutualnet3d.models.meta_device import ShapesAlone
 from mutualnet3d.models.slimmable_base import SlimmableBase
 from mutualnet3d.ops import SlimBatchNorm3d
 from mutualnet3d.shapes import SubnetConfig
@@ -85,7 +86,7 @@ def run_on_meta(
         try:
             # In training no statistics are read, and in `active` none are written.
             model.train()
-            with model.active(config):
+            with model.active(config), ShapesAlone():
                 logits_BK: torch.Tensor = functional_call(model, weights, (clips,))
         finally:
             model.train(was_training)

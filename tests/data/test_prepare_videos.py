@@ -342,7 +342,8 @@ def test_a_shared_work_goes_on_after_all_are_killed(tmp_path, many):
     summary = prepare_videos(*arguments, lists=[f"{many}/train.csv"], separator=",", sharing=Sharing(block=4))
     assert summary == PreparationSummary(encoded=17, present=0, failed=3)
     changed = [path for path, time_ns in before.items() if path.stat().st_mtime_ns != time_ns]
-    assert len(changed) <= 2  # a worker each: encoded when the process was killed, and not reported
+    # The seventh, whose report the kill prevented, and one of each worker that ended it nevertheless.
+    assert len(changed) <= 3
     assert content_of(out)["failed.csv"].count(b"\n") == 4
     # Others join a work of the same videos alone.
     (many / "class 0" / "new.mp4").touch()

@@ -1,4 +1,4 @@
-"""The page in a real browser, on a network of the tests."""
+"""The page's script, and the page in a real browser, on a network of the tests."""
 
 from __future__ import annotations
 
@@ -20,51 +20,18 @@ import numpy as np
 import pytest
 
 from mutualnet3d.cli.web.command import PAGE
-from mutualnet3d.deploy.web_page import Clip, Demo
 from tests.cli.web.conftest import LARGE, SMALL
 from tests.cli.web.test_command import free_port
 from tests.conftest import write_video
-from tests.deploy.test_activation_map import map_of
-from tests.deploy.test_web_page import POINTS, NoNetwork
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_a_front_of_one_point_has_no_slider_and_no_list_no_choice(monkeypatch):
-    testing = pytest.importorskip("streamlit.testing.v1", reason="the extra `web` is not installed")
-    predictor = NoNetwork()
-    predictor.points = lambda: POINTS[2:]
-    monkeypatch.setattr("mutualnet3d.deploy.web_page.open_demo", lambda *_, **__: Demo(predictor))
-    monkeypatch.setattr(sys, "argv", ["page.py", "--checkpoint", "none"])
-    page = testing.AppTest.from_file(PAGE, default_timeout=60).run()
-    assert not page.exception
-    assert not page.select_slider
-    assert not page.radio
-    assert any("12.3 ms, 0.123 GFLOPs" in caption.value.replace("\\", "") for caption in page.caption)
-    assert [info.value for info in page.info] == ["Choose a clip."]
-
-
-@pytest.mark.slow
-def test_where_it_looks_is_shown_when_asked_for(monkeypatch, numbered_video):
-    testing = pytest.importorskip("streamlit.testing.v1", reason="the extra `web` is not installed")
-    predictor, looked = NoNetwork(), map_of(np.ones((2, 4, 4), np.float32))
-    predictor.points = lambda: POINTS[2:]
-    predictor.has_maps = lambda config: True
-    predictor.run = predictor.map_clips = lambda video: looked  # a prediction too
-    demo = Demo(predictor, [Clip("a", str(numbered_video))])
-    monkeypatch.setattr("mutualnet3d.deploy.web_page.open_demo", lambda *_, **__: demo)
-    monkeypatch.setattr(sys, "argv", ["page.py", "--checkpoint", "none"])
-    page = testing.AppTest.from_file(PAGE, default_timeout=60).run()
-    assert not page.exception
-    (box,) = page.checkbox
-    assert (box.label, box.value) == ("Where it looks", False)
-    text = "Brighter places raised the score of bright more (Grad-CAM of blocks\\.4)."
-    assert text not in [caption.value for caption in page.caption]
-    page = box.check().run()
-    assert not page.exception
-    assert text in [caption.value for caption in page.caption]
-    predictor.has_maps = lambda config: False
-    assert page.run().checkbox[0].disabled
+def test_processes_that_the_page_starts_import_nothing_by_its_script():
+    script = f"import runpy, sys; runpy.run_path({PAGE!r}, run_name='__mp_main__')"
+    script += "; print(sorted({'streamlit', 'torch', 'mutualnet3d'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
