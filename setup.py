@@ -93,6 +93,6 @@ setup(
         "parquet": PARQUET,
         "ray": RAY,
         "docs": DOCS,
-        "dev": DEV + DOCS + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + HUB + COMPLETION + PARQUET,
+        "dev": DEV + DOCS + PLOT + TENSORBOARD + DEPLOY + WEB + SERVE + HUB + COMPLETION + RAY,
     },
 )

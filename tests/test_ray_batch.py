@@ -1,5 +1,4 @@
-"""examples/ray_batch.py on a Ray cluster of two nodes of this machine. Ray is an extra that the other tests do without:
-these are skipped where it is absent."""
+"""examples/ray_batch.py on a Ray cluster of two nodes of this machine."""
 
 from __future__ import annotations
 

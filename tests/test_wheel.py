@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -11,12 +12,14 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import mutualnet3d as m3
 from mutualnet3d.cli.main import COMMANDS
@@ -30,14 +33,18 @@ PACKAGE = ROOT / "mutualnet3d"
 DATA = ("*.yaml", "*.json", "*.sbatch", "py.typed")
 
 
+def without_checkout(**variables: str) -> dict[str, str]:
+    """Return the environment of a program that finds no checkout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return environment | {"OMP_NUM_THREADS": "1", **variables}
+
+
 def run(*words: object, folder: Path, **variables: str) -> str:
     """Return what a program prints; it finds no checkout."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"OMP_NUM_THREADS": "1", **variables}
     done = subprocess.run(
         [str(word) for word in words],
         cwd=folder,
-        env=environment,
+        env=without_checkout(**variables),
         capture_output=True,
         text=True,
         timeout=120,
@@ -182,3 +189,28 @@ def test_data_training_and_prediction(installed, tmp_path):
     assert (tmp_path / "results.parquet").read_bytes()[:4] == b"PAR1"
     mutualnet3d("export", "--checkpoint", "output/calibrated.pyth", "--output", "bundle", "--formats", "pytorch")
     assert "move_left" in mutualnet3d("predict", "data/val/00000.mp4", "--checkpoint", "bundle", "--top", 2)
+    words = ["--checkpoint", "bundle", "--input", "data/val/00000.mp4", "--output", "stream.mp4"]
+    assert "stream.mp4" in mutualnet3d("stream", *words)
+    weights = ["--cfg", "X3D_tiny_mutual.yaml", *as_overrides(TINY), "--output", "weights.pyth"]
+    mutualnet3d("weights", "output/calibrated.pyth", *weights)
+    assert torch.load(tmp_path / "weights.pyth", weights_only=True)
+    answer = served(installed, tmp_path, tmp_path / "data" / "val" / "00000.mp4")
+    assert answer["subnet"] in ("w1.0-s64-t4", "w0.5-s32-t2")
+
+
+def served(installed: Path, folder: Path, video: Path) -> dict[str, object]:
+    """Return the answer of a server of the bundle to an upload; the server then ends by SIGTERM."""
+    words = [installed / "mutualnet3d", "serve", "--checkpoint", "bundle", "--port", "0"]
+    server = subprocess.Popen(words, cwd=folder, env=without_checkout(), stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        address = re.search(r"http://[\d.:]+", server.stdout.readline())[0]
+        with urllib.request.urlopen(f"{address}/predict", data=video.read_bytes(), timeout=60) as response:
+            answer: dict[str, object] = json.load(response)
+        server.terminate()
+        assert server.wait(60) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+    return answer
