@@ -79,7 +79,11 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--videos", required=True, metavar="FOLDER", help="folder of videos")
     parser.add_argument(
-        "--faults", metavar="FOLDER", help="folder below --videos whose videos may be answered with 422; default: none"
+        "--faults",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="folders below --videos whose videos may be answered with 422; default: none",
     )
     parser.add_argument(
         "--clients",
@@ -99,7 +103,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if not videos:
         print(f"no videos below {args.videos}", file=sys.stderr)
         return 2
-    faults = {name for name in videos if args.faults and Path(args.videos, name).is_relative_to(args.faults)}
+    faults = {name for name in videos if any(Path(args.videos, name).is_relative_to(path) for path in args.faults)}
     with running_server(args.checkpoint, args.videos, args.options) as (pid, port):
         budgets = _budgets(port)
         requests = list(_requests(args.videos, videos, budgets))

@@ -164,6 +164,20 @@ def test_the_command_alone_and_all_its_helps(installed, tmp_path):
     assert [path for path in tmp_path.iterdir() if path.name != "__pycache__"] == []
 
 
+# Of a user's own network and of a shared model, in one process: each loads torch.
+IN_PYTHON = """
+import torchvision
+import mutualnet3d as m3
+from mutualnet3d.sharing.shared_model import SharedModel
+
+network = torchvision.models.video.r3d_18(num_classes=2)
+own = m3.make_slimmable(network, m3.ClipShape(frames=4, size=32))
+print(m3.multiply_adds(own, m3.SubnetConfig(0.5, 32, 4)) < m3.multiply_adds(own, m3.SubnetConfig(1.0, 32, 4)))
+SharedModel.load("output/calibrated.pyth").save_pretrained("shared")
+print(SharedModel.from_pretrained("shared").predictor().predict("data/val/00000.mp4").labels[0].name)
+"""
+
+
 def test_data_training_and_prediction(installed, tmp_path):
     def mutualnet3d(*words: object) -> str:
         return run(installed / "mutualnet3d", *words, folder=tmp_path)
@@ -175,6 +189,7 @@ def test_data_training_and_prediction(installed, tmp_path):
     # A config is found by its path in a checkout too.
     words = ["--cfg", "configs/demo/X3D_tiny_mutual.yaml", *as_overrides(small)]
     words += ["TEST.SUBNETS", "['full','w0.5-s32-t2']"]
+    words += ["SOLVER.OPTIMIZING_METHOD", "adamw", "TRAIN.CLASS_BALANCE", "loss"]
     assert "on the Pareto front" in mutualnet3d("train", *words)
     words = ["--checkpoint", "output/calibrated.pyth", "--backend", "pytorch", "--subnet", "w0.5-s32-t2"]
     printed = mutualnet3d("predict", "data/val.csv", *words)
@@ -189,13 +204,16 @@ def test_data_training_and_prediction(installed, tmp_path):
     assert (tmp_path / "results.parquet").read_bytes()[:4] == b"PAR1"
     mutualnet3d("export", "--checkpoint", "output/calibrated.pyth", "--output", "bundle", "--formats", "pytorch")
     assert "move_left" in mutualnet3d("predict", "data/val/00000.mp4", "--checkpoint", "bundle", "--top", 2)
-    words = ["--checkpoint", "bundle", "--input", "data/val/00000.mp4", "--output", "stream.mp4"]
+    words = ["--checkpoint", "bundle", "--input", "data/val/00000.mp4", "--output", "stream.mp4", "--activation-map"]
     assert "stream.mp4" in mutualnet3d("stream", *words)
     weights = ["--cfg", "X3D_tiny_mutual.yaml", *as_overrides(TINY), "--output", "weights.pyth"]
     mutualnet3d("weights", "output/calibrated.pyth", *weights)
     assert torch.load(tmp_path / "weights.pyth", weights_only=True)
+    own, shared = run(installed / "python", "-c", IN_PYTHON, folder=tmp_path).split()
+    assert own == "True"
+    assert shared in ("move_left", "grow")
     answer = served(installed, tmp_path, tmp_path / "data" / "val" / "00000.mp4")
-    assert answer["subnet"] in ("w1.0-s64-t4", "w0.5-s32-t2")
+    assert answer["config"] in ("w1.0-s32-t4", "w0.5-s32-t2")
 
 
 def served(installed: Path, folder: Path, video: Path) -> dict[str, object]:
