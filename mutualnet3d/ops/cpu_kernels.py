@@ -1,9 +1,10 @@
 """3D convolution by the kernels that are fast on CPUs, for training and for inference.
 
-Training: oneDNN has no fast backward of depthwise 3D convolutions: it takes 8 to 40 times its own forward, and took
-nearly half of a training step of the demo's X3D. But the gradient of the input is itself a depthwise convolution, with
-the kernel turned round, which the fast forward computes; and a kernel over time alone is a 2D convolution over
-(T, H * W), whose backward is fast. The forward has torch's own bits (benchmarks/depthwise_backward.py).
+Training: oneDNN has no fast backward of depthwise 3D convolutions: it takes 8 to 40 times its own forward. But the
+gradient of the input is itself a depthwise convolution, with the kernel turned round, which the fast forward computes;
+and the gradient of the weight is a sum of 2D convolutions' gradients, which are fast: one for each of the kernel's
+frames, or for a kernel over time alone one over (T, H * W). The forward has torch's own bits
+(benchmarks/depthwise_backward.py).
 
 Inference: for single small clips torch takes a kernel of its own that copies the features and leaves channels_last_3d.
 oneDNN's took half its time on Slow's layers, and a matrix product reads a sliced pointwise kernel where it lies
@@ -132,14 +133,39 @@ def _input_gradient(
 def _weight_gradient(
     grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, stride: Triple, padding: Triple
 ) -> torch.Tensor:
-    over_time_alone = tuple(weight.shape[3:]) == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0)
-    if over_time_alone and memory_format_of(x) == torch.channels_last_3d:
-        flat_grad, flat_x = _flatten_space(grad.contiguous(memory_format=torch.channels_last_3d)), _flatten_space(x)
-        settings = ([stride[0], 1], [padding[0], 0], [1, 1], False, [0, 0], x.shape[1], [False, True, False])
-        gradient = torch.ops.aten.convolution_backward(flat_grad, flat_x, weight[..., 0], None, *settings)[1]
-        return gradient[..., None]
-    settings = (list(stride), list(padding), [1, 1, 1], False, [0, 0, 0], x.shape[1], [False, True, False])
-    return torch.ops.aten.convolution_backward(grad, x, weight, None, *settings)[1]
+    if memory_format_of(x) != torch.channels_last_3d:
+        settings = (list(stride), list(padding), [1, 1, 1], False, [0, 0, 0], x.shape[1], [False, True, False])
+        return torch.ops.aten.convolution_backward(grad, x, weight, None, *settings)[1]
+    grad = grad.contiguous(memory_format=torch.channels_last_3d)
+    if tuple(weight.shape[3:]) == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0):
+        flat_grad, flat_x = _flatten_space(grad), _flatten_space(x)
+        return _weight_gradient_2d(flat_grad, flat_x, weight[..., 0], (stride[0], 1), (padding[0], 0))[..., None]
+    gradient = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+    last_input, last_output = x.shape[2] - 1, grad.shape[2] - 1
+    for frame in range(weight.shape[2]):
+        # Output t reads input t * stride + offset through this frame of the kernel, where there is one.
+        offset = frame - padding[0]
+        first, last = max(0, -(offset // stride[0])), min(last_output, (last_input - offset) // stride[0])
+        if first <= last:
+            inputs = slice(first * stride[0] + offset, last * stride[0] + offset + 1, stride[0])
+            frames_x, frames_grad = _as_pictures(x[:, :, inputs]), _as_pictures(grad[:, :, first : last + 1])
+            gradient[:, :, frame] = _weight_gradient_2d(
+                frames_grad, frames_x, weight[:, :, frame], stride[1:], padding[1:]
+            )
+    return gradient
+
+
+def _weight_gradient_2d(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, int], padding: tuple[int, int]
+) -> torch.Tensor:
+    settings = (list(stride), list(padding), [1, 1], False, [0, 0], x.shape[1], [False, True, False])
+    gradient: torch.Tensor = torch.ops.aten.convolution_backward(grad, x, weight, None, *settings)[1]
+    return gradient
+
+
+def _as_pictures(x: torch.Tensor) -> torch.Tensor:
+    """Return (B, C, T, H, W) in `channels_last_3d` as pictures (B * T, C, H, W) in `channels_last`."""
+    return x.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def _flatten_space(x: torch.Tensor) -> torch.Tensor:

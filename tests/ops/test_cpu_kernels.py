@@ -22,9 +22,10 @@ from mutualnet3d.ops.kernels import conv3d
         ((5, 1, 1), (2, 1, 1), (2, 0, 0)),
         ((1, 3, 3), (1, 1, 1), (0, 0, 0)),
         ((3, 5, 2), (1, 3, 2), (0, 2, 1)),
+        ((5, 3, 3), (2, 1, 1), (3, 1, 1)),
     ],
 )
-@pytest.mark.parametrize("size", [(5, 9, 7), (6, 8, 8)])
+@pytest.mark.parametrize("size", [(5, 9, 7), (6, 8, 8), (3, 5, 4)])
 def test_forward_has_torchs_bits_and_gradients_its_values(memory_format, kernel, stride, padding, size):
     results = []
     for conv in (
