@@ -13,7 +13,7 @@ from multiprocessing.context import BaseContext
 
 _SIGNALS = "mutualnet3d.fork_server.signals"
 # Modules that a process of each kind needs, by the name of the kind. All but the pool's load torch, which takes
-# seconds; augmentation loads torchvision, which takes as long again.
+# seconds; augmentation loads torchvision, which takes more of them.
 _MODULES = {
     "pool": "mutualnet3d.process_pool",
     "loader": "mutualnet3d.data.workers",
