@@ -66,7 +66,9 @@ class Workers:
             DataAway: no clip came for `patience` seconds, and no worker computes.
             RuntimeError: a worker process died; or one has computed on a clip for `patience` seconds.
         """
-        kinds = ["pool", "loader"] if dataset.augment.is_identity else ["pool", "loader", "augmentation"]
+        augment = getattr(dataset, "augment", None)  # a data set of one's own may have none
+        augments = augment is not None and not augment.is_identity
+        kinds = ["pool", "loader", *(["augmentation"] if augments else [])]
         context: Any = fork_server.context(*kinds) if self.number else multiprocessing
         records = context.RawArray(WorkerRecord, max(self.number, 1))
         loader: DataLoader[Any] = DataLoader(

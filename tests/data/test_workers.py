@@ -10,15 +10,12 @@ import pytest
 import torch
 
 from mutualnet3d.data import workers as workers_module
-from mutualnet3d.data.augment import Augment
 from mutualnet3d.data.workers import Workers, die_with_parent
 from tests.copies import SERVER
 
 
 class Numbers(torch.utils.data.Dataset):
     """Requests themselves; those from 4 on are never answered."""
-
-    augment = Augment()
 
     def __getitem__(self, request):
         if request >= 4:
