@@ -8,6 +8,7 @@ reads the list of modules that it loads when it starts: the list is here alone.
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
@@ -32,7 +33,11 @@ def context(*kinds: str) -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([_SIGNALS, *(_MODULES[kind] for kind in kinds)])
+    modules = [_SIGNALS, *(_MODULES[kind] for kind in kinds)]
+    # Each process runs the main module again. A script that has imported torchvision would make each import it anew.
+    if "torchvision" in sys.modules and set(kinds) - {"pool"}:
+        modules.append(_MODULES["augmentation"])
+    server.set_forkserver_preload(modules)
     return server
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -41,3 +42,16 @@ def test_signals_of_a_job_do_not_end_the_server_but_its_copies(tmp_path):
 def test_the_list_of_modules_names_modules_that_exist():
     for module in (fork_server._SIGNALS, *fork_server._MODULES.values()):
         assert importlib.util.find_spec(module) is not None
+
+
+def test_torchvision_is_loaded_once_where_the_main_module_may_have_it(monkeypatch):
+    lists = []
+    server = multiprocessing.get_context("forkserver")
+    monkeypatch.setattr(type(server), "set_forkserver_preload", lambda self, modules: lists.append(modules))
+    for name in [name for name in sys.modules if name == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    fork_server.context("pool", "loader")
+    monkeypatch.setitem(sys.modules, "torchvision", sys)
+    fork_server.context("pool", "loader")
+    fork_server.context("pool")
+    assert ["torchvision.transforms.v2" in modules for modules in lists] == [False, True, False]
