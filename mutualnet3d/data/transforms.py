@@ -71,6 +71,6 @@ def resize_frames(frames_THWC: torch.Tensor, rows: Sequence[int], size: int, buf
     if (height, width) == (size, size):
         return chosen_THWC.clone()
     chosen_TCHW = chosen_THWC.permute(0, 3, 1, 2)
-    # What torchvision's resize calls. Torchvision itself takes seconds to import.
+    # What torchvision's resize calls on CPUs with AVX2 and on ARM; torchvision itself takes seconds to import.
     resized_TCHW = F.interpolate(chosen_TCHW, (size, size), mode="bilinear", align_corners=False, antialias=True)
     return resized_TCHW.permute(0, 2, 3, 1).contiguous()
