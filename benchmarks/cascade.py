@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from program_options import add
+from trainings import STAGED, Overrides, spread
 
 from mutualnet3d.deploy import Prediction, Predictor
 from mutualnet3d.plots.curves import Curve, Point
@@ -34,13 +35,7 @@ from mutualnet3d.results.query_table import QueryTable
 
 ROOT = Path(__file__).resolve().parents[1]
 CFG = "X3D_tiny_evidence.yaml"
-RECIPE: dict[str, object] = {
-    "MUTUAL.START": 0.5,
-    "MUTUAL.SORT_CHANNELS": True,
-    "MUTUAL.LABEL_WEIGHT": 0.5,
-    "SOLVER.MAX_EPOCH": 83,
-    "RNG_SEED": 0,
-}
+RECIPE: Overrides = {**STAGED, "SOLVER.MAX_EPOCH": 83, "RNG_SEED": 0}
 # Budgets, in costs of the cheapest row.
 BUDGETS = (1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 NUM_CLIPS = 200  # that the predictor runs
@@ -292,11 +287,6 @@ def print_reading(predictor: Predictor, configs: Sequence, share: float, paths: 
         f"reading, ms a video: both stages' clips at once {times['both']:.2f}; the first's, and the second's again for "
         f"{100 * share:.0f} % of the videos {again:.2f}"
     )
-
-
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Return the text `mean +- deviation`."""
-    return f"{statistics.mean(values):{form}} +- {statistics.stdev(values):.2f}"
 
 
 if __name__ == "__main__":

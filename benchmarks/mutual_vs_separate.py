@@ -24,7 +24,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from program_options import add
-from trainings import STAGED, Overrides, Trainings, points_of, spread
+from trainings import STAGED, Overrides, Trainings, points_of, seeds_text, spread
 
 from mutualnet3d.demo import MovingShapesStyle, make_data_set
 from mutualnet3d.plots.curves import Curve
@@ -157,7 +157,7 @@ def report(trainings: Trainings, seeds: int) -> None:
             top1.setdefault(name.split("/")[0], {}).setdefault(str(row.config), []).append(row.top1)
             gflops[str(row.config)] = row.gflops
     num_videos = next(iter(tables.values())).context["num_videos"]
-    print(f"top-1 in %, mean and standard deviation of {seeds} seeds, over {num_videos} videos not trained on")
+    print(f"top-1 in %, {seeds_text(seeds)}, over {num_videos} videos not trained on")
     if "alone" in top1:
         print(f"the full network alone, the arithmetic of the staged recipe: {spread(top1['alone'][FULL])}")
     columns = {run: title for run, title in COLUMNS.items() if run in top1}
@@ -172,7 +172,7 @@ def report(trainings: Trainings, seeds: int) -> None:
         for run, name in CURVES.items()
         if run in top1
     ]
-    title = f"One network against many: hard moving shapes, mean and deviation of {seeds} seeds"
+    title = f"One network against many: hard moving shapes, {seeds_text(seeds)}"
     for suffix in ("png", "svg"):
         path = os.path.join(trainings.output, f"mutual_vs_separate.{suffix}")
         save_tradeoff_plot(curves, path, title, log=True, views="1 x 1 views")

@@ -26,7 +26,7 @@ import torch
 from mutual_vs_separate import make_shapes
 from program_options import add
 from torch.utils.flop_counter import FlopCounterMode
-from trainings import STAGED, Overrides, Trainings, spread
+from trainings import STAGED, Overrides, Trainings, seeds_text, spread
 
 import mutualnet3d as m3
 from mutualnet3d.data.lists import read_kinetics_list
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--from-shapes", action="store_true", help="start from a network trained on moving shapes")
     add(parser, "--epochs", 60, "N", "number of epochs of the full network alone, whose arithmetic all have")
     add(parser, "--seeds", 3, "N", "number of seeds")
+    parser.add_argument("--lr", type=float, metavar="RATE", help="learning rate of all recipes; default: the config's")
     parser.add_argument(
         "--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), help="recipes to train by; default: all"
     )
@@ -119,6 +120,8 @@ def main() -> None:
         common["DATA.PATH_TO_DATA_DIR"] = shapes
     if args.from_shapes:
         common |= {"TRAIN.CHECKPOINT_FILE_PATH": weights_of_shapes(args, shapes), "SOLVER.BASE_LR": 0.02}
+    if args.lr:
+        common |= {"SOLVER.BASE_LR": args.lr}
     trainings = trainings_of(args, common)
     trainings.train(args.seeds, args.jobs)
     report(trainings, args.seeds)
@@ -156,7 +159,8 @@ def trainings_of(args: argparse.Namespace, common: Overrides) -> Trainings:
     tested = [str(config) for config in (space.full, middle, space.smallest)]
     data = Path(args.videos).name if args.videos else "shapes"
     start = "from_shapes" if args.from_shapes else "scratch"
-    output = os.path.join(args.output, args.network, data, f"{start}_{args.epochs}")
+    rate = f"_lr{args.lr}" if args.lr else ""
+    output = os.path.join(args.output, args.network, data, f"{start}_{args.epochs}{rate}")
     print(f"a mutual step has {cost:.2f} times the multiply-adds of the full network's", flush=True)
     return Trainings(CFG, output, runs, dict.fromkeys(runs, tested), common)
 
@@ -189,7 +193,7 @@ def report(trainings: Trainings, seeds: int) -> None:
     folder = str(trainings.common["DATA.PATH_TO_DATA_DIR"])
     labels = Counter(video.label for video in read_kinetics_list(os.path.join(folder, "test.csv"), 1000))
     count = sum(labels.values())
-    print(f"top-1 in %, mean and standard deviation of {seeds} seeds, over {count} videos; chance "
+    print(f"top-1 in %, {seeds_text(seeds)}, over {count} videos; chance "
           f"{100 / len(labels):.1f}, always the commonest class {100 * max(labels.values()) / count:.1f}")  # fmt: skip
     names = list(top1)
     print(f"{'sub-network':18}" + "".join(f"{name:18}" for name in names))

@@ -99,11 +99,16 @@ class Trainings:
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Return the text `mean +- deviation`."""
+    """Return the text `mean +- deviation`; one value alone has no deviation."""
     if not values:
         return "-"
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):{form}} +- {deviation:.2f}"
+    mean = f"{statistics.mean(values):{form}}"
+    return f"{mean} +- {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def seeds_text(seeds: int) -> str:
+    """Return what a table's numbers are of so many seeds."""
+    return f"mean and standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
 
 
 def points_of(top1: Mapping[str, Sequence[float]], gflops: Mapping[str, float]) -> list[Point]:

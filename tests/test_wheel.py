@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import threading
 import urllib.request
 import venv
 import zipfile
@@ -221,13 +222,18 @@ def served(installed: Path, folder: Path, video: Path) -> dict[str, object]:
     words = [installed / "mutualnet3d", "serve", "--checkpoint", "bundle", "--port", "0"]
     server = subprocess.Popen(words, cwd=folder, env=without_checkout(), stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
+    limit = threading.Timer(120, server.kill)  # ends the wait for an address that is never printed
+    limit.start()
     try:
-        address = re.search(r"http://[\d.:]+", server.stdout.readline())[0]
-        with urllib.request.urlopen(f"{address}/predict", data=video.read_bytes(), timeout=60) as response:
+        printed = server.stdout.readline()
+        address = re.search(r"http://[\d.:]+", printed)
+        assert address, f"the server printed no address: {printed!r}"
+        with urllib.request.urlopen(f"{address[0]}/predict", data=video.read_bytes(), timeout=60) as response:
             answer: dict[str, object] = json.load(response)
         server.terminate()
         assert server.wait(60) == 0
     finally:
+        limit.cancel()
         server.kill()
         server.wait()
         server.stdout.close()
