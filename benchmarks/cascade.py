@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from mutual_vs_separate import make_shapes
 from program_options import add
 from trainings import STAGED, Overrides, spread
 
@@ -35,7 +36,7 @@ from mutualnet3d.results.query_table import QueryTable
 
 ROOT = Path(__file__).resolve().parents[1]
 CFG = "X3D_tiny_evidence.yaml"
-RECIPE: Overrides = {**STAGED, "SOLVER.MAX_EPOCH": 83, "RNG_SEED": 0}
+RECIPE: Overrides = {**STAGED, "SOLVER.MAX_EPOCH": 83, "SOLVER.BASE_LR": 0.1, "RNG_SEED": 0}
 # Budgets, in costs of the cheapest row.
 BUDGETS = (1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 NUM_CLIPS = 200  # that the predictor runs
@@ -84,19 +85,12 @@ def main() -> None:
     compare_ways(scores, args.splits)
     seed = table.context["cascades"]["seed"]
     report_V = split_videos(len(scores.label_V), seed)[1]
-    os.chdir(ROOT)
     run_predictor(os.path.join(args.folder, "calibrated.pyth"), [paths[video] for video in report_V[:NUM_CLIPS]])
 
 
 def make_test(folder: str, data: str) -> None:
     """Make the clips, train by the staged recipe, and test."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from mutual_vs_separate import STYLE
-
-    from mutualnet3d.demo import make_data_set
-
-    sizes = {"num_train": 128, "num_val": 1200, "fps": 12, "height": 56, "width": 72}
-    make_data_set(data, **sizes, seed=11, num_workers=os.cpu_count() or 1, style=STYLE)
+    make_shapes(data)
     values = {**RECIPE, "DATA.PATH_TO_DATA_DIR": data, "OUTPUT_DIR": folder}
     words = ["--cfg", CFG, *(str(word) for pair in values.items() for word in pair)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
