@@ -131,13 +131,13 @@ def main() -> None:
         report(trainings, args.seeds)
 
 
-def make_shapes(folder: str) -> str:
-    """Make the hard moving shapes, unless they are there; return the folder."""
+def make_shapes(folder: str, seed: int = 11) -> str:
+    """Make the hard moving shapes of a seed, unless they are there; return the folder."""
     make_data_set(
         folder,
         num_train=128,
         num_val=1200,
-        seed=11,
+        seed=seed,
         num_workers=os.cpu_count() or 1,
         fps=12,
         height=56,
