@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from mutual_vs_separate import make_shapes
 from program_options import add
-from trainings import STAGED, Overrides, spread
+from trainings import STAGED_EVIDENCE, Overrides, spread
 
 from mutualnet3d.deploy import Prediction, Predictor
 from mutualnet3d.plots.curves import Curve, Point
@@ -36,7 +36,7 @@ from mutualnet3d.results.query_table import QueryTable
 
 ROOT = Path(__file__).resolve().parents[1]
 CFG = "X3D_tiny_evidence.yaml"
-RECIPE: Overrides = {**STAGED, "SOLVER.MAX_EPOCH": 83, "SOLVER.BASE_LR": 0.1, "RNG_SEED": 0}
+RECIPE: Overrides = {**STAGED_EVIDENCE, "RNG_SEED": 0}
 # Budgets, in costs of the cheapest row.
 BUDGETS = (1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 NUM_CLIPS = 200  # that the predictor runs

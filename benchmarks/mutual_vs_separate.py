@@ -23,8 +23,8 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 
-from program_options import add
-from trainings import STAGED, Overrides, Trainings, points_of, seeds_text, spread
+from program_options import add, add_jobs
+from trainings import STAGED_EVIDENCE, Overrides, Trainings, points_of, seeds_text, spread
 
 from mutualnet3d.demo import MovingShapesStyle, make_data_set
 from mutualnet3d.plots.curves import Curve
@@ -71,9 +71,7 @@ def runs() -> dict[str, Overrides]:
     """Return the overrides of each training run of a seed by its name, the longest first."""
     named: dict[str, Overrides] = {
         "alone": {"MUTUAL.ENABLE": False, "SOLVER.MAX_EPOCH": 136},
-        # Twice the config's rate, which made the full network alone and the paper's step worse: chosen on other
-        # clips, see docs/RESULTS.md.
-        "staged": {**STAGED, "SOLVER.MAX_EPOCH": 83, "SOLVER.BASE_LR": 0.1},
+        "staged": STAGED_EVIDENCE,
         "equal": {"SOLVER.MAX_EPOCH": 60},
         "booster": {"MUTUAL.WIDTH_RANGE": [0.9, 1.0], "MUTUAL.TEST_WIDTHS": [1.0]},
         "mutual": {},
@@ -98,13 +96,7 @@ def main() -> None:
     add(parser, "--output", "output/evidence", "FOLDER", "folder of all runs")
     add(parser, "--data", "data/moving_shapes_hard", "FOLDER", "folder of the clips, made if need be")
     add(parser, "--seeds", 3, "N", "number of seeds")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of trainings at a time; default: that of the CPU cores",
-    )
+    add_jobs(parser)
     parser.add_argument("--only-train", action="store_true", help="train and do not test")
     parser.add_argument("--only-test", action="store_true", help="test what was trained before")
     parser.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 
 def add(parser: argparse.ArgumentParser, name: str, default: int | float | str, metavar: str, help: str) -> None:
@@ -17,3 +18,9 @@ def add(parser: argparse.ArgumentParser, name: str, default: int | float | str, 
     """
     words = f"{help}; default: %(default)s"
     parser.add_argument(name, type=type(default), default=default, metavar=metavar, help=words)
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the number of trainings at a time."""
+    text = "number of trainings at a time; default: that of the CPU cores"
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help=text)

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mutual_vs_separate import make_shapes
-from program_options import add
+from program_options import add, add_jobs
 from torch.utils.flop_counter import FlopCounterMode
 from trainings import STAGED, Overrides, Trainings, seeds_text, spread
 
@@ -103,13 +103,7 @@ def main() -> None:
     parser.add_argument(
         "--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), help="recipes to train by; default: all"
     )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of trainings at a time; default: that of the CPU cores",
-    )
+    add_jobs(parser)
     add(parser, "--output", "output/recipes", "FOLDER", "folder of all runs")
     args = parser.parse_args()
     shapes = make_shapes("data/moving_shapes_hard")
@@ -120,7 +114,7 @@ def main() -> None:
         common["DATA.PATH_TO_DATA_DIR"] = shapes
     if args.from_shapes:
         common |= {"TRAIN.CHECKPOINT_FILE_PATH": weights_of_shapes(args, shapes), "SOLVER.BASE_LR": 0.02}
-    if args.lr:
+    if args.lr is not None:
         common |= {"SOLVER.BASE_LR": args.lr}
     trainings = trainings_of(args, common)
     trainings.train(args.seeds, args.jobs)
@@ -159,7 +153,7 @@ def trainings_of(args: argparse.Namespace, common: Overrides) -> Trainings:
     tested = [str(config) for config in (space.full, middle, space.smallest)]
     data = Path(args.videos).name if args.videos else "shapes"
     start = "from_shapes" if args.from_shapes else "scratch"
-    rate = f"_lr{args.lr}" if args.lr else ""
+    rate = f"_lr{args.lr}" if args.lr is not None else ""
     output = os.path.join(args.output, args.network, data, f"{start}_{args.epochs}{rate}")
     print(f"a mutual step has {cost:.2f} times the multiply-adds of the full network's", flush=True)
     return Trainings(CFG, output, runs, dict.fromkeys(runs, tested), common)

@@ -19,10 +19,8 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +29,9 @@ from typing import Any
 import numpy as np
 import torch
 from mutual_vs_separate import SEPARATE, make_shapes
-from program_options import add
+from program_options import add, add_jobs
 from torch import nn
-from trainings import STAGED, Overrides, seeds_text, spread
+from trainings import STAGED_EVIDENCE, Overrides, Start, run_jobs, seeds_text, spread
 
 import mutualnet3d as m3
 from mutualnet3d.data import dataset
@@ -43,9 +41,9 @@ from mutualnet3d.mutual.step import StepResult, _new_key
 from mutualnet3d.ops.norm import SlimBatchNorm3d
 from mutualnet3d.ops.width import select_columns
 from mutualnet3d.runner import test, train
+from mutualnet3d.video.frames_in_memory import FramesInMemory
 
 CFG = "X3D_tiny_evidence.yaml"
-BASE: Overrides = {**STAGED, "SOLVER.BASE_LR": 0.1, "SOLVER.MAX_EPOCH": 83, "TRAIN.CHECKPOINT_PERIOD": 100}
 FROM_START: Overrides = {"MUTUAL.START": 0.0, "MUTUAL.SORT_CHANNELS": False}
 DROPOUT: Overrides = {"MODEL.DROPOUT_RATE": 0.5}
 
@@ -219,13 +217,7 @@ def main() -> None:
         help=f"variants to train: {', '.join(VARIANTS)}; default: all",
     )
     add(parser, "--seeds", 3, "N", "number of seeds")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of trainings at a time; default: that of the CPU cores",
-    )
+    add_jobs(parser)
     add(parser, "--output", "output/staged_variants", "FOLDER", "folder of all runs")
     add(parser, "--data", "data/moving_shapes_choice", "FOLDER", "folder of the clips, made if need be")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help="train and test this one in this process")
@@ -234,20 +226,16 @@ def main() -> None:
     if args.one:
         run_one(args.one[0], int(args.one[1]), args.output, args.data)
         return
-    todo = [(name, seed) for seed in range(args.seeds) for name in args.variants]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        for line in pool.map(lambda run: start_one(*run, args.output, args.data), todo):
-            print(line, flush=True)
+    todo = [(name, seed, args.output, args.data) for seed in range(args.seeds) for name in args.variants]
+    run_jobs(start_one, todo, args.jobs)
     report(args.variants, args.seeds, args.output)
 
 
-def start_one(name: str, seed: int, output: str, data: str) -> str:
+def start_one(start: Start, name: str, seed: int, output: str, data: str) -> str:
     """Train and test in a process of its own, unless it is done."""
     if not result_path(output, name, seed).exists():
         words = ["--one", name, str(seed), "--output", output, "--data", data]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, __file__, *words]
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        start([sys.executable, __file__, *words])
     return f"seed {seed}, {name}: done"
 
 
@@ -260,7 +248,7 @@ def run_one(name: str, seed: int, output: str, data: str) -> None:
     """Train and test a variant; write its top-1."""
     variant, folder = VARIANTS[name], str(result_path(output, name, seed).parent)
     places: Overrides = {"DATA.PATH_TO_DATA_DIR": data, "RNG_SEED": seed, "OUTPUT_DIR": folder, "TEST.ENABLE": False}
-    words = [word for pair in {**BASE, **variant.overrides, **places}.items() for word in pair]
+    words = [word for pair in {**STAGED_EVIDENCE, **variant.overrides, **places}.items() for word in pair]
     cfg = m3.load_cfg(CFG, words)
     hold_videos(128)
     for change in variant.changes:
@@ -285,34 +273,18 @@ def keep_progress(start: float, num_steps: int) -> None:
     train_step.TrainStep._accumulate_gradients = counted
 
 
-class HeldVideo:
-    """Decoded video in memory: an `OpenVideo`."""
-
-    num_damaged_frames = 0
-
-    def __init__(self, info: object, frames: Sequence[np.ndarray]):
-        self.info, self.frames = info, frames
-
-    def __enter__(self) -> HeldVideo:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        return (self.frames[index] for index in indices)
-
-
 def hold_videos(number: int) -> None:
     """Keep the frames of the first `number` videos that are read: those of the training."""
     open_video = dataset.open_video
-    held: dict[str, HeldVideo] = {}
+    held: dict[str, FramesInMemory] = {}
 
     def open_held(path: str, *args: Any) -> object:
         if path not in held:
             if len(held) >= number:
                 return open_video(path, *args)
             with open_video(path, *args) as video:
-                held[path] = HeldVideo(video.info, list(video.read(range(video.info.num_frames))))
+                held[path] = FramesInMemory(list(video.read(range(video.info.num_frames))))
+                held[path].info = video.info
         return held[path]
 
     dataset.open_video = open_held

@@ -104,7 +104,7 @@ def test_one_random_sub_network(module):
     assert SPACE.at_step(0, 3) == drawn[:3]
 
 
-def test_own_norms_start_as_the_shared_ones_and_learn_from_six_frames_alone(module):
+def test_own_norms_start_as_the_shared_ones_and_learn(module):
     plain = build()
     losses, _ = gradients(plain, mutual_step)
     module.own_norms()
