@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,29 +146,35 @@ def draw_one() -> None:
     replace_draw(lambda space, seed, step, networks: tuple(networks[:3]))
 
 
-def own_norms() -> None:
-    """Give batch norms scales and shifts of their own for six frames, as differences that start at zero."""
-    active: dict[str, int | None] = {"frames": None}
+def own_norms(attribute: str, values: Sequence[int]) -> None:
+    """Give batch norms scales and shifts of their own for some clips, as differences that start at zero.
+
+    Args:
+        attribute: attribute of a sub-network that decides, "frames" or "size".
+        values: values of it that have their own.
+    """
+    active: dict[str, int | None] = {"value": None}
     from_norm, sliced, switch = SlimBatchNorm3d.from_norm.__func__, SlimBatchNorm3d.sliced, SlimmableBase._switch
 
     def with_own(cls: type, norm: nn.BatchNorm3d) -> SlimBatchNorm3d:
         slim = from_norm(cls, norm)
-        slim.own_weight = nn.Parameter(torch.zeros_like(norm.weight))
-        slim.own_bias = nn.Parameter(torch.zeros_like(norm.bias))
+        slim.own_weight = nn.ParameterDict({str(value): torch.zeros_like(norm.weight) for value in values})
+        slim.own_bias = nn.ParameterDict({str(value): torch.zeros_like(norm.bias) for value in values})
         return slim
 
     def own_sliced(self: SlimBatchNorm3d, channels: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        if active["frames"] != 6:
+        if active["value"] not in values:
             return sliced(self, channels)
-        values = self.weight + self.own_weight, self.bias + self.own_bias
+        key = str(active["value"])
+        summed = self.weight + self.own_weight[key], self.bias + self.own_bias[key]
         if self.in_widths is None:
-            return values[0][:channels], values[1][:channels]
+            return summed[0][:channels], summed[1][:channels]
         parts = tuple(rule.full for rule in self.rules)
-        weight, bias = (select_columns(value, parts, channels, self.in_widths, dim=0) for value in values)
+        weight, bias = (select_columns(value, parts, channels, self.in_widths, dim=0) for value in summed)
         return weight, bias
 
     def own_switch(self: SlimmableBase, config: m3.SubnetConfig | None) -> None:
-        active["frames"] = config.frames if config is not None else None
+        active["value"] = getattr(config, attribute) if config is not None else None
         switch(self, config)
 
     SlimBatchNorm3d.from_norm = classmethod(with_own)
@@ -193,14 +200,21 @@ VARIANTS = {
     "falling_stratified": Variant({}, (fall_label_weight, stratify_widths)),
     "unsorted": Variant({"MUTUAL.SORT_CHANNELS": False}),
     "stratified": Variant({}, (stratify_widths,)),
-    "norms": Variant({}, (own_norms,)),
+    "norms": Variant({}, (partial(own_norms, "frames", (6,)),)),
+    "norms_by_size": Variant({}, (partial(own_norms, "size", (40, 32)),)),
     "ensemble": Variant({}, (teach_by_mean,)),
     "chain": Variant({}, (teach_by_neighbours,)),
     "one": Variant({"SOLVER.MAX_EPOCH": 98}, (draw_one,)),
     "ramp": Variant({}, (ramp,)),
+    "label_0.25": Variant({"MUTUAL.LABEL_WEIGHT": 0.25}),
+    "label_0.75": Variant({"MUTUAL.LABEL_WEIGHT": 0.75}),
     "from_start": Variant({**FROM_START, "SOLVER.MAX_EPOCH": 60}),
+    "from_0.25": Variant({"MUTUAL.START": 0.25, "SOLVER.MAX_EPOCH": 70}),
+    "from_0.75": Variant({"MUTUAL.START": 0.75, "SOLVER.MAX_EPOCH": 103}),
     "long": Variant({"SOLVER.MAX_EPOCH": 208}),
     "long_from_start": Variant({**FROM_START, "SOLVER.MAX_EPOCH": 150}),
+    "long_from_0.25": Variant({"MUTUAL.START": 0.25, "SOLVER.MAX_EPOCH": 175}),
+    "long_from_0.75": Variant({"MUTUAL.START": 0.75, "SOLVER.MAX_EPOCH": 257}),
     "dropout_paper": Variant(DROPOUT),
     "dropout_off": Variant({**DROPOUT, "MUTUAL.SUBNET_DROPOUT": False}),
 }

@@ -104,16 +104,17 @@ def test_one_random_sub_network(module):
     assert SPACE.at_step(0, 3) == drawn[:3]
 
 
-def test_own_norms_start_as_the_shared_ones_and_learn(module):
+@pytest.mark.parametrize(("attribute", "values"), [("frames", (6,)), ("size", (32,))])
+def test_own_norms_start_as_the_shared_ones_and_learn(module, attribute, values):
     plain = build()
     losses, _ = gradients(plain, mutual_step)
-    module.own_norms()
+    module.own_norms(attribute, values)
     own = build()
     shared = {name: value for name, value in own.state_dict().items() if ".own_" not in name}
     assert shared.keys() == plain.state_dict().keys()
     own_losses, grads = gradients(own, mutual_step)
     assert own_losses == losses
-    frames = [m3.SubnetConfig.parse(key).frames for key in losses]
-    assert 6 in frames
-    assert all(value.abs().sum() > 0 for name, value in grads.items() if ".own_weight" in name and value is not None)
-    assert any(value is not None for name, value in grads.items() if ".own_weight" in name)
+    assert set(values) & {getattr(m3.SubnetConfig.parse(key), attribute) for key in losses}
+    own_grads = [value for name, value in grads.items() if ".own_weight" in name and value is not None]
+    assert own_grads
+    assert all(value.abs().sum() > 0 for value in own_grads)
