@@ -10,7 +10,7 @@ training, made here: nothing of it has gained enough to become an option. Traini
 `--jobs` at a time with one thread each.
 
 Printed are top-1 of six sub-networks, means over the seeds with their standard deviations, and what a variant has more
-than the staged recipe in the mean of the six, seed by seed.
+than the staged recipe in the mean of the six: over the seeds, and seed by seed.
 """
 
 from __future__ import annotations
@@ -314,7 +314,8 @@ def report(names: Sequence[str], seeds: int, output: str) -> None:
         more = ""
         if "staged" in top1 and name != "staged":
             pairs = zip(runs, top1["staged"], strict=True)
-            more = ", ".join(f"{statistics.mean(a[key] - b[key] for key in SEPARATE):+.2f}" for a, b in pairs)
+            gains = [statistics.mean(run[key] - staged[key] for key in SEPARATE) for run, staged in pairs]
+            more = f"{spread(gains)} ({', '.join(f'{gain:+.2f}' for gain in gains)})"
         print(f"{name:20}" + "".join(f"{cell:17}" for cell in cells) + more)
 
 
