@@ -234,12 +234,13 @@ def main() -> None:
     add_jobs(parser)
     add(parser, "--output", "output/staged_variants", "FOLDER", "folder of all runs")
     add(parser, "--data", "data/moving_shapes_choice", "FOLDER", "folder of the clips, made if need be")
+    add(parser, "--clips-seed", 23, "N", "seed of the clips; 11 makes those of mutual_vs_separate.py")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help="train and test this one in this process")
     args = parser.parse_args()
-    make_shapes(args.data, seed=23)
     if args.one:
         run_one(args.one[0], int(args.one[1]), args.output, args.data)
         return
+    make_shapes(args.data, seed=args.clips_seed)
     todo = [(name, seed, args.output, args.data) for seed in range(args.seeds) for name in args.variants]
     run_jobs(start_one, todo, args.jobs)
     report(args.variants, args.seeds, args.output)

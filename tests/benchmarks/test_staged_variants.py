@@ -118,3 +118,14 @@ def test_own_norms_start_as_the_shared_ones_and_learn(module, attribute, values)
     own_grads = [value for name, value in grads.items() if ".own_weight" in name and value is not None]
     assert own_grads
     assert all(value.abs().sum() > 0 for value in own_grads)
+
+
+@pytest.mark.parametrize(("words", "made"), [([], 23), (["--clips-seed", "11"], 11), (["--one", "staged", "0"], None)])
+def test_clips_are_made_once_with_their_seed(module, monkeypatch, words, made):
+    calls = []
+    monkeypatch.setattr(module, "make_shapes", lambda data, seed: calls.append((data, seed)))
+    for name in ("run_jobs", "report", "run_one"):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["staged_variants.py", "--data", "clips", *words])
+    module.main()
+    assert calls == ([("clips", made)] if made else [])
