@@ -8,6 +8,7 @@ Makes hard moving shapes, then trains, for each of three seeds:
 - with the arithmetic of 136 epochs of the full network: the full network alone; the paper's mutual step; the staged
   recipe (the full network alone for the first half of the schedule, then mutual steps whose sub-networks learn half
   from the labels);
+- with 2.5 times as much, the staged recipe whose sub-networks join after a quarter of the schedule;
 - for 150 epochs, which is 2.5 times as much where the step is mutual: the paper's mutual step; one whose sub-networks
   differ in width alone (US-Net, Yu and Huang, ICCV 2019); one over widths 0.9 to 1 (the paper's static booster); and a
   network of its own for each of `SEPARATE`, with the labels.
@@ -38,12 +39,14 @@ COLUMNS = {
     "equal": "paper's step",
     "mutual": "paper's, x 2.5",
     "staged": "staged",
+    "staged_long": "staged, x 2.5",
     "width": "width only, x 2.5",
     "booster": "booster, x 2.5",
 }
 # Curves of the picture: run, name.
 CURVES = {
     "staged": "staged, x 1",
+    "staged_long": "staged, x 2.5",
     "mutual": "paper's step, x 2.5",
     "equal": "paper's step, x 1",
     "separate": "trained one by one, x 1.1 each",
@@ -70,6 +73,7 @@ STYLE = MovingShapesStyle(
 def runs() -> dict[str, Overrides]:
     """Return the overrides of each training run of a seed by its name, the longest first."""
     named: dict[str, Overrides] = {
+        "staged_long": {**STAGED_EVIDENCE, "MUTUAL.START": 0.25, "SOLVER.MAX_EPOCH": 175},
         "alone": {"MUTUAL.ENABLE": False, "SOLVER.MAX_EPOCH": 136},
         "staged": STAGED_EVIDENCE,
         "equal": {"SOLVER.MAX_EPOCH": 60},
