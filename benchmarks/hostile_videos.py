@@ -350,7 +350,7 @@ def page_read(reader: LimitedClipReader, path: Path) -> tuple[float, str]:
 
 def measure_page(reader: LimitedClipReader, path: Path, ordinary_path: Path) -> PageCost:
     """Return the cost of a file that the page's reader, in use already, reads beside an ordinary one."""
-    (server,) = (number for number in children_of(os.getpid()) if "limited_reader_server" in command_of(number))
+    server = reader._server._process.pid
     done = threading.Event()
 
     def visit() -> float:
@@ -378,14 +378,6 @@ def measure_page(reader: LimitedClipReader, path: Path, ordinary_path: Path) -> 
         finally:
             done.set()
         return PageCost(hostile.result()[0], peak - before, hostile.result()[1], visitor.result())
-
-
-def command_of(process: int) -> str:
-    """Return the command line of a process; "" for one that has ended."""
-    try:
-        return Path(f"/proc/{process}/cmdline").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 def is_answer(outcome: str) -> bool:
