@@ -121,6 +121,11 @@ def ramp() -> None:
     replace_step(lambda logits: logits[0], lambda: min(1.0, 4 * Progress.done + 1e-3), is_sorted=False)
 
 
+def halve_losses() -> None:
+    """Halve the sub-networks' losses."""
+    replace_step(lambda logits: logits[0], lambda: 0.5, is_sorted=False)
+
+
 def replace_draw(draw: Callable[[m3.SubnetSpace, int, int, Sequence[m3.SubnetConfig]], tuple]) -> None:
     """Replace the draw of a step's networks by a function of the space, seed, step, and the networks drawn."""
     at_step = m3.SubnetSpace.at_step
@@ -206,6 +211,7 @@ VARIANTS = {
     "chain": Variant({}, (teach_by_neighbours,)),
     "one": Variant({"SOLVER.MAX_EPOCH": 98}, (draw_one,)),
     "ramp": Variant({}, (ramp,)),
+    "half_losses": Variant({}, (halve_losses,)),
     "label_0.25": Variant({"MUTUAL.LABEL_WEIGHT": 0.25}),
     "label_0.75": Variant({"MUTUAL.LABEL_WEIGHT": 0.75}),
     "from_start": Variant({**FROM_START, "SOLVER.MAX_EPOCH": 60}),

@@ -74,6 +74,18 @@ def test_a_ramp_at_its_end_is_the_mutual_step(module):
         torch.testing.assert_close(grads[name], value, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_half_of_the_sub_networks_losses(module, monkeypatch):
+    model = build()
+    _, whole = gradients(copy.deepcopy(model), mutual_step)
+    module.halve_losses()
+    _, half = gradients(copy.deepcopy(model), train_step.mutual_step)
+    monkeypatch.setattr(m3.SubnetSpace, "at_step", lambda space, seed, step: (space.full,))
+    _, alone = gradients(model, mutual_step)
+    for name, value in alone.items():
+        torch.testing.assert_close(half[name], (whole[name] + value) / 2, msg=lambda text, name=name: f"{name}: {text}")
+        assert not torch.equal(half[name], whole[name])
+
+
 def test_teachers_are_the_wider_networks(module):
     model = build()
     module.teach_by_mean()
