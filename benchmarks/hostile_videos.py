@@ -39,6 +39,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from struct import pack, pack_into
@@ -390,8 +391,10 @@ def run(scale: float, timeout: float, folder_of_files: str, only: str = "") -> b
     all_good = True
     print("| file | bytes | seconds | MB | outcome | page: seconds | MB | outcome | another visitor, s |")
     print("|---|---|---|---|---|---|---|---|---|")
-    reader = LimitedClipReader(PREPROCESSING)
-    with tempfile.TemporaryDirectory(dir=folder_of_files or None) as folder_of_clip:
+    with (
+        closing(LimitedClipReader(PREPROCESSING)) as reader,
+        tempfile.TemporaryDirectory(dir=folder_of_files or None) as folder_of_clip,
+    ):
         clip = Path(folder_of_clip, "ordinary.mp4")
         ordinary(clip)
         page_read(reader, clip)  # its server has started
@@ -420,7 +423,6 @@ def run(scale: float, timeout: float, folder_of_files: str, only: str = "") -> b
                 f"{page.megabytes:.0f} | {texts[1]} | {page.wait:.2f} |{'' if good else ' over'}",
                 flush=True,
             )
-    reader.close()
     return all_good
 
 

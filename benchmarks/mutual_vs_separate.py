@@ -25,7 +25,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from program_options import add, add_jobs
-from trainings import STAGED_EVIDENCE, Overrides, Trainings, points_of, seeds_text, spread
+from trainings import STAGED_EVIDENCE, STAGED_EVIDENCE_LONG, Overrides, Trainings, points_of, seeds_text, spread
 
 from mutualnet3d.demo import MovingShapesStyle, make_data_set
 from mutualnet3d.plots.curves import Curve
@@ -43,6 +43,8 @@ COLUMNS = {
     "width": "width only, x 2.5",
     "booster": "booster, x 2.5",
 }
+# Pairs of runs whose differences are printed.
+GAINS = (("staged", "separate"), ("staged", "equal"), ("staged", "mutual"), ("staged_long", "mutual"))
 # Curves of the picture: run, name.
 CURVES = {
     "staged": "staged, x 1",
@@ -71,15 +73,15 @@ STYLE = MovingShapesStyle(
 
 
 def runs() -> dict[str, Overrides]:
-    """Return the overrides of each training run of a seed by its name, the longest first."""
+    """Return the overrides of each training run of a seed by its name, the costly ones first."""
     named: dict[str, Overrides] = {
-        "staged_long": {**STAGED_EVIDENCE, "MUTUAL.START": 0.25, "SOLVER.MAX_EPOCH": 175},
+        "mutual": {},
+        "staged_long": STAGED_EVIDENCE_LONG,
+        "booster": {"MUTUAL.WIDTH_RANGE": [0.9, 1.0], "MUTUAL.TEST_WIDTHS": [1.0]},
+        "width": {"MUTUAL.SIZES": [48], "MUTUAL.FRAMES": [8]},
         "alone": {"MUTUAL.ENABLE": False, "SOLVER.MAX_EPOCH": 136},
         "staged": STAGED_EVIDENCE,
         "equal": {"SOLVER.MAX_EPOCH": 60},
-        "booster": {"MUTUAL.WIDTH_RANGE": [0.9, 1.0], "MUTUAL.TEST_WIDTHS": [1.0]},
-        "mutual": {},
-        "width": {"MUTUAL.SIZES": [48], "MUTUAL.FRAMES": [8]},
     }
     for key in SEPARATE:
         named[f"separate/{key}"] = {"MUTUAL.ENABLE": False, "TRAIN.SUBNET": key}
@@ -177,14 +179,15 @@ def report(trainings: Trainings, seeds: int) -> None:
 
 def print_gains(top1: Mapping[str, Mapping[str, Sequence[float]]], gflops: Mapping[str, float]) -> None:
     """Print, for each sub-network, what the staged recipe has more than other trainings, seed by seed."""
-    others = [run for run in ("separate", "equal", "mutual") if run in top1]
-    if "staged" not in top1 or not others:
+    gains = [(run, other) for run, other in GAINS if run in top1 and other in top1]
+    if not gains:
         return
-    print("staged less:  " + "  ".join(f"{COLUMNS[run]:17}" for run in others))
+    titles = [f"{COLUMNS[run]} less {COLUMNS[other]}" for run, other in gains]
+    print(f"{'sub-network':12}  " + "  ".join(f"{title:32}" for title in titles))
     for key in gflops:
-        pairs = [zip(top1["staged"][key], top1[run][key], strict=True) for run in others]
-        gains = [spread([staged - other for staged, other in pair], "+.2f") for pair in pairs]
-        print(f"{key:12}  " + "  ".join(f"{gain:17}" for gain in gains))
+        pairs = [zip(top1[run][key], top1[other][key], strict=True) for run, other in gains]
+        cells = [spread([staged - value for staged, value in pair], "+.2f") for pair in pairs]
+        print(f"{key:12}  " + "  ".join(f"{cell:32}" for cell in cells))
 
 
 def print_times(trainings: Trainings, seeds: int) -> None:

@@ -32,7 +32,7 @@ import torch
 from mutual_vs_separate import SEPARATE, make_shapes
 from program_options import add, add_jobs
 from torch import nn
-from trainings import STAGED_EVIDENCE, Overrides, Start, run_jobs, seeds_text, spread
+from trainings import STAGED_EVIDENCE, STAGED_EVIDENCE_LONG, Overrides, Start, run_jobs, seeds_text, spread
 
 import mutualnet3d as m3
 from mutualnet3d.data import dataset
@@ -219,7 +219,7 @@ VARIANTS = {
     "from_0.75": Variant({"MUTUAL.START": 0.75, "SOLVER.MAX_EPOCH": 103}),
     "long": Variant({"SOLVER.MAX_EPOCH": 208}),
     "long_from_start": Variant({**FROM_START, "SOLVER.MAX_EPOCH": 150}),
-    "long_from_0.25": Variant({"MUTUAL.START": 0.25, "SOLVER.MAX_EPOCH": 175}),
+    "long_from_0.25": Variant(STAGED_EVIDENCE_LONG),
     "long_from_0.75": Variant({"MUTUAL.START": 0.75, "SOLVER.MAX_EPOCH": 257}),
     "dropout_paper": Variant(DROPOUT),
     "dropout_off": Variant({**DROPOUT, "MUTUAL.SUBNET_DROPOUT": False}),
